@@ -1,0 +1,7 @@
+"""Start `lbproxy` as `python -m lbproxy`."""
+
+import sys
+
+from lbproxy.cli import main
+
+sys.exit(main())

@@ -1,0 +1,17 @@
+"""The cluster: what is known of the nodes, and every decision on them.
+
+Pure: no sockets, no threads, no clock (`now`, monotonic seconds, is passed in), no global random.
+
+Terms: a *node* is one identity-provider instance of a *pool*; its *route* is the suffix that it
+writes into session cookies; *health* is what was observed, *admin* what was commanded, and
+*available* what the two allow; *weight* is set by the operator, *load* reported by the node;
+*member* is a node as the balancer of one worker sees it.
+
+- `node`      the model: Node, Health, Admin, what may take traffic
+- `registry`  the one writer; `snapshot` the immutable view that workers read
+- `health`    rise and fall of probes, passive ejection
+- `balance`   choosing a member: one class a policy
+- `sticky`    finding the owner of a session, step by step
+- `budget`    how many retries are affordable
+- `stats`     counters of a worker as plain data
+"""

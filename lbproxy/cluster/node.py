@@ -1,0 +1,88 @@
+"""The model of a node: what was observed, what was commanded, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Health(Enum):
+    """What probes and passive failures say. UNKNOWN until the first answer."""
+
+    UP = "up"
+    DEGRADED = "degraded"  # answers, but with a `soft` code: used where no node is better
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class Admin(Enum):
+    """What an operator or the node itself commanded."""
+
+    ENABLED = "enabled"
+    DRAINING = "draining"  # only sessions that it already owns
+    STOPPED = "stopped"  # none
+
+
+class Source(Enum):
+    """Where a node was learned from."""
+
+    CONFIG = "config"
+    MCMP = "mcmp"
+    DNS = "dns"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTls:
+    """How an https node is verified. `ca`: absolute path of a PEM file, None for the system's."""
+
+    ca: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of one pool at one moment; a change is a new value.
+
+    Args: scheme: http or https; load: 1..100 as reported, higher is more capacity, None if the
+    node reports none; up_since: monotonic seconds at which it last came up, for slow start;
+    ejected: passive failures took it out for now; reason: why health or admin last changed.
+    """
+
+    pool: str
+    name: str
+    route: str
+    scheme: str
+    host: str
+    port: int
+    weight: int = 1
+    load: int | None = None
+    tls: NodeTls = NodeTls()
+    source: Source = Source.CONFIG
+    health: Health = Health.UNKNOWN
+    admin: Admin = Admin.ENABLED
+    ejected: bool = False
+    up_since: float = 0.0
+    reason: str = ""
+
+    @property
+    def url(self) -> str:
+        """The node's address as an operator writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def usable(self) -> bool:
+        """True where nothing observed speaks against sending it a request."""
+        return self.health in (Health.UP, Health.DEGRADED) and not self.ejected
+
+    @property
+    def takes_new(self) -> bool:
+        """True where it may be given sessions that it does not own yet."""
+        return self.admin is Admin.ENABLED
+
+    @property
+    def takes_owned(self) -> bool:
+        """True where it may be given requests of sessions that it owns."""
+        return self.admin is not Admin.STOPPED

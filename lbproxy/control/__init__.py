@@ -1,0 +1,1 @@
+"""The control plane: it observes the nodes, takes commands, and publishes snapshots."""

@@ -185,7 +185,8 @@ class Pool(Model):
     balance: Policy = Policy.ROUND_ROBIN
     sticky: Sticky | Off = False
     health: Health | Off = Health()
-    panic_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    # Usable share of the enabled nodes at or below which health is ignored: 0 = only when none is.
+    panic_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ejection: Ejection | Off = Ejection()
     retry: Retry | Off = Retry()
     slow_start: Duration = 0.0

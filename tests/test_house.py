@@ -1,0 +1,130 @@
+"""The house stays in order: who imports whom, what is compiled, how large a file may get.
+
+Each test names the rule in its failure; the rules themselves are in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_LINES = 500
+
+# A file longer than that needs its reason here; the entry goes when the file shrinks.
+LONG_FILES: dict[str, str] = {}
+
+# What the C declarations of the pure packages may use: types, and no way to the outside.
+PURE_CIMPORTS = ("cython", "cpython", "libc.stdint", "libc.string", "libc.stddef", "libc.math")
+
+# Imports go one way; import-linter reads .py files only, so the .pxd files are checked here.
+MAY_CIMPORT = {
+    "wire": {"wire"},
+    "config": {"config"},
+    "cluster": {"cluster", "config"},
+    "proxy": {"proxy", "cluster", "config", "wire"},
+    "control": {"control", "cluster", "config", "wire"},
+}
+
+SOURCES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("lbproxy", "bench")
+    for path in (ROOT / folder).rglob("*.py")
+    if "out" not in path.relative_to(ROOT).parts
+)
+DECLARATIONS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "lbproxy").rglob("*.pxd"))
+
+
+def test_imports_go_one_way() -> None:
+    """The contracts in pyproject.toml: layers, and purity of wire and cluster."""
+    linter = Path(sys.executable).with_name("lint-imports")
+    ran = subprocess.run(
+        [linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=50
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_declarations_follow_the_same_layers(name: str) -> None:
+    package = Path(name).parts[1]
+    found = re.findall(r"^\s*(?:from\s+(\S+)\s+)?cimport\s+(\S+)", (ROOT / name).read_text(), re.M)
+    for origin, module in found:
+        source = origin or module
+        if source.startswith("lbproxy."):
+            assert source.split(".")[1] in MAY_CIMPORT[package], f"{name} cimports {source}"
+        elif package in ("wire", "cluster"):
+            assert source.startswith(PURE_CIMPORTS), f"{name} is pure, but cimports {source}"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_module_says_what_it_is(name: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / name).read_text())), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_files_stay_small(name: str) -> None:
+    lines = len((ROOT / name).read_text().splitlines())
+    if name in LONG_FILES:
+        assert lines > MAX_LINES, f"{name} is short again: remove its entry from LONG_FILES"
+    else:
+        assert lines <= MAX_LINES, f"{name}: {lines} lines; split it, or give LONG_FILES a reason"
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_compiled_modules_are_fresh(name: str) -> None:
+    """A stale extension wins over an edited .py, so that tests would run yesterday's code."""
+    declaration = ROOT / name
+    source = declaration.with_suffix(".py")
+    built = declaration.with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
+    assert source.exists(), f"{name} has no .py beside it"
+    assert built.exists(), f"{source.name} is not compiled: run `make build`"
+    newest = max(source.stat().st_mtime, declaration.stat().st_mtime)
+    assert built.stat().st_mtime >= newest, f"{built.name} is stale: run `make build`"
+
+
+def test_no_extension_without_its_source() -> None:
+    """What is left of a module that is no longer compiled would still be imported."""
+    left = [
+        path.name
+        for path in (ROOT / "lbproxy").rglob("*.so")
+        if not (path.parent / f"{path.name.split('.')[0]}.pxd").exists()
+    ]
+    assert not left, f"{left} have no .pxd: run `make clean build`"
+
+
+def _pins() -> dict[str, str]:
+    lines = (ROOT / "requirements-dev.lock").read_text().splitlines()
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {_canonical(pin.name): str(pin.specifier).removeprefix("==") for pin in wanted}
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_lock_pins_what_the_project_asks_for() -> None:
+    """Each requirement has a pin inside its range, and the lock names no place of its own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = [
+        *project["build-system"]["requires"],
+        *project["project"]["dependencies"],
+        *extras["dev"],
+        *extras["bench"],
+    ]
+    pins = _pins()
+    for text in wanted:
+        requirement = Requirement(text)
+        pin = pins.get(_canonical(requirement.name))
+        assert pin is not None, f"{text} is not in requirements-dev.lock"
+        assert requirement.specifier.contains(pin), f"{text}, but the lock has {pin}"
+    body = (ROOT / "requirements-dev.lock").read_text()
+    assert not re.search(r"https?:|file:|\s@\s|--(index|find|extra)", body)

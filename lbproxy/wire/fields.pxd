@@ -1,0 +1,45 @@
+import cython
+
+cdef bytes TOKEN
+cdef bytes VALUE
+cdef bytes LOWER
+cdef bytes _FOLD
+cdef frozenset _FRAMING_NAMES
+
+cpdef bytes fold(bytes name)
+
+cdef class DropRules:
+    cdef readonly frozenset exact
+    cdef readonly tuple prefixes
+    cdef readonly bytes pairs
+
+    cpdef bint matches(self, bytes name)
+
+@cython.locals(w="const unsigned char *", lower="const unsigned char *", i=Py_ssize_t)
+cdef bint _same(const unsigned char *b, Py_ssize_t start, bytes word)
+
+cdef class FieldCursor:
+    cdef readonly bytes data
+    cdef readonly Py_ssize_t position
+    cdef readonly Py_ssize_t stop
+    cdef readonly Py_ssize_t name_start
+    cdef readonly Py_ssize_t name_end
+    cdef readonly Py_ssize_t value_start
+    cdef readonly Py_ssize_t value_end
+    cdef readonly bint odd
+
+    cpdef begin(self, bytes data, Py_ssize_t position, Py_ssize_t stop)
+
+    @cython.locals(
+        b="const unsigned char *", token="const unsigned char *", value="const unsigned char *",
+        p=Py_ssize_t, stop=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t, marks=int,
+    )
+    cpdef int advance(self) except -2
+
+    cpdef bint is_name(self, bytes word)
+    cpdef bint is_value(self, bytes word)
+    cpdef bytes name(self)
+    cpdef bytes value(self)
+
+    @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t, total="long long")
+    cpdef long long length_value(self) except -1

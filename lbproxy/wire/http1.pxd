@@ -1,0 +1,110 @@
+import cython
+
+from lbproxy.wire.fields cimport DropRules, FieldCursor
+
+cdef bytes TARGET
+cdef bytes HOST
+cdef bytes _REQUEST_ID
+cdef bytes _HEX
+cdef bytes VALUE_BYTES
+cdef dict _METHODS
+cdef frozenset _REFUSED_METHODS
+cdef frozenset _CONNECTION_KNOWN
+cdef frozenset _NOT_NOMINABLE
+
+cdef class HeadLimits:
+    cdef readonly Py_ssize_t line
+    cdef readonly Py_ssize_t head
+    cdef readonly Py_ssize_t fields
+
+cdef class RequestHead:
+    cdef public Py_ssize_t end
+    cdef public bytes method
+    cdef public int method_id
+    cdef public bint refused_method
+    cdef public bytes path
+    cdef public bytes target
+    cdef public bytes authority
+    cdef public bint http10
+    cdef public bint keep_alive
+    cdef public long long length
+    cdef public bint expect
+    cdef public bint websocket
+    cdef public bytes request_id
+    cdef public list cookies
+    cdef public list received
+    cdef public list parts
+
+cdef class ResponseHead:
+    cdef public Py_ssize_t end
+    cdef public int status
+    cdef public bint http10
+    cdef public bint keep_alive
+    cdef public long long length
+    cdef public bint upgrade
+    cdef public list set_cookies
+    cdef public list parts
+
+@cython.locals(
+    b="const unsigned char *", host="const unsigned char *", hexadecimal="const unsigned char *",
+    n=Py_ssize_t, p=Py_ssize_t, port=long,
+)
+cpdef bint valid_authority(bytes authority)
+
+cdef class RequestParser(FieldCursor):
+    cdef HeadLimits limits
+    cdef DropRules drops
+
+    @cython.locals(
+        b="const unsigned char *", target_bytes="const unsigned char *",
+        n=Py_ssize_t, p=Py_ssize_t, first=Py_ssize_t, stop=Py_ssize_t, line_stop=Py_ssize_t,
+        token=Py_ssize_t, target_start=Py_ssize_t, target_end=Py_ssize_t, question=Py_ssize_t,
+        run=Py_ssize_t, limits=HeadLimits, head=RequestHead, method=bytes, absolute=bint,
+    )
+    cpdef RequestHead parse(self, bytes data, Py_ssize_t start, bint keep_received)
+
+    @cython.locals(start=Py_ssize_t)
+    cdef Py_ssize_t _method_end(
+        self, const unsigned char *b, Py_ssize_t p, Py_ssize_t stop
+    ) except -2
+
+    cdef _need_line(self, bytes data, Py_ssize_t first, Py_ssize_t n)
+    cdef _need_head(self, bytes data, Py_ssize_t first, Py_ssize_t n)
+
+    cdef bint _other_form(self, RequestHead head) except -1
+
+    @cython.locals(
+        b="const unsigned char *", pairs="const unsigned char *", parts=list,
+        count=Py_ssize_t, left=Py_ssize_t, line=Py_ssize_t, size=Py_ssize_t, step=int, first=int,
+        has_length=bint, has_host=bint, coded=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
+        name=bytes,
+    )
+    cdef Py_ssize_t _fields(
+        self, RequestHead head, Py_ssize_t run, bint absolute, bint keep_received
+    ) except -2
+
+    @cython.locals(b="const unsigned char *", allowed="const unsigned char *", p=Py_ssize_t)
+    cdef bint _valid_request_id(self)
+
+    cdef _remove_nominated(self, list parts, nominated)
+
+cdef class ResponseParser(FieldCursor):
+    cdef HeadLimits limits
+
+    cpdef ResponseHead parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
+
+    @cython.locals(
+        b="const unsigned char *", values="const unsigned char *",
+        n=Py_ssize_t, p=Py_ssize_t, stop=Py_ssize_t, run=Py_ssize_t, status=int,
+        limits=HeadLimits, head=ResponseHead,
+    )
+    cdef ResponseHead _parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
+
+    @cython.locals(
+        b="const unsigned char *", parts=list, count=Py_ssize_t, line=Py_ssize_t,
+        size=Py_ssize_t, step=int, first=int, status=int,
+        has_length=bint, coded=bint, never_body=bint, drop=bint,
+    )
+    cdef bint _fields(
+        self, ResponseHead head, Py_ssize_t run, int method_id, bint cookies
+    ) except -1

@@ -1,0 +1,613 @@
+"""HTTP/1.0 and 1.1 heads, strict: bytes in, one compact head out, parsed once (RFC 9112).
+
+A head is kept as *parts*: the runs of lines that go on to the other side byte for byte. What must
+not go on (hop-by-hop fields, framing, forwarded fields of strangers) is left out while parsing;
+whoever renders the head joins the parts and adds its own lines. Framing is never passed on as
+received: Content-Length is a checked number, Transfer-Encoding is written anew.
+
+Where two parsers could read a head differently it is refused (`BadHead`), never repaired:
+Content-Length with Transfer-Encoding, repeated or listed Content-Length, any coding but one
+`chunked`, bare CR or LF, folded lines, spaces before a colon, NUL, none or two Hosts.
+Bodies are in `http1_body`.
+"""
+
+from __future__ import annotations
+
+from lbproxy.wire.fields import BadHead, DropRules, FieldCursor, list_tokens, without_lines
+
+# What `length` means where it is not a number of bytes.
+NO_BODY = 0
+CHUNKED = -2
+UNTIL_CLOSE = -3
+
+GET, HEAD, POST, OPTIONS, PUT, DELETE, OTHER = 1, 2, 3, 4, 5, 6, 0
+_METHODS = {
+    b"GET": GET,
+    b"HEAD": HEAD,
+    b"POST": POST,
+    b"OPTIONS": OPTIONS,
+    b"PUT": PUT,
+    b"DELETE": DELETE,
+}
+# Methods that this side of a proxy never passes on: tunnels by request, request reflection, and
+# the management protocol of mod_cluster, which a public listener must not know.
+_REFUSED_METHODS = frozenset(
+    b"CONNECT TRACE CONFIG ENABLE-APP DISABLE-APP STOP-APP REMOVE-APP STATUS INFO DUMP ERROR "
+    b"PING ADDID REMOVEID QUERY VERSION PRI".split()
+) - {b"QUERY"}
+
+MAX_METHOD = 32  # the longest registered method has 17 bytes
+MAX_HOST = 255 + 6  # a DNS name, a colon and a port
+MAX_REQUEST_ID = 128
+
+# TARGET[byte]: 1 where the byte may stand in a request target. RFC 3986 allows fewer; browsers
+# send `|`, `"` and the like as they are, and no two parsers disagree about those. `#` is refused.
+TARGET = bytes(1 if 33 <= c <= 126 and c != 35 else 0 for c in range(256))
+# HOST[byte]: 1 where the byte may stand in a host name or IPv4 address. Brackets are apart.
+HOST = bytes(1 if chr(c).isalnum() and c < 128 or c in b".-_" else 0 for c in range(256))
+_REQUEST_ID = bytes(1 if chr(c).isalnum() and c < 128 or c in b"._-" else 0 for c in range(256))
+_HEX = bytes(1 if c in b"0123456789abcdefABCDEF" else 0 for c in range(256))
+
+_CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
+# Fields that a peer may not remove by naming them in Connection: the message would change its
+# meaning, or the node would miss what it decides by. Such a request is refused.
+_NOT_NOMINABLE = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization", b"set-cookie")
+)
+
+
+class HeadLimits:
+    """Bounds on a head: bytes of the first line, bytes of the whole, number of fields."""
+
+    def __init__(self, line: int, head: int, fields: int) -> None:
+        self.line = line
+        self.head = head
+        self.fields = fields
+
+
+class RequestHead:
+    """A request's head, as much of it as a proxy decides by.
+
+    `end`: offset behind the head in the bytes that were parsed. `parts`: what goes on, beginning
+    with the request line. `authority`: the Host as sent, or the target's in absolute form;
+    empty for HTTP/1.0 without Host. `path`: the target up to `?`; `length`: bytes of body, or
+    CHUNKED. `received`: forwarded fields (name as sent, value), for trusted peers only.
+    """
+
+    def __init__(self) -> None:
+        self.end: int = 0
+        self.method: bytes = b""
+        self.method_id: int = OTHER
+        self.refused_method: bool = False
+        self.path: bytes = b""
+        self.target: bytes = b""
+        self.authority: bytes = b""
+        self.http10: bool = False
+        self.keep_alive: bool = True
+        self.length: int = NO_BODY
+        self.expect: bool = False
+        self.websocket: bool = False
+        self.request_id: bytes = b""
+        self.cookies: list[bytes] | None = None
+        self.received: list[tuple[bytes, bytes]] | None = None
+        self.parts: list[bytes] = []
+
+    @property
+    def idempotent(self) -> bool:
+        """True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
+        return self.method_id in (GET, HEAD, OPTIONS, PUT, DELETE)
+
+
+class ResponseHead:
+    """A response's head. `length`: bytes of body, CHUNKED or UNTIL_CLOSE; `end` as in a request.
+    `set_cookies`: values of Set-Cookie fields. `upgrade`: Upgrade names websocket."""
+
+    def __init__(self) -> None:
+        self.end: int = 0
+        self.status: int = 0
+        self.http10: bool = False
+        self.keep_alive: bool = True
+        self.length: int = UNTIL_CLOSE
+        self.upgrade: bool = False
+        self.set_cookies: list[bytes] | None = None
+        self.parts: list[bytes] = []
+
+
+def valid_authority(authority: bytes) -> bool:
+    """Return True for a host name, an IPv4 address or a bracketed IPv6 address, with a port of
+    digits or none (RFC 9110 section 7.2; stricter: no user, no percent escapes)."""
+    b = authority
+    n = len(authority)
+    host = HOST
+    hexadecimal = _HEX
+    if n == 0 or n > MAX_HOST:
+        return False
+    p = 0
+    if b[0] == 91:
+        p = 1
+        while p < n and (hexadecimal[b[p]] or b[p] == 58 or b[p] == 46):
+            p += 1
+        if p < 3 or p >= n or b[p] != 93:
+            return False
+        p += 1
+    else:
+        while p < n and host[b[p]]:
+            p += 1
+        if p == 0 or b[0] == 46:
+            return False
+    if p == n:
+        return True
+    if b[p] != 58 or n - p > 6 or n - p < 2:
+        return False
+    p += 1
+    port = 0
+    while p < n:
+        if b[p] < 48 or b[p] > 57:
+            return False
+        port = port * 10 + (b[p] - 48)
+        p += 1
+    return 0 < port <= 65535
+
+
+class RequestParser(FieldCursor):
+    """Parses request heads under fixed limits.
+
+    Args: limits; drops: which fields of a client never go on.
+    """
+
+    def __init__(self, limits: HeadLimits, drops: DropRules) -> None:
+        super().__init__()
+        self.limits = limits
+        self.drops = drops
+
+    def parse(self, data: bytes, start: int, keep_received: bool) -> RequestHead | None:
+        """Parse the head that begins at `start`.
+
+        Args: keep_received: also collect forwarded fields (the peer is trusted).
+        Returns: the head, or None where more bytes are needed.
+        Raises: BadHead: bad_request, request_line_too_long, head_too_large, too_many_fields,
+        version_not_supported, expectation, not_implemented.
+        """
+        b = data
+        n = len(data)
+        p = start
+        target_bytes = TARGET
+        limits = self.limits
+        # RFC 9112 section 2.2: an empty line before the request line is ignored; we allow one.
+        if p < n and b[p] == 13:
+            if p + 1 == n:
+                return None
+            if b[p + 1] != 10:
+                raise BadHead("bad_request", "CR without LF")
+            p += 2
+        first = p
+        stop = n if n - first <= limits.head else first + limits.head
+        line_stop = n if n - first <= limits.line else first + limits.line
+
+        token = self._method_end(b, p, line_stop)
+        if token < 0:
+            return self._need_line(data, first, n)
+        target_start = token + 1
+        p = target_start
+        question = -1
+        while p < line_stop and target_bytes[b[p]]:
+            if question < 0 and b[p] == 63:
+                question = p
+            p += 1
+        target_end = p
+        if p >= line_stop:
+            return self._need_line(data, first, n)
+        if b[p] != 32 or p == target_start:
+            raise BadHead("bad_request", "request target")
+        if p + 11 > n:
+            # Fewer bytes than ` HTTP/1.1` and CRLF: a shorter line is a fault, not a lack.
+            if data.find(b"\n", p) >= 0:
+                raise BadHead("bad_request", "request line")
+            return self._need_line(data, first, n)
+        if data[p + 1 : p + 8] != b"HTTP/1." or b[p + 9] != 13 or b[p + 10] != 10:
+            if data[p + 1 : p + 6] == b"HTTP/" and b[p + 9] == 13 and b[p + 7] == 46:
+                raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
+            raise BadHead("bad_request", "request line")
+        if b[p + 8] != 48 and b[p + 8] != 49:
+            raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
+
+        head = RequestHead()
+        head.http10 = b[p + 8] == 48
+        head.keep_alive = not head.http10
+        method = data[first : target_start - 1]
+        head.method = method
+        head.method_id = _METHODS.get(method, OTHER)
+        if head.method_id == OTHER:
+            head.refused_method = method in _REFUSED_METHODS
+        head.target = data[target_start:target_end]
+        head.path = head.target if question < 0 else data[target_start:question]
+        self.begin(data, p + 11, stop)
+
+        if b[target_start] == 47 and not head.http10:
+            run = first  # the request line goes on as it is
+        else:
+            absolute = self._other_form(head)
+            head.parts.append(method + b" " + head.target + b" HTTP/1.1\r\n")
+            run = self.position
+            if absolute:
+                run = self._fields(head, run, True, keep_received)
+                return head if run >= 0 else self._need_head(data, first, n)
+        run = self._fields(head, run, False, keep_received)
+        return head if run >= 0 else self._need_head(data, first, n)
+
+    def _method_end(self, b: bytes, p: int, stop: int) -> int:
+        """Return the offset of the space behind the method, or -1 where more bytes are needed."""
+        start = p
+        while p < stop and (65 <= b[p] <= 90 or b[p] == 45 or b[p] == 95):
+            p += 1
+        if p >= stop and p - start <= MAX_METHOD:
+            return -1
+        if p == start or p - start > MAX_METHOD or b[p] != 32:
+            raise BadHead("bad_request", "method")
+        return p
+
+    def _need_line(self, data: bytes, first: int, n: int) -> None:
+        if data.find(b"\n", first) >= 0 and data.find(b"\n", first) - first < self.limits.line:
+            raise BadHead("bad_request", "request line")
+        if n - first >= self.limits.line:
+            raise BadHead("request_line_too_long", "the request line exceeds its limit")
+
+    def _need_head(self, data: bytes, first: int, n: int) -> None:
+        if n - first >= self.limits.head:
+            raise BadHead("head_too_large", "the head exceeds its limit")
+
+    def _other_form(self, head: RequestHead) -> bool:
+        """Work out a target that is not in origin form, or a request of HTTP/1.0.
+
+        Returns: True for absolute form, whose authority outranks Host (RFC 9112 section 3.2.2).
+        """
+        target = head.target
+        if target.startswith(b"/"):
+            return False
+        if head.refused_method:
+            return False  # CONNECT's authority form and the like: refused as a method later
+        if target == b"*":
+            if head.method_id != OPTIONS:
+                raise BadHead("bad_request", "asterisk form without OPTIONS")
+            return False
+        scheme, colon, rest = target.partition(b"://")
+        if not colon or scheme.lower() not in (b"http", b"https"):
+            raise BadHead("bad_request", "request target")
+        slash = rest.find(b"/")
+        question = rest.find(b"?")
+        if slash < 0 or 0 <= question < slash:
+            slash = question if question >= 0 else len(rest)
+        authority = rest[:slash]
+        if not valid_authority(authority):
+            raise BadHead("bad_request", "authority of the request target")
+        head.authority = authority
+        origin = rest[slash:]
+        if not origin.startswith(b"/"):
+            # RFC 9112 section 3.2.4: OPTIONS without a path is about the server as a whole.
+            origin = b"*" if head.method_id == OPTIONS and not origin else b"/" + origin
+        head.target = origin
+        head.path = origin.partition(b"?")[0]
+        return True
+
+    def _fields(self, head: RequestHead, run: int, absolute: bool, keep_received: bool) -> int:
+        """Read the field lines; `run` is where bytes that go on began.
+
+        Returns: the offset behind the head, or -1 where more bytes are needed.
+        """
+        b = self.data
+        parts = head.parts
+        pairs = self.drops.pairs
+        count = 0
+        left = self.limits.fields
+        has_length = False
+        has_host = False
+        coded = False
+        upgrade = False
+        wants_upgrade = False
+        nominated: set[bytes] | None = None
+        while True:
+            line = self.position
+            step = self.advance()
+            if step < 0:
+                return -1
+            if step == 0:
+                break
+            count += 1
+            if count > left:
+                raise BadHead("too_many_fields", "more fields than allowed")
+            size = self.name_end - self.name_start
+            first = b[self.name_start] | 32
+            drop = False
+            if first == 99:  # c
+                if size == 6 and self.is_name(b"cookie"):
+                    if head.cookies is None:
+                        head.cookies = [self.value()]
+                    else:
+                        head.cookies.append(self.value())
+                elif size == 10 and self.is_name(b"connection"):
+                    drop = True
+                    if self.is_value(b"keep-alive"):
+                        if head.http10:
+                            head.keep_alive = True
+                    elif self.is_value(b"close"):
+                        head.keep_alive = False
+                    else:
+                        tokens = list_tokens(self.value())
+                        if b"close" in tokens:
+                            head.keep_alive = False
+                        elif b"keep-alive" in tokens and head.http10:
+                            head.keep_alive = True
+                        wants_upgrade = wants_upgrade or b"upgrade" in tokens
+                        if not _CONNECTION_KNOWN.issuperset(tokens):
+                            nominated = (nominated or set()).union(tokens)
+                elif size == 14 and self.is_name(b"content-length"):
+                    if has_length:
+                        raise BadHead("bad_request", "Content-Length twice")
+                    has_length = True
+                    head.length = self.length_value()
+            elif first == 104:  # h
+                if size == 4 and self.is_name(b"host"):
+                    if has_host:
+                        raise BadHead("bad_request", "Host twice")
+                    has_host = True
+                    if absolute:
+                        drop = True
+                    else:
+                        head.authority = self.value()
+                elif size == 14 and self.is_name(b"http2-settings"):
+                    drop = True
+            elif first == 116:  # t
+                if size == 17 and self.is_name(b"transfer-encoding"):
+                    if coded or head.http10:
+                        raise BadHead("bad_request", "Transfer-Encoding twice, or in HTTP/1.0")
+                    if not self.is_value(b"chunked"):
+                        raise BadHead("not_implemented", "transfer coding other than chunked")
+                    coded = True
+                    drop = True
+                else:
+                    drop = (size == 2 and self.is_name(b"te")) or (
+                        size == 7 and self.is_name(b"trailer")
+                    )
+            elif first == 120:  # x
+                if size == 12 and self.is_name(b"x-request-id"):
+                    drop = True
+                    if not head.request_id and self._valid_request_id():
+                        head.request_id = self.value()
+            elif first == 101:  # e
+                if size == 6 and self.is_name(b"expect"):
+                    if not self.is_value(b"100-continue"):
+                        raise BadHead("expectation", "an expectation other than 100-continue")
+                    if head.http10:
+                        drop = True
+                    else:
+                        head.expect = True
+            elif first == 117:  # u
+                if size == 7 and self.is_name(b"upgrade"):
+                    drop = True
+                    upgrade = upgrade or self.is_value(b"websocket")
+            elif first == 107:  # k
+                drop = size == 10 and self.is_name(b"keep-alive")
+            elif first == 112:  # p
+                drop = (size == 16 and self.is_name(b"proxy-connection")) or (
+                    size == 19 and self.is_name(b"proxy-authorization")
+                )
+            if (
+                not drop
+                and size >= 2
+                and pairs[(b[self.name_start] & 31) << 5 | (b[self.name_start + 1] & 31)]
+            ):
+                name = self.name()
+                if self.drops.matches(name):
+                    drop = True
+                    if keep_received:
+                        if head.received is None:
+                            head.received = []
+                        head.received.append((name, self.value()))
+            if drop:
+                if line > run:
+                    parts.append(self.data[run:line])
+                run = self.position
+        if self.position - 2 > run:
+            parts.append(self.data[run : self.position - 2])
+
+        if absolute:
+            if not has_host and not head.http10:
+                raise BadHead("bad_request", "no Host")
+            parts.append(b"Host: " + head.authority + b"\r\n")
+        elif has_host:
+            if not valid_authority(head.authority):
+                raise BadHead("bad_request", "Host is not a host")
+        elif not head.http10:
+            raise BadHead("bad_request", "no Host")
+        if coded:
+            if has_length:
+                raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
+            head.length = CHUNKED
+        if upgrade and wants_upgrade and head.method_id == GET and not head.http10:
+            head.websocket = head.length == NO_BODY
+        if nominated is not None:
+            self._remove_nominated(parts, nominated)
+        head.end = self.position
+        return self.position
+
+    def _valid_request_id(self) -> bool:
+        b = self.data
+        allowed = _REQUEST_ID
+        p = self.value_start
+        if not 0 < self.value_end - p <= MAX_REQUEST_ID:
+            return False
+        while p < self.value_end:
+            if not allowed[b[p]]:
+                return False
+            p += 1
+        return True
+
+    def _remove_nominated(self, parts: list[bytes], nominated: set[bytes]) -> None:
+        # RFC 9110 section 7.6.1: what Connection names is meant for this hop alone. Our own fields
+        # are added after this, so nobody removes those.
+        if not nominated.isdisjoint(_NOT_NOMINABLE):
+            raise BadHead("bad_request", "Connection names a field that is not hop-by-hop")
+        for index in range(len(parts)):
+            parts[index] = without_lines(parts[index], nominated)
+
+
+class ResponseParser(FieldCursor):
+    """Parses response heads of nodes under fixed limits.
+
+    Args: limits: `line` bounds the status line; cookies: collect the values of Set-Cookie.
+    """
+
+    def __init__(self, limits: HeadLimits) -> None:
+        super().__init__()
+        self.limits = limits
+
+    def parse(
+        self, data: bytes, start: int, method_id: int, cookies: bool
+    ) -> ResponseHead | None:
+        """Parse the head that begins at `start`, the answer to a request of `method_id`.
+
+        Returns: the head, or None where more bytes are needed.
+        Raises: BadHead: upstream_bad_response, upstream_head_too_large.
+        """
+        try:
+            head = self._parse(data, start, method_id, cookies)
+        except BadHead as error:
+            if error.reason in ("head_too_large", "too_many_fields"):
+                raise BadHead("upstream_head_too_large", error.detail) from None
+            raise BadHead("upstream_bad_response", error.detail) from None
+        return head
+
+    def _parse(
+        self, data: bytes, start: int, method_id: int, cookies: bool
+    ) -> ResponseHead | None:
+        b = data
+        n = len(data)
+        limits = self.limits
+        stop = n if n - start <= limits.head else start + limits.head
+        values = VALUE_BYTES
+        p = start
+        # `HTTP/1.1 200` and what follows; the reason phrase may be missing.
+        if n - start < 14:
+            if data.find(b"\n", start) >= 0 or not b"HTTP/1.".startswith(data[start : start + 7]):
+                raise BadHead("bad_request", "status line")
+            return None
+        if data[start : start + 7] != b"HTTP/1." or b[p + 8] != 32:
+            raise BadHead("bad_request", "status line")
+        if b[p + 7] != 48 and b[p + 7] != 49:
+            raise BadHead("bad_request", "HTTP version")
+        p = start + 9
+        if not (49 <= b[p] <= 53 and 48 <= b[p + 1] <= 57 and 48 <= b[p + 2] <= 57):
+            raise BadHead("bad_request", "status code")
+        status = (b[p] - 48) * 100 + (b[p + 1] - 48) * 10 + (b[p + 2] - 48)
+        p += 3
+        if b[p] != 32 and b[p] != 13:
+            raise BadHead("bad_request", "status line")
+        while p < stop and values[b[p]]:
+            p += 1
+        if p + 1 >= stop:
+            if n - start >= limits.head:
+                raise BadHead("head_too_large", "the head exceeds its limit")
+            return None
+        if b[p] != 13 or b[p + 1] != 10:
+            raise BadHead("bad_request", "control byte in the status line")
+        head = ResponseHead()
+        head.status = status
+        head.http10 = b[start + 7] == 48
+        head.keep_alive = not head.http10
+        run = start
+        if head.http10:
+            head.parts.append(b"HTTP/1.1" + data[start + 8 : p + 2])
+            run = p + 2
+        self.begin(data, p + 2, stop)
+        if self._fields(head, run, method_id, cookies):
+            return head
+        if n - start >= limits.head:
+            raise BadHead("head_too_large", "the head exceeds its limit")
+        return None
+
+    def _fields(self, head: ResponseHead, run: int, method_id: int, cookies: bool) -> bool:
+        b = self.data
+        parts = head.parts
+        count = 0
+        has_length = False
+        coded = False
+        status = head.status
+        # RFC 9110 sections 8.6 and 15.2: no Content-Length here, whatever the node says.
+        never_body = status < 200 or status == 204
+        nominated: set[bytes] | None = None
+        while True:
+            line = self.position
+            step = self.advance()
+            if step < 0:
+                return False
+            if step == 0:
+                break
+            count += 1
+            if count > self.limits.fields:
+                raise BadHead("too_many_fields", "more fields than allowed")
+            size = self.name_end - self.name_start
+            first = b[self.name_start] | 32
+            drop = False
+            if first == 99:  # c
+                if size == 14 and self.is_name(b"content-length"):
+                    if has_length:
+                        raise BadHead("bad_request", "Content-Length twice")
+                    has_length = True
+                    head.length = self.length_value()
+                    drop = never_body
+                elif size == 10 and self.is_name(b"connection"):
+                    drop = True
+                    if self.is_value(b"close"):
+                        head.keep_alive = False
+                    elif not self.is_value(b"keep-alive"):
+                        tokens = list_tokens(self.value())
+                        if b"close" in tokens:
+                            head.keep_alive = False
+                        if not _CONNECTION_KNOWN.issuperset(tokens):
+                            nominated = (nominated or set()).union(tokens)
+            elif first == 116:  # t
+                if size == 17 and self.is_name(b"transfer-encoding"):
+                    if coded or head.http10 or not self.is_value(b"chunked"):
+                        raise BadHead("bad_request", "Transfer-Encoding")
+                    coded = True
+                    drop = True
+                elif size == 7 and self.is_name(b"trailer"):
+                    drop = True
+            elif first == 115:  # s
+                if cookies and size == 10 and self.is_name(b"set-cookie"):
+                    if head.set_cookies is None:
+                        head.set_cookies = []
+                    head.set_cookies.append(self.value())
+            elif first == 107:  # k
+                drop = size == 10 and self.is_name(b"keep-alive")
+            elif first == 112:  # p
+                drop = size == 16 and self.is_name(b"proxy-connection")
+            elif first == 117 and size == 7 and self.is_name(b"upgrade"):
+                # Upgrade in an ordinary answer is an offer for this hop; we accept none.
+                drop = True
+                head.upgrade = head.upgrade or self.is_value(b"websocket")
+            if drop:
+                if line > run:
+                    parts.append(self.data[run:line])
+                run = self.position
+        if self.position - 2 > run:
+            parts.append(self.data[run : self.position - 2])
+        if coded and has_length:
+            raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
+        if coded:
+            if never_body:
+                raise BadHead("bad_request", "Transfer-Encoding in an answer without a body")
+            head.length = CHUNKED
+        if never_body or status == 304 or method_id == HEAD:
+            head.length = NO_BODY
+        if nominated is not None:
+            if not nominated.isdisjoint(_NOT_NOMINABLE):
+                raise BadHead("bad_request", "Connection names a field that is not hop-by-hop")
+            for index in range(len(parts)):
+                parts[index] = without_lines(parts[index], nominated)
+        head.end = self.position
+        return True
+
+
+# A reason phrase may hold what a field value may (RFC 9112 section 4).
+VALUE_BYTES = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))

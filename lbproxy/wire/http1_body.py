@@ -1,0 +1,184 @@
+"""HTTP/1.1 bodies in chunks: received framing in, payload out; our own framing written anew.
+
+Strict (RFC 9112 section 7.1): CRLF only, sizes of hexadecimal digits only. Chunk extensions are
+bounded and dropped, so a peer's framing bytes never reach the other side.
+"""
+
+from __future__ import annotations
+
+from lbproxy.wire.fields import BadHead, DropRules, FieldCursor
+
+LAST_CHUNK = b"0\r\n"  # followed by trailer lines and an empty line
+MAX_SIZE_DIGITS = 15  # fits a signed 64-bit number
+# All extension bytes of one body together: nobody has a use for them (Go CVE-2023-39326).
+MAX_EXTENSIONS = 16 << 10
+
+_SIZE, _EXTENSION, _SIZE_LF, _DATA, _DATA_CR, _DATA_LF, _TRAILERS, _DONE = range(8)
+
+# HEX[byte]: the digit's value, or 255.
+HEX = bytes(
+    int(chr(c), 16) if c in b"0123456789abcdefABCDEF" else 255 for c in range(256)
+)
+EXTENSION = bytes(1 if c == 9 or 32 <= c <= 126 else 0 for c in range(256))
+
+# RFC 9110 section 6.5.1: what frames, routes, authenticates or describes the content is no
+# trailer. Trailers are never merged into the head.
+_NEVER_TRAILERS = frozenset(
+    b"authorization cache-control connection content-encoding content-length content-range "
+    b"content-type cookie expect host keep-alive location max-forwards proxy-authenticate "
+    b"proxy-authorization proxy-connection range set-cookie te trailer transfer-encoding upgrade "
+    b"vary www-authenticate".split()
+)
+
+
+class BodyLimits:
+    """Bounds on a chunked body: bytes of a chunk line, bytes and fields of the trailers."""
+
+    def __init__(self, line: int, trailers: int, fields: int) -> None:
+        self.line = line
+        self.trailers = trailers
+        self.fields = fields
+
+
+def chunk(payload: bytes) -> bytes:
+    """Return the payload, which is not empty, as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+class ChunkedReader:
+    """Reads one chunked body.
+
+    Args: limits; drops: names that trailers may not have, or None where trailers are dropped.
+    After `feed`: `position` is the offset behind what was read, `done` tells that the body is
+    complete, and `trailers` holds the lines that may go on.
+    """
+
+    def __init__(self, limits: BodyLimits, drops: DropRules | None) -> None:
+        self.limits = limits
+        self.drops = drops
+        self.done: bool = False
+        self.position: int = 0
+        self.trailers: bytes = b""
+        self._state: int = _SIZE
+        self._left: int = 0
+        self._digits: int = 0
+        self._line: int = 0
+        self._extensions: int = 0
+        self._tail: bytes = b""
+
+    def feed(self, data: bytes, start: int) -> bytes:
+        """Return the payload in `data[start:]`, without framing; empty where there is none yet.
+
+        Raises: BadHead: bad_request for malformed framing; head_too_large and too_many_fields for trailers.
+        """
+        b = data
+        n = len(data)
+        p = start
+        state = self._state
+        extension = EXTENSION
+        payload = b""
+        parts: list[bytes] | None = None
+        while p < n and state != _DONE:
+            if state == _DATA:
+                end = p + self._left if self._left <= n - p else n
+                self._left -= end - p
+                piece = data[p:end]
+                p = end
+                if parts is not None:
+                    parts.append(piece)
+                elif payload:
+                    parts = [payload, piece]
+                else:
+                    payload = piece
+                if self._left == 0:
+                    state = _DATA_CR
+            elif state == _SIZE:
+                digit = HEX[b[p]]
+                if digit < 16:
+                    self._left = self._left * 16 + digit
+                    self._digits += 1
+                    if self._digits > MAX_SIZE_DIGITS:
+                        raise BadHead("bad_request", "chunk size")
+                elif self._digits == 0:
+                    raise BadHead("bad_request", "chunk size")
+                elif b[p] == 13:
+                    state = _SIZE_LF
+                elif b[p] == 59:
+                    state = _EXTENSION
+                else:
+                    raise BadHead("bad_request", "chunk size")
+                p += 1
+                self._line += 1
+            elif state == _EXTENSION:
+                if b[p] == 13:
+                    state = _SIZE_LF
+                elif not extension[b[p]]:
+                    raise BadHead("bad_request", "control byte in a chunk extension")
+                p += 1
+                self._line += 1
+                self._extensions += 1
+                if self._line > self.limits.line or self._extensions > MAX_EXTENSIONS:
+                    raise BadHead("bad_request", "chunk extensions exceed their limit")
+            elif state == _SIZE_LF:
+                if b[p] != 10:
+                    raise BadHead("bad_request", "CR without LF in a chunk line")
+                p += 1
+                self._digits = 0
+                self._line = 0
+                state = _DATA if self._left else _TRAILERS
+            elif state == _DATA_CR:
+                if b[p] != 13:
+                    raise BadHead("bad_request", "chunk data longer than its size")
+                p += 1
+                state = _DATA_LF
+            elif state == _DATA_LF:
+                if b[p] != 10:
+                    raise BadHead("bad_request", "chunk data longer than its size")
+                p += 1
+                state = _SIZE
+            else:
+                p = self._read_trailers(data, p)
+                if p >= 0:
+                    state = _DONE
+                else:
+                    p = n
+        self._state = state
+        self.done = state == _DONE
+        self.position = p
+        if parts is not None:
+            return b"".join(parts)
+        return payload
+
+    def _read_trailers(self, data: bytes, p: int) -> int:
+        """Return the offset in `data` behind the trailers, or -1 where more bytes are needed."""
+        if not self._tail and data[p : p + 2] == b"\r\n":
+            return p + 2
+        before = len(self._tail)
+        self._tail += data[p : p + self.limits.trailers + 1 - before]
+        cursor = FieldCursor()
+        cursor.begin(self._tail, 0, len(self._tail))
+        kept: list[bytes] = []
+        count = 0
+        while True:
+            line = cursor.position
+            step = cursor.advance()
+            if step < 0:
+                if len(self._tail) > self.limits.trailers:
+                    raise BadHead("head_too_large", "trailers exceed their limit")
+                return -1
+            if step == 0:
+                break
+            count += 1
+            if count > self.limits.fields:
+                raise BadHead("too_many_fields", "more trailers than allowed")
+            name = cursor.name()
+            if (
+                self.drops is not None
+                and name.lower() not in _NEVER_TRAILERS
+                and not self.drops.matches(name)
+            ):
+                kept.append(self._tail[line : cursor.position])
+        self.trailers = b"".join(kept)
+        consumed = cursor.position - before
+        self._tail = b""
+        return p + consumed

@@ -5,7 +5,7 @@ provider's cookie that we do not understand is a lost login. A `;` always ends a
 no quoted semicolons, and every node splits there.
 
 How it is fast: one search for the name finds candidates, and the bytes around each say whether it
-is a pair's name. Cookies that hold tokens are thousands of bytes long, and most of them are not ours.
+is a pair's name. Cookies that hold tokens are thousands of bytes long, and most are not ours.
 """
 
 from __future__ import annotations

@@ -2,54 +2,101 @@
 
 In the models durations are seconds (float) and sizes bytes (int). `False` is YAML's `off`.
 Unknown keys are errors. A pool's defaults come from its profile before these models see it.
+The text below each field is its description in `docs/configuration.md` and in the JSON schema.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from lbproxy.config.units import BindAddress, Duration, IpNetwork, Size
+from lbproxy.config.units import (
+    LOG_PATH,
+    NAME,
+    NODE_NAME,
+    PATH,
+    ROUTE_SUFFIX,
+    SAFE_PATH,
+    TOKEN,
+    BindAddress,
+    Codes,
+    Duration,
+    FilePath,
+    HostPattern,
+    IpNetwork,
+    NodeUrlText,
+    PositiveDuration,
+    PositiveSize,
+    SizeOrOff,
+    TlsVersion,
+)
 
 Off = Literal[False]
+Section = TypeVar("Section")
+ON_TAG, OFF_TAG = "<on>", "<off>"
+
+
+def _on_or_off(value: object) -> str:
+    return OFF_TAG if value is False else ON_TAG
+
+
+# Chosen by the value itself and not by trial, so that an error speaks of one of the two only.
+OrOff = Annotated[
+    Annotated[Section, Tag(ON_TAG)] | Annotated[Off, Tag(OFF_TAG)], Discriminator(_on_or_off)
+]
+
+CookieName = Annotated[str, Field(pattern=TOKEN)]
+FieldName = Annotated[str, Field(pattern=TOKEN)]
+PathPrefix = Annotated[str, Field(pattern=SAFE_PATH)]
+Port = Annotated[int, Field(gt=0, le=65535)]
 
 
 class Model(BaseModel):
     """The base of every section: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Certificate(Model):
-    """One certificate chain and its key, PEM files relative to the configuration file."""
+    """One certificate chain and its key."""
 
-    cert: str
-    key: str
+    cert: FilePath
+    """PEM file of the certificate, followed by the intermediate ones."""
+    key: FilePath
+    """PEM file of the private key, without a passphrase."""
 
 
 class ListenerTls(Model):
-    """TLS towards clients. The first certificate is the default, others are chosen by SNI."""
+    """TLS towards clients."""
 
     certificates: Annotated[tuple[Certificate, ...], Field(min_length=1)]
-    min_version: Literal["1.2", "1.3"] = "1.2"
+    """The first is the default, the others are chosen by SNI. Changed files are read again."""
+    min_version: TlsVersion = "1.2"
+    """The oldest TLS version that is spoken."""
 
 
 class ProxyProtocol(Model):
     """PROXY protocol v1 and v2: demanded from peers in `trusted`, refused from all others."""
 
     trusted: Annotated[tuple[IpNetwork, ...], Field(min_length=1)]
+    """Networks of the load balancers that speak it."""
 
 
 class Listener(Model):
     """One address that accepts clients."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    name: Annotated[str, Field(pattern=NAME)]
+    """What logs and metrics call it."""
     bind: BindAddress
+    """`host:port`, `[v6]:port` or `unix:/path`."""
     tls: ListenerTls | None = None
+    """Certificates; without this section the listener speaks plain HTTP."""
     redirect_to: str | None = None
+    """Name of a TLS listener: every request is answered 308 to the same host and path there."""
     proxy_protocol: ProxyProtocol | None = None
+    """Take the client's address from the PROXY protocol."""
 
 
 class ForwardedFields(Enum):
@@ -64,10 +111,16 @@ class Forwarding(Model):
     """Whom to believe about the client, and how to tell the nodes."""
 
     trusted_proxies: tuple[IpNetwork, ...] = ()
+    """Networks whose forwarded fields are believed; from everybody else they are removed."""
     chain: bool = False
+    """false: X-Forwarded-For is one address, the client's, which all providers read alike;
+    true: the whole chain is passed on."""
     fields: ForwardedFields = ForwardedFields.X_FORWARDED
-    server_name: str | None = None  # X-Forwarded-Server; the machine's name where null
+    """X-Forwarded-*, Forwarded (RFC 7239), or both."""
+    server_name: str | None = None
+    """What X-Forwarded-Server says; null: the machine's name."""
     trailers: Literal["drop", "pass"] = "drop"
+    """What happens to the trailer fields of a request."""
 
 
 class Policy(Enum):
@@ -93,173 +146,264 @@ class StickyStep(Enum):
 class OwnCookie(Model):
     """lbproxy's own affinity cookie, signed with HMAC-SHA256, naming no address."""
 
-    name: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")] = "LBROUTE"
+    name: CookieName = "LBROUTE"
+    """The cookie's name."""
     same_site: Literal["none", "lax", "strict"] = "none"
-    key_file: str | None = None  # null: a key made at start, good until the process ends
+    """SameSite attribute; logins that are posted back from other sites need none."""
+    key_file: FilePath | None = None
+    """File with the signing key, at least 32 bytes; null: a key made at start, which forgets
+    every owner when the process ends."""
 
 
 class Learned(Model):
     """Session ids seen in nodes' Set-Cookie fields."""
 
     entries: Annotated[int, Field(gt=0)] = 100_000
+    """How many are remembered; the least recently used goes first."""
 
 
 class Sticky(Model):
     """Which node owns a session, tried step by step."""
 
     by: Annotated[tuple[StickyStep, ...], Field(min_length=1)] = (StickyStep.ROUTE,)
-    cookie: str | None = None
-    also: tuple[str, ...] = ()  # further cookies, looked at after `cookie`
-    path_parameter: str | None = None
+    """The steps: `route` (suffix of the cookie), `path_parameter` (suffix of `;name=`),
+    `learned` (session id seen in Set-Cookie), `own_cookie` (ours), `hash` (of the session id)."""
+    cookie: CookieName | None = None
+    """The session cookie that route, learned and hash look at."""
+    also: tuple[CookieName, ...] = ()
+    """Further cookies, looked at after `cookie`, in order."""
+    path_parameter: CookieName | None = None
+    """Name of the path parameter, such as jsessionid."""
     own_cookie: OwnCookie = OwnCookie()
+    """The cookie that the step own_cookie sets."""
     learned: Learned = Learned()
+    """Bounds of the step learned."""
 
 
 class Health(Model):
     """Active probes of each node."""
 
-    path: Annotated[str, Field(pattern=r"^/")] = "/api/status"
-    port: Annotated[int, Field(gt=0, le=65535)] | None = None
-    scheme: Literal["http", "https", "auto"] | None = None  # null: as the node's url
-    interval: Duration = 5.0
-    timeout: Duration = 2.0
+    path: Annotated[str, Field(pattern=PATH)] = "/api/status"
+    """What is asked for."""
+    port: Port | None = None
+    """null: the port of the node's url."""
+    scheme: Literal["http", "https", "auto"] | None = None
+    """null: as the node's url; auto: as the node's url, then the other one."""
+    interval: PositiveDuration = 5.0
+    """Time between two probes of a node."""
+    timeout: PositiveDuration = 2.0
+    """How long an answer may take."""
     rise: Annotated[int, Field(gt=0)] = 2
+    """So many good answers in a row bring a node up."""
     fall: Annotated[int, Field(gt=0)] = 3
-    expect: str = "200"  # codes and ranges: "200", "200,204", "200-299"
-    soft: str = ""  # codes that mean degraded: used only where no node is better
-    body: str | None = None  # text that the answer must hold
-    host: str | None = None  # the Host field of the probe; null: the node's address
+    """So many bad answers in a row take a node down."""
+    expect: Codes = "200"
+    """Status codes that are good: `"200"`, `"200,204"`, `"200-299"`."""
+    soft: Codes = ""
+    """Codes that mean degraded: the node is used only where no node is better."""
+    body: str | None = None
+    """Text that a good answer must hold."""
+    host: str | None = None
+    """The Host field of the probe; null: the node's address."""
 
 
 class Ejection(Model):
     """Passive: consecutive connection failures take a node out for a growing time."""
 
     failures: Annotated[int, Field(gt=0)] = 5
-    base: Duration = 10.0
+    """So many failures in a row eject a node."""
+    base: PositiveDuration = 10.0
+    """The first ejection lasts so long, the next ones longer."""
     max_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Never more than this share of the pool's nodes."""
 
 
 class Retry(Model):
-    """How often a request that may be replayed is sent again, as a share of all requests."""
+    """Which share of requests may be sent again; only those that may be replayed ever are."""
 
     attempts: Annotated[int, Field(ge=0, le=5)] = 1
+    """How often one request is tried on another node."""
     budget: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Retries as a share of all requests."""
 
 
 class Keepalive(Model):
     """Idle connections to a node that are kept for reuse."""
 
-    idle: Duration = 15.0
+    idle: PositiveDuration = 15.0
+    """How long one is kept; must be shorter than the node's own limit."""
     per_node: Annotated[int, Field(ge=0)] = 256
+    """How many of a node."""
 
 
 class NodeTls(Model):
-    """How an https node is verified: against `ca` (PEM file) or the system's, for `server_name`."""
+    """How an https node is verified."""
 
-    ca: str | None = None
+    ca: FilePath | None = None
+    """PEM file of the authority that signed the node's certificate; null: the system's."""
     server_name: str | None = None
+    """The name that the certificate must hold, and that SNI says; null: the url's host."""
     verify: bool = True
+    """false: anybody may pose as the node."""
 
 
 class ConfiguredNode(Model):
     """One node of a pool as the file names it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    url: str
-    route: str | None = None  # null: the node's name
+    name: Annotated[str, Field(pattern=NODE_NAME)]
+    """What logs, metrics and commands call it."""
+    url: NodeUrlText
+    """`http://host:port` or `https://host:port`."""
+    route: Annotated[str, Field(pattern=ROUTE_SUFFIX)] | None = None
+    """The suffix that the node writes into session cookies; null: its name."""
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Its share of new sessions, compared with the other nodes."""
     tls: NodeTls = NodeTls()
+    """Verification of an https node."""
 
 
 class PoolTimeouts(Model):
-    """A pool's own waits; null: the global ones."""
+    """A pool's own waits."""
 
-    connect: Duration | None = None
-    response: Duration | None = None
+    connect: PositiveDuration | None = None
+    """For a connection to a node, TLS included; null: as in the global timeouts."""
+    response: PositiveDuration | None = None
+    """For the head of a node's response; null: as in the global timeouts."""
 
 
 class Pool(Model):
     """The nodes behind one name and every rule on them, the profile's defaults filled in."""
 
     profile: str = "generic"
+    """Defaults for this section: generic, fusionauth, keycloak, keycloak-legacy, wso2is, curity."""
     balance: Policy = Policy.ROUND_ROBIN
-    sticky: Sticky | Off = False
-    health: Health | Off = Health()
-    # Usable share of the enabled nodes at or below which health is ignored: 0 = only when none is.
+    """How a node is chosen where no session decides."""
+    sticky: OrOff[Sticky] = False
+    """Affinity of sessions to nodes, or off."""
+    health: OrOff[Health] = Health()
+    """Active probes, or off."""
     panic_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    ejection: Ejection | Off = Ejection()
-    retry: Retry | Off = Retry()
+    """Usable share of the enabled nodes at or below which health is ignored and all are tried;
+    0: only when none is usable."""
+    ejection: OrOff[Ejection] = Ejection()
+    """Passive ejection after connection failures, or off."""
+    retry: OrOff[Retry] = Retry()
+    """Retries on another node, or off."""
     slow_start: Duration = 0.0
+    """A node that came up gets its full share only after this time."""
     keepalive: Keepalive = Keepalive()
+    """Idle connections to the nodes."""
     timeouts: PoolTimeouts = PoolTimeouts()
-    hide: tuple[str, ...] = ()  # path prefixes that are 404 from outside
-    expose: tuple[str, ...] = ()  # where set, every other path is 404
-    tenant_prefixes: tuple[str, ...] = ()  # `/t/*`: prefixes under which `hide` holds as well
-    strip: tuple[str, ...] = ()  # further request fields that a client may not set
+    """The pool's own waits."""
+    hide: tuple[PathPrefix, ...] = ()
+    """Path prefixes that are 404 from outside, however they are spelled."""
+    expose: tuple[PathPrefix, ...] = ()
+    """Where set, every other path is 404; `hide` still holds."""
+    tenant_prefixes: tuple[PathPrefix, ...] = ()
+    """Prefixes under which `hide` holds as well; `*` is one segment: `/t/*`."""
+    strip: tuple[FieldName, ...] = ()
+    """Further request fields that a client may not set."""
     nodes: Annotated[tuple[ConfiguredNode, ...], Field(min_length=1)]
+    """The nodes."""
 
 
 class Route(Model):
-    """Host (exact, `*.suffix`, or null for any) and path prefix -> pool."""
+    """Host and path prefix -> pool; the first route that matches wins."""
 
-    host: str | None = None
-    path: Annotated[str, Field(pattern=r"^/")] = "/"
+    host: HostPattern | None = None
+    """Exact, or `*.suffix` for every name below; null: any host."""
+    path: Annotated[str, Field(pattern=SAFE_PATH)] = "/"
+    """Prefix, compared by whole segments: `/a` is `/a` and `/a/b` but not `/ab`."""
     pool: str
+    """Name of the pool."""
 
 
 class Admin(Model):
-    """The admin API and /metrics. Beyond loopback a token is demanded."""
+    """The admin API and /metrics."""
 
     bind: BindAddress
-    token_file: str | None = None
+    """Where it listens. Beyond loopback a token is demanded."""
+    token_file: FilePath | None = None
+    """File with the token, at least 16 characters, that callers must send."""
 
 
 class Timeouts(Model):
-    """Every wait on a peer, in seconds."""
+    """Every wait on a peer."""
 
-    tls_handshake: Duration = 10.0
-    client_head: Duration = 10.0
-    client_idle: Duration = 75.0
-    body_idle: Duration = 30.0
-    write_idle: Duration = 30.0
-    connect: Duration = 3.0
-    response: Duration = 60.0
-    tunnel_idle: Duration = 3600.0
-    drain: Duration = 30.0
+    tls_handshake: PositiveDuration = 10.0
+    """For a client's TLS handshake."""
+    client_head: PositiveDuration = 10.0
+    """For the whole head of a request, from its first byte."""
+    client_idle: PositiveDuration = 75.0
+    """For the next request on a connection."""
+    body_idle: PositiveDuration = 30.0
+    """For the next bytes of a request's body."""
+    write_idle: PositiveDuration = 30.0
+    """For a client that reads nothing of what it is sent."""
+    connect: PositiveDuration = 3.0
+    """For a connection to a node, TLS included."""
+    response: PositiveDuration = 60.0
+    """For the head of a node's response, and between bytes of its body."""
+    tunnel_idle: PositiveDuration = 3600.0
+    """For an upgraded connection (WebSocket) without traffic."""
+    drain: PositiveDuration = 30.0
+    """For exchanges under way when the process ends."""
 
 
 class Limits(Model):
-    """Every bound on what a peer may send or hold, in bytes or counts."""
+    """Every bound on what a peer may send or hold."""
 
-    request_line: Size = 8 << 10
-    head: Size = 64 << 10
+    request_line: PositiveSize = 8 << 10
+    """Longer: 414."""
+    head: PositiveSize = 64 << 10
+    """Head of a request; larger: 431."""
     fields: Annotated[int, Field(gt=0)] = 128
-    response_head: Size = 64 << 10
+    """Fields of a request; more: 431."""
+    response_head: PositiveSize = 64 << 10
+    """Head of a node's response; larger: 502."""
     response_fields: Annotated[int, Field(gt=0)] = 200
-    chunk_line: Size = 256
-    trailers: Size = 8 << 10
-    body: Size | Off = 16 << 20
+    """Fields of a node's response; more: 502."""
+    chunk_line: PositiveSize = 256
+    """A chunk's size line with its extensions."""
+    trailers: PositiveSize = 8 << 10
+    """Trailer section of a chunked body."""
+    body: SizeOrOff = 16 << 20
+    """Body of a request; larger: 413. off: no limit."""
     connections: Annotated[int, Field(gt=0)] = 10_000
+    """Client connections at once."""
     per_client: Annotated[int, Field(gt=0)] = 1000
+    """Client connections at once from one address; more: 429."""
     requests_per_connection: Annotated[int, Field(gt=0)] = 1000
+    """After so many a client's connection is closed."""
 
 
 class AccessLog(Model):
-    """One JSON object a line; `-` is standard output."""
+    """One JSON object a request; query strings and cookies never enter it."""
 
-    path: str = "-"
+    path: Annotated[str, Field(pattern=LOG_PATH)] = "-"
+    """A file, reopened on SIGUSR1, or `-` for standard output."""
     format: Literal["json"] = "json"
+    """The form of a line."""
 
 
 class Config(Model):
     """A whole, valid configuration."""
 
     workers: Literal["auto", 1] = "auto"
+    """This version runs one worker process: auto and 1 mean the same."""
     listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    """Where clients are accepted."""
     forwarding: Forwarding = Forwarding()
-    pools: Annotated[dict[str, Pool], Field(min_length=1)]
+    """Whom to believe about the client, and how to tell the nodes."""
+    pools: Annotated[dict[Annotated[str, Field(pattern=NODE_NAME)], Pool], Field(min_length=1)]
+    """The pools by name."""
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
-    admin: Admin | Off = False
+    """Which pool gets a request; the first match wins."""
+    admin: OrOff[Admin] = False
+    """The admin API and /metrics, or off."""
     timeouts: Timeouts = Timeouts()
+    """Every wait on a peer."""
     limits: Limits = Limits()
-    access_log: AccessLog | Off = AccessLog()
+    """Every bound on what a peer may send or hold."""
+    access_log: OrOff[AccessLog] = AccessLog()
+    """The access log, or off."""

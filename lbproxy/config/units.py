@@ -1,13 +1,27 @@
-"""Durations, sizes, addresses and networks: text in the file, plain numbers in the program."""
+"""What a value may look like: text in the file, plain numbers and absolute paths in the program.
+
+Each `parse_*` raises ValueError with words that say what is allowed. The `Annotated` types at the
+end are the schema's field types; dumped as JSON they turn back into the text that a file holds.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Literal, cast
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -18,11 +32,20 @@ MAX_PORT = 65535
 
 def parse_duration(value: object) -> float:
     """Return seconds for text such as `500ms`, `5s`, `1m`, `1h`; floats pass (they are defaults)."""
-    if isinstance(value, float):
+    if isinstance(value, float) and isfinite(value):
         return value
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _SECONDS[match[2]]
     raise ValueError("not a duration; write a number with a unit: 500ms, 5s, 1m, 1h")
+
+
+def format_duration(seconds: float) -> str:
+    """Return the shortest text that `parse_duration` reads as `seconds` (to the millisecond)."""
+    milliseconds = round(seconds * 1000)
+    for unit, factor in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % factor == 0:
+            return f"{milliseconds // factor}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
 
 
 def parse_size(value: object) -> int:
@@ -32,6 +55,24 @@ def parse_size(value: object) -> int:
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return int(match[1]) * _BYTES[match[2]]
     raise ValueError("not a size; write bytes or a number with a unit: 512, 64KiB, 16MiB")
+
+
+def parse_size_or_off(value: object) -> int | Literal[False]:
+    """Return bytes as `parse_size` does, or False for `off`."""
+    if value is False:
+        return False
+    try:
+        return parse_size(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
+
+
+def format_size(size: int) -> str:
+    """Return the shortest text that `parse_size` reads as `size` bytes."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}B"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +107,9 @@ def parse_bind(value: object) -> Bind:
             colon = ""
         if colon and host and re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= MAX_PORT:
             return Bind(host=host, port=int(port))
-    raise ValueError('not an address to listen on; write "0.0.0.0:8443", "[::]:8443" or "unix:/run/x"')
+    raise ValueError(
+        'not an address to listen on; write "0.0.0.0:8443", "[::]:8443" or "unix:/run/x"'
+    )
 
 
 Network = IPv4Network | IPv6Network
@@ -84,18 +127,208 @@ def parse_network(value: object) -> Network:
     raise ValueError("not a network; write 10.0.0.0/8, fd00::/8 or one address")
 
 
+_CODE_RANGE = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+
+
+def parse_codes(text: str) -> frozenset[int]:
+    """Return the status codes in `200`, `200,204` or `200-299,401`; none for empty text."""
+    codes: set[int] = set()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = _CODE_RANGE.fullmatch(part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise ValueError(f'{part!r} is no status code; write "200", "200,204" or "200-299"')
+        codes.update(range(first, last + 1))
+    return frozenset(codes)
+
+
+def _codes_text(value: object) -> str:
+    # `expect: 200` without quotes is a number to YAML and clear to everybody.
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError('not status codes; write "200", "200,204" or "200-299"')
+    parse_codes(value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUrl:
+    """The parts of a node's url.
+
+    Args: scheme: http or https; host: name or literal address without brackets; port: 1..65535.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def parse_node_url(text: str) -> NodeUrl:
+    """Return scheme, host and port of `http://host[:port]` or `https://host[:port]`."""
+    if text.lower().startswith("ajp:"):
+        raise ValueError(
+            "this version does not speak AJP yet; write the http or https address of the node"
+        )
+    wanted = 'write "http://10.0.0.11:8080" or "https://idp.internal:8443"'
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"not an address of a node; {wanted}") from None
+    if parts.scheme not in _DEFAULT_PORTS or not text.startswith(f"{parts.scheme}://"):
+        raise ValueError(f"must begin with http:// or https://; {wanted}")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or a password")
+    if parts.path not in ("", "/") or "?" in text or "#" in text:
+        raise ValueError("must end after host and port: requests keep the path that they came with")
+    host = parts.hostname or ""
+    if not _is_host(host) or parts.netloc.endswith(":") or port == 0:
+        raise ValueError(f"has no valid host and port; {wanted}")
+    return NodeUrl(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:
+        try:
+            IPv6Address(host)
+        except ValueError:
+            return False
+        return True
+    return len(host) <= 253 and _HOST_NAME.fullmatch(host) is not None
+
+
+def _node_url_text(value: str) -> str:
+    parse_node_url(value)
+    return value
+
+
+def parse_host_pattern(value: str) -> str:
+    """Return a route's host in lower case: `idp.example.com`, `*.example.com` or `[::1]`."""
+    host = value.lower().removesuffix(".")
+    name = host.removeprefix("*.")
+    if not name.isascii():
+        raise ValueError("must be ASCII; write an international name in its xn-- form")
+    literal = host.startswith("[") and host.endswith("]")
+    if literal:
+        name = host[1:-1]
+    if "*" in name or literal != (":" in name) or not _is_host(name):
+        raise ValueError(
+            'not a host; write "idp.example.com" or "*.example.com", without a port; '
+            "leave it out for any host"
+        )
+    return host
+
+
+def parse_file(value: str, info: ValidationInfo) -> str:
+    """Return the absolute path of a file that can be read.
+
+    A relative path is relative to the configuration file's directory: the validation context's
+    `base`. Without that context the text stays as it is and nothing is read.
+    """
+    context = cast("dict[str, object] | None", info.context)
+    base = context.get("base") if context else None
+    if not isinstance(base, Path):
+        return value
+    path = base / value
+    if not value or not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    return str(path)
+
+
+def _version_text(value: object) -> object:
+    # `min_version: 1.2` without quotes is a number to YAML and clear to everybody.
+    return str(value) if isinstance(value, float) else value
+
+
+# The patterns by which names are checked, and how to say them to a person.
+NAME = r"^[A-Za-z0-9_-]+$"
+NODE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+ROUTE_SUFFIX = r"^[!-+\--:<-\[\]-~]+$"
+PATH = r"^/[^?#\s]*$"
+SAFE_PATH = r"^/[^?#%;\\\s]*$"
+LOG_PATH = r"^(-|/.*)$"
+WORDS = {
+    NAME: "letters, digits, _ and -",
+    NODE_NAME: "letters, digits, . _ and -, and begin with a letter or a digit",
+    TOKEN: "letters, digits and the signs ! # $ % & ' * + - . ^ _ ` | ~",
+    ROUTE_SUFFIX: "what a cookie's value may hold: no spaces, commas, semicolons or backslashes",
+    PATH: "a path: begin with / and hold no ? # or space",
+    SAFE_PATH: "a plain path: begin with / and hold none of ? # % ; \\ or space",
+    LOG_PATH: "- (standard output) or an absolute path",
+}
+
 _TEXT = {"type": "string"}
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
+    Field(ge=0),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
 ]
+PositiveDuration = Annotated[Duration, Field(gt=0)]
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str, when_used="json"),
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "minimum": 0}, _TEXT | {"pattern": f"^{_SIZE.pattern}$"}]}
     ),
 ]
-BindAddress = Annotated[Bind, BeforeValidator(parse_bind), WithJsonSchema(_TEXT)]
-IpNetwork = Annotated[Network, BeforeValidator(parse_network), WithJsonSchema(_TEXT)]
+PositiveSize = Annotated[Size, Field(gt=0)]
+
+
+def _format_size_or_off(size: int | Literal[False]) -> str | Literal[False]:
+    return False if size is False else format_size(size)
+
+
+SizeOrOff = Annotated[
+    int | Literal[False],
+    BeforeValidator(parse_size_or_off),
+    PlainSerializer(_format_size_or_off, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                _TEXT | {"pattern": f"^{_SIZE.pattern}$"},
+                {"const": False},
+            ]
+        }
+    ),
+]
+BindAddress = Annotated[
+    Bind,
+    BeforeValidator(parse_bind),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema(_TEXT),
+]
+IpNetwork = Annotated[
+    Network,
+    BeforeValidator(parse_network),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema(_TEXT),
+]
+Codes = Annotated[
+    str,
+    BeforeValidator(_codes_text),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "integer", "minimum": 100, "maximum": 599}]}),
+]
+NodeUrlText = Annotated[
+    str, AfterValidator(_node_url_text), WithJsonSchema(_TEXT | {"pattern": "^https?://"})
+]
+HostPattern = Annotated[str, AfterValidator(parse_host_pattern)]
+FilePath = Annotated[str, AfterValidator(parse_file)]
+TlsVersion = Annotated[
+    Literal["1.2", "1.3"],
+    BeforeValidator(_version_text),
+    WithJsonSchema({"enum": ["1.2", "1.3", 1.2, 1.3]}),
+]

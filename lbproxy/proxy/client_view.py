@@ -1,0 +1,61 @@
+"""Who the client of one connection is, and the field lines that tell the nodes."""
+
+from __future__ import annotations
+
+from lbproxy.proxy.forwarding import (
+    DEFAULT_PORTS,
+    ForwardingRules,
+    agree,
+    canonical_address,
+    port_of,
+)
+from lbproxy.wire.http1 import valid_authority
+
+
+class ClientView:
+    """One client connection as the forwarding rules see it.
+
+    Args: peer: the address from the socket or the PROXY header, "" for a Unix socket;
+    scheme: of the listener, b"http" or b"https".
+
+    Attributes: trusted: the peer's forwarded fields are believed, so `believed_lines` is to be
+    asked; client_address, scheme: of the last request, as far as they are believed.
+    """
+
+    def __init__(self, rules: ForwardingRules, peer: str, scheme: bytes) -> None:
+        self.rules: ForwardingRules = rules
+        # Dotted addresses come from the kernel or a parsed PROXY header: canonical already.
+        self.peer: str = canonical_address(peer) if ":" in peer else peer
+        self.trusted: bool = rules.trusted(self.peer)
+        self.client_address: str = self.peer
+        self.scheme: bytes = scheme
+        self._listener_scheme: bytes = scheme
+        self._host: bytes | None = None
+        self._lines: bytes = b""
+
+    def lines(self, host: bytes) -> bytes:
+        """Return the field lines, each with CRLF, for a peer that is not believed.
+
+        Args: host: the request's valid authority as sent, empty for HTTP/1.0 without Host.
+        Clients repeat their Host, so the lines are kept: the usual cost is one comparison.
+        """
+        if self._host is None or host != self._host:
+            scheme = self._listener_scheme
+            self._lines = self.rules.render([self.peer], scheme, host, port_of(host, scheme))
+            self._host = host
+        return self._lines
+
+    def believed_lines(self, host: bytes, received: list[tuple[bytes, bytes]] | None) -> bytes:
+        """Return the field lines for a trusted peer; sets client_address and scheme.
+
+        Args: host: as `lines`; received: the request's forwarded fields, name as sent and value.
+        What was received and is not a scheme, a host or a port counts as not received.
+        """
+        said = self.rules.believed(self.peer, received or ())
+        self.client_address = said.chain[0]
+        proto = said.proto.lower()
+        self.scheme = proto if proto in DEFAULT_PORTS else self._listener_scheme
+        if valid_authority(said.host):
+            host = said.host
+        host, port = agree(host, said.port, self.scheme)
+        return self.rules.render(said.chain, self.scheme, host, port)

@@ -1,0 +1,238 @@
+"""Whom forwarded fields are believed from, what of them, and what is removed."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lbproxy.config.schema import ForwardedFields, Forwarding
+from lbproxy.proxy.forwarding import (
+    ForwardingRules,
+    agree,
+    canonical_address,
+    drop_rules,
+    port_of,
+)
+
+TRUSTED = tuple(ip_network(text) for text in ("10.0.0.0/8", "fd00::/8", "fe80::/10"))
+
+
+def rules(fields: str = "x-forwarded") -> ForwardingRules:
+    settings_ = Forwarding(trusted_proxies=TRUSTED, fields=ForwardedFields(fields))
+    return ForwardingRules(settings_, "gate")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Forwarded-For", "x-forwarded-proto", "X-FORWARDED-HOST", "X-Forwarded-Port",
+        "X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded-Access-Token", "X_Forwarded_For",
+        "X-Forwarded_For", "X.Forwarded.For", "x-forwarded-anything", "Forwarded", "X-Real-IP",
+        "X_Real_IP", "X-Original-URL", "X-Original-Forwarded-For", "X-Original-Method",
+        "X-Client-IP", "True-Client-IP", "True_Client_IP", "CF-Connecting-IP", "X-Rewrite-URL",
+        "Client-Cert", "Client-Cert-Chain", "client_cert", "ssl-client-cert", "SSL_CLIENT_CERT",
+        "SSL_CLIENT_VERIFY", "ssl-client-verify", "SSL_CIPHER", "SSL_SESSION_ID", "CERT_CHAIN_0",
+        "cert-chain-1", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info",
+        "x-forwarded-client-cert", "x-wso2-mtls-cert", "x_wso2_mtls_cert", "X-SSL-Client-Cert",
+        "X-ARR-ClientCert", "X-Amzn-Mtls-Clientcert", "X-FusionAuth-TenantId",
+        "x_fusionauth.tenantid",
+    ],
+)  # fmt: skip
+def test_no_client_may_set(name: str) -> None:
+    assert drop_rules(["X-FusionAuth-TenantId"]).matches(name.encode())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Host", "Accept", "Cookie", "Authorization", "Content-Type", "X-Requested-With",
+        "X-Request-Id", "X-Client-SKU", "X-CSRF-Token", "traceparent", "Origin", "Referer",
+        "X-FusionAuth-TenantId", "Sec-Fetch-Site", "From",
+    ],
+)  # fmt: skip
+def test_other_fields_pass(name: str) -> None:
+    assert not drop_rules([]).matches(name.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::FFFF:c000:201", "192.0.2.1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("192.0.2.01", ""),
+        ("192.0.2.1%eth0", ""),
+        ("host", ""),
+        ("", ""),
+        ("1", ""),
+    ],
+)
+def test_canonical_addresses(text: str, canonical: str) -> None:
+    assert canonical_address(text) == canonical
+
+
+def test_trust_is_by_network_in_every_spelling() -> None:
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00::5", "fe80::1%eth0"):
+        assert rules().trusted(address), address
+    for address in ("11.0.0.1", "::ffff:11.0.0.1", "2001:db8::1", "", "unix", "10.0.0.1x"):
+        assert not rules().trusted(address), address
+    assert not ForwardingRules(Forwarding(), "gate").trusted("127.0.0.1")
+
+
+def test_the_memory_of_trust_is_bounded() -> None:
+    """Clients choose what stands in X-Forwarded-For, so they must not fill our memory."""
+    some = rules()
+    for number in range(10_000):
+        some.trusted(f"198.51.{number >> 8}.{number & 255}")
+    assert len(some._remembered) <= 4096
+    assert some.trusted("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("field", "chain"),
+    [
+        (b"198.51.100.9", ["198.51.100.9", "10.0.0.1"]),
+        (b"1.1.1.1, 198.51.100.9", ["198.51.100.9", "10.0.0.1"]),
+        (b"198.51.100.9,10.0.0.2", ["198.51.100.9", "10.0.0.2", "10.0.0.1"]),
+        (b"198.51.100.9:4711", ["198.51.100.9", "10.0.0.1"]),
+        (b"2001:db8::9", ["2001:db8::9", "10.0.0.1"]),
+        (b"[2001:db8::9]", ["2001:db8::9", "10.0.0.1"]),
+        (b"[2001:db8::9]:4711", ["2001:db8::9", "10.0.0.1"]),
+        (b"::ffff:198.51.100.9", ["198.51.100.9", "10.0.0.1"]),
+        # all trusted: the leftmost
+        (b"10.0.0.3, 10.0.0.2", ["10.0.0.3", "10.0.0.2", "10.0.0.1"]),
+        # malformed: the last good one
+        (b"1.1.1.1, bad, 10.0.0.2", ["10.0.0.2", "10.0.0.1"]),
+        (b"1.1.1.1,", ["10.0.0.1"]),
+        (b"unknown", ["10.0.0.1"]),
+        (b"198.51.100.9\xff", ["10.0.0.1"]),
+        (b"198.51.100.9:port", ["10.0.0.1"]),
+        (b"", ["10.0.0.1"]),
+    ],
+)
+def test_the_client_in_x_forwarded_for(field: bytes, chain: list[str]) -> None:
+    assert rules().believed("10.0.0.1", [(b"X-Forwarded-For", field)]).chain == chain
+
+
+def test_repeated_fields_are_one_list() -> None:
+    received = [(b"X-Forwarded-For", b"198.51.100.9"), (b"x-forwarded-for", b"10.0.0.2")]
+    assert rules().believed("10.0.0.1", received).chain == ["198.51.100.9", "10.0.0.2", "10.0.0.1"]
+
+
+def test_look_alikes_and_doubled_values_are_not_believed() -> None:
+    said = rules().believed(
+        "10.0.0.1",
+        [
+            (b"X_Forwarded_For", b"198.51.100.9"),
+            (b"X-Forwarded-Proto", b"https"),
+            (b"X-Forwarded-Proto", b"http"),
+            (b"X-Forwarded-Port", b" 8443"),
+        ],
+    )
+    assert (said.chain, said.proto, said.port) == (["10.0.0.1"], b"", b"8443")
+
+
+def test_a_long_invented_chain_costs_little() -> None:
+    said = rules().believed("10.0.0.1", [(b"X-Forwarded-For", b"10.0.0.2," * 7000 + b"10.0.0.2")])
+    assert len(said.chain) == 33
+
+
+FIRST = b"198.51.100.9"
+OTHER = b"203.0.113.5"
+
+
+@pytest.mark.parametrize(
+    ("fields", "x_for", "standard", "client"),
+    [
+        ("x-forwarded", FIRST, b"for=" + OTHER, "198.51.100.9"),
+        ("x-forwarded", None, b"for=" + OTHER, "10.0.0.1"),
+        ("forwarded", FIRST, b"for=" + OTHER, "203.0.113.5"),
+        ("forwarded", FIRST, None, "10.0.0.1"),
+        ("forwarded", FIRST, b'for="', "10.0.0.1"),
+        ("both", FIRST, None, "198.51.100.9"),
+        ("both", None, b"for=" + OTHER, "203.0.113.5"),
+        ("both", FIRST, b"for=" + FIRST, "198.51.100.9"),
+        # One of the two comes from the client: nobody knows which.
+        ("both", FIRST, b"for=" + OTHER, "10.0.0.1"),
+        ("both", FIRST, b"for=unknown", "10.0.0.1"),
+    ],
+)
+def test_which_dialect_is_believed(
+    fields: str, x_for: bytes | None, standard: bytes | None, client: str
+) -> None:
+    received = []
+    if x_for is not None:
+        received.append((b"X-Forwarded-For", x_for))
+    if standard is not None:
+        received.append((b"Forwarded", standard))
+    assert rules(fields).believed("10.0.0.1", received).chain[0] == client
+
+
+def test_what_the_outermost_trusted_proxy_saw_is_believed() -> None:
+    said = rules("forwarded").believed(
+        "10.0.0.1",
+        [
+            (
+                b"Forwarded",
+                b"for=1.1.1.1;host=evil.example;proto=http, "
+                b"for=198.51.100.9;host=idp.example;proto=https, "
+                b"for=10.0.0.2;host=inner;proto=http",
+            )
+        ],
+    )
+    assert said.chain == ["198.51.100.9", "10.0.0.2", "10.0.0.1"]
+    assert (said.host, said.proto) == (b"idp.example", b"https")
+
+
+def test_an_unnamed_client_still_has_a_scheme() -> None:
+    said = rules("forwarded").believed("10.0.0.1", [(b"Forwarded", b"for=_a1b2;proto=https")])
+    assert (said.chain, said.proto) == (["10.0.0.1"], b"https")
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "port"),
+    [
+        (b"idp.example", b"https", b"443"),
+        (b"idp.example", b"http", b"80"),
+        (b"idp.example:8443", b"https", b"8443"),
+        (b"[::1]", b"https", b"443"),
+        (b"[::1]:8443", b"https", b"8443"),
+        (b"", b"http", b"80"),
+    ],
+)
+def test_the_port_of_a_host(host: bytes, scheme: bytes, port: bytes) -> None:
+    assert port_of(host, scheme) == port
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        (b"idp.example", b"", (b"idp.example", b"443")),
+        (b"idp.example", b"443", (b"idp.example", b"443")),
+        (b"idp.example", b"8443", (b"idp.example:8443", b"8443")),
+        (b"idp.example:9443", b"8443", (b"idp.example:9443", b"9443")),
+        (b"[::1]", b"8443", (b"[::1]:8443", b"8443")),
+        (b"idp.example", b"443,443", (b"idp.example", b"443")),
+        (b"idp.example", b"0", (b"idp.example", b"443")),
+        (b"idp.example", b"65536", (b"idp.example", b"443")),
+        (b"idp.example", b"x", (b"idp.example", b"443")),
+    ],
+)
+def test_host_and_port_always_agree(
+    host: bytes, port: bytes, expected: tuple[bytes, bytes]
+) -> None:
+    assert agree(host, port, b"https") == expected
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([b"10.0.0.9", b"1.1.1.1", b"bad", b"", b"[fd00::1]", b"::1"])))
+def test_nobody_left_of_an_untrusted_address_is_ever_believed(entries: list[bytes]) -> None:
+    some = rules()
+    chain = some.client_of(entries, "10.0.0.1")
+    assert chain[-1] == "10.0.0.1"
+    assert all(some.trusted(address) for address in chain[1:])

@@ -1,0 +1,218 @@
+"""lbproxy's own answers: what a client gets when no node's response can be had.
+
+Pages are for the person at the door: what happened, what to do, and the number to tell support.
+They name no node, no version and no cause inside. Programs that ask for JSON get RFC 9457.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from http import HTTPStatus
+
+from lbproxy.errors import Failure
+from lbproxy.wire.http1 import valid_authority
+
+# Seconds after which clients are asked to come back: longer than a probe or two.
+RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What a person reads for one status."""
+
+    title: str
+    sentence: str
+
+
+_TEXTS = {
+    400: _Text(
+        "This request could not be understood",
+        "The address may be incomplete or mistyped. Please go back to the page that you came from "
+        "and start again.",
+    ),
+    404: _Text(
+        "There is nothing at this address",
+        "Please check the address, or go back to the application that you wanted to sign in to.",
+    ),
+    408: _Text(
+        "The request took too long to arrive",
+        "Your connection may be slow. Please try again.",
+    ),
+    413: _Text("This is too much data", "Please send something smaller."),
+    414: _Text(
+        "The address is too long",
+        "Please go back to the application that you wanted to sign in to and start again.",
+    ),
+    417: _Text("This request cannot be served", "It expects something that is not offered here."),
+    429: _Text(
+        "Too many connections",
+        "Many connections are open from your network. Please wait a moment and try again.",
+    ),
+    431: _Text(
+        "Your browser sent too much data",
+        "Too many cookies are stored for this site. Please delete them and try again.",
+    ),
+    500: _Text(
+        "Something went wrong here",
+        "This is our fault. Please try again in a moment.",
+    ),
+    501: _Text("This is not supported", "The request asks for something that is not offered here."),
+    502: _Text(
+        "The sign-in service gave no usable answer",
+        "Please try again in a moment. You may have to start your sign-in again.",
+    ),
+    503: _Text(
+        "The sign-in service is not available right now",
+        "Please try again in a few moments. Nothing is wrong with your account.",
+    ),
+    504: _Text(
+        "The sign-in service takes too long to answer",
+        "Please try again in a moment. You may have to start your sign-in again.",
+    ),
+    505: _Text("This version of HTTP is not supported", "Please use a current browser."),
+}
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1.125rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 15vh auto 0; \
+padding: 0 1.5rem }}
+h1 {{ font-size: 1.5rem; line-height: 1.25 }}
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{sentence}</p>
+<p>If this goes on, tell the support this number: <code>{request_id}</code></p>
+</main>
+</body>
+</html>
+"""
+
+
+def answer(
+    failure: Failure,
+    *,
+    wants_json: bool,
+    head: bool,
+    request_id: bytes,
+    close: bool,
+    date: bytes,
+) -> bytes:
+    """Return the complete response for a failure that has a status for the client.
+
+    Args: head: the request was HEAD, so the body stays away; request_id: shown and sent back;
+    close: the connection ends, also where the failure alone would not end it; date: an IMF-fixdate.
+    """
+    status = HTTPStatus(failure.status)
+    text = _TEXTS[status]
+    shown = request_id.decode("ascii", "replace")
+    if wants_json:
+        problem = {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": int(status),
+            "detail": f"{text.title}. {text.sentence}",
+            "request_id": shown,
+        }
+        body = json.dumps(problem).encode() + b"\n"
+        media_type = b"application/problem+json"
+    else:
+        body = _PAGE.format(
+            title=escape(text.title), sentence=escape(text.sentence), request_id=escape(shown)
+        ).encode()
+        media_type = b"text/html; charset=utf-8"
+    fields = [
+        b"HTTP/1.1 %d %s" % (status, status.phrase.encode()),
+        b"Date: " + date,
+        b"Content-Type: " + media_type,
+        b"Content-Length: %d" % len(body),
+        b"Cache-Control: no-store",
+        b"X-Content-Type-Options: nosniff",
+        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
+        b"frame-ancestors 'none'",
+        b"X-Request-Id: " + request_id,
+    ]
+    if failure.retry_after:
+        fields.append(b"Retry-After: %d" % RETRY_AFTER_S)
+    if close or failure.close:
+        fields.append(b"Connection: close")
+    return b"\r\n".join(fields) + b"\r\n\r\n" + (b"" if head else body)
+
+
+def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
+    """Return the https URL of the same host and path on another port.
+
+    Args: host: the request's authority, whose own port is left out; target: in origin form;
+    port: of the listener that is redirected to. Returns: None where the request names no valid
+    host or no path, so there is no same place to go to.
+    """
+    if not valid_authority(host) or not target.startswith(b"/"):
+        return None
+    name = host[: host.rfind(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
+    return b"https://" + name + (b"" if port == 443 else b":%d" % port) + target
+
+
+def redirect(location: bytes, *, request_id: bytes, close: bool, date: bytes) -> bytes:
+    """Return the 308 response to `location`, a URL from `https_location`.
+
+    308 keeps the method and the body. It may be stored, as the listener redirects everything.
+    """
+    fields = [
+        b"HTTP/1.1 308 Permanent Redirect",
+        b"Date: " + date,
+        b"Location: " + location,
+        b"Content-Length: 0",
+        b"X-Request-Id: " + request_id,
+    ]
+    if close:
+        fields.append(b"Connection: close")
+    return b"\r\n".join(fields) + b"\r\n\r\n"
+
+
+def wants_json(accept: bytes | None) -> bool:
+    """Return True where a client's Accept field prefers JSON to a page.
+
+    Where both are equally good, the one that is named by itself wins over `*/*`, and the page over
+    JSON: a client that does not say is a browser or a person with curl.
+    Source: RFC 9110 section 12.5.1.
+    """
+    if not accept:
+        return False
+    # (how specific the range is, its quality): the most specific range that matches counts.
+    as_json = as_html = (0, 0.0)
+    for member in accept.lower().split(b","):
+        media_range, *parameters = (part.strip(b" \t") for part in member.split(b";"))
+        quality = _quality(parameters)
+        match media_range:
+            case b"application/json" | b"application/problem+json":
+                as_json = max(as_json, (3, quality))
+            case b"application/*":
+                as_json = max(as_json, (2, quality))
+            case b"text/html" | b"application/xhtml+xml":
+                as_html = max(as_html, (3, quality))
+            case b"text/*":
+                as_html = max(as_html, (2, quality))
+            case b"*/*":
+                as_json = max(as_json, (1, quality))
+                as_html = max(as_html, (1, quality))
+    return as_json[1] > 0 and as_json[::-1] > as_html[::-1]
+
+
+def _quality(parameters: list[bytes]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition(b"=")
+        if name.strip() == b"q":
+            digits = value.strip()
+            if digits.replace(b".", b"", 1).isdigit():
+                return min(float(digits), 1.0)
+            return 0.0
+    return 1.0

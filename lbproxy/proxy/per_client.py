@@ -1,0 +1,63 @@
+"""How many connections each client has open.
+
+A client is an IPv4 address or an IPv6 /64, which is what one subscriber gets: with single IPv6
+addresses anyone could have as many limits as they like. Only clients with open connections are
+remembered, so the connection limit of the worker bounds the memory.
+"""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv6Address
+
+
+def client_key(address: str) -> str | int:
+    """Return what connections from `address` are counted under.
+
+    Args: address: literal; text that is no IPv6 address is its own key.
+    """
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except AddressValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return int(parsed) >> 64
+
+
+class PerClient:
+    """Open connections by client. Args: limit: the most that one client may have."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: dict[str | int, int] = {}
+
+    def admit(self, address: str) -> bool:
+        """Count one connection more, or return False where the client has enough.
+
+        An admitted connection is to be released; an empty address (a Unix socket) is not counted.
+        """
+        if not address:
+            return True
+        key = client_key(address)
+        count = self._open.get(key, 0)
+        if count >= self._limit:
+            return False
+        self._open[key] = count + 1
+        return True
+
+    def release(self, address: str) -> None:
+        """Count one connection less. Args: address: as it was admitted."""
+        if not address:
+            return
+        key = client_key(address)
+        count = self._open[key] - 1
+        if count:
+            self._open[key] = count
+        else:
+            del self._open[key]
+
+    def __len__(self) -> int:
+        """Return how many clients have connections."""
+        return len(self._open)

@@ -1,0 +1,288 @@
+"""Access-log lines: valid JSON whatever clients send, no secrets, and no harm from a full disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lbproxy.proxy.access_log import AccessLog
+
+NOW = 1_783_000_000.25
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+@pytest.fixture
+def log(log_file: Path) -> Iterator[AccessLog]:
+    made = AccessLog(str(log_file))
+    yield made
+    made.close()
+
+
+def write(
+    log: AccessLog,
+    *,
+    now: float = NOW,
+    client: str = "198.51.100.9",
+    method: bytes = b"GET",
+    host: bytes = b"idp.example:8443",
+    target: bytes = b"/auth",
+    upstream_s: float = 0.0101,
+    node: str = "node1",
+    reason: str = "",
+) -> None:
+    log.write(
+        now, client, method, host, target, 200, 512, 4096, 0.0123456, upstream_s,
+        "idp", node, "owner", 1, "TLSv1.3", reason, b"id.1",
+    )  # fmt: skip
+
+
+def lines(log: AccessLog, log_file: Path) -> list[dict[str, Any]]:
+    log.flush()
+    return [json.loads(line) for line in log_file.read_bytes().splitlines()]
+
+
+def test_a_line_holds_every_field_in_order(log: AccessLog, log_file: Path) -> None:
+    write(log)
+    (line,) = lines(log, log_file)
+    assert list(line.items()) == [
+        ("time", "2026-07-02T13:46:40.250Z"),
+        ("client", "198.51.100.9"),
+        ("method", "GET"),
+        ("host", "idp.example:8443"),
+        ("path", "/auth"),
+        ("status", 200),
+        ("bytes_in", 512),
+        ("bytes_out", 4096),
+        ("duration_ms", 12.345),
+        ("upstream_ms", 10.1),
+        ("pool", "idp"),
+        ("node", "node1"),
+        ("sticky", "owner"),
+        ("retries", 1),
+        ("tls", "TLSv1.3"),
+        ("reason", None),
+        ("request_id", "id.1"),
+    ]
+
+
+def test_what_there_was_not_is_null(log: AccessLog, log_file: Path) -> None:
+    write(log, client="", node="", upstream_s=-1.0, reason="no_node")
+    (line,) = lines(log, log_file)
+    assert (line["client"], line["node"], line["upstream_ms"]) == (None, None, None)
+    assert line["reason"] == "no_node"
+
+
+def test_the_second_changes(log: AccessLog, log_file: Path) -> None:
+    for now in (NOW, NOW + 0.5, NOW + 1, NOW - 3600):
+        write(log, now=now)
+    assert [line["time"][11:] for line in lines(log, log_file)] == [
+        "13:46:40.250Z",
+        "13:46:40.750Z",
+        "13:46:41.250Z",
+        "12:46:40.250Z",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/a?code=secret", "/a"),
+        (b"/a#code=secret", "/a"),
+        (b"/a;jsessionid=secret.node1/b;x=1?y", "/a;jsessionid=*/b;x=*"),
+        (b"/a;JSESSIONID=secret", "/a;JSESSIONID=*"),
+        (b"/a%3Bjsessionid%3dsecret/b", "/a%3Bjsessionid%3d*/b"),
+        (b"/a%3bjsessionid=secret;v=1", "/a%3bjsessionid=*;v=*"),
+        (b"/a;jsessionid=sec=ret", "/a;jsessionid=*"),
+        (b"/a;b/c%20d=e", "/a;b/c%20d=e"),
+        (b"/a;b=", "/a;b="),
+        (b"*", "*"),
+    ],
+)
+def test_queries_and_session_ids_stay_out(
+    log: AccessLog, log_file: Path, target: bytes, path: str
+) -> None:
+    write(log, target=target)
+    assert b"secret" not in log_file.read_bytes()
+    assert lines(log, log_file)[0]["path"] == path
+
+
+def test_bytes_that_could_steer_a_terminal_are_escaped(log: AccessLog, log_file: Path) -> None:
+    write(log, target=b'/\x1b[2J\x00\x7f\xe9\xff"\\\r\n', node='no"de\u00e9')
+    log.flush()
+    data = log_file.read_bytes()
+    assert all(32 <= byte < 127 or byte == 10 for byte in data)
+    assert data.count(b"\n") == 1
+    assert rb'/\u001b[2J\u0000\u007f\u00e9\u00ff\"\\\r\n"' in data
+
+
+@settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(st.binary(), st.binary(), st.binary())
+def test_any_bytes_make_one_valid_line(
+    log: AccessLog, log_file: Path, method: bytes, host: bytes, target: bytes
+) -> None:
+    before = len(lines(log, log_file))
+    write(log, method=method, host=host, target=target)
+    after = lines(log, log_file)
+    assert len(after) == before + 1
+    assert after[-1]["method"] == method.decode("latin-1")
+    assert after[-1]["host"] == host.decode("latin-1")
+
+
+def test_lines_wait_until_they_are_many(log: AccessLog, log_file: Path) -> None:
+    write(log)
+    assert log_file.read_bytes() == b""
+    while not log_file.read_bytes():
+        write(log)
+    assert log_file.stat().st_size >= 64 << 10
+
+
+def test_reopen_follows_rotation(log: AccessLog, log_file: Path, tmp_path: Path) -> None:
+    write(log, target=b"/old")
+    rotated = log_file.rename(tmp_path / "access.log.1")
+    log.reopen()
+    write(log, target=b"/new")
+    assert [line["path"] for line in lines(log, log_file)] == ["/new"]
+    assert [json.loads(line)["path"] for line in rotated.read_bytes().splitlines()] == ["/old"]
+
+
+def test_reopen_keeps_the_old_file_where_there_is_no_new_one(
+    log: AccessLog, log_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = log_file.parent.parent / f"{log_file.parent.name}-moved"
+    log_file.parent.rename(elsewhere)
+    log.reopen()
+    write(log)
+    log.flush()
+    assert (elsewhere / log_file.name).read_bytes().count(b"\n") == 1
+    assert "cannot reopen" in caplog.text
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_counted_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    log = AccessLog("/dev/full")
+    for _ in range(3):
+        write(log)
+    with caplog.at_level(logging.ERROR):
+        log.flush()
+        write(log)
+        log.flush()
+    assert log.lost == 4
+    assert [record.getMessage() for record in caplog.records] == [
+        "access log /dev/full: No space left on device; 3 lines lost so far"
+    ]
+    log.close()
+
+
+def test_a_line_that_was_cut_off_does_not_spoil_the_next(
+    log: AccessLog, log_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk gets full in the middle of a line and is cleared later."""
+    real = os.write
+    room = [20]
+
+    def small_disk(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = real(fd, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", small_disk)
+    write(log, target=b"/cut")
+    log.flush()
+    monkeypatch.undo()
+    write(log, target=b"/next")
+    log.flush()
+    cut, after = log_file.read_bytes().splitlines()
+    assert len(cut) == 20
+    assert json.loads(after)["path"] == "/next"
+    assert log.lost == 1
+
+
+def test_a_closed_pipe_never_raises(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    log = AccessLog(str(pipe))
+    write(log, target=b"/read")
+    log.flush()
+    assert b'"/read"' in os.read(reader, 1 << 16)
+    os.close(reader)
+    write(log)
+    log.flush()
+    assert log.lost == 1
+    # A new reader does not see half a line.
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write(log, target=b"/again")
+    log.flush()
+    assert [json.loads(line)["path"] for line in os.read(reader, 1 << 16).splitlines()] == [
+        "/again"
+    ]
+    os.close(reader)
+    log.close()
+
+
+def test_a_pipe_that_would_block_delays_lines_up_to_a_bound(tmp_path: Path) -> None:
+    """Somebody who shares our standard output may make it non-blocking."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    log = AccessLog(str(pipe))
+    os.set_blocking(_descriptor_of(pipe, reader), False)
+    written = 0
+    while not log.lost:
+        write(log)
+        written += 1
+        assert written < 20_000
+    read = b""
+    while True:
+        log.flush()
+        try:
+            read += os.read(reader, 1 << 16)
+        except BlockingIOError:
+            break
+    assert read.count(b"\n") == written - log.lost
+    assert all(json.loads(line) for line in read.splitlines())
+    log.close()
+    os.close(reader)
+
+
+def _descriptor_of(path: Path, other: int) -> int:
+    """Find the descriptor of the log, which it keeps to itself, by what is open on the path."""
+    inode = os.stat(path).st_ino
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        try:
+            if number != other and os.fstat(number).st_ino == inode:
+                return number
+        except OSError:
+            continue
+    raise AssertionError("the log has no open file")
+
+
+def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    log = AccessLog("-")
+    write(log)
+    log.reopen()
+    log.close()
+    assert json.loads(capfd.readouterr().out)["path"] == "/auth"
+
+
+def test_a_path_that_cannot_be_opened_is_an_error_at_start(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        AccessLog(str(tmp_path / "missing" / "access.log"))

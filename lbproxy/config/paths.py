@@ -64,9 +64,7 @@ def plain(path: bytes) -> bool:
         elif c == 0x2E:
             if dots < 3:
                 dots += 1
-        elif c <= 0x20 or c >= 0x7F:
-            return False
-        elif c == 0x25 or c == 0x3B or c == 0x5C or c == 0x3F or c == 0x23:
+        elif c <= 0x20 or c >= 0x7F or c in b"%;\\?#":
             return False
         else:
             dots = 3

@@ -304,7 +304,7 @@ class Pool(Model):
     strip: tuple[FieldName, ...] = ()
     """Further request fields that a client may not set."""
     nodes: Annotated[tuple[ConfiguredNode, ...], Field(min_length=1)]
-    """The nodes."""
+    """The nodes, at least one."""
 
 
 class Route(Model):
@@ -396,7 +396,7 @@ class Config(Model):
     forwarding: Forwarding = Forwarding()
     """Whom to believe about the client, and how to tell the nodes."""
     pools: Annotated[dict[Annotated[str, Field(pattern=NODE_NAME)], Pool], Field(min_length=1)]
-    """The pools by name."""
+    """The pools by name, at least one."""
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
     """Which pool gets a request; the first match wins."""
     admin: OrOff[Admin] = False

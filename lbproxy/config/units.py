@@ -31,7 +31,7 @@ MAX_PORT = 65535
 
 
 def parse_duration(value: object) -> float:
-    """Return seconds for text such as `500ms`, `5s`, `1m`, `1h`; floats pass (they are defaults)."""
+    """Return seconds for text such as `500ms`, `5s`, `1m`; floats pass (they are defaults)."""
     if isinstance(value, float) and isfinite(value):
         return value
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):

@@ -1,0 +1,56 @@
+"""Certificates and keys of listeners: can they be used, do they belong together, how long still."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path as FilePath
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from lbproxy.config.problems import Finding, Path, error, warning
+from lbproxy.config.schema import Certificate
+
+_SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def check_certificate(certificate: Certificate, path: Path, now: datetime) -> Iterator[Finding]:
+    """Yield what is wrong with a certificate and its key. Args: now: with a time zone."""
+    try:
+        chain = x509.load_pem_x509_certificates(FilePath(certificate.cert).read_bytes())
+    except ValueError:
+        yield error((*path, "cert"), "holds no certificate in PEM form")
+        return
+    try:
+        key = serialization.load_pem_private_key(FilePath(certificate.key).read_bytes(), None)
+    except TypeError:
+        yield error((*path, "key"), "is protected by a passphrase; store it without one")
+        return
+    except ValueError:
+        yield error((*path, "key"), "holds no private key in PEM form")
+        return
+    leaf = chain[0]
+    if leaf.public_key().public_bytes(*_SPKI) != key.public_key().public_bytes(*_SPKI):
+        yield error((*path, "key"), f"is not the key of {certificate.cert}")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate.cert, certificate.key)
+    except ssl.SSLError as problem:
+        yield error((*path, "cert"), f"is refused by OpenSSL: {problem.reason or problem}")
+        return
+    if leaf.not_valid_after_utc <= now:
+        yield warning((*path, "cert"), f"has expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
+    elif leaf.not_valid_before_utc > now:
+        yield warning(
+            (*path, "cert"), f"is valid only from {leaf.not_valid_before_utc:%Y-%m-%d} on"
+        )
+
+
+def check_authority(ca: str, path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with a file of certificate authorities."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
+    except ssl.SSLError:
+        yield error(path, "holds no certificate in PEM form")

@@ -1,0 +1,270 @@
+"""What no section can know alone: how the parts of a configuration fit, and what will bite.
+
+Each check reads valid models only and yields findings; it neither opens sockets nor resolves names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path as FilePath
+
+from lbproxy.config.certificates import check_authority, check_certificate
+from lbproxy.config.problems import Finding, Path, error, nearest, warning
+from lbproxy.config.profiles import load_profile
+from lbproxy.config.schema import (
+    Config,
+    ConfiguredNode,
+    Health,
+    Listener,
+    NodeTls,
+    Pool,
+    Route,
+    Sticky,
+    StickyStep,
+)
+from lbproxy.config.units import Bind, format_duration, parse_codes
+
+# Guessed at a thousand tries a second, 16 letters last longer than the process.
+MIN_TOKEN_CHARACTERS = 16
+# As long as the output of the HMAC's hash (RFC 2104 section 3).
+MIN_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names that the file gives, also of sections that are invalid and therefore not looked at."""
+
+    listeners: Collection[str]
+    pools: Collection[str]
+
+
+def check(config: Config, names: Names, now: datetime) -> Iterator[Finding]:
+    """Yield every finding. Args: now: with a time zone, for the validity of certificates."""
+    yield from _listeners(config, names, now)
+    for name, pool in config.pools.items():
+        yield from _pool(config, pool, ("pools", name))
+    yield from _routes(config, names)
+    yield from _admin(config)
+    yield from _trust(config)
+
+
+def _listeners(config: Config, names: Names, now: datetime) -> Iterator[Finding]:
+    listeners = config.listeners
+    yield from _duplicates(
+        (("listeners", index, "name"), listener.name) for index, listener in enumerate(listeners)
+    )
+    yield from _duplicates(_binds(config))
+    by_name = {listener.name: listener for listener in listeners}
+    for index, listener in enumerate(listeners):
+        path: Path = ("listeners", index)
+        if listener.redirect_to is not None:
+            yield from _redirect(listener, by_name, names, (*path, "redirect_to"))
+        for number, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
+            yield from check_certificate(certificate, (*path, "tls", "certificates", number), now)
+
+
+def _binds(config: Config) -> Iterator[tuple[Path, str]]:
+    """Yield every address that is bound; port 0 is a new one each time."""
+    binds: list[tuple[Path, Bind]] = [
+        (("listeners", index, "bind"), listener.bind)
+        for index, listener in enumerate(config.listeners)
+    ]
+    if config.admin is not False:
+        binds.append((("admin", "bind"), config.admin.bind))
+    return ((path, str(bind)) for path, bind in binds if bind.path or bind.port)
+
+
+def _redirect(
+    listener: Listener, by_name: dict[str, Listener], names: Names, path: Path
+) -> Iterator[Finding]:
+    wanted = str(listener.redirect_to)
+    target = by_name.get(wanted)
+    if target is None:
+        if wanted not in names.listeners:
+            yield error(path, f"there is no listener {wanted!r}{nearest(wanted, by_name)}")
+    elif target is listener:
+        yield error(path, "must name another listener, not its own")
+    elif target.tls is None:
+        yield error(path, f"listener {wanted!r} has no tls; only a TLS listener can be the target")
+    elif target.redirect_to is not None:
+        yield error(path, f"listener {wanted!r} redirects as well")
+    elif target.bind.path:
+        yield error(path, f"listener {wanted!r} has no port that a client could be sent to")
+
+
+def _duplicates(entries: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
+    """Yield an error for each value that an earlier entry has already."""
+    first: dict[str, Path] = {}
+    for path, value in entries:
+        earlier = first.setdefault(value, path)
+        if earlier is not path:
+            yield error(path, f"{value!r} is taken by", earlier)
+
+
+def _pool(config: Config, pool: Pool, path: Path) -> Iterator[Finding]:
+    nodes = [((*path, "nodes", index), node) for index, node in enumerate(pool.nodes)]
+    yield from _duplicates(((*place, "name"), node.name) for place, node in nodes)
+    # A name used twice is a route used twice, which need not be said again.
+    by_name = {node.name: (place, node) for place, node in reversed(nodes)}
+    yield from _duplicates(
+        ((*place, "route"), node.route or node.name) for place, node in reversed(by_name.values())
+    )
+    for place, node in nodes:
+        yield from _node_tls(node, (*place, "tls"))
+    if pool.sticky is not False:
+        yield from _sticky(pool.sticky, (*path, "sticky"))
+        if len(pool.nodes) == 1:
+            yield warning((*path, "sticky"), "has no effect: the pool has one node")
+    if pool.health is not False:
+        yield from _health(pool.health, config.timeouts.drain, (*path, "health"))
+    limit = load_profile(pool.profile).node_idle_limit
+    if limit is not None and pool.keepalive.idle >= limit:
+        yield warning(
+            (*path, "keepalive", "idle"),
+            f"{format_duration(pool.keepalive.idle)} is not shorter than the nodes' own limit of "
+            f"{format_duration(limit)}: requests will meet connections that are just being closed",
+        )
+    if not any(route.pool == path[-1] for route in config.routes):
+        yield warning(path, "no route leads to this pool")
+
+
+def _node_tls(node: ConfiguredNode, path: Path) -> Iterator[Finding]:
+    if node.url.startswith("http://"):
+        if node.tls != NodeTls():
+            yield error(path, "has no effect on an http:// node; write https:// in its url")
+        return
+    if node.tls.ca is not None:
+        yield from check_authority(node.tls.ca, (*path, "ca"))
+    if not node.tls.verify:
+        yield warning((*path, "verify"), "false: whoever answers at this address gets the logins")
+
+
+_NEEDS_COOKIE = (StickyStep.ROUTE, StickyStep.LEARNED, StickyStep.HASH)
+
+
+def _sticky(sticky: Sticky, path: Path) -> Iterator[Finding]:
+    by = (*path, "by")
+    yield from _duplicates(((*by, index), step.value) for index, step in enumerate(sticky.by))
+    needing = [step.value for step in sticky.by if step in _NEEDS_COOKIE]
+    if needing and sticky.cookie is None:
+        yield error(
+            path, f"needs cookie, the name of the session cookie, for: {', '.join(needing)}"
+        )
+    if StickyStep.PATH_PARAMETER in sticky.by and sticky.path_parameter is None:
+        yield error(path, "needs path_parameter, such as jsessionid, for: path_parameter")
+    if StickyStep.OWN_COOKIE in sticky.by:
+        key_file = sticky.own_cookie.key_file
+        if key_file is None:
+            yield warning(
+                path,
+                "own_cookie has no key_file: its key is made at start, "
+                "and sessions lose their node when the process ends",
+            )
+        elif len(_content(key_file)) < MIN_KEY_BYTES:
+            yield error(
+                (*path, "own_cookie", "key_file"),
+                f"holds less than {MIN_KEY_BYTES} bytes; make one with: "
+                f"head -c {MIN_KEY_BYTES} /dev/urandom",
+            )
+
+
+def _health(health: Health, drain: float, path: Path) -> Iterator[Finding]:
+    if not parse_codes(health.expect):
+        yield error((*path, "expect"), "must name at least one status code")
+    both = parse_codes(health.expect) & parse_codes(health.soft)
+    if both:
+        yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
+    if health.timeout >= health.interval:
+        yield warning(
+            (*path, "timeout"),
+            f"{format_duration(health.timeout)} is not shorter than the interval of "
+            f"{format_duration(health.interval)}: probes of a slow node delay each other",
+        )
+    if health.interval * health.fall > drain:
+        yield warning(
+            (*path, "interval"),
+            f"a dead node is noticed after interval x fall = "
+            f"{format_duration(health.interval * health.fall)}, longer than timeouts.drain "
+            f"({format_duration(drain)}): a stop of this process ends sooner",
+        )
+
+
+def _routes(config: Config, names: Names) -> Iterator[Finding]:
+    for index, route in enumerate(config.routes):
+        if route.pool not in names.pools:
+            hint = nearest(route.pool, names.pools)
+            yield error(("routes", index, "pool"), f"there is no pool {route.pool!r}{hint}")
+    first: dict[str | None, dict[str, int]] = {}
+    for index, route in enumerate(config.routes):
+        earlier = _shadow(route, first)
+        if earlier is None:
+            first.setdefault(route.host, {})[route.path] = index
+        else:
+            yield warning(
+                ("routes", index),
+                "never matches: all that it could take goes to",
+                ("routes", earlier),
+            )
+
+
+def _shadow(route: Route, first: Mapping[str | None, Mapping[str, int]]) -> int | None:
+    """Return the first earlier route that matches whenever this one does."""
+    hosts: list[str | None] = [route.host, None]
+    labels = (route.host or "").removeprefix("*.").split(".")
+    # What `*.b.c` takes, `*.c` takes as well; `a.b.c` is below `*.b.c`.
+    hosts += [f"*.{'.'.join(labels[start:])}" for start in range(1, len(labels))]
+    parts = route.path.split("/")
+    paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    paths += [f"{path}/" for path in paths[:-1]]
+    return min(
+        (
+            first[host][path]
+            for host in hosts
+            if host in first
+            for path in paths
+            if path in first[host]
+        ),
+        default=None,
+    )
+
+
+def _admin(config: Config) -> Iterator[Finding]:
+    if config.admin is False:
+        return
+    bind = config.admin.bind
+    if config.admin.token_file is not None:
+        if len(_content(config.admin.token_file).strip()) < MIN_TOKEN_CHARACTERS:
+            yield error(
+                ("admin", "token_file"),
+                f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "
+                "openssl rand -hex 32",
+            )
+    elif not bind.path and not _is_loopback(bind.host):
+        yield error(
+            ("admin", "bind"),
+            f"{bind.host} is reachable from other machines, which demands token_file; "
+            "or bind to 127.0.0.1",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _trust(config: Config) -> Iterator[Finding]:
+    for index, network in enumerate(config.forwarding.trusted_proxies):
+        if network.prefixlen == 0:
+            yield warning(
+                ("forwarding", "trusted_proxies", index),
+                "is everybody: any client may claim any address, host and scheme",
+            )
+
+
+def _content(file: str) -> bytes:
+    return FilePath(file).read_bytes()

@@ -1,0 +1,155 @@
+"""pydantic's errors in plain words that say what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from lbproxy.config.problems import Finding, Path, Severity, nearest
+from lbproxy.config.schema import OFF_TAG, ON_TAG, Config, Model
+from lbproxy.config.units import WORDS, format_duration
+
+_NO_DATA = frozenset({ON_TAG, OFF_TAG, "[key]"})
+
+
+def data_path(loc: tuple[int | str, ...]) -> Path:
+    """Return pydantic's location without the parts that are no keys or indices of the file."""
+    return tuple(part for part in loc if part not in _NO_DATA)
+
+
+def models_in(annotation: object) -> Iterator[type[Model]]:
+    """Yield the models that a field's annotation may hold, however it is wrapped."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from models_in(argument)
+
+
+def model_at(path: Path) -> type[Model] | None:
+    """Return the model of the section at a path of the file, None if there is none."""
+    model: type[Model] | None = Config
+    inside = False  # in a list or a mapping of names, whose next part is an index or a name
+    for part in path:
+        if model is None:
+            return None
+        if inside:
+            inside = False
+            continue
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return None
+        model = next(models_in(field.annotation), None)
+        inside = _is_container(field.annotation)
+    return model
+
+
+def _is_container(annotation: object) -> bool:
+    origin = get_origin(annotation)
+    if origin in (Annotated, Union):
+        return any(_is_container(argument) for argument in get_args(annotation))
+    return origin in (tuple, dict)
+
+
+def translated(problem: ValidationError) -> list[Finding]:
+    """Return pydantic's errors as findings."""
+    errors = problem.errors()
+    locations = [details["loc"] for details in errors]
+    return [_finding(details) for details in errors if not _follows(details, locations)]
+
+
+def _follows(details: ErrorDetails, locations: list[tuple[int | str, ...]]) -> bool:
+    """Return whether a list is too short only because its entries are invalid."""
+    loc = details["loc"]
+    return details["type"] == "too_short" and any(
+        len(other) > len(loc) and other[: len(loc)] == loc for other in locations
+    )
+
+
+def _finding(details: ErrorDetails) -> Finding:
+    path = data_path(details["loc"])
+    at_key = details["type"] == "extra_forbidden" or "[key]" in details["loc"]
+    return Finding(Severity.ERROR, path, _message(details, path), at_key)
+
+
+def _message(details: ErrorDetails, path: Path) -> str:
+    kind, value = details["type"], details["input"]
+    context: Mapping[str, object] = details.get("ctx", {})
+    or_off = " or off" if ON_TAG in details["loc"][-2:] else ""
+    if path == ("workers",):
+        return "this version runs one worker process; write auto or 1"
+    if kind == "extra_forbidden":
+        return _unknown_key(path)
+    if kind == "missing":
+        return f"is missing{_description(path)}"
+    if kind in ("literal_error", "enum"):
+        hint = nearest(value, _quoted(str(context["expected"]))) if isinstance(value, str) else ""
+        return f"must be {context['expected']}{hint}"
+    if kind == "string_type":
+        quotes = "" if value is None or isinstance(value, list | dict) else "; put it in quotes"
+        return f"must be text{quotes}"
+    if kind == "string_pattern_mismatch":
+        return f"must be {WORDS[str(context['pattern'])]}"
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} entry{_description(path)}"
+    if kind == "model_type":
+        keys = ", ".join(_keys(path))
+        return f"must be a section{or_off}; its keys: {keys}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _BOUNDS:
+        bound = context[_BOUNDS[kind][1]]
+        if isinstance(value, str) and isinstance(bound, int | float) and _is_duration(value):
+            return f"must be {_BOUNDS[kind][0]} {format_duration(bound)}"
+        return f"must be {_BOUNDS[kind][0]} {bound}"
+    return _TYPES.get(kind) or details["msg"]
+
+
+_BOUNDS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+_TYPES = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list; write [a, b], or each entry on a line that begins with -",
+    "dict_type": "must be a mapping of names to sections",
+}
+
+
+def _is_duration(value: str) -> bool:
+    return value[-1:].isalpha() and not value.endswith("B")
+
+
+def _quoted(expected: str) -> list[str]:
+    """Return the words in `'a', 'b' or 'c'`."""
+    return expected.split("'")[1::2]
+
+
+def _keys(path: Path) -> list[str]:
+    model = model_at(path)
+    return list(model.model_fields) if model is not None else []
+
+
+def _unknown_key(path: Path) -> str:
+    known = _keys(path[:-1])
+    return f"unknown key{nearest(str(path[-1]), known)} (allowed here: {', '.join(known)})"
+
+
+def _description(path: Path) -> str:
+    model = model_at(path[:-1])
+    field = model.model_fields.get(str(path[-1])) if model is not None and path else None
+    text = field.description if field is not None else None
+    if not text:
+        return ""
+    first = text[0].lower() if text[1:2].islower() else text[0]
+    return f" ({first}{' '.join(text[1:].split()).rstrip('.')})"

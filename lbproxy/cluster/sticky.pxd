@@ -1,0 +1,99 @@
+import cython
+
+from lbproxy.cluster.balance cimport Member, rendezvous
+
+cdef int _OWNER
+cdef int _NEW
+cdef int _FAILOVER
+cdef int _UNKNOWN_ROUTE
+cdef int _ROUTE
+cdef int _PATH_PARAMETER
+cdef int _LEARNED
+cdef int _OWN_COOKIE
+cdef int _HASH
+cdef int _MAX_DOTS
+cdef Py_ssize_t _MAX_VALUES
+cdef Py_ssize_t _MAX_LEARNED_KEY
+cdef int _QUOTE
+
+
+@cython.locals(end=cython.Py_ssize_t)
+cdef bytes _unquote(bytes value)
+
+@cython.locals(end=cython.Py_ssize_t, index=cython.Py_ssize_t, dots=cython.int, member=Member)
+cdef Member _find_route(bytes value, dict routes, Py_ssize_t longest)
+
+@cython.locals(start=cython.Py_ssize_t, end=cython.Py_ssize_t, member=Member)
+cdef Member _find_ranked(bytes value, dict routes, Py_ssize_t longest)
+
+
+cdef class Verdict:
+    cdef public Member member
+    cdef public int step
+    cdef public int result
+    cdef public bytes session
+    cdef public Member own
+
+
+cdef class Affinity:
+    cdef bytes _pool
+    cdef bytes _key
+    cdef bytes _cookie_name
+    cdef str _same_site
+    cdef list _steps
+    cdef bint _uses_own
+    cdef bint _uses_learned
+    cdef list _members
+    cdef dict _names
+    cdef dict _routes
+    cdef Py_ssize_t _longest
+    cdef dict _own
+    cdef object _former_routes
+    cdef object _former_own
+    cdef object _learned
+    cdef Py_ssize_t _max_learned
+    cdef dict _secure_headers
+    cdef dict _plain_headers
+    cdef bint _saw_owner
+    cdef bint _saw_route
+
+    @cython.locals(member=Member, own=dict)
+    cpdef void replace(self, object members)
+
+    @cython.locals(
+        verdict=Verdict, member=Member, step=cython.int, failed=cython.int, unknown=cython.int
+    )
+    cpdef Verdict decide(self, double now, list cookies, list own, list path_values)
+
+    @cython.locals(key=bytes)
+    cpdef void learn(self, bytes value, Member member)
+
+    @cython.locals(step=cython.int)
+    cpdef bint needs_own_cookie(self, Verdict verdict, Member member)
+
+    @cython.locals(headers=dict)
+    cpdef bytes own_cookie_header(self, Member member, bint secure)
+
+    cdef Member _look(self, int step, list cookies, list own, list path_values, Verdict verdict)
+
+    @cython.locals(
+        count=cython.Py_ssize_t, index=cython.Py_ssize_t, value=bytes, member=Member
+    )
+    cdef Member _by_route(self, list values)
+
+    cdef void _note_unknown(self, bytes value)
+
+    @cython.locals(count=cython.Py_ssize_t, index=cython.Py_ssize_t, key=bytes, member=Member)
+    cdef Member _by_learned(self, list values)
+
+    @cython.locals(
+        count=cython.Py_ssize_t, index=cython.Py_ssize_t, value=bytes, member=Member
+    )
+    cdef Member _by_own_cookie(self, list values)
+
+    cdef bytes _own_value(self, str name)
+
+    cdef bytes _render(self, str name, bint secure)
+
+
+cdef bytes _learned_key(bytes value)

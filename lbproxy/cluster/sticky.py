@@ -1,0 +1,370 @@
+"""Finding the owner of a session, step by step.
+
+Theory of operation. A pool's `sticky.by` names steps; each looks at what the client sent and may
+name an owner. The first step whose owner takes owned sessions wins. Where none does, the balancer
+chooses, and the verdict says why: the owner is known but gone or stopped (failover), a route was
+sent that nobody writes (unknown_route), or there is no session yet (new).
+
+Routes. Take what follows each dot of a value, from the left; the first that names a route of the
+pool wins. Routes may hold dots themselves, and signed values hold several. Values that list ranked
+routes (`id.n1.n2.n3`) end in one that is a remainder, too; only where no remainder is known are
+the parts between two dots looked at. A route is compared whole: `node1` is not in `id.xnode1`.
+
+Source: design, affinity; MCMP reference, section 11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+from lbproxy.cluster.balance import Member, rendezvous
+from lbproxy.config.schema import Sticky, StickyStep
+
+STEPS = tuple(StickyStep)
+STEP_NAMES = tuple(step.value for step in STEPS)
+RESULT_NAMES = ("owner", "new", "failover", "unknown_route")
+N_STEPS = len(STEP_NAMES)
+N_RESULTS = len(RESULT_NAMES)
+
+OWNER = RESULT_NAMES.index("owner")
+NEW = RESULT_NAMES.index("new")
+FAILOVER = RESULT_NAMES.index("failover")
+UNKNOWN_ROUTE = RESULT_NAMES.index("unknown_route")
+
+# What a request may make us look at; honest values hold a handful of dots, and browsers send two
+# or three cookies of one name.
+MAX_DOTS = 16
+MAX_VALUES = 16
+# Owners that left are remembered, so that their sessions count as failover.
+MAX_FORMER = 1000
+# Longer session ids are remembered by digest, so that the table is bounded in bytes, too.
+MAX_LEARNED_KEY = 64
+OWN_VALUE_BYTES = 18  # of the HMAC: 144 bits, 24 characters without padding
+
+_OWNER = OWNER
+_NEW = NEW
+_FAILOVER = FAILOVER
+_UNKNOWN_ROUTE = UNKNOWN_ROUTE
+_ROUTE = STEPS.index(StickyStep.ROUTE)
+_PATH_PARAMETER = STEPS.index(StickyStep.PATH_PARAMETER)
+_LEARNED = STEPS.index(StickyStep.LEARNED)
+_OWN_COOKIE = STEPS.index(StickyStep.OWN_COOKIE)
+_HASH = STEPS.index(StickyStep.HASH)
+_MAX_DOTS = MAX_DOTS
+_MAX_VALUES = MAX_VALUES
+_MAX_LEARNED_KEY = MAX_LEARNED_KEY
+_QUOTE = ord('"')
+
+
+def route_suffixes(value: bytes) -> Iterator[bytes]:
+    """Yield what follows each dot, from the left, at most MAX_DOTS times; never an empty one.
+
+    Args: value: of a session cookie or path parameter, without quotes. Never raises.
+    """
+    start = value.find(b".")
+    for _ in range(MAX_DOTS):
+        if start < 0 or start + 1 == len(value):
+            return
+        yield value[start + 1 :]
+        start = value.find(b".", start + 1)
+
+
+def _unquote(value: bytes) -> bytes:
+    """Return a value without the double quotes around it."""
+    end = len(value)
+    if end >= 2 and value[0] == _QUOTE and value[end - 1] == _QUOTE:
+        return value[1 : end - 1]
+    return value
+
+
+def _find_route(value: bytes, routes: dict[bytes, Member], longest: int) -> Member | None:
+    """Return the member that a value's route names, or None.
+
+    Args: value: without quotes; longest: the length of the longest route, so that nothing longer
+    is copied out of a hostile value.
+    """
+    end = len(value)
+    dots = 0
+    index = value.find(b".")
+    while index >= 0 and dots < _MAX_DOTS:
+        if end - index - 1 <= longest:
+            member = routes.get(value[index + 1 :])
+            if member is not None:
+                return member
+        dots += 1
+        index = value.find(b".", index + 1)
+    return _find_ranked(value, routes, longest) if dots > 1 else None
+
+
+def _find_ranked(value: bytes, routes: dict[bytes, Member], longest: int) -> Member | None:
+    """Return the member named by the first known part between two dots, or None."""
+    start = value.find(b".") + 1
+    for _ in range(_MAX_DOTS - 1):
+        end = value.find(b".", start)
+        if end < 0:
+            return None
+        if end - start <= longest:
+            member = routes.get(value[start:end])
+            if member is not None:
+                return member
+        start = end + 1
+    return None
+
+
+class Verdict:
+    """What affinity says of one request.
+
+    Attributes: member: the owner, which takes it, or None where the balancer shall choose;
+    step: index into STEP_NAMES of the step that decided; result: index into RESULT_NAMES (FAILOVER
+    with a member: the hash step took over from an owner that is gone); session: the session's id,
+    the first value that was sent, or None; own: the member that our own cookie names, where that
+    step was reached.
+    """
+
+    def __init__(self) -> None:
+        self.member: Member | None = None
+        self.step: int = 0
+        self.result: int = _NEW
+        self.session: bytes | None = None
+        self.own: Member | None = None
+
+
+class Affinity:
+    """The affinity of one pool as one worker keeps it."""
+
+    def __init__(self, settings: Sticky, pool: str, key: bytes) -> None:
+        """Args: pool: its name; key: signs our own cookie, the same in all workers."""
+        self._pool: bytes = pool.encode()
+        self._key: bytes = key
+        self._cookie_name: bytes = settings.own_cookie.name.encode()
+        self._same_site: str = settings.own_cookie.same_site
+        self._steps: list[int] = [STEPS.index(step) for step in settings.by]
+        self._uses_own: bool = _OWN_COOKIE in self._steps
+        self._uses_learned: bool = _LEARNED in self._steps
+        self._members: list[Member] = []
+        self._names: dict[str, Member] = {}
+        self._routes: dict[bytes, Member] = {}
+        self._longest: int = 0
+        self._own: dict[bytes, Member] = {}
+        self._former_routes: OrderedDict[bytes, None] = OrderedDict()
+        self._former_own: OrderedDict[bytes, None] = OrderedDict()
+        self._learned: OrderedDict[bytes, str] = OrderedDict()
+        self._max_learned: int = settings.learned.entries
+        self._secure_headers: dict[str, bytes] = {}
+        self._plain_headers: dict[str, bytes] = {}
+        # The search's side results: what the step at hand saw of owners that cannot be used.
+        self._saw_owner: bool = False
+        self._saw_route: bool = False
+
+    def replace(self, members: Sequence[Member]) -> None:
+        """Take over all members of the pool, usable or not."""
+        routes = {member.route: member for member in members if member.route}
+        _remember(self._former_routes, self._routes, routes)
+        own: dict[bytes, Member] = {}
+        if self._uses_own:
+            known = {member.name: value for value, member in self._own.items()}
+            for member in members:
+                own[known.get(member.name) or self._own_value(member.name)] = member
+            _remember(self._former_own, self._own, own)
+        self._members = list(members)
+        self._names = {member.name: member for member in members}
+        self._routes = routes
+        self._longest = max(self._longest, *map(len, routes), 0)  # of former ones as well
+        self._own = own
+        self._secure_headers.clear()
+        self._plain_headers.clear()
+
+    def decide(
+        self,
+        now: float,
+        cookies: list[bytes] | None,
+        own: list[bytes] | None,
+        path_values: list[bytes] | None,
+    ) -> Verdict:
+        """Return who owns the request's session. Never raises.
+
+        Args: now: monotonic seconds, as in Balancer.pick; no step ages; cookies: values of
+        `cookie`, then of the `also` names, in the order sent; own: values of our own cookie;
+        path_values: of the path parameter. None or empty where none was sent.
+        """
+        verdict = Verdict()
+        if cookies is not None and len(cookies) > 0:
+            verdict.session = _unquote(cookies[0])
+        elif path_values is not None and len(path_values) > 0:
+            verdict.session = _unquote(path_values[0])
+        failed = -1
+        unknown = -1
+        for step in self._steps:
+            self._saw_owner = False
+            self._saw_route = False
+            member = self._look(step, cookies, own, path_values, verdict)
+            if member is not None:
+                verdict.member = member
+                verdict.step = step
+                verdict.result = _OWNER
+                if failed >= 0 and step == _HASH:
+                    # The hash is not a record of ownership: the owner is gone all the same.
+                    verdict.step = failed
+                    verdict.result = _FAILOVER
+                return verdict
+            if self._saw_owner and failed < 0:
+                failed = step
+            if self._saw_route and unknown < 0:
+                unknown = step
+        if failed >= 0:
+            verdict.step = failed
+            verdict.result = _FAILOVER
+        elif unknown >= 0:
+            verdict.step = unknown
+            verdict.result = _UNKNOWN_ROUTE
+        else:
+            verdict.step = self._steps[0]
+        return verdict
+
+    def learn(self, value: bytes, member: Member) -> None:
+        """Remember that a node set a session cookie of this value; for `learned` only."""
+        value = _unquote(value)
+        if not self._uses_learned or not value:
+            return
+        key = _learned_key(value)
+        self._learned[key] = member.name
+        self._learned.move_to_end(key)
+        if len(self._learned) > self._max_learned:
+            self._learned.popitem(last=False)
+
+    def needs_own_cookie(self, verdict: Verdict, member: Member) -> bool:
+        """Return True where the answer of `member` must carry our own cookie.
+
+        Not where the request's already names this member, nor where a step before own_cookie
+        says that it owns the session.
+        """
+        if not self._uses_own or verdict.own is member:
+            return False
+        if verdict.result == _OWNER and verdict.member is member:
+            for step in self._steps:
+                if step == _OWN_COOKIE:
+                    return True
+                if step == verdict.step:
+                    return False
+        return True
+
+    def own_cookie_header(self, member: Member, secure: bool) -> bytes:
+        """Return a whole `Set-Cookie: ...` line with its CRLF.
+
+        Args: member: one that is or was in the pool; secure: the client speaks TLS. Without it
+        browsers would ignore SameSite=None, so Lax is said instead.
+        """
+        headers = self._secure_headers if secure else self._plain_headers
+        line = headers.get(member.name)
+        if line is None:
+            line = headers[member.name] = self._render(member.name, secure)
+        return line
+
+    def _look(
+        self,
+        step: int,
+        cookies: list[bytes] | None,
+        own: list[bytes] | None,
+        path_values: list[bytes] | None,
+        verdict: Verdict,
+    ) -> Member | None:
+        """Return the usable owner that one step names, or None; notes what else it saw."""
+        if step == _ROUTE:
+            return self._by_route(cookies) if cookies is not None else None
+        if step == _PATH_PARAMETER:
+            return self._by_route(path_values) if path_values is not None else None
+        if step == _LEARNED:
+            return self._by_learned(cookies) if cookies is not None else None
+        if step == _OWN_COOKIE:
+            if own is not None:
+                verdict.own = self._by_own_cookie(own)
+            return verdict.own
+        if verdict.session is None or len(verdict.session) == 0:
+            return None
+        return rendezvous(self._members, verdict.session, None)
+
+    def _by_route(self, values: list[bytes]) -> Member | None:
+        count = min(len(values), _MAX_VALUES)
+        for index in range(count):
+            value = _unquote(values[index])
+            member = _find_route(value, self._routes, self._longest)
+            if member is not None:
+                if member.takes_owned:
+                    return member
+                self._saw_owner = True
+            else:
+                self._note_unknown(value)
+        return None
+
+    def _note_unknown(self, value: bytes) -> None:
+        """Note whether a value without a known route names a former one, or any at all."""
+        for suffix in route_suffixes(value):
+            self._saw_route = True
+            if len(suffix) <= self._longest and suffix in self._former_routes:
+                self._saw_owner = True
+                return
+
+    def _by_learned(self, values: list[bytes]) -> Member | None:
+        count = min(len(values), _MAX_VALUES)
+        for index in range(count):
+            key = _learned_key(_unquote(values[index]))
+            name = self._learned.get(key)
+            if name is not None:
+                self._learned.move_to_end(key)
+                member = self._names.get(name)
+                if member is not None and member.takes_owned:
+                    return member
+                self._saw_owner = True
+        return None
+
+    def _by_own_cookie(self, values: list[bytes]) -> Member | None:
+        count = min(len(values), _MAX_VALUES)
+        for index in range(count):
+            value = _unquote(values[index])
+            member = self._own.get(value)
+            if member is not None:
+                if member.takes_owned:
+                    return member
+                self._saw_owner = True
+            elif value in self._former_own:
+                self._saw_owner = True
+            elif len(value) > 0:
+                self._saw_route = True
+        return None
+
+    def _own_value(self, name: str) -> bytes:
+        """Return what stands for a node in our own cookie: unforgeable, and names no address."""
+        signed = hmac.new(self._key, self._pool + b"\0" + name.encode(), hashlib.sha256)
+        return urlsafe_b64encode(signed.digest()[:OWN_VALUE_BYTES])
+
+    def _render(self, name: str, secure: bool) -> bytes:
+        value = self._own_value(name)
+        same_site = "lax" if self._same_site == "none" and not secure else self._same_site
+        line = b"Set-Cookie: " + self._cookie_name + b"=" + value + b"; Path=/; HttpOnly"
+        if secure:
+            line += b"; Secure"
+        return line + b"; SameSite=" + same_site.capitalize().encode() + b"\r\n"
+
+
+def _learned_key(value: bytes) -> bytes:
+    if len(value) <= _MAX_LEARNED_KEY:
+        return value
+    # One byte longer than any value kept as it is, so that no value equals a digest.
+    return hashlib.blake2b(value, digest_size=64).digest() + b"#"
+
+
+def _remember(
+    former: OrderedDict[bytes, None], before: dict[bytes, Member], after: dict[bytes, Member]
+) -> None:
+    """Bring `former` up to date: what left is added, what is there again removed."""
+    for value in before:
+        if value not in after:
+            former[value] = None
+    for value in after:
+        former.pop(value, None)
+    while len(former) > MAX_FORMER:
+        former.popitem(last=False)

@@ -1,0 +1,186 @@
+"""One origin as a client sees it: requests sent byte for byte, certificates."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from lbproxy import __version__
+
+MAX_BODY = 256 << 10  # discovery documents of a few KiB are normal
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class DoorError(Exception):
+    """No answer; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host (no brackets, lower case) and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Return the origin of a URL; its path is not looked at. Raises: ValueError."""
+        parts = urlsplit(url)
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.username is not None:
+            raise ValueError(f"{url}: write https://host or https://host:port")
+        port = parts.port if parts.port is not None else DEFAULT_PORTS[parts.scheme]
+        return cls(parts.scheme, parts.hostname, port)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in a Host field: no default port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. Args: target: as asked for; fields: in order, as received."""
+
+    origin: Origin
+    target: str
+    status: int
+    fields: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a field."""
+        return [value for key, value in self.fields if key.lower() == name]
+
+    def first(self, name: str) -> str | None:
+        """Return the first value of a field."""
+        return next(iter(self.all(name)), None)
+
+    def json(self) -> dict[str, object] | None:
+        """Return the body where it is a JSON object."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
+
+@dataclass(slots=True)
+class Door:
+    """Sends requests to one origin and remembers the answers.
+
+    Args: ca: PEM file that `certificate_error` trusts instead of the system's; requests themselves
+    go through whatever the certificate, so that one bad certificate does not hide the rest.
+    """
+
+    origin: Origin
+    ca: str | None = None
+    timeout_s: float = 5.0
+    replies: list[Reply] = field(default_factory=list)
+
+    def get(self, target: str, fields: dict[str, str] | None = None) -> Reply:
+        """Return the answer to a GET, redirects not followed. Raises: DoorError."""
+        connection = self._connection()
+        try:
+            # putrequest() and not request(): the target goes out as it is, `//` and all.
+            connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+            sent = {
+                "Host": self.origin.authority,
+                "User-Agent": f"lbproxy/{__version__} doctor",
+                "Accept": "text/html, application/json;q=0.9, */*;q=0.1",
+                "Connection": "close",
+            } | (fields or {})
+            for name, value in sent.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            reply = Reply(
+                self.origin,
+                target,
+                response.status,
+                tuple(response.getheaders()),
+                response.read(MAX_BODY),
+            )
+        except (OSError, http.client.HTTPException) as error:
+            raise DoorError(_why(error)) from None
+        finally:
+            connection.close()
+        self.replies.append(reply)
+        return reply
+
+    def certificate(self) -> x509.Certificate:
+        """Return what the origin shows, trusted or not. Raises: DoorError."""
+        try:
+            with (
+                socket.create_connection((self.origin.host, self.origin.port), self.timeout_s) as s,
+                _unverified().wrap_socket(s, server_hostname=self.origin.host) as tls,
+            ):
+                der = tls.getpeercert(binary_form=True)
+            if der is None:
+                raise DoorError("shows no certificate")
+            return x509.load_der_x509_certificate(der)
+        except (OSError, ValueError) as error:
+            raise DoorError(_why(error)) from None
+
+    def certificate_error(self) -> str | None:
+        """Return why a client would not trust the certificate, None if it would.
+
+        Raises: DoorError where no handshake comes about for another reason.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            with (
+                socket.create_connection((self.origin.host, self.origin.port), self.timeout_s) as s,
+                context.wrap_socket(s, server_hostname=self.origin.host),
+            ):
+                return None
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+        except OSError as error:
+            raise DoorError(_why(error)) from None
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self.origin.host, self.origin.port
+        if self.origin.scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=self.timeout_s)
+        # The certificate has a check of its own; the others shall still say what they find.
+        return http.client.HTTPSConnection(
+            host, port, timeout=self.timeout_s, context=_unverified()
+        )
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without loading authorities: many requests
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return "the name does not resolve"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, http.client.HTTPException):
+        return f"no valid HTTP: {type(error).__name__}"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

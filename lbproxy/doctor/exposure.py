@@ -1,0 +1,123 @@
+"""Checks of what must not be reachable: hidden paths, health and metrics, the plain listener."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from lbproxy.doctor.door import DEFAULT_PORTS, Door, DoorError, Origin
+from lbproxy.doctor.facts import Facts
+from lbproxy.doctor.findings import Finding, Outcome
+from lbproxy.doctor.forwarded import without_query
+
+_CLOSED = frozenset({400, 403, 404})
+MAX_NAMED = 4  # spellings shown in one finding
+
+
+def spellings(prefix: str, tenants: tuple[str, ...]) -> Iterator[str]:
+    """Yield ways to write a path that some server reads as `prefix`."""
+    bare = prefix[1:]
+    yield from (prefix, f"{prefix}/", f"//{bare}/", f"/%2f{bare}/", f"/.{prefix}/")
+    yield from (f"/x/..{prefix}/", f"/x/%2e%2e{prefix}/", f"/;x=1{prefix}/", f"{prefix};x=1/")
+    yield f"/%{ord(bare[0]):02x}{bare[1:]}/"
+    yield f"{prefix.upper()}/"
+    for tenant in tenants:
+        yield from (f"{tenant}{prefix}/", f"/{tenant}{prefix}/", f"{tenant};x=1{prefix}/")
+
+
+def check_hidden_paths(door: Door, facts: Facts) -> Outcome:
+    """Ask for what must stay inside, in every spelling; only 400, 403 and 404 are right."""
+    if not facts.hidden:
+        return Outcome("hidden paths", skipped=f"profile {facts.name} names none")
+    # A door that answers everything alike shows nothing; the reader should know.
+    unknown = door.get(f"/doctor-{secrets.token_hex(4)}").status
+    note = "" if unknown in _CLOSED else f" (an unknown path gets {unknown})"
+    findings = []
+    for prefix in facts.hidden:
+        open_ = []
+        for target in spellings(prefix, facts.tenants):
+            try:
+                status = door.get(target).status
+            except DoorError:  # the connection was cut: refused is refused
+                continue
+            if status not in _CLOSED:
+                open_.append(f"{target} {status}")
+        if open_:
+            more = f" and {len(open_) - MAX_NAMED} more" if len(open_) > MAX_NAMED else ""
+            findings.append(
+                Finding(
+                    "hidden paths",
+                    f"{prefix} is reachable from outside",
+                    ", ".join(open_[:MAX_NAMED]) + more + note,
+                    "no rule for it at the proxy, or one that another spelling gets around",
+                    f"answer 404 for {prefix} in every reading of the path (lbproxy: `hide` or the "
+                    f"profile {facts.name})",
+                )
+            )
+    return Outcome("hidden paths", tuple(findings))
+
+
+def check_observability(door: Door, facts: Facts) -> Outcome:
+    """Ask for health and metrics; an answer in public is a finding."""
+    findings = []
+    for path in dict.fromkeys(facts.observability):
+        reply = door.get(path)
+        kind = reply.first("content-type") or ""
+        # Pages of the application itself are no health answer, and neither is a redirect to one.
+        if reply.status not in (200, 503) or kind.startswith("text/html"):
+            continue
+        findings.append(
+            Finding(
+                "health and metrics",
+                f"{path} answers in public",
+                f"{path} {reply.status} {kind.partition(';')[0]}",
+                "health or metrics on the public port, or passed on by the proxy",
+                f"move it to a management port, and answer 404 for {path} at the proxy",
+            )
+        )
+    return Outcome("health and metrics", tuple(findings))
+
+
+def check_plain_listener(door: Door, http_port: int) -> Outcome:
+    """The http port may be closed, or redirect to the same path over https; nothing else."""
+    if door.origin.scheme != "https":
+        return Outcome("http listener", skipped="the address itself is http")
+    plain = Door(Origin("http", door.origin.host, http_port), timeout_s=door.timeout_s)
+    target = "/doctor/path?x=1"
+    try:
+        reply = plain.get(target)
+    except DoorError as error:
+        return Outcome("http listener", skipped=f"port {http_port}: {error}")
+    door.replies.extend(plain.replies)
+    location = reply.first("location") or ""
+    if reply.status not in (301, 302, 307, 308):
+        what, evidence = "the http port serves content", f"{plain.origin}/ {reply.status}"
+    elif _leads_to(location, door.origin, target):
+        return Outcome("http listener")
+    else:
+        what = "the http port redirects elsewhere than to the same path over https"
+        evidence = f"{plain.origin}{reply.path} -> {without_query(location)}"
+    finding = Finding(
+        "http listener",
+        what,
+        evidence,
+        "no redirect configured there, or one that forgets port, path or query",
+        "answer 308 to the https address (lbproxy: `redirect_to` at the listener)",
+    )
+    return Outcome("http listener", (finding,))
+
+
+def _leads_to(location: str, origin: Origin, target: str) -> bool:
+    try:
+        parts = urlsplit(location)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return False
+    there = f"{parts.path}?{parts.query}"
+    return (parts.scheme, parts.hostname, port, there) == (
+        "https",
+        origin.host,
+        origin.port,
+        target,
+    )

@@ -1,0 +1,87 @@
+"""`lbproxy doctor`: what is printed, and the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import datetime
+
+import pytest
+
+from lbproxy.cli import doctor
+from lbproxy.doctor.door import Origin
+from lbproxy.doctor.examine import Options
+from lbproxy.doctor.findings import Finding, Level, Outcome, Report
+
+FINDING = Finding("cookies", "S is [red]not[/] Secure", "at /login", "plain http", "send Proto")
+HINT = Finding("HSTS", "no HSTS", "nowhere", "nobody", "send it", Level.HINT)
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, outcomes: tuple[Outcome, ...] = ()
+) -> int:
+    asked: list[tuple[Origin, Options]] = []
+
+    def examine(origin: Origin, options: Options, now: datetime) -> Report:
+        assert now.tzinfo is not None
+        asked.append((origin, options))
+        return Report(str(origin), options.profile or "generic", outcomes)
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    parser = argparse.ArgumentParser()
+    doctor.add_parser(parser.add_subparsers())
+    namespace = parser.parse_args(["doctor", *arguments])
+    code = namespace.func(namespace)
+    assert isinstance(code, int)
+    return code
+
+
+def test_no_findings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = (Outcome("cookies"), Outcome("HSTS", skipped="http"))
+    assert run(monkeypatch, "https://a", "--profile", "keycloak", outcomes=outcomes) == 0
+    text = capsys.readouterr().out
+    assert "https://a as keycloak" in text
+    assert "fine     cookies" in text
+    assert "skipped  HSTS: http" in text
+
+
+def test_findings_are_told_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "https://a", outcomes=(Outcome("cookies", (FINDING,)),)) == 1
+    text = capsys.readouterr().out
+    for part in ("S is [red]not[/] Secure", "seen: at /login", "likely: plain", "do: send Proto"):
+        assert part in text
+
+
+def test_hints_do_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "https://a", outcomes=(Outcome("HSTS", (HINT,)),)) == 0
+
+
+def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = (Outcome("cookies", (FINDING,)), Outcome("HSTS", (HINT,)), Outcome("x"))
+    assert run(monkeypatch, "https://a", "--json", outcomes=outcomes) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["healthy"] is False
+    assert [check["result"] for check in report["checks"]] == ["finding", "hint", "fine"]
+    assert report["findings"][0]["remedy"] == "send Proto"
+    assert report["findings"][1]["level"] == "hint"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("idp.example.com",), "write https://host"),
+        (("https://a", "--ca", "/nonexistent"), "--ca /nonexistent: No such file"),
+        (("https://a", "--discovery", "x"), "begins with /"),
+        (("https://a", "--http-port", "0"), "from 1 to 65535"),
+    ],
+)
+def test_usage(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    text: str,
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    assert text in capsys.readouterr().err

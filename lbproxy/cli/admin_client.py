@@ -1,0 +1,144 @@
+"""The admin API as the operator's commands see it: over TCP or a Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+DEFAULT_ADMIN = "http://127.0.0.1:9090"
+TIMEOUT_S = 5.0
+MAX_ANSWER = 64 << 20
+
+
+class AdminApiError(Exception):
+    """The admin API did not do what was asked. The text is one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node as the admin API shows it. `raw`: all that it said."""
+
+    pool: str
+    name: str
+    route: str
+    url: str
+    source: str
+    health: str
+    admin: str
+    ejected: bool
+    weight: int
+    load: int | None
+    in_flight: int
+    reason: str
+    raw: dict[str, Any]
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
+class AdminClient:
+    """Asks the admin API, one connection a request.
+
+    Args: address: http://host:port or unix:/path; token_file: None where no token is demanded.
+    Raises: AdminApiError for an address or a file that cannot be used.
+    """
+
+    def __init__(self, address: str, token_file: str | None = None) -> None:
+        self._address = address
+        self._unix = address.removeprefix("unix:") if address.startswith("unix:/") else None
+        parts = urlsplit(address)
+        try:
+            self._host, self._port = parts.hostname or "", parts.port or 80
+        except ValueError:
+            self._host = ""
+        if self._unix is None and (parts.scheme != "http" or not self._host):
+            raise AdminApiError(f"--admin {address}: write http://host:port or unix:/path")
+        self._headers = {"Accept": "application/json"}
+        if token_file is not None:
+            try:
+                token = Path(token_file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise AdminApiError(f"--token-file {token_file}: {error}") from None
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def nodes(self) -> list[NodeView]:
+        """Return every node. Raises: AdminApiError."""
+        answer = self._ask("GET", "/api/v1/nodes")
+        try:
+            return [_view(node) for node in answer["nodes"]]
+        except (KeyError, TypeError):
+            raise self._strange() from None
+
+    def command(self, node: NodeView, command: str) -> NodeView:
+        """Send drain, enable or disable; return the node's new state. Raises: AdminApiError."""
+        path = "/".join(quote(part, safe="") for part in (node.pool, node.name, command))
+        answer = self._ask("POST", f"/api/v1/nodes/{path}")
+        try:
+            return _view(answer)
+        except (KeyError, TypeError):
+            raise self._strange() from None
+
+    def _ask(self, method: str, path: str) -> Any:
+        connection = (
+            _UnixConnection(self._unix)
+            if self._unix is not None
+            else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        )
+        try:
+            connection.request(method, path, headers=self._headers)
+            response = connection.getresponse()
+            body = response.read(MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise AdminApiError(
+                f"cannot reach the admin API at {self._address}: {why}; is lbproxy running with "
+                "`admin:` in its configuration? --admin names another address"
+            ) from None
+        finally:
+            connection.close()
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            raise self._strange() from None
+        if response.status == 401:
+            raise AdminApiError(
+                f"the admin API at {self._address} demands its token: name the file by --token-file"
+            )
+        if response.status != 200:
+            detail = answer.get("detail") if isinstance(answer, dict) else None
+            raise AdminApiError(f"the admin API refused ({response.status}): {detail or 'no word'}")
+        return answer
+
+    def _strange(self) -> AdminApiError:
+        return AdminApiError(f"what answers at {self._address} is not lbproxy's admin API")
+
+
+def _view(raw: dict[str, Any]) -> NodeView:
+    return NodeView(
+        pool=str(raw["pool"]),
+        name=str(raw["name"]),
+        route=str(raw["route"]),
+        url=str(raw["url"]),
+        source=str(raw["source"]),
+        health=str(raw["health"]),
+        admin=str(raw["admin"]),
+        ejected=bool(raw.get("ejected", False)),
+        weight=int(raw["weight"]),
+        load=None if raw["load"] is None else int(raw["load"]),
+        in_flight=int(raw["in_flight"]),
+        reason=str(raw.get("reason", "")),
+        raw=raw,
+    )

@@ -1,0 +1,168 @@
+"""`lbproxy nodes | drain | enable | disable`: look at the nodes and command them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lbproxy.cli.admin_client import DEFAULT_ADMIN, AdminApiError, AdminClient, NodeView
+
+if TYPE_CHECKING:
+    from lbproxy.cli.arguments import Subparsers
+
+POLL_S = 0.5
+_HEALTH_STYLE = {"up": "green", "degraded": "yellow", "down": "bold red", "unknown": "dim"}
+_ADMIN_STYLE = {"enabled": "green", "draining": "yellow", "stopped": "red"}
+_ABOUT = {
+    "drain": "give a node nothing new; sessions that it owns stay with it",
+    "enable": "let a node take traffic again",
+    "disable": "take a node out of traffic at once, its sessions go to other nodes",
+}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register `nodes`, `drain`, `enable` and `disable`."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--admin",
+        default=DEFAULT_ADMIN,
+        metavar="ADDRESS",
+        help="admin API, http://host:port or unix:/path (%(default)s)",
+    )
+    common.add_argument("--token-file", metavar="FILE", help="file with the admin API's token")
+    common.add_argument("--pool", help="only this pool")
+    common.add_argument("--json", action="store_true", help="JSON for programs")
+    nodes = subparsers.add_parser("nodes", parents=[common], help="show every node and its state")
+    nodes.set_defaults(func=show_nodes)
+    for command, about in _ABOUT.items():
+        parser = subparsers.add_parser(command, parents=[common], help=about, description=about)
+        parser.add_argument("node", metavar="NODE", help="a node's name, or POOL/NODE")
+        parser.set_defaults(func=command_node, command=command, wait=False)
+        if command == "drain":
+            parser.add_argument(
+                "--wait", action="store_true", help="wait until no request is at the node"
+            )
+            parser.add_argument(
+                "--deadline",
+                type=float,
+                default=300.0,
+                metavar="SECONDS",
+                help="longest wait (%(default)g)",
+            )
+
+
+def show_nodes(arguments: argparse.Namespace) -> int:
+    """Print the nodes as a table, or as JSON."""
+    try:
+        nodes = AdminClient(arguments.admin, arguments.token_file).nodes()
+        if arguments.pool is not None:
+            nodes = _of_pool(nodes, arguments.pool)
+    except AdminApiError as error:
+        return _fail("nodes", error)
+    if arguments.json:
+        print(json.dumps({"nodes": [node.raw for node in nodes]}, indent=2))
+    else:
+        Console().print(_table(nodes))
+    return 0
+
+
+def command_node(arguments: argparse.Namespace) -> int:
+    """Send one command; with --wait also wait until the node has nothing left to do."""
+    console = Console(stderr=arguments.json)
+    try:
+        client = AdminClient(arguments.admin, arguments.token_file)
+        known = client.nodes()
+        if arguments.pool is not None:
+            known = _of_pool(known, arguments.pool)
+        node = client.command(find_node(known, arguments.node), arguments.command)
+        console.print(Text.assemble(f"{node.pool}/{node.name}: ", _admin_text(node)))
+        code = _wait(client, node, arguments.deadline, console) if arguments.wait else 0
+        if arguments.json:
+            print(json.dumps(_reread(client, node).raw, indent=2))
+    except AdminApiError as error:
+        return _fail(arguments.command, error)
+    return code
+
+
+def find_node(nodes: Sequence[NodeView], wanted: str) -> NodeView:
+    """Return the one node of that name, or of POOL/NODE.
+
+    Raises: AdminApiError that lists the candidates where there is none, or more than one.
+    """
+    pool, slash, name = wanted.rpartition("/")
+    found = [node for node in nodes if node.name == name and (not slash or node.pool == pool)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(f"{node.pool}/{node.name}" for node in found or nodes)
+    if found:
+        raise AdminApiError(f"{wanted} is ambiguous: write one of {names}")
+    raise AdminApiError(f"there is no node {wanted}; there are {names or 'none'}")
+
+
+def _of_pool(nodes: Sequence[NodeView], pool: str) -> list[NodeView]:
+    found = [node for node in nodes if node.pool == pool]
+    if not found:
+        pools = ", ".join(sorted({node.pool for node in nodes}))
+        raise AdminApiError(f"there is no pool {pool}; there are {pools or 'none'}")
+    return found
+
+
+def _reread(client: AdminClient, node: NodeView) -> NodeView:
+    return find_node(client.nodes(), f"{node.pool}/{node.name}")
+
+
+def _wait(client: AdminClient, node: NodeView, deadline_s: float, console: Console) -> int:
+    until = time.monotonic() + deadline_s
+    with console.status("") as status:
+        while (node := _reread(client, node)).in_flight:
+            left = until - time.monotonic()
+            if left <= 0:
+                console.print(f"{node.in_flight} requests are still at {node.name}: gave up")
+                return 1
+            status.update(f"{node.in_flight} requests at {node.name}, {left:.0f} s left")
+            time.sleep(min(POLL_S, left))
+    console.print(f"no request is at {node.name}")
+    return 0
+
+
+def _admin_text(node: NodeView) -> Text:
+    return Text(node.admin, style=_ADMIN_STYLE.get(node.admin, ""))
+
+
+def _table(nodes: Sequence[NodeView]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("pool", "node", "health", "admin"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("weight", "load", "in flight"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("url", "why"):
+        table.add_column(heading, overflow="fold")
+    for node in nodes:
+        health = Text(node.health, style=_HEALTH_STYLE.get(node.health, ""))
+        if node.ejected:
+            health.append(" ejected", style="bold red")
+        table.add_row(
+            Text(node.pool),
+            Text(node.name if node.route == node.name else f"{node.name} ({node.route})"),
+            health,
+            _admin_text(node),
+            str(node.weight),
+            "" if node.load is None else str(node.load),
+            str(node.in_flight),
+            Text(node.url),
+            Text(node.reason, style="dim"),
+        )
+    return table
+
+
+def _fail(command: str, error: AdminApiError) -> int:
+    print(f"lbproxy {command}: {error}", file=sys.stderr)
+    return 1

@@ -7,11 +7,12 @@ writes into session cookies; *health* is what was observed, *admin* what was com
 *available* what the two allow; *weight* is set by the operator, *load* reported by the node;
 *member* is a node as the balancer of one worker sees it.
 
-- `node`      the model: Node, Health, Admin, what may take traffic
-- `registry`  the one writer; `snapshot` the immutable view that workers read
-- `health`    rise and fall of probes, passive ejection
-- `balance`   choosing a member: one class a policy
-- `sticky`    finding the owner of a session, step by step
-- `budget`    how many retries are affordable
-- `stats`     counters of a worker as plain data
+- `node`        the model: Node, Health, Admin, what may take traffic
+- `registry`    the one writer; `snapshot` the immutable view that workers read
+- `health`      rise and fall of probes, passive ejection
+- `candidates`  which nodes of a pool may be given a request; panic
+- `balance`     choosing a member: one class a policy; `turns` whose turn it is in round robin
+- `sticky`      finding the owner of a session, step by step
+- `budget`      how many retries are affordable
+- `stats`       counters of a worker as plain data
 """

@@ -229,7 +229,7 @@ def note_success(state: EjectionState) -> EjectionState:
 
 def end_ejection(
     state: EjectionState, now: float, reason: str = "its time is over"
-) -> tuple[EjectionState, Transition | None]:
+) -> tuple[EjectionState, Transition]:
     """Return the state after the present ejection, which must be there, ended."""
     return (
         replace(state, until=None, ended=now),

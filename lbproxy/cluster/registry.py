@@ -1,0 +1,315 @@
+"""The registry: the one writer of what is known of the nodes.
+
+Probes, passive failures, commands and sources of nodes come in; changes to log and immutable
+snapshots come out. It neither logs nor asks for the time. What is said of a node or pool that is
+not there is ignored where it may simply be late (observations), and an error where a person or a
+peer should know (commands, removal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from lbproxy.cluster import health as rules
+from lbproxy.cluster.health import (
+    Aspect,
+    EjectionState,
+    ProbeResult,
+    ProbeState,
+    Transition,
+    may_eject,
+    note_failure,
+    note_success,
+)
+from lbproxy.cluster.node import Admin, Health, Node, NodeTls
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.config import schema
+from lbproxy.config.units import parse_node_url
+
+ABSENT = "absent"
+PRESENT = "present"
+
+
+class UnknownName(LookupError):
+    """There is no such pool, or no such node in it; the text lists what there is."""
+
+
+class Conflict(ValueError):
+    """A node would take what another node of its pool has: the text says what, and who."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing to log. Args: before, after: as a person reads them."""
+
+    pool: str
+    node: str
+    what: Aspect
+    before: str
+    after: str
+    reason: str
+
+
+Changes = tuple[Change, ...]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A node and what its health rests on."""
+
+    node: Node
+    probe: ProbeState
+    ejection: EjectionState
+
+
+class _Pool:
+    """The nodes of one pool, by name, in the order in which they came."""
+
+    def __init__(self, name: str, settings: schema.Pool) -> None:
+        self.name = name
+        self.settings = settings
+        self.entries: dict[str, _Entry] = {}
+        self.by_route: dict[str, _Entry] = {}
+        self.ejected = 0
+        self.snapshot: PoolSnapshot | None = None  # None: something changed since the last one
+
+    def add(self, node: Node, now: float) -> None:
+        """Take a node in; without probes it is up at once.
+
+        Raises: Conflict: its name or route is taken.
+        """
+        for entry in (self.entries.get(node.name), self.by_route.get(node.route)):
+            if entry is not None:
+                what = "name" if entry.node.name == node.name else f"route {node.route!r}"
+                raise Conflict(f"node {node.name!r} has the {what} of {_introduce(entry.node)}")
+        if self.settings.health is False:
+            node = replace(node, health=Health.UP, up_since=now)
+        probe = ProbeState(health=node.health, since=now, reach=node.health)
+        self.entries[node.name] = _Entry(node, probe, EjectionState())
+        self.by_route[node.route] = self.entries[node.name]
+        self.snapshot = None
+
+    def remove(self, node: Node) -> None:
+        """Forget a node."""
+        del self.entries[node.name]
+        del self.by_route[node.route]
+        self.ejected -= node.ejected
+        self.snapshot = None
+
+    def set(self, entry: _Entry, node: Node) -> None:
+        """Put a node's new value in place of the old one."""
+        if node != entry.node:
+            self.ejected += node.ejected - entry.node.ejected
+            entry.node = node
+            self.snapshot = None
+
+    def changes(self, entry: _Entry, *transitions: Transition | None) -> Changes:
+        """Return what is to be logged of a node."""
+        name = entry.node.name
+        return tuple(
+            Change(self.name, name, change.what, change.before, change.after, change.reason)
+            for change in transitions
+            if change is not None
+        )
+
+
+class Registry:
+    """Every pool and node; each method that may change one returns the changes to log."""
+
+    def __init__(self, config: schema.Config, now: float) -> None:
+        """Take the pools and nodes of a configuration.
+
+        Args: now: monotonic seconds, as everywhere here. Raises: Conflict: two nodes of a pool
+        share a name or a route.
+        """
+        self._pools = {name: _Pool(name, pool) for name, pool in config.pools.items()}
+        self._snapshot = Snapshot(version=0, pools={})
+        for pool in self._pools.values():
+            for configured in pool.settings.nodes:
+                pool.add(node_from_config(pool.name, configured), now)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return every node, pool by pool."""
+        return tuple(entry.node for pool in self._pools.values() for entry in pool.entries.values())
+
+    def snapshot(self) -> Snapshot:
+        """Return the present view; the same object while nothing changed."""
+        stale = [pool for pool in self._pools.values() if pool.snapshot is None]
+        if stale:
+            for pool in stale:
+                nodes = tuple(entry.node for entry in pool.entries.values())
+                pool.snapshot = PoolSnapshot(pool.name, nodes)
+            pools = {pool.name: pool.snapshot for pool in self._pools.values() if pool.snapshot}
+            self._snapshot = Snapshot(self._snapshot.version + 1, pools)
+        return self._snapshot
+
+    def observe_probe(self, pool: str, node: str, result: ProbeResult, now: float) -> Changes:
+        """Take in one probe's result."""
+        found = self._find(pool, node)
+        if found is None:
+            return ()
+        home, entry = found
+        settings = home.settings.health
+        if settings is False:
+            return ()
+        entry.probe, change = rules.observe(entry.probe, result, settings, now)
+        if change is None:
+            return ()
+        rose = not _answers(entry.node.health) and _answers(entry.probe.health)
+        home.set(
+            entry,
+            replace(
+                entry.node,
+                health=entry.probe.health,
+                up_since=now if rose else entry.node.up_since,
+                reason=change.reason,
+            ),
+        )
+        return home.changes(entry, change)
+
+    def probe_state(self, pool: str, node: str) -> ProbeState | None:
+        """Return what probes have said of a node, None if it is not there: for next_delay."""
+        found = self._find(pool, node)
+        return None if found is None else found[1].probe
+
+    def report_failure(self, pool: str, node: str, reason: str, now: float) -> Changes:
+        """Take in one connection to a node that failed."""
+        found = self._find(pool, node)
+        if found is None:
+            return ()
+        home, entry = found
+        settings = home.settings.ejection
+        if settings is False:
+            return ()
+        allowed = may_eject(home.ejected, len(home.entries), settings)
+        entry.ejection, change = note_failure(entry.ejection, reason, settings, now, allowed)
+        if change is None:
+            return ()
+        home.set(entry, replace(entry.node, ejected=True, reason=change.reason))
+        return home.changes(entry, change)
+
+    def report_success(self, pool: str, node: str, now: float) -> Changes:
+        """Take in that a node served again after failures."""
+        found = self._find(pool, node)
+        if found is not None:
+            found[1].ejection = note_success(found[1].ejection)
+        return ()
+
+    def tick(self, now: float) -> Changes:
+        """End the ejections whose time is over; to be called about once a second."""
+        changes: list[Change] = []
+        for pool in self._pools.values():
+            for entry in pool.entries.values():
+                entry.ejection, change = rules.expire(entry.ejection, now)
+                if change is not None:
+                    changes += self._return_to_use(pool, entry, change, now)
+        return tuple(changes)
+
+    def command(self, pool: str, node: str, admin: Admin, reason: str, now: float) -> Changes:
+        """Command a node; to enable it also ends its ejection.
+
+        Raises: UnknownName.
+        """
+        home = self._pool(pool)
+        entry = self._entry(home, node)
+        changes: Changes = ()
+        if admin is not entry.node.admin:
+            change = Transition(Aspect.ADMIN, entry.node.admin.value, admin.value, reason)
+            home.set(entry, replace(entry.node, admin=admin, reason=reason))
+            changes = home.changes(entry, change)
+        if admin is Admin.ENABLED and entry.ejection.until is not None:
+            entry.ejection, ended = rules.end_ejection(entry.ejection, now, reason)
+            entry.ejection = note_success(entry.ejection)
+            changes += self._return_to_use(home, entry, ended, now)
+        return changes
+
+    def set_load(self, pool: str, node: str, load: int | None) -> Changes:
+        """Take in the load that a node reports: 1..100, None for none."""
+        found = self._find(pool, node)
+        if found is not None:
+            home, entry = found
+            home.set(entry, replace(entry.node, load=load))
+        return ()
+
+    def add(self, node: Node, now: float) -> Changes:
+        """Take in a node of another source than the configuration.
+
+        Raises: UnknownName: there is no such pool; Conflict: the pool has its name, route or
+        address already. (A configuration may name one address twice: its author knows.)
+        """
+        home = self._pool(node.pool)
+        for other in home.entries.values():
+            twin = other.node
+            if (twin.host, twin.port) == (node.host, node.port) and twin.name != node.name:
+                raise Conflict(
+                    f"node {node.name!r} has the address {node.url} of {_introduce(twin)}"
+                )
+        home.add(node, now)
+        entry = home.entries[node.name]
+        reason = f"{node.source.value}: {node.url}, route {node.route}"
+        return home.changes(entry, Transition(Aspect.MEMBERSHIP, ABSENT, PRESENT, reason))
+
+    def remove(self, pool: str, node: str, reason: str) -> Changes:
+        """Forget a node. Raises: UnknownName."""
+        home = self._pool(pool)
+        entry = self._entry(home, node)
+        home.remove(entry.node)
+        return home.changes(entry, Transition(Aspect.MEMBERSHIP, PRESENT, ABSENT, reason))
+
+    def _return_to_use(self, pool: _Pool, entry: _Entry, change: Transition, now: float) -> Changes:
+        # Slow start holds for it as for a node that came up: it may still be weak.
+        node = replace(entry.node, ejected=False, up_since=now, reason=change.reason)
+        pool.set(entry, node)
+        return pool.changes(entry, change)
+
+    def _find(self, pool: str, node: str) -> tuple[_Pool, _Entry] | None:
+        home = self._pools.get(pool)
+        entry = home.entries.get(node) if home is not None else None
+        return None if home is None or entry is None else (home, entry)
+
+    def _pool(self, name: str) -> _Pool:
+        try:
+            return self._pools[name]
+        except KeyError:
+            raise UnknownName(f"no pool {name!r}; {_list('pools', self._pools)}") from None
+
+    def _entry(self, pool: _Pool, name: str) -> _Entry:
+        try:
+            return pool.entries[name]
+        except KeyError:
+            known = _list("nodes", pool.entries)
+            raise UnknownName(f"no node {name!r} in pool {pool.name!r}; {known}") from None
+
+
+def node_from_config(pool: str, configured: schema.ConfiguredNode) -> Node:
+    """Return the node that an entry of a pool's `nodes` describes."""
+    url = parse_node_url(configured.url)
+    tls = configured.tls
+    return Node(
+        pool=pool,
+        name=configured.name,
+        route=configured.name if configured.route is None else configured.route,
+        scheme=url.scheme,
+        host=url.host,
+        port=url.port,
+        weight=configured.weight,
+        tls=NodeTls(ca=tls.ca, server_name=tls.server_name, verify=tls.verify),
+    )
+
+
+def _answers(health: Health) -> bool:
+    return health in (Health.UP, Health.DEGRADED)
+
+
+def _introduce(node: Node) -> str:
+    return f"node {node.name!r} ({node.url}, from {node.source.value})"
+
+
+def _list(what: str, names: Iterable[str]) -> str:
+    """Return what there is, for an error's text; of many only the first."""
+    known = list(names)
+    if not known:
+        return f"there are no {what}"
+    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+    return f"{what}: {', '.join(known[:10])}{more}"

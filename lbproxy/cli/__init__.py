@@ -1,0 +1,67 @@
+"""The command line. Each command's module offers `add_parser`, which sets `func` for its own.
+
+Only the module of the command at hand is imported, so that `lbproxy run` starts without what the
+others need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from lbproxy import __version__
+from lbproxy.cli.arguments import Exit, Subparsers
+
+# Command -> the module that registers it (and perhaps others).
+_MODULES = {
+    "run": "run",
+    "check": "check",
+    "explain": "explain",
+    "nodes": "nodes",
+    "drain": "nodes",
+    "enable": "nodes",
+    "disable": "nodes",
+    "doctor": "doctor",
+    "demo": "demo",
+    "demo-node": "demo",
+    "schema": "schema",
+}
+
+
+def _parser(modules: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lbproxy", description="The front door of identity-provider clusters."
+    )
+    parser.add_argument("--version", action="version", version=f"lbproxy {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in modules:
+        module = importlib.import_module(f"lbproxy.cli.{name}")
+        add_parser = cast(Callable[[Subparsers], None], module.add_parser)
+        add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Args: argv: without the program's name."""
+    argv = sys.argv[1:] if argv is None else argv
+    command = argv[0] if argv else ""
+    modules = [_MODULES[command]] if command in _MODULES else list(dict.fromkeys(_MODULES.values()))
+    modules = [name for name in modules if importlib.util.find_spec(f"lbproxy.cli.{name}")]
+    try:
+        arguments = _parser(modules).parse_args(argv)
+    except SystemExit as end:  # argparse has said what is wrong, or shown its help
+        return end.code if isinstance(end.code, int) else Exit.USAGE
+    run = cast(Callable[[argparse.Namespace], int], arguments.func)
+    try:
+        return int(run(arguments))
+    except BrokenPipeError:
+        # Who read our output has seen enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FINE
+    except KeyboardInterrupt:
+        return 128 + 2  # as shells report SIGINT

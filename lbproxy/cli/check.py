@@ -1,0 +1,94 @@
+"""`lbproxy check`: everything that is wrong with a configuration, in one go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.config.load import LoadResult, load_config
+from lbproxy.config.problems import Problem, Severity
+from lbproxy.config.schema import Config
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register `check`."""
+    parser = subparsers.add_parser(
+        "check",
+        help="check a configuration file",
+        description="Print every error and warning of a configuration file; exit 1 on errors.",
+    )
+    parser.add_argument("-c", "--config", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="JSON for programs")
+    parser.set_defaults(func=check)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Print what is wrong with the file, and what it configures if nothing is."""
+    file: Path = arguments.config
+    result = load_config(file)
+    if arguments.json:
+        print(json.dumps(_as_json(file, result), indent=2))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        print_problems(result.problems, console)
+        console.print(_summary(file, result))
+    return Exit.CONFIGURATION if result.config is None else Exit.FINE
+
+
+def print_problems(problems: Iterable[Problem], console: Console) -> None:
+    """Print a line for each problem, with colour on a terminal."""
+    for problem in problems:
+        console.print(Text(str(problem), style=_STYLES[problem.severity]))
+
+
+def _summary(file: Path, result: LoadResult) -> Text:
+    counts = {
+        severity: sum(problem.severity is severity for problem in result.problems)
+        for severity in Severity
+    }
+    warnings = _count(counts[Severity.WARNING], "warning")
+    if result.config is None:
+        errors = _count(counts[Severity.ERROR], "error")
+        return Text(f"{file}: {errors}, {warnings}", style="bold red")
+    return Text(f"{file}: fine, {_contents(result.config)}, {warnings}", style="green")
+
+
+def _contents(config: Config) -> str:
+    nodes = sum(len(pool.nodes) for pool in config.pools.values())
+    return ", ".join(
+        (
+            _count(len(config.listeners), "listener"),
+            _count(len(config.pools), "pool"),
+            _count(nodes, "node"),
+            _count(len(config.routes), "route"),
+        )
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _as_json(file: Path, result: LoadResult) -> dict[str, object]:
+    return {
+        "file": str(file),
+        "valid": result.config is not None,
+        "problems": [
+            {
+                "severity": problem.severity.value,
+                "line": problem.line,
+                "column": problem.column,
+                "path": problem.path,
+                "message": problem.message,
+            }
+            for problem in result.problems
+        ],
+    }

@@ -267,9 +267,18 @@ WORDS = {
     LOG_PATH: "- (standard output) or an absolute path",
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the reference calls a field type."""
+
+    words: str
+
+
 _TEXT = {"type": "string"}
 Duration = Annotated[
     float,
+    Kind("duration"),
     BeforeValidator(parse_duration),
     Field(ge=0),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
@@ -278,6 +287,7 @@ Duration = Annotated[
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 Size = Annotated[
     int,
+    Kind("size"),
     BeforeValidator(parse_size),
     PlainSerializer(format_size, return_type=str, when_used="json"),
     WithJsonSchema(
@@ -293,6 +303,7 @@ def _format_size_or_off(size: int | Literal[False]) -> str | Literal[False]:
 
 SizeOrOff = Annotated[
     int | Literal[False],
+    Kind("size or off"),
     BeforeValidator(parse_size_or_off),
     PlainSerializer(_format_size_or_off, when_used="json"),
     WithJsonSchema(
@@ -307,26 +318,32 @@ SizeOrOff = Annotated[
 ]
 BindAddress = Annotated[
     Bind,
+    Kind("address"),
     BeforeValidator(parse_bind),
     PlainSerializer(str, return_type=str, when_used="json"),
     WithJsonSchema(_TEXT),
 ]
 IpNetwork = Annotated[
     Network,
+    Kind("network"),
     BeforeValidator(parse_network),
     PlainSerializer(str, return_type=str, when_used="json"),
     WithJsonSchema(_TEXT),
 ]
 Codes = Annotated[
     str,
+    Kind("status codes"),
     BeforeValidator(_codes_text),
     WithJsonSchema({"anyOf": [_TEXT, {"type": "integer", "minimum": 100, "maximum": 599}]}),
 ]
 NodeUrlText = Annotated[
-    str, AfterValidator(_node_url_text), WithJsonSchema(_TEXT | {"pattern": "^https?://"})
+    str,
+    Kind("url"),
+    AfterValidator(_node_url_text),
+    WithJsonSchema(_TEXT | {"pattern": "^https?://"}),
 ]
-HostPattern = Annotated[str, AfterValidator(parse_host_pattern)]
-FilePath = Annotated[str, AfterValidator(parse_file)]
+HostPattern = Annotated[str, Kind("host"), AfterValidator(parse_host_pattern)]
+FilePath = Annotated[str, Kind("file"), AfterValidator(parse_file)]
 TlsVersion = Annotated[
     Literal["1.2", "1.3"],
     BeforeValidator(_version_text),

@@ -228,3 +228,12 @@ def find_line(part: bytes, name: bytes) -> bytes | None:
         if line[: line.find(b":")].lower() == name:
             return line[line.find(b":") + 1 :].strip(b" \t")
     return None
+
+
+def find_part(parts: Iterable[bytes], name: bytes) -> bytes | None:
+    """Return the first value of the field `name` (lower case) in runs of well-formed lines."""
+    for part in parts:
+        value = find_line(part, name)
+        if value is not None:
+            return value
+    return None

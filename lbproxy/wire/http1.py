@@ -92,6 +92,17 @@ class RequestHead:
         self.received: list[tuple[bytes, bytes]] | None = None
         self.parts: list[bytes] = []
 
+    def replace_cookie(self, value: bytes, line: bytes) -> None:
+        """Put `line` (with CRLF, or empty) where the Cookie line of this value stands."""
+        for index, part in enumerate(self.parts):
+            lines = part.split(b"\r\n")
+            for number, old in enumerate(lines[:-1]):
+                if old[:7].lower() == b"cookie:" and old[7:].strip(b" \t") == value:
+                    before = b"".join(kept + b"\r\n" for kept in lines[:number])
+                    after = b"\r\n".join(lines[number + 1 :])
+                    self.parts[index] = before + line + after
+                    return
+
     @property
     def idempotent(self) -> bool:
         """True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
@@ -186,7 +197,8 @@ class RequestParser(FieldCursor):
 
         token = self._method_end(b, p, line_stop)
         if token < 0:
-            return self._need_line(data, first, n)
+            self._need_line(data, first, n)
+            return None
         target_start = token + 1
         p = target_start
         question = -1
@@ -196,14 +208,16 @@ class RequestParser(FieldCursor):
             p += 1
         target_end = p
         if p >= line_stop:
-            return self._need_line(data, first, n)
+            self._need_line(data, first, n)
+            return None
         if b[p] != 32 or p == target_start:
             raise BadHead("bad_request", "request target")
         if p + 11 > n:
             # Fewer bytes than ` HTTP/1.1` and CRLF: a shorter line is a fault, not a lack.
             if data.find(b"\n", p) >= 0:
                 raise BadHead("bad_request", "request line")
-            return self._need_line(data, first, n)
+            self._need_line(data, first, n)
+            return None
         if data[p + 1 : p + 8] != b"HTTP/1." or b[p + 9] != 13 or b[p + 10] != 10:
             if data[p + 1 : p + 6] == b"HTTP/" and b[p + 9] == 13 and b[p + 7] == 46:
                 raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
@@ -223,17 +237,17 @@ class RequestParser(FieldCursor):
         head.path = head.target if question < 0 else data[target_start:question]
         self.begin(data, p + 11, stop)
 
-        if b[target_start] == 47 and not head.http10:
-            run = first  # the request line goes on as it is
-        else:
+        absolute = False
+        run = first  # in origin form the request line goes on as it is
+        if b[target_start] != 47 or head.http10:
             absolute = self._other_form(head)
             head.parts.append(method + b" " + head.target + b" HTTP/1.1\r\n")
             run = self.position
-            if absolute:
-                run = self._fields(head, run, True, keep_received)
-                return head if run >= 0 else self._need_head(data, first, n)
-        run = self._fields(head, run, False, keep_received)
-        return head if run >= 0 else self._need_head(data, first, n)
+        run = self._fields(head, run, absolute, keep_received)
+        if run < 0:
+            self._need_head(data, first, n)
+            return None
+        return head
 
     def _method_end(self, b: bytes, p: int, stop: int) -> int:
         """Return the offset of the space behind the method, or -1 where more bytes are needed."""
@@ -461,9 +475,7 @@ class ResponseParser(FieldCursor):
         super().__init__()
         self.limits = limits
 
-    def parse(
-        self, data: bytes, start: int, method_id: int, cookies: bool
-    ) -> ResponseHead | None:
+    def parse(self, data: bytes, start: int, method_id: int, cookies: bool) -> ResponseHead | None:
         """Parse the head that begins at `start`, the answer to a request of `method_id`.
 
         Returns: the head, or None where more bytes are needed.
@@ -477,9 +489,7 @@ class ResponseParser(FieldCursor):
             raise BadHead("upstream_bad_response", error.detail) from None
         return head
 
-    def _parse(
-        self, data: bytes, start: int, method_id: int, cookies: bool
-    ) -> ResponseHead | None:
+    def _parse(self, data: bytes, start: int, method_id: int, cookies: bool) -> ResponseHead | None:
         b = data
         n = len(data)
         limits = self.limits

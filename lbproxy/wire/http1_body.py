@@ -16,9 +16,7 @@ MAX_EXTENSIONS = 16 << 10
 _SIZE, _EXTENSION, _SIZE_LF, _DATA, _DATA_CR, _DATA_LF, _TRAILERS, _DONE = range(8)
 
 # HEX[byte]: the digit's value, or 255.
-HEX = bytes(
-    int(chr(c), 16) if c in b"0123456789abcdefABCDEF" else 255 for c in range(256)
-)
+HEX = bytes(int(chr(c), 16) if c in b"0123456789abcdefABCDEF" else 255 for c in range(256))
 EXTENSION = bytes(1 if c == 9 or 32 <= c <= 126 else 0 for c in range(256))
 
 # RFC 9110 section 6.5.1: what frames, routes, authenticates or describes the content is no

@@ -1,0 +1,684 @@
+"""A connection of a client: reads requests and answers them in order.
+
+One exchange at a time. Requests that arrive before the last one is answered (pipelining) wait in
+a bounded buffer; reading stops when it is full. The connection is in exactly one phase, and the
+worker's tick ends it when the phase's deadline has passed; no connection has a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from lbproxy.cluster.sticky import OWNER
+from lbproxy.config.paths import DoubtfulPath, plain, readings
+from lbproxy.errors import Failure
+from lbproxy.proxy import answers
+from lbproxy.proxy.exchange import Exchange
+from lbproxy.proxy.link import Link
+from lbproxy.proxy.pool import Pool
+from lbproxy.wire.fields import BadHead, find_part
+from lbproxy.wire.http1 import CHUNKED, HEAD, NO_BODY, RequestHead
+from lbproxy.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.client_view import ClientView
+    from lbproxy.proxy.listener import ListenerState
+    from lbproxy.proxy.worker import Worker
+
+# The phases. IDLE: between requests. HEADING: a head has begun. SENDING: the request's body is on
+# its way. WAITING: the request is complete, the response is not. LINGERING: answered for the last
+# time; what still arrives is thrown away, so that a reset does not destroy the answer (RFC 9112
+# section 9.6). CLOSED: nothing more happens.
+IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED = range(7)
+
+# Why the client is not read: the node is slower, no node connection yet, pipelined bytes wait.
+_SLOW_NODE, _NO_NODE, _FULL = 1, 2, 4
+
+_PIPELINE_BYTES = 64 << 10
+_LINGER_S = 2.0
+_LINGER_BYTES = 1 << 20
+_RESET = struct.pack("ii", 1, 0)
+_FAILURES = {failure.reason: failure for failure in Failure}
+
+
+class ClientConnection:
+    """One connection of a client (an `asyncio.Protocol` in all but name).
+
+    Args: source: the client's address from a PROXY header, None for the socket's.
+    Owns: its transport, and the exchange in progress.
+    """
+
+    def __init__(self, worker: Worker, listener: ListenerState, source: str | None) -> None:
+        self.worker = worker
+        self.listener = listener
+        self._source = source
+        self.secure: bool = listener.secure
+        self.transport: asyncio.Transport | None = None
+        self.view: ClientView | None = None
+        self.address: str = ""
+        self.tls_version: str = ""
+        self.trusted: bool = False
+        self.admitted: bool = False
+        self.phase: int = IDLE
+        self.deadline: float = 0.0
+        self.closing: bool = False
+        self.exchange: Exchange | None = None
+        self.requests: int = 0
+        self.write_paused: bool = False
+        self._unsent: int = 0
+        self._blocked: int = 0
+        self._partial: bytearray | None = None
+        self._pending: bytes = b""
+        self._busy: bool = False
+        self._body_left: int = 0
+        self._reader: ChunkedReader | None = None
+        self._lingered: int = 0
+        self._authority: bytes = b""
+        self._host: bytes = b""
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands; over TLS the handshake is done."""
+        self.transport = cast(asyncio.Transport, transport)
+        worker = self.worker
+        peer = self._source
+        if peer is None:
+            name = transport.get_extra_info("peername")
+            peer = name[0] if isinstance(name, tuple) else ""
+        view = worker.view(peer, self.listener)
+        self.view = view
+        self.address = view.client_address
+        self.trusted = view.trusted
+        self.deadline = worker.now + worker.head_timeout
+        if self.secure:
+            self.tls_version = transport.get_extra_info("ssl_object").version()
+        failure = worker.admit(self)
+        if failure is not None:
+            self._refuse(failure, "")
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        phase = self.phase
+        if phase == IDLE:
+            self._process(data)
+        elif phase == SENDING:
+            self._continue_body(data)
+        elif phase == HEADING:
+            self._continue_head(data)
+        elif phase == WAITING:
+            self._hold_back(data)
+        elif phase == TUNNELLING:
+            self.deadline = self.worker.now + self.worker.tunnel_timeout
+            assert self.exchange is not None
+            self.exchange.tunnel_up(data)
+        elif phase == LINGERING:
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES:
+                self._abort_transport()
+
+    def eof_received(self) -> bool:
+        """The client will send no more; it may still read (RFC 9112 section 9.6).
+
+        Returns: True to keep the connection open for the answer. TLS cannot be half closed.
+        """
+        if self.phase == WAITING and not self.secure:
+            self.closing = True
+            return True
+        if self.phase == SENDING:
+            # Less than was announced: the node must not take it for a whole request.
+            self._abort_transport()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        exchange = self.exchange
+        self.exchange = None
+        self.phase = CLOSED
+        self.transport = None
+        self._pending = b""
+        self.worker.dismiss(self)
+        if exchange is not None:
+            if exchange.tunnelling:
+                exchange.close_tunnel()
+            else:
+                exchange.abandon(Failure.CLIENT_ABORT.reason, Failure.CLIENT_ABORT.status)
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the node sends."""
+        self.write_paused = True
+        exchange = self.exchange
+        if exchange is not None and exchange.upstream is not None:
+            exchange.upstream.pause()
+        if self.transport is not None:
+            self._unsent = self.transport.get_write_buffer_size()
+        self.deadline = self.worker.now + self.worker.write_timeout
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.write_paused = False
+        exchange = self.exchange
+        if exchange is not None:
+            self.touch()
+            if exchange.upstream is not None:
+                exchange.upstream.resume()
+
+    # What the exchange calls.
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the client."""
+        transport = self.transport
+        if transport is not None:
+            transport.write(data)
+
+    def touch(self) -> None:
+        """The exchange made progress: its deadline starts anew."""
+        worker = self.worker
+        exchange = self.exchange
+        if self.write_paused:
+            self.deadline = worker.now + worker.write_timeout
+        elif self.phase == TUNNELLING:
+            self.deadline = worker.now + worker.tunnel_timeout
+        elif exchange is not None and exchange.pool is not None:
+            self.deadline = worker.now + exchange.pool.response_timeout
+
+    def asked_https(self) -> bool:
+        """Return True where the client itself speaks https, to us or to a trusted proxy."""
+        return self.view is not None and self.view.scheme == b"https"
+
+    def await_node(self, exchange: Exchange) -> None:
+        """There is a connection to a node, and what there is of the request was sent."""
+        worker = self.worker
+        if self._blocked & _NO_NODE:
+            self._unblock(_NO_NODE)
+        if self.phase == SENDING:
+            self.deadline = worker.now + worker.body_timeout
+        elif exchange.pool is not None:
+            self.deadline = worker.now + exchange.pool.response_timeout
+
+    def hold(self) -> None:
+        """Read no more until there is a connection to a node."""
+        self._block(_NO_NODE)
+
+    def block_reading(self) -> None:
+        """Read no more: the node is slower."""
+        self._block(_SLOW_NODE)
+
+    def unblock_reading(self) -> None:
+        """The node has caught up."""
+        self._unblock(_SLOW_NODE)
+        self.deadline = self.worker.now + self.worker.body_timeout
+
+    def enter_tunnel(self) -> None:
+        """From here on bytes pass as they are."""
+        self.phase = TUNNELLING
+        self.closing = True
+        self.deadline = self.worker.now + self.worker.tunnel_timeout
+        pending = self._pending
+        self._pending = b""
+        self._unblock(_FULL)
+        if pending and self.exchange is not None:
+            self.exchange.tunnel_up(pending)
+
+    def exchange_done(self) -> None:
+        """The response was sent: the next request, or the end."""
+        exchange = self.exchange
+        self.exchange = None
+        if self._blocked & _SLOW_NODE:
+            self._unblock(_SLOW_NODE)
+        if self.phase == CLOSED:
+            return
+        if self.closing:
+            self._close_after(exchange is not None and exchange.request_done)
+            return
+        self.phase = IDLE
+        self.deadline = self.worker.now + self.worker.idle_timeout
+        if self._pending and not self._busy:
+            data = self._pending
+            self._pending = b""
+            self._unblock(_FULL)
+            self._process(data)
+
+    def answer(self, failure: Failure, link: Link | None) -> None:
+        """End the exchange with an answer of our own. Args: link: the node that failed last."""
+        exchange = self.exchange
+        if exchange is None or self.phase == CLOSED:
+            return
+        if failure.close or exchange.http10 or not exchange.request_done:
+            self.closing = True
+        accept = find_part(exchange.head.parts, b"accept")
+        data = answers.answer(
+            failure,
+            wants_json=answers.wants_json(accept),
+            head=exchange.method_id == HEAD,
+            request_id=exchange.request_id,
+            close=self.closing,
+            date=self.worker.date(),
+        )
+        self.write(data)
+        exchange.answered(failure.status, failure.reason, len(data), link)
+        self.exchange_done()
+
+    def abort(self) -> None:
+        """The response cannot be completed: end it so that it does not look complete."""
+        self.exchange = None
+        self._abort_transport()
+
+    # What the worker's tick calls.
+
+    def overdue(self, now: float) -> bool:
+        """Return True where the phase's deadline has passed."""
+        return self.deadline < now
+
+    def expire(self, now: float) -> None:
+        """The phase's deadline has passed."""
+        phase = self.phase
+        exchange = self.exchange
+        if phase == HEADING:
+            self._refuse(Failure.HEAD_TIMEOUT, "")
+        elif phase == IDLE or phase == LINGERING or exchange is None:
+            self.close()
+        elif self.write_paused:
+            self._expire_slow_reader(exchange, now)
+        elif phase == TUNNELLING:
+            self._end(exchange, Failure.TUNNEL_IDLE)
+        elif exchange.connecting is not None:
+            self.deadline = now + exchange.worker.body_timeout  # connecting has its own limit
+        elif phase == SENDING and not self._blocked & _SLOW_NODE:
+            if exchange.responded:
+                self._end(exchange, Failure.CLIENT_SLOW)
+            else:
+                self._time_out(exchange, Failure.BODY_TIMEOUT)
+        elif exchange.responded:
+            self._end(exchange, Failure.UPSTREAM_STALLED)
+        else:
+            self._time_out(exchange, Failure.UPSTREAM_TIMEOUT)
+
+    def _expire_slow_reader(self, exchange: Exchange, now: float) -> None:
+        # Reading slowly is allowed, not reading is not.
+        unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self.deadline = now + self.worker.write_timeout
+        else:
+            self._end(exchange, Failure.CLIENT_SLOW)
+
+    def _time_out(self, exchange: Exchange, failure: Failure) -> None:
+        """The response has not begun: answer, and give up what is in progress."""
+        upstream = exchange.upstream
+        link = exchange.link
+        exchange.upstream = None
+        if upstream is not None:
+            upstream.abort()
+        if link is not None:
+            link.in_flight -= 1
+            if failure.counts_against_node:
+                self.worker.node_failed(link, failure)
+        self.answer(failure, link)
+
+    def _end(self, exchange: Exchange, failure: Failure) -> None:
+        """The response has begun: only the log hears of it."""
+        self.exchange = None
+        link = exchange.link
+        if link is not None and failure.counts_against_node:
+            self.worker.node_failed(link, failure)
+        exchange.abandon(failure.reason, failure.status)
+        self._abort_transport()
+
+    def drain(self) -> None:
+        """The worker ends: close when the exchange in progress is done."""
+        self.closing = True
+        if self.phase == IDLE:
+            self.close()
+
+    def cut_off(self) -> None:
+        """The worker ends now: whatever is in progress is cut off, visibly."""
+        exchange = self.exchange
+        if exchange is not None:
+            self._end(exchange, Failure.SHUTTING_DOWN)
+        else:
+            self._abort_transport()
+
+    def close(self) -> None:
+        """Close after what is buffered has been sent."""
+        self.phase = CLOSED
+        if self.transport is not None:
+            self.transport.close()
+
+    # Reading requests.
+
+    def _process(self, data: bytes) -> None:
+        """Read requests from `data` as long as they can be answered at once."""
+        self._busy = True
+        position = 0
+        size = len(data)
+        worker = self.worker
+        while position < size and self.phase == IDLE:
+            try:
+                head = worker.request_parser.parse(data, position, self.trusted)
+            except BadHead as error:
+                self._busy = False
+                self._refuse(_FAILURES[error.reason], error.detail)
+                return
+            if head is None:
+                self._partial = bytearray(data[position:])
+                self.phase = HEADING
+                if self.requests:
+                    self.deadline = worker.now + worker.head_timeout
+                position = size
+                break
+            position = self._begin(head, data)
+        self._busy = False
+        if position < size and self.phase == WAITING:
+            self._hold_back(data[position:])
+
+    def _continue_head(self, data: bytes) -> None:
+        partial = self._partial
+        assert partial is not None
+        partial += data
+        # A head is parsed again only when a line was completed, so that a dribble of single bytes
+        # costs no more than its lines.
+        if b"\n" in data or len(partial) >= self.worker.request_line_limit:
+            whole = bytes(partial)
+            self._partial = None
+            self.phase = IDLE
+            deadline = self.deadline
+            self._process(whole)
+            if self.phase == HEADING:
+                self.deadline = deadline
+
+    def _hold_back(self, data: bytes) -> None:
+        """Keep what came behind the request in progress."""
+        self._pending = self._pending + data if self._pending else data
+        if len(self._pending) > _PIPELINE_BYTES:
+            self._block(_FULL)
+
+    def _begin(self, head: RequestHead, data: bytes) -> int:
+        """Begin the exchange of one request; return the offset behind what was taken of `data`."""
+        worker = self.worker
+        exchange = Exchange(worker, self, head, monotonic())
+        self.exchange = exchange
+        self.requests += 1
+        if (
+            not head.keep_alive
+            or self.requests >= worker.requests_per_connection
+            or worker.draining
+        ):
+            self.closing = True
+        exchange.request_id = head.request_id or worker.request_id()
+        if head.length != NO_BODY:
+            exchange.has_body = True
+            exchange.request_done = False
+        if head.refused_method:
+            return self._deny(Failure.NOT_IMPLEMENTED, head)
+        if head.authority != self._authority:
+            self._authority = head.authority
+            self._host = host_of(head.authority)
+        if self.listener.redirect_port:
+            return self._redirect(head)
+        path = head.path
+        pool: Pool | None
+        if plain(path) or path == b"*":
+            pool = worker.routes.lookup(self._host, path)
+        else:
+            try:
+                pool = self._route_doubtful(path)
+            except DoubtfulPath:
+                return self._deny(Failure.DOUBTFUL_PATH, head)
+        if pool is None:
+            return self._deny(Failure.NO_ROUTE, head)
+        exchange.pool = pool
+        if not pool.everything_visible and pool.visibility.hidden(path):
+            return self._deny(Failure.HIDDEN_PATH, head)
+        if worker.body_limit >= 0 and head.length > worker.body_limit:
+            return self._deny(Failure.BODY_TOO_LARGE, head)
+        if worker.pass_trailers:
+            exchange.trailer_drops = worker.trailer_drops
+        pool.budget.deposit()
+
+        now = worker.now
+        verdict = pool.decide(head, now)
+        link: Link | None = None
+        if verdict is not None:
+            exchange.verdict = verdict
+            exchange.step = verdict.step
+            exchange.result = verdict.result
+            exchange.wants_cookies = pool.learns
+            if verdict.result == OWNER:
+                member = verdict.member
+                link = member if isinstance(member, Link) else None
+        if link is None:
+            link = pool.pick(verdict, now, None)
+            if link is None:
+                return self._deny(Failure.NO_NODE, head)
+        self._render(exchange, head)
+        if not exchange.has_body:
+            self.phase = WAITING
+            exchange.start(link)
+            return head.end
+        self.phase = SENDING
+        self._body_left = head.length
+        self._reader = (
+            ChunkedReader(worker.request_body_limits, exchange.trailer_drops)
+            if head.length == CHUNKED
+            else None
+        )
+        position = head.end
+        if position < len(data):
+            position = self._read_body(exchange, data, position)
+            if self.exchange is not exchange:
+                return position
+        exchange.start(link)
+        return position
+
+    def _render(self, exchange: Exchange, head: RequestHead) -> None:
+        view = self.view
+        assert view is not None
+        parts = head.parts
+        if not head.authority:
+            # HTTP/1.0 may come without Host, HTTP/1.1 to the node may not.
+            parts.append(b"Host: " + self._local_authority() + b"\r\n")
+        if self.trusted:
+            parts.append(view.believed_lines(head.authority, head.received))
+            self.address = view.client_address
+        else:
+            parts.append(view.lines(head.authority))
+        parts.append(b"X-Request-Id: ")
+        parts.append(exchange.request_id)
+        if head.length == CHUNKED:
+            parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+        elif head.websocket:
+            parts.append(b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        else:
+            parts.append(b"\r\n\r\n")
+        exchange.request = b"".join(parts)
+
+    def _local_authority(self) -> bytes:
+        assert self.transport is not None
+        name = self.transport.get_extra_info("sockname")
+        if not isinstance(name, tuple):
+            return b"localhost"
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        return f"{host}:{name[1]}".encode()
+
+    def _route_doubtful(self, path: bytes) -> Pool | None:
+        """Return the pool of a path that could be read in several ways, if all lead there."""
+        pools = {self.worker.routes.lookup(self._host, reading) for reading in readings(path)}
+        if len(pools) > 1:
+            raise DoubtfulPath("the readings of the path lead to different pools")
+        return pools.pop()
+
+    def _redirect(self, head: RequestHead) -> int:
+        exchange = self.exchange
+        assert exchange is not None
+        location = answers.https_location(head.authority, head.target, self.listener.redirect_port)
+        if location is None:
+            return self._deny(Failure.NO_ROUTE, head)
+        if exchange.http10 or not exchange.request_done:
+            self.closing = True
+        data = answers.redirect(
+            location,
+            request_id=exchange.request_id,
+            close=self.closing,
+            date=self.worker.date(),
+        )
+        self.write(data)
+        exchange.answered(308, "redirect", len(data), None)
+        self.exchange_done()
+        return head.end
+
+    def _deny(self, failure: Failure, head: RequestHead) -> int:
+        """Answer without a node. Whatever came of a body is thrown away with the connection."""
+        self.worker.count_rejected(failure.reason)
+        self.answer(failure, None)
+        return head.end
+
+    def _refuse(self, failure: Failure, detail: str) -> None:
+        """Answer something that is not a request, and end the connection."""
+        worker = self.worker
+        worker.count_rejected(failure.reason)
+        self._partial = None
+        self.closing = True
+        if self.phase != HEADING and failure is Failure.HEAD_TIMEOUT:
+            self.close()
+            return
+        exchange = Exchange(worker, self, RequestHead(), monotonic())
+        exchange.request_id = worker.request_id()
+        exchange.request_done = False
+        self.exchange = exchange
+        self.answer(failure, None)
+
+    # Reading bodies.
+
+    def _continue_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        self.deadline = self.worker.now + self.worker.body_timeout
+        position = self._read_body(exchange, data, 0)
+        if position < len(data) and self.phase == WAITING:
+            self._hold_back(data[position:])
+
+    def _read_body(self, exchange: Exchange, data: bytes, position: int) -> int:
+        """Pass on what there is of the body; return the offset behind it."""
+        if self._reader is not None:
+            return self._read_chunks(exchange, self._reader, data, position)
+        size = len(data) - position
+        left = self._body_left
+        if size >= left:
+            piece = data[position : position + left]
+            position += left
+            self._body_left = 0
+            self._complete_request(exchange)
+        else:
+            piece = data[position:] if position else data
+            position += size
+            self._body_left = left - size
+        exchange.bytes_in += len(piece)
+        exchange.send_body(piece)
+        return position
+
+    def _read_chunks(
+        self, exchange: Exchange, reader: ChunkedReader, data: bytes, position: int
+    ) -> int:
+        try:
+            payload = reader.feed(data, position)
+        except BadHead:
+            self._give_up(exchange, Failure.BAD_BODY)
+            return len(data)
+        exchange.bytes_in += len(payload)
+        if 0 <= self.worker.body_limit < exchange.bytes_in:
+            self._give_up(exchange, Failure.BODY_TOO_LARGE)
+            return len(data)
+        framed = chunk(payload) if payload else b""
+        if reader.done:
+            framed += LAST_CHUNK + reader.trailers + b"\r\n"
+            self._complete_request(exchange)
+        if framed:
+            exchange.send_body(framed)
+        return reader.position
+
+    def _complete_request(self, exchange: Exchange) -> None:
+        exchange.request_done = True
+        self._reader = None
+        self.phase = WAITING
+        if exchange.pool is not None:
+            self.deadline = self.worker.now + exchange.pool.response_timeout
+
+    def _give_up(self, exchange: Exchange, failure: Failure) -> None:
+        """The body is unusable: the node's connection ends before it could look complete."""
+        self.worker.count_rejected(failure.reason)
+        self.closing = True
+        if exchange.responded:
+            self._end(exchange, failure)
+            return
+        if exchange.connecting is not None:
+            exchange.connecting.cancel()
+            exchange.connecting = None
+        if exchange.link is not None:
+            exchange.link.in_flight -= 1
+        if exchange.upstream is not None:
+            exchange.upstream.abort()
+            exchange.upstream = None
+        self.answer(failure, exchange.link)
+
+    # Reading or not; ending.
+
+    def _block(self, why: int) -> None:
+        transport = self.transport
+        if not self._blocked and transport is not None and not transport.is_closing():
+            transport.pause_reading()
+        self._blocked |= why
+
+    def _unblock(self, why: int) -> None:
+        if not self._blocked & why:
+            return
+        self._blocked &= ~why
+        transport = self.transport
+        if not self._blocked and transport is not None and not transport.is_closing():
+            transport.resume_reading()
+
+    def _close_after(self, complete: bool) -> None:
+        """Close once the answer is sent. Args: complete: the client has nothing more to send."""
+        transport = self.transport
+        if transport is None or (complete and not self._pending):
+            self.close()
+            return
+        self._pending = b""
+        self.phase = LINGERING
+        self.deadline = self.worker.now + _LINGER_S
+        if not self.secure:
+            transport.write_eof()
+        blocked = self._blocked
+        self._blocked = 0
+        if blocked and not transport.is_closing():
+            transport.resume_reading()
+
+    def _abort_transport(self) -> None:
+        """End the connection by a reset: to an HTTP/1.0 client an end of file is a whole body."""
+        self.phase = CLOSED
+        transport = self.transport
+        if transport is not None:
+            if not transport.is_closing():
+                reset_on_close(transport.get_extra_info("socket").fileno())
+            transport.abort()
+
+
+def reset_on_close(descriptor: int) -> None:
+    """Make the kernel end the connection by a reset when its descriptor is closed."""
+    duplicate = socket.socket(fileno=os.dup(descriptor))
+    with duplicate:
+        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def host_of(authority: bytes) -> bytes:
+    """Return the host of a valid authority as routes know it: lower case, no port, no last dot."""
+    host = authority.lower()
+    colon = host.rfind(b":")
+    if colon >= 0 and host.find(b"]", colon) < 0:
+        host = host[:colon]
+    return host.removesuffix(b".")

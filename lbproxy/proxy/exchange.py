@@ -1,0 +1,367 @@
+"""One request and its response, from the parsed head to the access-log line.
+
+The client connection feeds the request in (`start`, `send_body`), the node connection feeds the
+response in (`respond`, `body`), and whichever side fails says so (`fail`, `abandon`). An exchange
+ends exactly once: `finish`, an answer of our own, or an abort.
+
+When a request may be sent again (RFC 9110 section 9.2.2, and the table in `errors`): not one byte
+of it was sent; or its method is idempotent, none of its body was sent, and not a byte of a
+response has arrived. A reused connection that died in the meantime says nothing about the node,
+so that retry goes to the same node on a new connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from lbproxy.cluster.balance import Member
+from lbproxy.cluster.sticky import FAILOVER, OWNER, Verdict
+from lbproxy.errors import Failure, Retry
+from lbproxy.wire.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from lbproxy.wire.http1_body import LAST_CHUNK, chunk
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.client import ClientConnection
+    from lbproxy.proxy.link import Link
+    from lbproxy.proxy.pool import Pool
+    from lbproxy.proxy.upstream import UpstreamConnection
+    from lbproxy.proxy.worker import Worker
+    from lbproxy.wire.fields import DropRules
+
+# Below this a body is joined to its head: one write and one segment. Above, it is not copied.
+_JOIN_BELOW = 16 << 10
+
+
+class Exchange:
+    """One request and its response.
+
+    Args: client: whose request it is; head: as parsed; started: monotonic seconds.
+    """
+
+    def __init__(
+        self, worker: Worker, client: ClientConnection, head: RequestHead, started: float
+    ) -> None:
+        self.worker = worker
+        self.client = client
+        self.head = head
+        self.method_id: int = head.method_id
+        self.http10: bool = head.http10
+        self.websocket: bool = head.websocket
+        self.started: float = started
+        self.pool: Pool | None = None
+        self.link: Link | None = None
+        self.upstream: UpstreamConnection | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self.verdict: Verdict | None = None
+        self.request_id: bytes = b""
+        # The request as far as the node has not got it: rendered head, then body.
+        self.request: bytes = b""
+        self.held: bytes = b""
+        self.has_body: bool = False
+        self.request_done: bool = True
+        self.sent: bool = False
+        self.body_sent: bool = False
+        # The response.
+        self.interim: bool = False
+        self.responded: bool = False
+        self.reusable: bool = True
+        self.chunked_down: bool = False
+        self.wants_cookies: bool = False
+        self.trailer_drops: DropRules | None = None
+        self.trailers: bytes = b""
+        self.tunnelling: bool = False
+        # The record.
+        self.sent_at: float = 0.0
+        self.upstream_s: float = -1.0
+        self.status: int = 0
+        self.bytes_in: int = 0
+        self.bytes_out: int = 0
+        self.step: int = -1
+        self.result: int = -1
+        self.retries: int = 0
+        self.stale_retried: bool = False
+        self.reason: str = ""
+        self.tried: list[Member] | None = None
+
+    # Towards the node.
+
+    def start(self, link: Link) -> None:
+        """Send the request to the node of `link`."""
+        self.link = link
+        link.in_flight += 1
+        upstream = link.take()
+        if upstream is not None:
+            self.attach(upstream)
+        else:
+            self._connect(link)
+
+    def attach(self, upstream: UpstreamConnection) -> None:
+        """Send what there is of the request on this connection."""
+        self.connecting = None
+        self.upstream = upstream
+        upstream.begin(self)
+        self.sent = True
+        self.sent_at = monotonic()
+        held = self.held
+        if not held:
+            upstream.write(self.request)
+        else:
+            self.held = b""
+            self.body_sent = True
+            if len(held) < _JOIN_BELOW:
+                upstream.write(self.request + held)
+            else:
+                upstream.write(self.request)
+                upstream.write(held)
+        self.client.await_node(self)
+
+    def send_body(self, data: bytes) -> None:
+        """Pass on a piece of the request's body, framed for the node."""
+        upstream = self.upstream
+        if upstream is not None:
+            self.body_sent = True
+            upstream.write(data)
+        else:
+            # No connection yet. The client is not read any further, so this stays one buffer.
+            self.held = self.held + data if self.held else data
+
+    def _connect(self, link: Link) -> None:
+        if not self.request_done:
+            self.client.hold()
+        self.connecting = self.worker.connect(self, link)
+
+    # From the node.
+
+    def pass_interim(self, head: ResponseHead) -> None:
+        """Pass on a 1xx other than 101; HTTP/1.0 knows none (RFC 9110 section 15.2)."""
+        self.interim = True
+        if not self.http10:
+            head.parts.append(b"\r\n")
+            self.client.write(b"".join(head.parts))
+
+    def respond(self, head: ResponseHead, payload: bytes, complete: bool) -> None:
+        """The response has begun: send its head and what is there of its body."""
+        client = self.client
+        link = self.link
+        assert link is not None
+        now = monotonic()
+        self.responded = True
+        self.status = head.status
+        self.upstream_s = now - self.sent_at
+        if not head.keep_alive:
+            self.reusable = False
+        if link.failing:
+            self.worker.node_recovered(link)
+        link.observe(now, self.upstream_s)
+        if not self.request_done:
+            # An answer before the end of the request: what follows on this connection could be
+            # the rest of the body or a new request, so nothing may follow.
+            client.closing = True
+        parts = head.parts
+        if head.length == CHUNKED or head.length == UNTIL_CLOSE:
+            if self.http10:
+                client.closing = True
+            else:
+                self.chunked_down = True
+                parts.append(b"Transfer-Encoding: chunked\r\n")
+        if self.verdict is not None:
+            self._affinity(head, parts)
+        if client.closing:
+            parts.append(b"Connection: close\r\n")
+        elif self.http10:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        size = len(payload)
+        self.bytes_out = size
+        if self.chunked_down:
+            payload = self._chunks(payload, complete)
+            size = len(payload)
+        if size < _JOIN_BELOW:
+            parts.append(payload)
+            client.write(b"".join(parts))
+        else:
+            client.write(b"".join(parts))
+            client.write(payload)
+        if complete:
+            self.finish(now)
+        else:
+            client.touch()
+
+    def body(self, payload: bytes, complete: bool) -> None:
+        """Pass on a piece of the response's body; `complete`: it was the last one."""
+        client = self.client
+        self.bytes_out += len(payload)
+        if self.chunked_down:
+            payload = self._chunks(payload, complete)
+        if payload:
+            client.write(payload)
+        if complete:
+            self.finish(monotonic())
+        else:
+            client.touch()
+
+    def _chunks(self, payload: bytes, complete: bool) -> bytes:
+        framed = chunk(payload) if payload else b""
+        if complete:
+            return framed + LAST_CHUNK + self.trailers + b"\r\n"
+        return framed
+
+    def _affinity(self, head: ResponseHead, parts: list[bytes]) -> None:
+        pool = self.pool
+        link = self.link
+        verdict = self.verdict
+        assert pool is not None and link is not None and verdict is not None
+        if head.set_cookies is not None:
+            pool.learn(head.set_cookies, link)
+        if pool.own_cookie and pool.needs_own_cookie(verdict, link):
+            parts.append(pool.own_cookie_line(link, self.client.asked_https()))
+
+    # Tunnels.
+
+    def open_tunnel(self, head: ResponseHead) -> None:
+        """The node has agreed to the upgrade that the client asked for."""
+        now = monotonic()
+        self.responded = True
+        self.tunnelling = True
+        self.reusable = False
+        self.status = 101
+        self.upstream_s = now - self.sent_at
+        parts = head.parts
+        if self.verdict is not None:
+            self._affinity(head, parts)
+        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        self.client.write(b"".join(parts))
+        self.client.enter_tunnel()
+
+    def tunnel_up(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self.bytes_in += len(data)
+        if self.upstream is not None:
+            self.upstream.write(data)
+
+    def tunnel_down(self, data: bytes) -> None:
+        """Bytes of the node."""
+        self.bytes_out += len(data)
+        self.client.write(data)
+        self.client.touch()
+
+    def close_tunnel(self) -> None:
+        """The client ended the tunnel; what it sent before is still delivered."""
+        upstream = self.upstream
+        link = self.link
+        self.upstream = None
+        if upstream is not None:
+            upstream.close()
+        if link is not None:
+            link.in_flight -= 1
+            link.codes[self.status // 100] += 1
+        self._record(monotonic())
+
+    def tunnel_closed(self) -> None:
+        """The node ended the tunnel; what it sent before is still delivered."""
+        self.client.closing = True
+        self.finish(monotonic())
+
+    # The end.
+
+    def finish(self, now: float) -> None:
+        """The response is complete."""
+        upstream = self.upstream
+        link = self.link
+        self.upstream = None
+        assert link is not None
+        link.in_flight -= 1
+        if upstream is not None:
+            upstream.resume()
+            if self.reusable and self.request_done and not (self.has_body and upstream.writing()):
+                upstream.release()
+            else:
+                upstream.close()
+        link.codes[self.status // 100] += 1
+        self._record(now)
+        self.client.exchange_done()
+
+    def fail(self, failure: Failure) -> None:
+        """The node's side failed; its connection is closed already."""
+        link = self.link
+        assert link is not None
+        self.upstream = None
+        self.connecting = None
+        link.in_flight -= 1
+        self.worker.node_failed(link, failure)
+        if self.responded:
+            self.reason = failure.reason
+            link.codes[self.status // 100] += 1
+            self._record(monotonic())
+            self.client.abort()
+            return
+        again = self._next_link(link, failure)
+        if again is not None:
+            self.start(again)
+        else:
+            self.link = None
+            self.client.answer(failure, link)
+
+    def answered(self, status: int, reason: str, size: int, link: Link | None) -> None:
+        """An answer of our own ended it; link: the node that failed last, if any."""
+        self.status = status
+        self.reason = reason
+        self.bytes_out = size
+        self.link = link
+        pool = self.pool
+        if pool is not None:
+            pool.unserved[status // 100] += 1
+        self._record(monotonic())
+
+    def abandon(self, reason: str, status: int) -> None:
+        """The client's side ended it: closed, timed out or reset. The node's connection ends."""
+        link = self.link
+        if self.connecting is not None:
+            self.connecting.cancel()
+            self.connecting = None
+        if self.upstream is not None:
+            self.upstream.abort()
+            self.upstream = None
+        if link is not None:
+            link.in_flight -= 1
+            if self.responded:
+                link.codes[self.status // 100] += 1
+        self.reason = reason
+        if not self.responded:
+            self.status = status
+        self._record(monotonic())
+
+    def _next_link(self, link: Link, failure: Failure) -> Link | None:
+        """Return where the request goes again, or None where it may not or cannot."""
+        pool = self.pool
+        assert pool is not None
+        replayable = self.head.idempotent and not self.body_sent
+        if failure is Failure.UPSTREAM_STALE and replayable and not self.stale_retried:
+            self.stale_retried = True
+            link.close_idle()  # what one of them says of the others is likely true
+            return link
+        if failure.retry is Retry.NEVER or (self.sent and not replayable):
+            return None
+        if self.retries >= pool.attempts:
+            return None
+        tried = self.tried
+        if tried is None:
+            tried = self.tried = []
+        tried.append(link)
+        other = pool.pick(self.verdict, self.worker.now, tried)
+        if other is None or other in tried or not pool.budget.withdraw():
+            return None
+        self.retries += 1
+        pool.retries += 1
+        if self.result == OWNER:
+            self.result = FAILOVER
+        return other
+
+    def _record(self, now: float) -> None:
+        """Count the exchange and write its line."""
+        pool = self.pool
+        if pool is not None:
+            pool.record(now - self.started, self.step, self.result)
+        self.worker.log_exchange(self, now)

@@ -1,0 +1,29 @@
+import cython
+
+from lbproxy.cluster.balance cimport Member
+from lbproxy.proxy.upstream cimport UpstreamConnection
+
+cdef class Link(Member):
+    cdef public object node
+    cdef public list idle
+    cdef public Py_ssize_t max_idle
+    cdef public double idle_timeout
+    cdef public list codes
+    cdef public dict failures
+    cdef public bint failing
+    cdef public bint secure
+    cdef object _tls
+
+    @cython.locals(idle=list, connection=UpstreamConnection)
+    cpdef UpstreamConnection take(self)
+
+    cpdef give(self, UpstreamConnection connection, double now)
+    cpdef forget(self, UpstreamConnection connection)
+
+    @cython.locals(
+        idle=list, expired=Py_ssize_t, gone=list, connection=UpstreamConnection,
+        oldest=UpstreamConnection,
+    )
+    cpdef close_expired(self, double now)
+
+    cpdef close_idle(self)

@@ -1,0 +1,163 @@
+"""What a worker holds of one node: idle connections, counters, and how to connect."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from lbproxy.cluster.balance import Member
+from lbproxy.cluster.node import Node
+from lbproxy.cluster.stats import NodeStats
+from lbproxy.errors import Failure
+from lbproxy.proxy.tls import TlsError, client_context, server_hostname
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.upstream import UpstreamConnection
+
+
+class ConnectError(Exception):
+    """A connection to a node could not be made; nothing was sent."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = failure
+
+
+class Link(Member):
+    """One node as one worker sees it.
+
+    Args: node: its state in the last snapshot; max_idle: connections kept for reuse; idle_timeout:
+    seconds after which one is closed, shorter than the node's own limit.
+    Owns: the idle connections.
+    """
+
+    def __init__(self, node: Node, max_idle: int, idle_timeout: float) -> None:
+        super().__init__(
+            node.name,
+            node.route.encode(),
+            float(node.weight),
+            float(node.load or 0),
+            node.up_since,
+        )
+        self.node = node
+        self.idle: list[UpstreamConnection] = []
+        self.max_idle: int = max_idle
+        self.idle_timeout: float = idle_timeout
+        self.codes: list[int] = [0] * 6
+        self.failures: dict[str, int] = {}
+        self.failing: bool = False
+        self.secure: bool = node.scheme == "https"
+        self._tls: ssl.SSLContext | None = None
+
+    def take(self) -> UpstreamConnection | None:
+        """Return the idle connection that was used last, or None.
+
+        A connection that has bytes or an end of file waiting is closed: whatever a node says
+        unasked must not become the answer to the next request.
+        """
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if connection.quiet():
+                return connection
+            connection.close()
+        return None
+
+    def give(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection after a complete, clean exchange; close it where enough are kept."""
+        if len(self.idle) >= self.max_idle:
+            connection.close()
+        else:
+            connection.idle_until = now + self.idle_timeout
+            self.idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection ended; it is no longer offered."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def close_expired(self, now: float) -> None:
+        """Close idle connections whose time is over; the oldest stand first."""
+        idle = self.idle
+        expired = 0
+        while expired < len(idle) and idle[expired].idle_until <= now:
+            expired += 1
+        if expired:
+            gone = idle[:expired]
+            del idle[:expired]
+            for connection in gone:
+                connection.close()
+
+    def close_idle(self) -> None:
+        """Close every idle connection: the node has left, or the worker ends."""
+        gone = self.idle
+        self.idle = []
+        for connection in gone:
+            connection.close()
+
+    async def connect(
+        self, make: Callable[[], UpstreamConnection], timeout: float
+    ) -> UpstreamConnection:
+        """Connect to the node.
+
+        Args: make: makes the protocol; timeout: seconds for the connection and its TLS handshake.
+        Raises: ConnectError.
+        """
+        loop = asyncio.get_running_loop()
+        node = self.node
+        try:
+            context = self._context()
+            async with asyncio.timeout(timeout):
+                _, protocol = await loop.create_connection(
+                    cast("Callable[[], asyncio.Protocol]", make),
+                    node.host,
+                    node.port,
+                    ssl=context,
+                    server_hostname=server_hostname(node) if context else None,
+                )
+        except TimeoutError:
+            raise ConnectError(Failure.CONNECT_TIMEOUT, f"no connection in {timeout:g} s") from None
+        except ConnectionRefusedError as error:
+            raise ConnectError(Failure.CONNECT_REFUSED, str(error)) from None
+        except (ssl.SSLError, TlsError) as error:
+            raise ConnectError(Failure.UPSTREAM_TLS, str(error)) from None
+        except OSError as error:
+            # uvloop reports a reset during the handshake as a plain connection error.
+            failure = Failure.UPSTREAM_TLS if _during_tls(error, self.secure) else None
+            raise ConnectError(failure or Failure.CONNECT_FAILED, str(error)) from None
+        return cast("UpstreamConnection", protocol)
+
+    def reaches(self, node: Node) -> bool:
+        """Return True where what is held of the node is good for its new state as well."""
+        mine = self.node
+        return (mine.scheme, mine.host, mine.port, mine.tls, mine.route) == (
+            node.scheme,
+            node.host,
+            node.port,
+            node.tls,
+            node.route,
+        )
+
+    def update(self, node: Node) -> None:
+        """Take over a new state of the same node."""
+        self.node = node
+        self.weight = float(node.weight)
+        self.load = float(node.load or 0)
+        self.up_since = node.up_since
+
+    def stats(self) -> NodeStats:
+        """Return the counters so far."""
+        return NodeStats(list(self.codes), dict(self.failures), self.in_flight, len(self.idle))
+
+    def _context(self) -> ssl.SSLContext | None:
+        if not self.secure:
+            return None
+        if self._tls is None:
+            self._tls = client_context(self.node.tls)
+        return self._tls
+
+
+def _during_tls(error: OSError, secure: bool) -> bool:
+    return secure and isinstance(error, ConnectionResetError | ConnectionAbortedError)

@@ -1,0 +1,199 @@
+"""A listening socket and how connections are accepted on it, behind a PROXY header or not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from lbproxy.config import schema
+from lbproxy.errors import Failure
+from lbproxy.proxy.forwarding import canonical_address
+from lbproxy.proxy.tls import ServerTls
+from lbproxy.wire import proxy_protocol
+
+BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
+# Longest that a PROXY header can be: version 2 with its extensions.
+_PEEK_BYTES = 16 + 4096
+# Connections whose PROXY header has not come yet, so that silent ones cannot pile up.
+_MAX_WAITING = 1000
+
+_log = logging.getLogger("lbproxy.listener")
+
+
+class ListenerState:
+    """What the connections of one listener share.
+
+    Args: settings; tls: None for plain HTTP; redirect_port: of the listener that requests are
+    redirected to, 0 for none.
+    """
+
+    def __init__(
+        self, settings: schema.Listener, tls: ServerTls | None, redirect_port: int = 0
+    ) -> None:
+        self.settings = settings
+        self.name: str = settings.name
+        self.tls = tls
+        self.secure: bool = tls is not None
+        self.scheme: bytes = b"https" if tls is not None else b"http"
+        self.redirect_port: int = redirect_port
+        self.open: int = 0
+        self.accepted: int = 0
+
+    def expiries(self) -> dict[str, float]:
+        """Return when its certificates expire, as Unix seconds by subject."""
+        return {} if self.tls is None else self.tls.expiries()
+
+
+# Makes what serves a connection. Args: the client's address from a PROXY header, or None.
+MakeConnection = Callable[[str | None], asyncio.BaseProtocol]
+CountRejected = Callable[[str], None]
+
+
+class Listener:
+    """Accepts connections on one socket.
+
+    Args: sock: listening; make; handshake_timeout, head_timeout: seconds for TLS and for a PROXY
+    header; count_rejected: told the reason of each connection that is refused here.
+    Owns: the socket and the connections that are not handed on yet.
+    """
+
+    def __init__(
+        self,
+        state: ListenerState,
+        sock: socket.socket,
+        make: MakeConnection,
+        handshake_timeout: float,
+        head_timeout: float,
+        count_rejected: CountRejected,
+    ) -> None:
+        self.state = state
+        self._socket = sock
+        self._make = make
+        self._handshake_timeout = handshake_timeout
+        self._head_timeout = head_timeout
+        self._count_rejected = count_rejected
+        self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        if self.state.settings.proxy_protocol is not None:
+            self._socket.setblocking(False)
+            self._accepting = loop.create_task(
+                self._accept(self.state.settings.proxy_protocol), name=f"accept {self.state.name}"
+            )
+            return
+        context = self._context()
+        make = self._make
+        self._server = await loop.create_server(
+            lambda: make(None),
+            sock=self._socket,
+            ssl=context,
+            ssl_handshake_timeout=self._handshake_timeout if context else None,
+            backlog=BACKLOG,
+        )
+
+    def close(self) -> None:
+        """Accept no more; connections that were handed on stay."""
+        if self._server is not None:
+            self._server.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._socket.close()
+        for task in list(self._waiting):
+            task.cancel()
+
+    def _context(self) -> ssl.SSLContext | None:
+        return None if self.state.tls is None else self.state.tls.context
+
+    async def _accept(self, settings: schema.ProxyProtocol) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._socket)
+            except OSError as error:
+                # Out of descriptors, mostly: wait for some to come back instead of spinning.
+                _log.warning("listener %s: cannot accept: %s", self.state.name, error)
+                await asyncio.sleep(0.1)
+                continue
+            if len(self._waiting) >= _MAX_WAITING:
+                self._count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
+                connection.close()
+                continue
+            task = loop.create_task(self._hand_on(connection, settings))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+
+    async def _hand_on(self, connection: socket.socket, settings: schema.ProxyProtocol) -> None:
+        """Read the PROXY header of one connection, and serve it."""
+        loop = asyncio.get_running_loop()
+        handed_on = False
+        try:
+            connection.setblocking(False)
+            source: str | None = None
+            if _trusts(settings, connection):
+                async with asyncio.timeout(self._head_timeout):
+                    header = await _read_header(connection)
+                source = header.source[0] if header.source is not None else None
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = self._context()
+            make = self._make
+            handed_on = True
+            await loop.connect_accepted_socket(
+                lambda: make(source),
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=self._handshake_timeout if context else None,
+            )
+        except (TimeoutError, proxy_protocol.ProxyProtocolError):
+            self._count_rejected(Failure.PROXY_PROTOCOL.reason)
+        except OSError:
+            pass  # gone before it said anything; a failed handshake is an OSError too
+        finally:
+            if not handed_on:
+                connection.close()
+
+
+def _trusts(settings: schema.ProxyProtocol, connection: socket.socket) -> bool:
+    peer = canonical_address(connection.getpeername()[0])
+    return bool(peer) and any(ip_address(peer) in network for network in settings.trusted)
+
+
+async def _read_header(connection: socket.socket) -> proxy_protocol.ProxyHeader:
+    """Read a PROXY header and not a byte more: what follows may be a TLS handshake.
+
+    Raises: ProxyProtocolError, OSError.
+    """
+    got = b""
+    while True:
+        await _readable(connection)
+        peeked = connection.recv(_PEEK_BYTES, socket.MSG_PEEK)
+        if not peeked:
+            raise ConnectionResetError("closed before its PROXY header")
+        header = proxy_protocol.parse(got + peeked)
+        if header is not None:
+            connection.recv(header.consumed - len(got))
+            return header
+        # Incomplete: then every byte so far belongs to the header.
+        got += connection.recv(len(peeked))
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(connection, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)

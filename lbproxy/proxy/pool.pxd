@@ -1,0 +1,46 @@
+import cython
+
+from lbproxy.cluster.balance cimport Balancer, Member
+from lbproxy.cluster.budget cimport RetryBudget
+from lbproxy.cluster.sticky cimport Affinity, Verdict
+from lbproxy.config.paths cimport Visibility
+from lbproxy.proxy.link cimport Link
+from lbproxy.wire.http1 cimport RequestHead
+
+cdef tuple _BUCKETS
+
+cdef class Pool:
+    cdef public str name
+    cdef public object settings
+    cdef public double connect_timeout
+    cdef public double response_timeout
+    cdef public int attempts
+    cdef public RetryBudget budget
+    cdef public Visibility visibility
+    cdef public bint everything_visible
+    cdef public Balancer balancer
+    cdef public dict links
+    cdef public object snapshot
+    cdef public bint panic
+    cdef public Affinity affinity
+    cdef public bint learns
+    cdef public bint own_cookie
+    cdef public bytes own_name
+    cdef public list cookie_names
+    cdef public bytes parameter
+    cdef public list durations
+    cdef public double duration_sum
+    cdef public Py_ssize_t retries
+    cdef public list sticky_counts
+    cdef public list unserved
+
+    @cython.locals(found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity)
+    cdef Verdict decide(self, RequestHead head, double now)
+    @cython.locals(member=Member)
+    cdef Link pick(self, Verdict verdict, double now, list tried)
+    cdef learn(self, list set_cookies, Link link)
+    cdef bint needs_own_cookie(self, Verdict verdict, Link link)
+    cdef bytes own_cookie_line(self, Link link, bint secure)
+    @cython.locals(index=Py_ssize_t, bound=double, bounds=tuple)
+    cdef record(self, double seconds, int step, int result)
+    cdef _hide_own_cookie(self, RequestHead head, list cookies)

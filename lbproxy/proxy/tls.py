@@ -1,0 +1,224 @@
+"""TLS on both sides: certificates for clients, chosen by SNI and reloaded, and trust in nodes.
+
+How it works: the listener holds one outer context for its whole life. It has no certificate; its
+SNI callback, which OpenSSL calls for every handshake, moves the connection to the context of the
+certificate that fits. A reload only replaces those inner contexts, so open connections keep theirs.
+Session tickets are the outer context's: they survive reloads, and, because it is made before the
+workers are forked, are good in all of them. Their keys live as long as the process: Python cannot
+rotate them, so TLS 1.2 resumption has forward secrecy only beyond a restart.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
+
+from lbproxy.cluster.node import Node, NodeTls
+from lbproxy.config.schema import Certificate, ListenerTls
+
+# TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has only such.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
+_ALPN = ["http/1.1"]
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+# What tells one state of a file from the next: modification time, size, inode; None: unreadable.
+_Print = tuple[int, int, int] | None
+
+
+class TlsError(Exception):
+    """A certificate, key or CA file that cannot be used. The text names the file and the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What came of a changed certificate file. Args: cert: its path; problem: "" if in use."""
+
+    cert: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """One certificate in use. Args: names: lower case, with wildcards; expires: Unix seconds."""
+
+    context: ssl.SSLContext
+    names: tuple[str, ...]
+    subject: str
+    expires: float
+
+
+class ServerTls:
+    """TLS of one listener.
+
+    Args: settings: the listener's `tls` section, with absolute paths.
+    Raises: TlsError where a certificate cannot be used; from the constructor alone.
+
+    Attributes: context: for the listening socket; it stays the same object.
+    """
+
+    def __init__(self, settings: ListenerTls) -> None:
+        self._settings = settings
+        self._prints = [_print_of(certificate) for certificate in settings.certificates]
+        self._loaded = [_load(certificate, settings) for certificate in settings.certificates]
+        self._by_name = _names_of(self._loaded)
+        self.context = _server_context(settings)
+        self.context.sni_callback = self._choose
+
+    def reload_if_changed(self) -> list[Reload]:
+        """Look at the files and load those that changed; to be called every few seconds.
+
+        Costs two stats a certificate while nothing changed. A file that cannot be used leaves the
+        certificate before it in place, and is reported once: again only when it changes again.
+        """
+        results: list[Reload] = []
+        for index, certificate in enumerate(self._settings.certificates):
+            # Taken before reading: what changes meanwhile is seen next time.
+            print_now = _print_of(certificate)
+            if print_now == self._prints[index]:
+                continue
+            self._prints[index] = print_now
+            try:
+                self._loaded[index] = _load(certificate, self._settings)
+            except TlsError as error:
+                results.append(Reload(certificate.cert, str(error)))
+            else:
+                results.append(Reload(certificate.cert, ""))
+        if results:
+            self._by_name = _names_of(self._loaded)
+        return results
+
+    def expiries(self) -> dict[str, float]:
+        """Return when each certificate in use ends, as Unix seconds by subject."""
+        found: dict[str, float] = {}
+        for loaded in self._loaded:
+            found[loaded.subject] = min(loaded.expires, found.get(loaded.subject, loaded.expires))
+        return found
+
+    def _choose(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
+    ) -> None:
+        """Move a handshake to the certificate for the name; the first one without a match."""
+        connection.context = self._context_for(name)
+
+    def _context_for(self, name: str | None) -> ssl.SSLContext:
+        if name:
+            name = name.lower().removesuffix(".")
+            by_name = self._by_name
+            # RFC 6125 section 6.4.3: a wildcard stands for one whole label, the leftmost.
+            found = by_name.get(name) or by_name.get(f"*.{name.partition('.')[2]}")
+            if found is not None:
+                return found
+        return self._loaded[0].context
+
+
+def _names_of(loaded: list[_Loaded]) -> Mapping[str, ssl.SSLContext]:
+    """Return context by name. The certificate that is named first in the file wins a name."""
+    return {name: one.context for one in reversed(loaded) for name in one.names}
+
+
+def _server_context(settings: ListenerTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[settings.min_version]
+    context.set_ciphers(_CIPHERS)
+    context.set_alpn_protocols(_ALPN)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # All ciphers are good, so the client knows best which of them is fast for it.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    return context
+
+
+def _load(certificate: Certificate, settings: ListenerTls) -> _Loaded:
+    """Load one pair into a context of its own, which checks that key and certificate fit."""
+    context = _server_context(settings)
+    try:
+        first = x509.load_pem_x509_certificates(Path(certificate.cert).read_bytes())[0]
+    except OSError as error:
+        raise TlsError(f"{certificate.cert}: {error.strerror}") from None
+    except ValueError:
+        raise TlsError(f"{certificate.cert}: not a PEM certificate") from None
+    try:
+        # Without a password of ours OpenSSL would ask on the terminal for that of an encrypted key.
+        context.load_cert_chain(certificate.cert, certificate.key, password=lambda: "")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise TlsError(
+                f"{certificate.key}: not the key of the certificate in {certificate.cert}"
+            ) from None
+        raise TlsError(
+            f"{certificate.key}: not a PEM private key without passphrase, "
+            f"or {certificate.cert} is damaged ({error.reason})"
+        ) from None
+    except OSError as error:
+        raise TlsError(f"{certificate.key}: {error.strerror}") from None
+    names = _names(first)
+    subject = first.subject.rfc4514_string() or (names[0] if names else certificate.cert)
+    return _Loaded(context, names, subject, first.not_valid_after_utc.timestamp())
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        extension = certificate.extensions.get_extension_for_oid(
+            ExtensionOID.SUBJECT_ALTERNATIVE_NAME
+        )
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    alternatives = extension.value
+    assert isinstance(alternatives, x509.SubjectAlternativeName)
+    return tuple(name.lower() for name in alternatives.get_values_for_type(x509.DNSName))
+
+
+def _print_of(certificate: Certificate) -> tuple[_Print, _Print]:
+    return _file_print(certificate.cert), _file_print(certificate.key)
+
+
+def _file_print(path: str) -> _Print:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def client_context(tls: NodeTls) -> ssl.SSLContext:
+    """Return the context for connections to an https node: verified unless `tls` says otherwise.
+
+    The authorities in `tls.ca` are trusted instead of the system's; a node's own certificate may
+    stand there as well. Make one context for each `NodeTls`, not one a connection.
+
+    uvloop calls a protocol's `eof_received` only after close_notify: where a body ends with the
+    connection, `connection_lost` without it means that the body was cut off.
+    Raises: TlsError where the CA file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(_ALPN)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif tls.ca is None:
+        context.load_default_certs()
+    else:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(cafile=tls.ca)
+        except ssl.SSLError as error:
+            raise TlsError(f"{tls.ca}: not a PEM file of certificates ({error.reason})") from None
+        except OSError as error:
+            raise TlsError(f"{tls.ca}: {error.strerror}") from None
+    return context
+
+
+def server_hostname(node: Node) -> str:
+    """Return what SNI says and the node's certificate must hold: `tls.server_name`, else the host.
+
+    A host that is an IP address is not sent as SNI and is looked for among the certificate's
+    addresses; so a node reached by address needs either that or a `server_name`.
+    """
+    return node.tls.server_name or node.host

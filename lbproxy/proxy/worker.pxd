@@ -1,0 +1,59 @@
+import cython
+
+from lbproxy.proxy.client_view cimport ClientView
+from lbproxy.proxy.exchange cimport Exchange
+from lbproxy.proxy.link cimport Link
+from lbproxy.proxy.pool cimport Pool
+from lbproxy.proxy.request_ids cimport RequestIds
+from lbproxy.wire.fields cimport DropRules
+from lbproxy.wire.http1 cimport RequestHead, RequestParser, ResponseParser
+from lbproxy.wire.http1_body cimport BodyLimits
+
+cdef class Worker:
+    cdef public object config
+    cdef public object reports
+    cdef public object access_log
+    cdef public double now
+    cdef public double tick_s
+    cdef public bint draining
+    cdef public double head_timeout
+    cdef public double idle_timeout
+    cdef public double body_timeout
+    cdef public double write_timeout
+    cdef public double tunnel_timeout
+    cdef public Py_ssize_t request_line_limit
+    cdef public long long body_limit
+    cdef public Py_ssize_t requests_per_connection
+    cdef public Py_ssize_t max_connections
+    cdef public DropRules trailer_drops
+    cdef public bint pass_trailers
+    cdef public RequestParser request_parser
+    cdef public ResponseParser response_parser
+    cdef public BodyLimits request_body_limits
+    cdef public BodyLimits response_body_limits
+    cdef public object forwarding
+    cdef public object per_client
+    cdef public RequestIds ids
+    cdef public dict pools
+    cdef public object routes
+    cdef public set clients
+    cdef public list listeners
+    cdef public dict rejected
+    cdef set _tasks
+    cdef object _timer
+    cdef bytes _date
+    cdef double _wall
+    cdef object _idle
+    cdef Py_ssize_t _snapshot_version
+
+    cpdef ClientView view(self, str peer, listener)
+    cpdef admit(self, client)
+    cpdef dismiss(self, client)
+    cpdef connect(self, Exchange exchange, Link link)
+    cpdef node_failed(self, Link link, failure)
+    cpdef node_recovered(self, Link link)
+    cpdef count_rejected(self, str reason)
+    cdef bytes request_id(self)
+    cpdef bytes date(self)
+    @cython.locals(head=RequestHead, pool=Pool, link=Link)
+    cdef log_exchange(self, Exchange exchange, double now)

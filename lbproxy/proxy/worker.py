@@ -1,0 +1,313 @@
+"""One worker: everything that its connections share, and the tick that ends what is overdue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from email.utils import formatdate
+from time import monotonic, time
+from typing import TYPE_CHECKING, Protocol
+
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.cluster.stats import WorkerStats
+from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
+from lbproxy.config.routes import RouteTable
+from lbproxy.config.schema import Config
+from lbproxy.errors import Failure
+from lbproxy.proxy.access_log import AccessLog
+from lbproxy.proxy.client import ClientConnection
+from lbproxy.proxy.client_view import ClientView
+from lbproxy.proxy.forwarding import ForwardingRules, drop_rules
+from lbproxy.proxy.link import ConnectError, Link
+from lbproxy.proxy.listener import ListenerState
+from lbproxy.proxy.per_client import PerClient
+from lbproxy.proxy.pool import Pool
+from lbproxy.proxy.request_ids import RequestIds
+from lbproxy.proxy.upstream import UpstreamConnection
+from lbproxy.wire.http1 import HeadLimits, RequestParser, ResponseParser
+from lbproxy.wire.http1_body import BodyLimits
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.exchange import Exchange
+
+# How often deadlines are looked at: the precision of every timeout.
+TICK_S = 0.25
+
+# What the access log says of affinity, by step and result: `route:owner`.
+STICKY_LABELS = tuple(f"{step}:{result}" for step in STEP_NAMES for result in RESULT_NAMES)
+
+
+class Reports(Protocol):
+    """What a worker tells the control plane about nodes."""
+
+    def node_failed(self, pool: str, node: str, reason: str) -> None:
+        """A connection to the node failed, or the node broke the protocol."""
+
+    def node_recovered(self, pool: str, node: str) -> None:
+        """The node answers again after failures."""
+
+
+class Worker:
+    """The data plane of one process.
+
+    Args: config; reports: where failures of nodes are told; access_log: None where off;
+    keys: by pool, what signs its affinity cookie; tick_s: precision of timeouts in seconds.
+    Owns: every client connection and node connection.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reports: Reports,
+        access_log: AccessLog | None,
+        keys: Mapping[str, bytes],
+        tick_s: float = TICK_S,
+    ) -> None:
+        limits = config.limits
+        timeouts = config.timeouts
+        self.config = config
+        self.reports = reports
+        self.access_log = access_log
+        self.now: float = monotonic()
+        self.tick_s: float = tick_s
+        self.draining: bool = False
+
+        self.head_timeout: float = timeouts.client_head
+        self.idle_timeout: float = timeouts.client_idle
+        self.body_timeout: float = timeouts.body_idle
+        self.write_timeout: float = timeouts.write_idle
+        self.tunnel_timeout: float = timeouts.tunnel_idle
+        self.request_line_limit: int = limits.request_line
+        self.body_limit: int = -1 if limits.body is False else limits.body
+        self.requests_per_connection: int = limits.requests_per_connection
+        self.max_connections: int = limits.connections
+
+        self.trailer_drops = drop_rules(
+            name for pool in config.pools.values() for name in pool.strip
+        )
+        self.pass_trailers: bool = config.forwarding.trailers == "pass"
+        self.request_parser = RequestParser(
+            HeadLimits(limits.request_line, limits.head, limits.fields), self.trailer_drops
+        )
+        self.response_parser = ResponseParser(
+            HeadLimits(limits.response_head, limits.response_head, limits.response_fields)
+        )
+        self.request_body_limits = BodyLimits(limits.chunk_line, limits.trailers, limits.fields)
+        self.response_body_limits = BodyLimits(
+            limits.chunk_line, limits.trailers, limits.response_fields
+        )
+        self.forwarding = ForwardingRules(config.forwarding, socket.gethostname())
+        self.per_client = PerClient(limits.per_client)
+        self.ids = RequestIds(os.urandom(8).hex().encode())
+
+        self.pools: dict[str, Pool] = {
+            name: Pool(
+                name, settings, timeouts, keys.get(name, b""), int.from_bytes(os.urandom(8), "big")
+            )
+            for name, settings in config.pools.items()
+        }
+        self.routes = RouteTable(
+            [
+                (
+                    None if route.host is None else route.host.encode(),
+                    route.path.encode(),
+                    self.pools[route.pool],
+                )
+                for route in config.routes
+            ]
+        )
+        self.clients: set[ClientConnection] = set()
+        self.listeners: list[ListenerState] = []
+        self.rejected: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._date: bytes = b""
+        self._wall: float = time() - monotonic()  # added to monotonic seconds: Unix seconds
+        self._idle: asyncio.Event = asyncio.Event()
+        self._snapshot_version: int = -1
+
+    # Life.
+
+    def start(self) -> None:
+        """Begin to look at deadlines; the event loop runs."""
+        self.now = monotonic()
+        self._timer = asyncio.get_running_loop().call_later(self.tick_s, self._tick)
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot; an older one than the last is ignored."""
+        if snapshot.version <= self._snapshot_version:
+            return
+        self._snapshot_version = snapshot.version
+        for name, pool in self.pools.items():
+            pool.apply(snapshot.pools[name])
+
+    async def drain(self, timeout: float) -> bool:
+        """Let exchanges in progress end; connections close behind them.
+
+        Args: timeout: seconds after which what is left is cut off.
+        Returns: True where nothing had to be cut off. The listeners are closed already.
+        """
+        self.draining = True
+        for client in list(self.clients):
+            client.drain()
+        try:
+            async with asyncio.timeout(timeout):
+                while self.clients:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End at once: cut off what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        for client in list(self.clients):
+            client.cut_off()
+        for pool in self.pools.values():
+            pool.close()
+        if self.access_log is not None:
+            self.access_log.flush()
+
+    def stats(self) -> WorkerStats:
+        """Return the counters so far."""
+        return WorkerStats(
+            {name: pool.stats() for name, pool in self.pools.items()},
+            {listener.name: listener.open for listener in self.listeners},
+            {listener.name: listener.accepted for listener in self.listeners},
+            dict(self.rejected),
+            {
+                subject: expiry
+                for listener in self.listeners
+                for subject, expiry in listener.expiries().items()
+            },
+        )
+
+    def _tick(self) -> None:
+        now = monotonic()
+        self.now = now
+        self._date = b""
+        self._wall = time() - now
+        expired = [client for client in self.clients if client.overdue(now)]
+        for client in expired:
+            client.expire(now)
+        for pool in self.pools.values():
+            for link in pool.links.values():
+                link.close_expired(now)
+        if self.access_log is not None:
+            self.access_log.flush()
+        self._timer = asyncio.get_running_loop().call_later(self.tick_s, self._tick)
+
+    # What connections ask.
+
+    def view(self, peer: str, listener: ListenerState) -> ClientView:
+        """Return what is known of the client at this address."""
+        return ClientView(self.forwarding, peer, listener.scheme)
+
+    def admit(self, client: ClientConnection) -> Failure | None:
+        """Count a new connection; return why it is refused, if it is."""
+        listener = client.listener
+        self.clients.add(client)
+        listener.open += 1
+        listener.accepted += 1
+        if self.draining:
+            return Failure.SHUTTING_DOWN
+        if len(self.clients) > self.max_connections:
+            return Failure.CONNECTIONS_EXHAUSTED
+        # A trusted proxy speaks for many clients.
+        if not client.trusted:
+            if not self.per_client.admit(client.address):
+                return Failure.TOO_MANY_CONNECTIONS
+            client.admitted = True
+        return None
+
+    def dismiss(self, client: ClientConnection) -> None:
+        """A connection is gone."""
+        if client not in self.clients:
+            return
+        self.clients.remove(client)
+        client.listener.open -= 1
+        if client.admitted:
+            self.per_client.release(client.address)
+        if not self.clients:
+            self._idle.set()
+
+    def connect(self, exchange: Exchange, link: Link) -> asyncio.Task[None]:
+        """Connect to a node for an exchange."""
+        task = asyncio.get_running_loop().create_task(self._connect(exchange, link))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _connect(self, exchange: Exchange, link: Link) -> None:
+        pool = exchange.pool
+        assert pool is not None
+        try:
+            upstream = await link.connect(
+                lambda: UpstreamConnection(self, link), pool.connect_timeout
+            )
+        except ConnectError as error:
+            exchange.fail(error.failure)
+        else:
+            exchange.attach(upstream)
+
+    def node_failed(self, link: Link, failure: Failure) -> None:
+        """Count a failure of a node, and tell the control plane where it is to blame."""
+        reason = failure.reason
+        link.failures[reason] = link.failures.get(reason, 0) + 1
+        if failure.counts_against_node:
+            link.failing = True
+            self.reports.node_failed(link.node.pool, link.name, reason)
+
+    def node_recovered(self, link: Link) -> None:
+        """The node answered after failures."""
+        link.failing = False
+        self.reports.node_recovered(link.node.pool, link.name)
+
+    def count_rejected(self, reason: str) -> None:
+        """Count a request or connection that never reached a node."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def request_id(self) -> bytes:
+        """Return a new request id."""
+        return self.ids.make()
+
+    def date(self) -> bytes:
+        """Return the time as an HTTP date, right to a tick."""
+        if not self._date:
+            self._date = formatdate(usegmt=True).encode()
+        return self._date
+
+    def log_exchange(self, exchange: Exchange, now: float) -> None:
+        """Write the access-log line of an exchange that has ended."""
+        log = self.access_log
+        if log is None:
+            return
+        client = exchange.client
+        head = exchange.head
+        pool = exchange.pool
+        link = exchange.link
+        log.write(
+            now + self._wall,
+            client.address,
+            head.method,
+            head.authority,
+            head.target,
+            exchange.status,
+            exchange.bytes_in,
+            exchange.bytes_out,
+            now - exchange.started,
+            exchange.upstream_s,
+            "" if pool is None else pool.name,
+            "" if link is None else link.name,
+            "" if exchange.step < 0 else STICKY_LABELS[exchange.step * N_RESULTS + exchange.result],
+            exchange.retries,
+            client.tls_version,
+            exchange.reason,
+            exchange.request_id,
+        )

@@ -1,0 +1,201 @@
+"""One worker and the control plane in one event loop, joined by a direct channel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import cast
+
+from lbproxy.cluster.registry import Registry
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.cluster.stats import WorkerStats
+from lbproxy.config import schema
+from lbproxy.control.plane import ControlPlane
+from lbproxy.proxy.access_log import AccessLog
+from lbproxy.proxy.client import ClientConnection
+from lbproxy.proxy.listener import Listener, ListenerState
+from lbproxy.proxy.tls import ServerTls
+from lbproxy.proxy.worker import TICK_S, Worker
+from lbproxy.runtime.keys import affinity_keys
+from lbproxy.runtime.sockets import open_socket
+
+# How often certificate files are looked at.
+CERTIFICATES_EVERY_S = 2.0
+
+_log = logging.getLogger("lbproxy.tls")
+
+
+class Service:
+    """Everything that a configuration asks for, in this process.
+
+    Args: config; tick_s: precision of timeouts in seconds.
+    Owns: the sockets from `open` on, the worker and the control plane from `start` on.
+    """
+
+    def __init__(self, config: schema.Config, tick_s: float = TICK_S) -> None:
+        self._config = config
+        self._tick_s = tick_s
+        self._sockets: dict[str, socket.socket] = {}
+        self._listeners: list[Listener] = []
+        self._certificates: asyncio.Task[None] | None = None
+        self._worker: Worker | None = None
+        self._control: ControlPlane | None = None
+        self._access_log: AccessLog | None = None
+
+    def open(self) -> None:
+        """Open every listening socket.
+
+        Raises: BindError: then none is left open.
+        """
+        try:
+            for listener in self._config.listeners:
+                self._sockets[listener.name] = open_socket(listener.bind)
+        except Exception:
+            for sock in self._sockets.values():
+                sock.close()
+            raise
+
+    def port(self, listener: str) -> int:
+        """Return the port on which the listener of this name is bound."""
+        name = self._sockets[listener].getsockname()
+        return cast(int, name[1])
+
+    @property
+    def admin_port(self) -> int:
+        """The port on which the admin API is bound."""
+        assert self._control is not None
+        return self._control.admin_port
+
+    async def start(self) -> None:
+        """Begin to serve.
+
+        Raises: TlsError, AdminError, OSError: what the configuration names cannot be used.
+        """
+        config = self._config
+        states = self._listener_states()
+        if config.access_log:
+            self._access_log = AccessLog(config.access_log.path)
+        registry = Registry(config, monotonic())
+        channel = _Direct()
+        worker = Worker(config, channel, self._access_log, affinity_keys(config), self._tick_s)
+        control = ControlPlane(config, registry, channel, channel.publish)
+        channel.worker, channel.control = worker, control
+        worker.listeners.extend(states)
+        worker.apply(registry.snapshot())
+        self._worker, self._control = worker, control
+        await control.start()
+        worker.start()
+        for state in states:
+            listener = Listener(
+                state,
+                self._sockets[state.name],
+                _maker(worker, state),
+                config.timeouts.tls_handshake,
+                config.timeouts.client_head,
+                worker.count_rejected,
+            )
+            await listener.start()
+            self._listeners.append(listener)
+        if any(state.tls for state in states):
+            self._certificates = asyncio.get_running_loop().create_task(
+                _watch_certificates(states), name="certificates"
+            )
+
+    async def drain(self) -> bool:
+        """Accept no more and let exchanges in progress end, within `timeouts.drain`.
+
+        Returns: True where nothing had to be cut off.
+        """
+        assert self._worker is not None and self._control is not None
+        self._control.shutting_down()
+        for listener in self._listeners:
+            listener.close()
+        return await self._worker.drain(self._config.timeouts.drain)
+
+    async def stop(self) -> None:
+        """End at once."""
+        for listener in self._listeners:
+            listener.close()
+        if self._certificates is not None:
+            self._certificates.cancel()
+        if self._worker is not None:
+            self._worker.stop()
+        if self._control is not None:
+            await self._control.stop()
+        # One turn, so that transports that were aborted are really gone.
+        await asyncio.sleep(0)
+        if self._access_log is not None:
+            self._access_log.close()
+        for sock in self._sockets.values():
+            sock.close()
+
+    def reopen_log(self) -> None:
+        """Open the access log anew: log rotation has moved it away."""
+        if self._access_log is not None:
+            self._access_log.reopen()
+
+    def _listener_states(self) -> list[ListenerState]:
+        by_name = {listener.name: listener for listener in self._config.listeners}
+        states: list[ListenerState] = []
+        for listener in self._config.listeners:
+            target = by_name[listener.redirect_to] if listener.redirect_to else None
+            states.append(
+                ListenerState(
+                    listener,
+                    ServerTls(listener.tls) if listener.tls else None,
+                    self.port(target.name) if target else 0,
+                )
+            )
+        return states
+
+
+class _Direct:
+    """The channel between a worker and the control plane where both share a process."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.control: ControlPlane | None = None
+
+    def publish(self, snapshot: Snapshot) -> None:
+        if self.worker is not None:
+            self.worker.apply(snapshot)
+
+    def stats(self) -> WorkerStats:
+        return WorkerStats() if self.worker is None else self.worker.stats()
+
+    def node_failed(self, pool: str, node: str, reason: str) -> None:
+        if self.control is not None:
+            self.control.node_failed(pool, node, reason)
+
+    def node_recovered(self, pool: str, node: str) -> None:
+        if self.control is not None:
+            self.control.node_recovered(pool, node)
+
+
+def _maker(worker: Worker, state: ListenerState) -> Callable[[str | None], asyncio.Protocol]:
+    def make(source: str | None) -> asyncio.Protocol:
+        return cast(asyncio.Protocol, ClientConnection(worker, state, source))
+
+    return make
+
+
+async def _watch_certificates(states: list[ListenerState]) -> None:
+    """Load certificate files that change; report one that cannot be used, once."""
+    while True:
+        await asyncio.sleep(CERTIFICATES_EVERY_S)
+        for state in states:
+            if state.tls is None:
+                continue
+            for result in state.tls.reload_if_changed():
+                if result.error:
+                    _log.error(
+                        "listener %s: %s: not loaded, the old certificate stays: %s",
+                        state.name,
+                        result.file,
+                        result.error,
+                    )
+                else:
+                    _log.info("listener %s: %s: loaded", state.name, result.file)

@@ -28,6 +28,8 @@ def crowd(port: int, count: int, client: Client, *, tls: bool) -> Iterator[None]
         for _ in range(count):
             one = socket.create_connection(("127.0.0.1", port), timeout=10)
             open_until_done.callback(one.close)
+            # Or the request waits for the acknowledgement of the handshake's last message.
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls:
                 one = context.wrap_socket(one, server_hostname=client.host)
                 open_until_done.callback(one.close)

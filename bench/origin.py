@@ -63,6 +63,7 @@ def origin(folder: Path, *, core: int, descriptors: int) -> Iterator[tuple[Node,
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "1GiB").open("wb") as file:
         file.truncate(GIB)
+    _read_once(folder / "1GiB")
     nodes = [Node(f"node{at}", port) for at, port in enumerate(free_ports(2), 1)]
     servers = "".join(
         _SERVER.format(port=node.port, name=node.name, body=BODY, folder=folder) for node in nodes
@@ -77,6 +78,13 @@ def origin(folder: Path, *, core: int, descriptors: int) -> Iterator[tuple[Node,
         log=folder / "origin.out",
     ):
         yield nodes[0], nodes[1]
+
+
+def _read_once(path: Path) -> None:
+    """Bring a file into the page cache, or the first download pays for all the others."""
+    with path.open("rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
 
 
 @contextmanager

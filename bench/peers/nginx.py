@@ -7,6 +7,7 @@ from bench.setting import COOKIE, Setting
 
 # No temporary files in either direction: a proxy for logins would not have them, and they would
 # measure the disk.
+# So buffers are larger than nginx's own 8 of 4 KiB, which are meant to be backed by such files.
 _CONF = """\
 worker_processes 1;
 worker_rlimit_nofile 20000;
@@ -51,6 +52,9 @@ http {{
   proxy_set_header X-Forwarded-Proto $scheme;
   proxy_set_header X-Forwarded-Host $host;
   proxy_set_header X-Forwarded-Port $server_port;
+  proxy_buffer_size 16k;
+  proxy_buffers 16 64k;
+  proxy_busy_buffers_size 256k;
   proxy_request_buffering off;
   proxy_max_temp_file_size 0;
 

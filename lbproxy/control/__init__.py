@@ -1,1 +1,13 @@
-"""The control plane: it observes the nodes, takes commands, and publishes snapshots."""
+"""The control plane: it observes the nodes, takes commands, and publishes snapshots.
+
+Terms: a *probe* is one health request to a node; a *command* is what an operator wants of a node;
+to *publish* is to hand the workers a new snapshot.
+
+- `plane`         puts the parts together; what the runtime starts
+- `probes`        when each node is probed, and what becomes of the answer
+- `probe_client`  one probe: an HTTP request, and failures named by their likely cause
+- `metrics`       counters as Prometheus collectors
+- `admin`         the admin API: handlers
+- `admin_guard`   who may use it, and errors as problem documents
+- `admin_server`  where it listens
+"""

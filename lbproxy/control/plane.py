@@ -1,0 +1,170 @@
+"""The control plane: puts prober, registry, admin API and metrics together, publishes snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from lbproxy.cluster.health import EJECTED, Aspect, ProbeResult, RandomSource
+from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.registry import Change, Changes, Registry
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.cluster.stats import WorkerStats
+from lbproxy.config.schema import Config
+from lbproxy.control.admin_server import AdminServer
+from lbproxy.control.metrics import ClusterCollector, Metrics
+from lbproxy.control.probes import Prober
+
+_log = logging.getLogger("lbproxy.cluster")
+TICK_S = 1.0
+_ALARMING = frozenset(
+    {
+        (Aspect.HEALTH, Health.DOWN.value),
+        (Aspect.HEALTH, Health.DEGRADED.value),
+        (Aspect.EJECTION, EJECTED),
+    }
+)
+
+
+class Workers(Protocol):
+    """The data plane, as far as the control plane knows it."""
+
+    def stats(self) -> WorkerStats:
+        """Return the counters of all workers, added up."""
+
+
+class ControlPlane:
+    """Observes the nodes, takes commands, and hands each new snapshot to `publish`.
+
+    All methods are for the event loop's thread. Args: publish: called with a newer snapshot at
+    most once a turn of the loop, first by start(); clock: monotonic seconds.
+    Raises: AdminError for an admin section that cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        workers: Workers,
+        publish: Callable[[Snapshot], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: RandomSource | None = None,
+    ) -> None:
+        self._registry = registry
+        self._workers = workers
+        self._publish = publish
+        self._clock = clock
+        self._published: Snapshot | None = None
+        self._publish_scheduled = False
+        self._shutting_down = False
+        self._task: asyncio.Task[None] | None = None
+        self._prober = Prober(
+            config.pools, self._observe, registry.probe_state, jitter or random.Random()
+        )
+        collector = ClusterCollector(registry.nodes, workers.stats, lambda: self._prober.counts)
+        self._admin: AdminServer | None = None
+        if config.admin is not False:
+            self._admin = AdminServer(config.admin, self, Metrics(collector))
+
+    @property
+    def admin_port(self) -> int:
+        """The TCP port of the admin API; 0 where there is none, or a Unix socket."""
+        return self._admin.port if self._admin is not None else 0
+
+    async def start(self) -> None:
+        """Listen, publish the first snapshot, begin to probe. Raises: AdminError."""
+        if self._admin is not None:
+            await self._admin.start()
+        self._publish_now()
+        self._task = asyncio.create_task(self._run(), name="control plane")
+        self._task.add_done_callback(_tell_end)
+
+    def shut_down(self) -> None:
+        """Say at /readyz that no traffic should come any more."""
+        self._shutting_down = True
+
+    async def stop(self) -> None:
+        """End the probes and the admin API; may be called again."""
+        self.shut_down()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._admin is not None:
+            await self._admin.stop()
+
+    def node_failed(self, pool: str, node: str, reason: str) -> None:
+        """Take in from a worker that a connection to a node failed."""
+        self._note(self._registry.report_failure(pool, node, reason, self._clock()))
+
+    def node_recovered(self, pool: str, node: str) -> None:
+        """Take in from a worker that a node served again after failures."""
+        self._note(self._registry.report_success(pool, node, self._clock()))
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return every node of every pool."""
+        return self._registry.nodes()
+
+    def command(self, pool: str, node: str, admin: Admin, reason: str) -> None:
+        """Set what is wanted of a node. Raises: UnknownName."""
+        self._note(self._registry.command(pool, node, admin, reason, self._clock()))
+
+    def stats(self) -> WorkerStats:
+        """Return the workers' counters."""
+        return self._workers.stats()
+
+    def not_ready(self) -> str | None:
+        """Return why no traffic should come, None where it may."""
+        if self._shutting_down:
+            return "shutting down"
+        for pool in self._registry.snapshot().pools.values():
+            if not any(node.usable and node.takes_new for node in pool.nodes):
+                return f"pool {pool.name} has no node that may take new sessions"
+        return None
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._prober.run(), name="prober")
+            while True:
+                await asyncio.sleep(TICK_S)
+                self._note(self._registry.tick(self._clock()))
+
+    def _observe(self, pool: str, node: str, result: ProbeResult) -> None:
+        self._note(self._registry.observe_probe(pool, node, result, self._clock()))
+
+    def _note(self, changes: Changes) -> None:
+        for change in changes:
+            _log_change(change)
+        if changes and not self._publish_scheduled:
+            self._publish_scheduled = True
+            asyncio.get_running_loop().call_soon(self._publish_now)
+
+    def _publish_now(self) -> None:
+        self._publish_scheduled = False
+        snapshot = self._registry.snapshot()
+        if snapshot is not self._published:
+            self._published = snapshot
+            self._prober.sync(snapshot)
+            self._publish(snapshot)
+
+
+def _log_change(change: Change) -> None:
+    level = logging.WARNING if (change.what, change.after) in _ALARMING else logging.INFO
+    _log.log(
+        level,
+        "pool %s node %s: %s %s -> %s: %s",
+        *(change.pool, change.node, change.what.value, change.before, change.after, change.reason),
+    )
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    """Say it where the control plane ended by a bug: the workers go on with their last snapshot."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical(
+            "the control plane ended; nodes are watched no more", exc_info=task.exception()
+        )

@@ -1,0 +1,151 @@
+"""When each node is probed, and what becomes of the answer: one task a node, in one group."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from lbproxy.cluster.health import (
+    Outcome,
+    ProbeResult,
+    ProbeState,
+    RandomSource,
+    judge,
+    next_delay,
+)
+from lbproxy.cluster.node import Node
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.config import schema
+from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target
+
+_log = logging.getLogger("lbproxy.cluster")
+_OTHER_SCHEME = {"http": "https", "https": "http"}
+# At a start the first probes of many nodes are spread, 1,000 of them over five seconds.
+SPREAD_S = 0.005
+MIN_PAUSE_S = 0.1  # between two probes of a node, however long the first one took
+
+Key = tuple[str, str]  # pool, node
+
+
+class Prober:
+    """Probes every node of every pool that has `health` on.
+
+    Args: pools: settings by name; observe: called with pool, node and each result; state: what
+    probes said of a node so far, None if it is gone; random: for jitter.
+    """
+
+    def __init__(
+        self,
+        pools: Mapping[str, schema.Pool],
+        observe: Callable[[str, str, ProbeResult], None],
+        state: Callable[[str, str], ProbeState | None],
+        random: RandomSource,
+    ) -> None:
+        self._pools = pools
+        self._observe = observe
+        self._state = state
+        self._random = random
+        self._group: asyncio.TaskGroup | None = None
+        self._client = ProbeClient()
+        self._tasks: dict[Key, tuple[tuple[object, ...], asyncio.Task[None]]] = {}
+        self._wanted: Snapshot | None = None
+        self._schemes: dict[Key, str] = {}
+        # By pool, node and result (ok, soft, fail): what metrics show.
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+
+    def sync(self, snapshot: Snapshot) -> None:
+        """Probe the nodes of this snapshot from now on, and no others."""
+        self._wanted = snapshot
+        if self._group is None:
+            return
+        nodes = {
+            (node.pool, node.name): node
+            for pool in snapshot.pools.values()
+            for node in pool.nodes
+            if self._pools[pool.name].health is not False
+        }
+        for key in [key for key in self._tasks if key not in nodes]:
+            self._tasks.pop(key)[1].cancel()
+            self._forget(key)
+        for key, node in nodes.items():
+            where = (node.scheme, node.host, node.port, node.tls)
+            running = self._tasks.get(key)
+            if running is not None and running[0] == where:
+                continue
+            if running is not None:
+                running[1].cancel()
+                self._schemes.pop(key, None)
+            wait = self._random.random() * SPREAD_S * len(nodes)
+            task = self._group.create_task(
+                self._probe_forever(node, wait), name=f"probe {node.pool}/{node.name}"
+            )
+            self._tasks[key] = (where, task)
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        async with self._client, asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                if self._wanted is not None:
+                    self.sync(self._wanted)
+                await asyncio.Event().wait()
+            finally:
+                self._group = None
+                self._tasks.clear()
+
+    async def _probe_forever(self, node: Node, wait_s: float) -> None:
+        settings = self._pools[node.pool].health
+        assert settings is not False, "sync() leaves such pools out"
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(wait_s)
+        while True:
+            began = loop.time()
+            result = await self._probe(node, settings)
+            self.counts[node.pool, node.name, result.outcome.name.lower()] += 1
+            self._observe(node.pool, node.name, result)
+            state = self._state(node.pool, node.name) or ProbeState()
+            due = began + next_delay(state, settings, self._random)
+            await asyncio.sleep(max(MIN_PAUSE_S, due - loop.time()))
+
+    async def _probe(self, node: Node, settings: schema.Health) -> ProbeResult:
+        try:
+            answer = await self._ask(node, settings)
+        except ProbeError as error:
+            return ProbeResult(Outcome.FAIL, error.reason)
+        return judge(answer.status, answer.body, settings)
+
+    async def _ask(self, node: Node, settings: schema.Health) -> Answer:
+        key = (node.pool, node.name)
+        scheme = settings.scheme or node.scheme
+        if scheme == "auto":
+            scheme = self._schemes.get(key, node.scheme)
+        target = Target(
+            scheme=scheme,
+            host=node.host,
+            port=settings.port or node.port,
+            path=settings.path,
+            tls=node.tls,
+            host_field=settings.host,
+        )
+        try:
+            return await self._client.fetch(target, settings.timeout)
+        except ProbeError as error:
+            if settings.scheme != "auto" or not error.wrong_scheme:
+                raise
+        other = _OTHER_SCHEME[scheme]
+        self._schemes[key] = other
+        _log.warning(
+            "pool %s node %s: health port %d answers %s, not %s: probing that from now on",
+            *(node.pool, node.name, target.port, other, scheme),
+        )
+        return await self._client.fetch(
+            Target(other, target.host, target.port, target.path, target.tls, target.host_field),
+            settings.timeout,
+        )
+
+    def _forget(self, key: Key) -> None:
+        self._schemes.pop(key, None)
+        for outcome in Outcome:
+            self.counts.pop((*key, outcome.name.lower()), None)

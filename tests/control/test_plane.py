@@ -1,0 +1,204 @@
+"""Observations and commands become log lines and snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.registry import Registry, UnknownName
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.config.schema import Config
+from lbproxy.control import plane, probes
+from lbproxy.control.plane import ControlPlane
+
+if TYPE_CHECKING:
+    from tests.control.conftest import NoJitter, Serve, Workers
+
+FAST = {"interval": "10ms", "timeout": "2s"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Run:
+    """A control plane under test; `published`: every snapshot, newest last."""
+
+    def __init__(self, config: Config, workers: Workers, jitter: NoJitter) -> None:
+        self.clock = Clock()
+        self.published: list[Snapshot] = []
+        self.news = asyncio.Event()
+        self.plane = ControlPlane(
+            config,
+            Registry(config, self.clock()),
+            workers,
+            self._publish,
+            clock=self.clock,
+            jitter=jitter,
+        )
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self.published.append(snapshot)
+        self.news.set()
+
+    def node(self, name: str = "node1") -> Node:
+        nodes = self.published[-1].pools["idp"].nodes
+        return next(node for node in nodes if node.name == name)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+
+@pytest.fixture
+def start(
+    configure: Callable[..., Config],
+    workers: Workers,
+    jitter: NoJitter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., object]:
+    monkeypatch.setattr(plane, "TICK_S", 0.005)
+    monkeypatch.setattr(probes, "MIN_PAUSE_S", 0.001)
+
+    @asynccontextmanager
+    async def running(*urls: str, **pool: object) -> AsyncIterator[Run]:
+        run = Run(configure(*urls, **pool), workers, jitter)
+        await run.plane.start()
+        try:
+            yield run
+        finally:
+            await run.plane.stop()
+            await run.plane.stop()
+
+    return running
+
+
+Start = Callable[..., AbstractAsyncContextManager[Run]]
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == "lbproxy.cluster"
+    ]
+
+
+async def test_the_first_snapshot_comes_at_once(start: Start) -> None:
+    async with start("http://127.0.0.1:1", "http://127.0.0.1:2", health=False) as run:
+        assert len(run.published) == 1
+        assert [node.name for node in run.published[0].pools["idp"].nodes] == ["node1", "node2"]
+
+
+async def test_a_node_comes_up_and_goes_down(
+    start: Start, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = await serve()
+    with caplog.at_level(logging.INFO, "lbproxy.cluster"):
+        async with start(f"http://127.0.0.1:{node.port}", health=FAST) as run:
+            assert run.node().health is Health.UNKNOWN
+            assert run.plane.not_ready() == "pool idp has no node that may take new sessions"
+            await run.until(lambda: run.node().health is Health.UP)
+            assert run.plane.not_ready() is None
+            node.status = 503
+            await run.until(lambda: run.node().health is Health.DOWN)
+    up, down = lines(caplog)
+    assert up == ("INFO", "pool idp node node1: health unknown -> up: HTTP 200")
+    assert down[0] == "WARNING"
+    assert down[1].startswith("pool idp node node1: health up -> down: HTTP 503")
+    versions = [snapshot.version for snapshot in run.published]
+    assert versions == sorted(set(versions))
+
+
+async def test_changes_of_one_turn_are_published_together(start: Start) -> None:
+    async with start("http://127.0.0.1:1", "http://127.0.0.1:2", health=False) as run:
+        run.plane.command("idp", "node1", Admin.DRAINING, "test")
+        run.plane.command("idp", "node2", Admin.STOPPED, "test")
+        assert len(run.published) == 1
+        await run.until(lambda: len(run.published) == 2)
+        assert (run.node("node1").admin, run.node("node2").admin) == (
+            Admin.DRAINING,
+            Admin.STOPPED,
+        )
+        run.plane.command("idp", "node1", Admin.DRAINING, "again")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(run.published) == 2
+
+
+async def test_commands_are_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "lbproxy.cluster"):
+        async with start("http://127.0.0.1:1", health=False) as run:
+            run.plane.command("idp", "node1", Admin.DRAINING, "by hand")
+            with pytest.raises(UnknownName):
+                run.plane.command("idp", "node9", Admin.DRAINING, "by hand")
+    assert lines(caplog) == [
+        ("INFO", "pool idp node node1: admin enabled -> draining: by hand"),
+    ]
+
+
+async def test_failures_eject_and_the_tick_brings_back(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    ejection = {"failures": 2, "base": "10s", "max_fraction": 0.5}
+    with caplog.at_level(logging.INFO, "lbproxy.cluster"):
+        async with start(
+            "http://127.0.0.1:1", "http://127.0.0.1:2", health=False, ejection=ejection
+        ) as run:
+            run.plane.node_failed("idp", "node1", "connect_refused")
+            run.plane.node_recovered("idp", "node1")
+            run.plane.node_failed("idp", "node1", "connect_refused")
+            await asyncio.sleep(0)
+            assert len(run.published) == 1
+            run.plane.node_failed("idp", "node1", "connect_refused")
+            await run.until(lambda: run.node().ejected)
+            run.clock.now += 10.1
+            await run.until(lambda: not run.node().ejected)
+    (out, back) = lines(caplog)
+    assert out[0] == "WARNING"
+    assert "connect_refused (2 in a row)" in out[1]
+    assert back[0] == "INFO"
+
+
+async def test_shutting_down_is_not_ready(start: Start) -> None:
+    async with start("http://127.0.0.1:1", health=False) as run:
+        assert run.plane.not_ready() is None
+        run.plane.shut_down()
+        assert run.plane.not_ready() == "shutting down"
+
+
+async def test_a_bug_in_the_control_plane_is_told(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start("http://127.0.0.1:1", health=False) as run:
+        ended = asyncio.Event()
+
+        def broken(self: Registry, now: float) -> object:
+            asyncio.get_running_loop().call_later(0.01, ended.set)
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(Registry, "tick", broken)
+        await asyncio.wait_for(ended.wait(), 10)
+        assert run.plane.nodes()
+    assert ("CRITICAL", "the control plane ended; nodes are watched no more") in lines(caplog)
+
+
+async def test_stop_leaves_no_task(start: Start, serve: Serve) -> None:
+    node = await serve()
+    before = asyncio.all_tasks()
+    async with start(f"http://127.0.0.1:{node.port}", health=FAST) as run:
+        await run.until(lambda: run.node().health is Health.UP)
+    ours = ("probe", "control")
+    assert not [t for t in asyncio.all_tasks() - before if t.get_name().startswith(ours)]

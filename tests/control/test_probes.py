@@ -1,0 +1,190 @@
+"""Who is probed, where, and what is passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lbproxy.cluster.health import Outcome, ProbeResult
+from lbproxy.cluster.registry import Registry
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.config.schema import Config
+from lbproxy.control import probes
+from lbproxy.control.probes import Prober
+
+if TYPE_CHECKING:
+    from tests.control.conftest import NoJitter, Serve, Tls
+
+FAST = {"interval": "20ms", "timeout": "2s"}
+
+
+class Watch:
+    """A running prober and what it observed."""
+
+    def __init__(self, config: Config, jitter: NoJitter) -> None:
+        self.registry = Registry(config, 0.0)
+        self.results: asyncio.Queue[tuple[str, str, ProbeResult]] = asyncio.Queue()
+        self.prober = Prober(
+            config.pools,
+            lambda pool, node, result: self.results.put_nowait((pool, node, result)),
+            self.registry.probe_state,
+            jitter,
+        )
+
+    def without(self, name: str) -> Snapshot:
+        pool = self.registry.snapshot().pools["idp"]
+        nodes = tuple(node for node in pool.nodes if node.name != name)
+        return Snapshot(9, {"idp": PoolSnapshot("idp", nodes)})
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.prober.sync(self.registry.snapshot())
+        task = asyncio.create_task(self.prober.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def next(self) -> tuple[str, ProbeResult]:
+        async with asyncio.timeout(10):
+            _, name, result = await self.results.get()
+            return name, result
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "MIN_PAUSE_S", 0.001)
+
+
+@pytest.fixture
+def watch(configure: Callable[..., Config], jitter: NoJitter) -> Callable[..., Watch]:
+    def make(*urls: str, **health: object) -> Watch:
+        return Watch(configure(*urls, health=FAST | health), jitter)
+
+    return make
+
+
+async def test_answers_are_judged_and_counted(watch: Callable[..., Watch], serve: Serve) -> None:
+    node = await serve(body=b'{"status":"UP"}')
+    watching = watch(f"http://127.0.0.1:{node.port}", path="/ready", body='"UP"', soft="460")
+    async with watching.running():
+        assert await watching.next() == ("node1", ProbeResult(Outcome.OK, "HTTP 200"))
+        node.status = 460
+        while (result := (await watching.next())[1]).outcome is Outcome.OK:
+            pass
+        assert result.outcome is Outcome.SOFT
+        node.status, node.body = 200, b"{}"
+        while (result := (await watching.next())[1]).outcome is Outcome.SOFT:
+            pass
+        assert result.outcome is Outcome.FAIL
+    assert node.seen[0].path == "/ready"
+    counts = watching.prober.counts
+    assert counts["idp", "node1", "ok"] >= 1
+    assert counts["idp", "node1", "soft"] >= 1
+    assert counts["idp", "node1", "fail"] >= 1
+
+
+async def test_a_failure_is_a_result(watch: Callable[..., Watch], unused_tcp_port: int) -> None:
+    watching = watch(f"http://127.0.0.1:{unused_tcp_port}")
+    async with watching.running():
+        assert await watching.next() == ("node1", ProbeResult(Outcome.FAIL, "connection refused"))
+
+
+async def test_port_and_host_of_the_settings(watch: Callable[..., Watch], serve: Serve) -> None:
+    node = await serve()
+    watching = watch("http://127.0.0.1:1", port=node.port, host="idp.internal")
+    async with watching.running():
+        assert (await watching.next())[1].outcome is Outcome.OK
+    assert node.seen[0].headers["Host"] == "idp.internal"
+
+
+async def test_a_scheme_of_its_own(
+    watch: Callable[..., Watch], serve: Serve, tls: Tls, configure: Callable[..., Config]
+) -> None:
+    node = await serve(tls.context("127.0.0.1"))
+    watching = watch(f"http://127.0.0.1:{node.port}", scheme="https")
+    async with watching.running():
+        assert "certificate verify failed" in (await watching.next())[1].reason
+    watching = watch(f"http://127.0.0.1:{node.port}")
+    async with watching.running():
+        assert (await watching.next())[1].reason == "answers TLS: use https"
+
+
+async def test_auto_finds_the_other_scheme_and_says_so_once(
+    watch: Callable[..., Watch], serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = await serve()
+    watching = watch(f"https://127.0.0.1:{node.port}", scheme="auto")
+    with caplog.at_level(logging.WARNING, "lbproxy.cluster"):
+        async with watching.running():
+            for _ in range(3):
+                assert (await watching.next())[1].outcome is Outcome.OK
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"pool idp node node1: health port {node.port} answers http, not https")
+
+
+async def test_nodes_come_and_go(watch: Callable[..., Watch], serve: Serve) -> None:
+    first, second = await serve(), await serve()
+    urls = [f"http://127.0.0.1:{node.port}" for node in (first, second)]
+    watching = watch(*urls)
+    whole = watching.registry.snapshot()
+    async with watching.running():
+        await asyncio.wait_for(asyncio.gather(first.probed.wait(), second.probed.wait()), 10)
+        watching.prober.sync(watching.without("node2"))
+        assert not [key for key in watching.prober.counts if key[1] == "node2"]
+        while not watching.results.empty():
+            watching.results.get_nowait()
+        assert {(await watching.next())[0] for _ in range(5)} == {"node1"}
+        second.probed.clear()
+        watching.prober.sync(whole)
+        await asyncio.wait_for(second.probed.wait(), 10)
+
+
+async def test_a_node_that_moved_is_probed_at_its_new_place(
+    watch: Callable[..., Watch], serve: Serve
+) -> None:
+    old, new = await serve(), await serve()
+    watching = watch(f"http://127.0.0.1:{old.port}")
+    async with watching.running():
+        await asyncio.wait_for(old.probed.wait(), 10)
+        (node,) = watching.registry.nodes()
+        moved = PoolSnapshot("idp", (replace(node, port=new.port),))
+        watching.prober.sync(Snapshot(2, {"idp": moved}))
+        await asyncio.wait_for(new.probed.wait(), 10)
+        count = len(old.seen)
+        for _ in range(3):
+            await watching.next()
+        assert len(old.seen) == count
+
+
+async def test_a_change_of_state_restarts_nothing(
+    watch: Callable[..., Watch], serve: Serve
+) -> None:
+    node = await serve()
+    watching = watch(f"http://127.0.0.1:{node.port}")
+    async with watching.running():
+        await watching.next()
+        before = {task.get_name(): task for task in asyncio.all_tasks()}["probe idp/node1"]
+        (known,) = watching.registry.nodes()
+        drained = PoolSnapshot("idp", (replace(known, weight=7),))
+        watching.prober.sync(Snapshot(2, {"idp": drained}))
+        await watching.next()
+        assert not before.done()
+
+
+async def test_health_off_means_no_probe(
+    configure: Callable[..., Config], serve: Serve, jitter: NoJitter
+) -> None:
+    node = await serve()
+    watching = Watch(configure(f"http://127.0.0.1:{node.port}", health=False), jitter)
+    async with watching.running():
+        await asyncio.sleep(0.01)
+        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("probe")] == []
+    assert node.seen == []

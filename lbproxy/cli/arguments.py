@@ -6,7 +6,7 @@ import argparse
 from enum import IntEnum
 from typing import TypeAlias
 
-Subparsers: TypeAlias = "argparse._SubparsersAction[argparse.ArgumentParser]"
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class Exit(IntEnum):

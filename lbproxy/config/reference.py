@@ -178,7 +178,7 @@ def in_yaml(entry: Entry) -> str:
     """Return the entry's default as a person writes it."""
     if entry.default is False and "off" in entry.kind:
         return "off"
-    text = yaml.safe_dump(entry.default, default_flow_style=True, default_style=None)
+    text = yaml.safe_dump(entry.default, default_flow_style=True)
     return text.removesuffix("\n...\n").strip().replace("'", '"')
 
 

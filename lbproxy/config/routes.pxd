@@ -19,7 +19,7 @@ cdef class _Chain:
 cdef Py_ssize_t _find(dict first, Py_ssize_t longest, bytes path, Py_ssize_t best) except -1
 
 
-cdef class _Finder:
+cdef class RouteFinder:
     cdef dict _exact
     cdef dict _suffixes
     cdef _Chain _any

@@ -73,7 +73,7 @@ def _find(first: dict[bytes, int], longest: int, path: bytes, best: int) -> int:
     return best
 
 
-class _Finder:
+class RouteFinder:
     """Host and path -> index of the first route that matches, `none` where none does."""
 
     def __init__(self, entries: Sequence[tuple[bytes | None, bytes]]) -> None:
@@ -138,7 +138,7 @@ class RouteTable(Generic[Payload]):
 
     def __init__(self, entries: Sequence[tuple[bytes | None, bytes, Payload]]) -> None:
         self._payloads: tuple[Payload | None, ...] = (*(entry[2] for entry in entries), None)
-        self._find = _Finder([(host, path) for host, path, _ in entries]).find
+        self._find = RouteFinder([(host, path) for host, path, _ in entries]).find
 
     def lookup(self, host: bytes, path: bytes) -> Payload | None:
         """Return the payload of the first route that matches, or None.

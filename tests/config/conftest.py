@@ -1,14 +1,17 @@
-"""Modules of the request path, as built and as plain Python: both must behave alike."""
+"""Compiled modules in both forms, which must behave alike, and a folder to configure from."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import trustme
 
 import lbproxy.config
 
@@ -44,3 +47,31 @@ def paths(form: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def routes(form: str) -> ModuleType:
     return in_form("routes", form)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def write_certificate(
+    authority: trustme.CA, cert: Path, key: Path, not_after: datetime | None = None
+) -> None:
+    issued = authority.issue_cert("idp.example.com", not_after=not_after)
+    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, authority: trustme.CA) -> Path:
+    """A configuration's folder with every file that the files in conf/ name."""
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    write_certificate(authority, tls / "idp.crt", tls / "idp.key")
+    write_certificate(authority, tls / "other.crt", tls / "other.key")
+    for name in ("inner-ca.crt", "wso2.crt"):
+        authority.cert_pem.write_to_path(str(tls / name))
+    (tmp_path / "affinity.key").write_bytes(os.urandom(32))
+    (tmp_path / "short").write_text("secret\n")
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    return tmp_path

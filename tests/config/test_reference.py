@@ -1,0 +1,104 @@
+"""What is made from the schema is up to date, and the files in conf/ are good examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lbproxy.config.load import load_config
+from lbproxy.config.profiles import NAMES
+from lbproxy.config.reference import (
+    entries,
+    in_yaml,
+    json_schema,
+    json_schema_text,
+    sections,
+    updated,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+REMAKE = "run: python -m lbproxy.config.reference"
+HEADER = "# yaml-language-server: $schema=lbproxy.schema.json\n"
+
+
+def test_the_document_is_up_to_date() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    assert text == updated(text), REMAKE
+
+
+def test_the_json_schema_is_up_to_date() -> None:
+    assert (CONF / "lbproxy.schema.json").read_text("utf-8") == json_schema_text(), REMAKE
+
+
+def test_the_json_schema_knows_off_and_units() -> None:
+    schema = json_schema()
+    definitions = schema["$defs"]
+    assert isinstance(definitions, dict)
+    sticky = definitions["Pool"]["properties"]["sticky"]
+    assert {"const": False, "type": "boolean"} in sticky["oneOf"]
+    interval = definitions["Health"]["properties"]["interval"]
+    assert interval["type"] == "string"
+    assert interval["default"] == "5s"
+    assert interval["pattern"].startswith("^")
+    assert definitions["Limits"]["properties"]["body"]["default"] == "16MiB"
+
+
+def test_every_key_is_described() -> None:
+    for path, model in sections():
+        for entry in entries(model):
+            assert entry.description, f"{path}.{entry.key} has no description"
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in CONF.glob("*.yaml")))
+def test_the_files_in_conf_are_fine(file: str, folder: Path) -> None:
+    copy = folder / file
+    text = (CONF / file).read_text("utf-8")
+    assert text.startswith(HEADER)
+    copy.write_text(text, "utf-8")
+    result = load_config(copy)
+    assert result.problems == ()
+    assert result.config is not None
+
+
+def test_every_provider_has_its_example() -> None:
+    for name in set(NAMES) - {"generic"}:
+        pools = yaml.safe_load((CONF / f"{name}.yaml").read_text("utf-8"))["pools"]
+        assert [pool["profile"] for pool in pools.values()] == [name]
+
+
+def _values(data: object, path: str) -> list[object]:
+    """Return every value at a path such as `pools.NAME.nodes[]`."""
+    found = [data]
+    for part in filter(None, path.split(".")):
+        key, is_list = part.removesuffix("[]"), part.endswith("[]")
+        below: list[object] = []
+        for value in found:
+            if not isinstance(value, dict):
+                continue
+            if key == "NAME":
+                below += value.values()
+            elif key in value:
+                below += value[key] if is_list else [value[key]]
+        found = below
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path, _ in sections()])
+def test_the_reference_file_names_every_key_with_its_default(path: str) -> None:
+    text = (CONF / "lbproxy.yaml").read_text("utf-8")
+    lines = text.splitlines()
+    data = yaml.safe_load(text)
+    model = dict(sections())[path]
+    for entry in entries(model):
+        values = _values(data, f"{path}.{entry.key}")
+        assert values, f"{path}.{entry.key} is missing"
+        own = [line for line in lines if line.lstrip(" -").startswith(f"{entry.key}:")]
+        assert any("#" in line for line in own) or entry.section is not None
+        if entry.required:
+            assert any("required" in line for line in own), f"{path}.{entry.key}: say required"
+        elif not isinstance(entry.default, dict):
+            said = any(f"default: {in_yaml(entry)}" in line for line in own)
+            assert said or entry.default in values, f"{path}.{entry.key}: {in_yaml(entry)}"

@@ -90,7 +90,11 @@ class Member:
         self._observed_at: float = 0.0
 
     def observe(self, now: float, latency_s: float) -> None:
-        """Take in one latency: a higher one counts at once, a lower one with the time passed."""
+        """Take in one latency: a higher one counts at once, a lower one with the time passed.
+
+        A request that failed is to be taken in as well, as the wait that it would have cost (a
+        timeout, say): otherwise the member that refuses at once would look like the fastest.
+        """
         if latency_s >= self.ewma:
             self.ewma = latency_s
         else:
@@ -436,9 +440,10 @@ class LeastRequests(TwoChoices):
 class PeakEwma(TwoChoices):
     """Of two, the one that is expected to answer sooner: ewma x (in flight + 1) / weight.
 
-    A member without any latency yet is taken to be as fast as its rival. The expectation fades
-    with EWMA_TIME_CONSTANT_S, so a member that was slow is tried again after a while. Slow start
-    makes a member rarer among the two: a factor on the costs would keep it out altogether.
+    A member without any latency yet gets a request, and until that is answered is taken to be as
+    fast as its rival. The expectation fades with EWMA_TIME_CONSTANT_S, so a member that was slow is
+    tried again after a while. Slow start makes a member rarer among the two: a factor on the costs
+    would keep it out altogether.
     """
 
     def _better(self, one: Member, other: Member, now: float) -> Member:
@@ -447,11 +452,13 @@ class PeakEwma(TwoChoices):
         here = one.expected(now)
         there = other.expected(now)
         if here == 0.0:
-            here = there
-        elif there == 0.0:
+            if one.in_flight <= 0:
+                return one
+            here = there if there > 0.0 else 1.0
+        if there == 0.0:
+            if other.in_flight <= 0:
+                return other
             there = here
-        if here == 0.0:
-            here = there = 1.0
         here *= (one.in_flight + 1) * other.weight
         there *= (other.in_flight + 1) * one.weight
         return other if there < here else one

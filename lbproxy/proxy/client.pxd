@@ -23,6 +23,7 @@ cdef class ClientConnection:
     cdef object _source
     cdef public bint secure
     cdef public object transport
+    cdef object _send
     cdef public ClientView view
     cdef public str address
     cdef public str tls_version

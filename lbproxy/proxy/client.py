@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -59,6 +60,7 @@ class ClientConnection:
         self._source = source
         self.secure: bool = listener.secure
         self.transport: asyncio.Transport | None = None
+        self._send: Callable[[bytes], None] | None = None  # the transport's write, looked up once
         self.view: ClientView | None = None
         self.address: str = ""
         self.tls_version: str = ""
@@ -86,6 +88,7 @@ class ClientConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands; over TLS the handshake is done."""
         self.transport = cast(asyncio.Transport, transport)
+        self._send = self.transport.write
         worker = self.worker
         peer = self._source
         if peer is None:
@@ -141,6 +144,7 @@ class ClientConnection:
         self.exchange = None
         self.phase = CLOSED
         self.transport = None
+        self._send = None
         self._pending = b""
         self.worker.dismiss(self)
         if exchange is not None:
@@ -172,9 +176,9 @@ class ClientConnection:
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
-        transport = self.transport
-        if transport is not None:
-            transport.write(data)
+        send = self._send
+        if send is not None:
+            send(data)
 
     def touch(self) -> None:
         """The exchange made progress: its deadline starts anew."""
@@ -423,8 +427,10 @@ class ClientConnection:
             return self._redirect(head)
         path = head.path
         pool: Pool | None
-        if plain(path) or path == b"*":
-            pool = worker.routes.lookup(self._host, path)
+        if plain(path):
+            pool = worker.route(self._host, path)
+        elif path == b"*":
+            pool = worker.route(self._host, b"/")
         else:
             try:
                 pool = self._route_doubtful(path)
@@ -508,7 +514,7 @@ class ClientConnection:
 
     def _route_doubtful(self, path: bytes) -> Pool | None:
         """Return the pool of a path that could be read in several ways, if all lead there."""
-        pools = {self.worker.routes.lookup(self._host, reading) for reading in readings(path)}
+        pools = {self.worker.route(self._host, reading) for reading in readings(path)}
         if len(pools) > 1:
             raise DoubtfulPath("the readings of the path lead to different pools")
         return pools.pop()

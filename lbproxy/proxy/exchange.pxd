@@ -1,4 +1,4 @@
-import cython
+cimport cython
 
 from lbproxy.cluster.sticky cimport Verdict
 from lbproxy.proxy.client cimport ClientConnection
@@ -11,6 +11,7 @@ from lbproxy.wire.http1 cimport RequestHead, ResponseHead
 
 cdef Py_ssize_t _JOIN_BELOW
 
+@cython.freelist(64)
 cdef class Exchange:
     cdef public Worker worker
     cdef public ClientConnection client
@@ -30,6 +31,7 @@ cdef class Exchange:
     cdef public bint has_body
     cdef public bint request_done
     cdef public bint sent
+    cdef public bint waited
     cdef public bint body_sent
     cdef public bint interim
     cdef public bint responded

@@ -62,6 +62,7 @@ class Exchange:
         self.has_body: bool = False
         self.request_done: bool = True
         self.sent: bool = False
+        self.waited: bool = False
         self.body_sent: bool = False
         # The response.
         self.interim: bool = False
@@ -91,7 +92,7 @@ class Exchange:
         """Send the request to the node of `link`."""
         self.link = link
         link.in_flight += 1
-        upstream = link.take()
+        upstream = link.take(self.worker.now, self.head.idempotent() and not self.has_body)
         if upstream is not None:
             self.attach(upstream)
         else:
@@ -102,8 +103,9 @@ class Exchange:
         self.connecting = None
         self.upstream = upstream
         upstream.begin(self)
+        # Most requests are sent at once: then their beginning is the time, not a system call.
+        self.sent_at = monotonic() if self.waited else self.started
         self.sent = True
-        self.sent_at = monotonic()
         held = self.held
         if not held:
             upstream.write(self.request)
@@ -128,6 +130,7 @@ class Exchange:
             self.held = self.held + data if self.held else data
 
     def _connect(self, link: Link) -> None:
+        self.waited = True
         if not self.request_done:
             self.client.hold()
         self.connecting = self.worker.connect(self, link)
@@ -337,7 +340,7 @@ class Exchange:
         """Return where the request goes again, or None where it may not or cannot."""
         pool = self.pool
         assert pool is not None
-        replayable = self.head.idempotent and not self.body_sent
+        replayable = self.head.idempotent() and not self.body_sent
         if failure is Failure.UPSTREAM_STALE and replayable and not self.stale_retried:
             self.stale_retried = True
             link.close_idle()  # what one of them says of the others is likely true

@@ -14,8 +14,10 @@ cdef class UpstreamConnection:
     cdef public Worker worker
     cdef public Link link
     cdef public object transport
+    cdef object _send
     cdef public Exchange exchange
     cdef public double idle_until
+    cdef public double idle_since
     cdef public Py_ssize_t served
     cdef public bint clean_end
     cdef object _poll

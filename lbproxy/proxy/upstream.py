@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from lbproxy.errors import Failure
@@ -35,8 +36,10 @@ class UpstreamConnection:
         self.worker = worker
         self.link = link
         self.transport: asyncio.Transport | None = None
+        self._send: Callable[[bytes], None] | None = None  # the transport's write, looked up once
         self.exchange: Exchange | None = None
         self.idle_until: float = 0.0
+        self.idle_since: float = 0.0
         self.served: int = 0  # exchanges begun; from the second on it may have been stale
         self.clean_end: bool = False
         self._poll: select.poll | None = None
@@ -84,9 +87,9 @@ class UpstreamConnection:
 
     def write(self, data: bytes) -> None:
         """Send bytes to the node."""
-        transport = self.transport
-        if transport is not None:
-            transport.write(data)
+        send = self._send
+        if send is not None:
+            send(data)
 
     def writing(self) -> bool:
         """Return True where bytes of a request wait to be sent."""
@@ -113,6 +116,7 @@ class UpstreamConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         self.transport = cast(asyncio.Transport, transport)
+        self._send = self.transport.write
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a response."""
@@ -148,6 +152,8 @@ class UpstreamConnection:
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._poll = None
+        self._send = None
+        self.transport = None
         exchange = self.exchange
         self.exchange = None
         if exchange is None:
@@ -165,7 +171,6 @@ class UpstreamConnection:
             exchange.fail(Failure.UPSTREAM_STALE)
         else:
             exchange.fail(Failure.UPSTREAM_RESET)
-        self.transport = None
 
     def pause_writing(self) -> None:
         """The node reads slower than the client sends."""

@@ -1,5 +1,8 @@
 import cython
 
+from lbproxy.config.routes cimport RouteFinder
+from lbproxy.proxy.access_log cimport AccessLog
+from lbproxy.proxy.client cimport ClientConnection
 from lbproxy.proxy.client_view cimport ClientView
 from lbproxy.proxy.exchange cimport Exchange
 from lbproxy.proxy.link cimport Link
@@ -12,7 +15,7 @@ from lbproxy.wire.http1_body cimport BodyLimits
 cdef class Worker:
     cdef public object config
     cdef public object reports
-    cdef public object access_log
+    cdef public AccessLog access_log
     cdef public double now
     cdef public double tick_s
     cdef public bint draining
@@ -35,7 +38,8 @@ cdef class Worker:
     cdef public object per_client
     cdef public RequestIds ids
     cdef public dict pools
-    cdef public object routes
+    cdef RouteFinder _finder
+    cdef list _route_pools
     cdef public set clients
     cdef public list listeners
     cdef public dict rejected
@@ -46,6 +50,8 @@ cdef class Worker:
     cdef object _idle
     cdef Py_ssize_t _snapshot_version
 
+    @cython.locals(index=Py_ssize_t)
+    cdef Pool route(self, bytes host, bytes path)
     cpdef ClientView view(self, str peer, listener)
     cpdef admit(self, client)
     cpdef dismiss(self, client)
@@ -55,5 +61,7 @@ cdef class Worker:
     cpdef count_rejected(self, str reason)
     cdef bytes request_id(self)
     cpdef bytes date(self)
-    @cython.locals(head=RequestHead, pool=Pool, link=Link)
+    @cython.locals(
+        head=RequestHead, pool=Pool, link=Link, log=AccessLog, client=ClientConnection,
+    )
     cdef log_exchange(self, Exchange exchange, double now)

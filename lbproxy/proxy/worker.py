@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
-from lbproxy.config.routes import RouteTable
+from lbproxy.config.routes import RouteFinder
 from lbproxy.config.schema import Config
 from lbproxy.errors import Failure
 from lbproxy.proxy.access_log import AccessLog
@@ -108,16 +108,13 @@ class Worker:
             )
             for name, settings in config.pools.items()
         }
-        self.routes = RouteTable(
+        self._finder = RouteFinder(
             [
-                (
-                    None if route.host is None else route.host.encode(),
-                    route.path.encode(),
-                    self.pools[route.pool],
-                )
+                (None if route.host is None else route.host.encode(), route.path.encode())
                 for route in config.routes
             ]
         )
+        self._route_pools: list[Pool] = [self.pools[route.pool] for route in config.routes]
         self.clients: set[ClientConnection] = set()
         self.listeners: list[ListenerState] = []
         self.rejected: dict[str, int] = {}
@@ -204,6 +201,11 @@ class Worker:
         self._timer = asyncio.get_running_loop().call_later(self.tick_s, self._tick)
 
     # What connections ask.
+
+    def route(self, host: bytes, path: bytes) -> Pool | None:
+        """Return the pool of the first route that matches, or None."""
+        index = self._finder.find(host, path)
+        return self._route_pools[index] if index < len(self._route_pools) else None
 
     def view(self, peer: str, listener: ListenerState) -> ClientView:
         """Return what is known of the client at this address."""

@@ -110,7 +110,7 @@ class Service:
         Returns: True where nothing had to be cut off.
         """
         assert self._worker is not None and self._control is not None
-        self._control.shutting_down()
+        self._control.shut_down()
         for listener in self._listeners:
             listener.close()
         return await self._worker.drain(self._config.timeouts.drain)
@@ -190,12 +190,12 @@ async def _watch_certificates(states: list[ListenerState]) -> None:
             if state.tls is None:
                 continue
             for result in state.tls.reload_if_changed():
-                if result.error:
+                if result.problem:
                     _log.error(
                         "listener %s: %s: not loaded, the old certificate stays: %s",
                         state.name,
-                        result.file,
-                        result.error,
+                        result.cert,
+                        result.problem,
                     )
                 else:
-                    _log.info("listener %s: %s: loaded", state.name, result.file)
+                    _log.info("listener %s: %s: loaded", state.name, result.cert)

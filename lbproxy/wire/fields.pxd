@@ -38,7 +38,10 @@ cdef class FieldCursor:
 
     cpdef bint is_name(self, bytes word)
     cpdef bint is_value(self, bytes word)
+    # A slice of a C pointer is one allocation and a copy; a slice of bytes makes a slice object.
+    @cython.locals(b="const char *")
     cpdef bytes name(self)
+    @cython.locals(b="const char *")
     cpdef bytes value(self)
 
     @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t, total="long long")

@@ -181,11 +181,13 @@ class FieldCursor:
 
     def name(self) -> bytes:
         """The current field's name as sent."""
-        return self.data[self.name_start : self.name_end]
+        b = self.data
+        return b[self.name_start : self.name_end]
 
     def value(self) -> bytes:
         """The current field's value without the white space around it."""
-        return self.data[self.value_start : self.value_end]
+        b = self.data
+        return b[self.value_start : self.value_end]
 
     def length_value(self) -> int:
         """The current field's value as a length.

@@ -1,4 +1,4 @@
-import cython
+cimport cython
 
 from lbproxy.wire.fields cimport DropRules, FieldCursor
 
@@ -17,6 +17,7 @@ cdef class HeadLimits:
     cdef readonly Py_ssize_t head
     cdef readonly Py_ssize_t fields
 
+@cython.freelist(64)
 cdef class RequestHead:
     cdef public Py_ssize_t end
     cdef public bytes method
@@ -35,6 +36,9 @@ cdef class RequestHead:
     cdef public list received
     cdef public list parts
 
+    cpdef bint idempotent(self)
+
+@cython.freelist(64)
 cdef class ResponseHead:
     cdef public Py_ssize_t end
     cdef public int status
@@ -44,6 +48,9 @@ cdef class ResponseHead:
     cdef public bint upgrade
     cdef public list set_cookies
     cdef public list parts
+
+@cython.locals(w="const unsigned char *", i=Py_ssize_t)
+cdef bint _starts(const unsigned char *b, Py_ssize_t start, bytes word)
 
 @cython.locals(
     b="const unsigned char *", host="const unsigned char *", hexadecimal="const unsigned char *",
@@ -56,7 +63,7 @@ cdef class RequestParser(FieldCursor):
     cdef DropRules drops
 
     @cython.locals(
-        b="const unsigned char *", target_bytes="const unsigned char *",
+        b="const unsigned char *", text="const char *", target_bytes="const unsigned char *",
         n=Py_ssize_t, p=Py_ssize_t, first=Py_ssize_t, stop=Py_ssize_t, line_stop=Py_ssize_t,
         token=Py_ssize_t, target_start=Py_ssize_t, target_end=Py_ssize_t, question=Py_ssize_t,
         run=Py_ssize_t, limits=HeadLimits, head=RequestHead, method=bytes, absolute=bint,
@@ -74,7 +81,7 @@ cdef class RequestParser(FieldCursor):
     cdef bint _other_form(self, RequestHead head) except -1
 
     @cython.locals(
-        b="const unsigned char *", pairs="const unsigned char *", parts=list,
+        b="const unsigned char *", text="const char *", pairs="const unsigned char *", parts=list,
         count=Py_ssize_t, left=Py_ssize_t, line=Py_ssize_t, size=Py_ssize_t, step=int, first=int,
         has_length=bint, has_host=bint, coded=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
         name=bytes,
@@ -101,7 +108,7 @@ cdef class ResponseParser(FieldCursor):
     cdef ResponseHead _parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
 
     @cython.locals(
-        b="const unsigned char *", parts=list, count=Py_ssize_t, line=Py_ssize_t,
+        b="const unsigned char *", text="const char *", parts=list, count=Py_ssize_t, line=Py_ssize_t,
         size=Py_ssize_t, step=int, first=int, status=int,
         has_length=bint, coded=bint, never_body=bint, drop=bint,
     )

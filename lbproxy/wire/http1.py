@@ -96,17 +96,16 @@ class RequestHead:
         """Put `line` (with CRLF, or empty) where the Cookie line of this value stands."""
         for index, part in enumerate(self.parts):
             lines = part.split(b"\r\n")
-            for number, old in enumerate(lines[:-1]):
+            for number, old in enumerate(lines):
                 if old[:7].lower() == b"cookie:" and old[7:].strip(b" \t") == value:
                     before = b"".join(kept + b"\r\n" for kept in lines[:number])
                     after = b"\r\n".join(lines[number + 1 :])
                     self.parts[index] = before + line + after
                     return
 
-    @property
     def idempotent(self) -> bool:
-        """True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
-        return self.method_id in (GET, HEAD, OPTIONS, PUT, DELETE)
+        """Return True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
+        return self.method_id != OTHER and self.method_id != POST
 
 
 class ResponseHead:
@@ -122,6 +121,15 @@ class ResponseHead:
         self.upgrade: bool = False
         self.set_cookies: list[bytes] | None = None
         self.parts: list[bytes] = []
+
+
+def _starts(b: bytes, start: int, word: bytes) -> bool:
+    """Return True where `word` stands at `start`. The caller knows that as many bytes are there."""
+    w = word
+    for i in range(len(word)):
+        if b[start + i] != w[i]:
+            return False
+    return True
 
 
 def valid_authority(authority: bytes) -> bool:
@@ -180,6 +188,7 @@ class RequestParser(FieldCursor):
         version_not_supported, expectation, not_implemented.
         """
         b = data
+        text = data
         n = len(data)
         p = start
         target_bytes = TARGET
@@ -218,8 +227,8 @@ class RequestParser(FieldCursor):
                 raise BadHead("bad_request", "request line")
             self._need_line(data, first, n)
             return None
-        if data[p + 1 : p + 8] != b"HTTP/1." or b[p + 9] != 13 or b[p + 10] != 10:
-            if data[p + 1 : p + 6] == b"HTTP/" and b[p + 9] == 13 and b[p + 7] == 46:
+        if not _starts(b, p + 1, b"HTTP/1.") or b[p + 9] != 13 or b[p + 10] != 10:
+            if _starts(b, p + 1, b"HTTP/") and b[p + 9] == 13 and b[p + 7] == 46:
                 raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
             raise BadHead("bad_request", "request line")
         if b[p + 8] != 48 and b[p + 8] != 49:
@@ -228,13 +237,13 @@ class RequestParser(FieldCursor):
         head = RequestHead()
         head.http10 = b[p + 8] == 48
         head.keep_alive = not head.http10
-        method = data[first : target_start - 1]
+        method = text[first : target_start - 1]
         head.method = method
         head.method_id = _METHODS.get(method, OTHER)
         if head.method_id == OTHER:
             head.refused_method = method in _REFUSED_METHODS
-        head.target = data[target_start:target_end]
-        head.path = head.target if question < 0 else data[target_start:question]
+        head.target = text[target_start:target_end]
+        head.path = head.target if question < 0 else text[target_start:question]
         self.begin(data, p + 11, stop)
 
         absolute = False
@@ -309,6 +318,7 @@ class RequestParser(FieldCursor):
         Returns: the offset behind the head, or -1 where more bytes are needed.
         """
         b = self.data
+        text = self.data
         parts = head.parts
         pairs = self.drops.pairs
         count = 0
@@ -419,10 +429,10 @@ class RequestParser(FieldCursor):
                         head.received.append((name, self.value()))
             if drop:
                 if line > run:
-                    parts.append(self.data[run:line])
+                    parts.append(text[run:line])
                 run = self.position
         if self.position - 2 > run:
-            parts.append(self.data[run : self.position - 2])
+            parts.append(text[run : self.position - 2])
 
         if absolute:
             if not has_host and not head.http10:
@@ -501,7 +511,7 @@ class ResponseParser(FieldCursor):
             if data.find(b"\n", start) >= 0 or not b"HTTP/1.".startswith(data[start : start + 7]):
                 raise BadHead("bad_request", "status line")
             return None
-        if data[start : start + 7] != b"HTTP/1." or b[p + 8] != 32:
+        if not _starts(b, start, b"HTTP/1.") or b[p + 8] != 32:
             raise BadHead("bad_request", "status line")
         if b[p + 7] != 48 and b[p + 7] != 49:
             raise BadHead("bad_request", "HTTP version")
@@ -537,6 +547,7 @@ class ResponseParser(FieldCursor):
 
     def _fields(self, head: ResponseHead, run: int, method_id: int, cookies: bool) -> bool:
         b = self.data
+        text = self.data
         parts = head.parts
         count = 0
         has_length = False
@@ -598,10 +609,10 @@ class ResponseParser(FieldCursor):
                 head.upgrade = head.upgrade or self.is_value(b"websocket")
             if drop:
                 if line > run:
-                    parts.append(self.data[run:line])
+                    parts.append(text[run:line])
                 run = self.position
         if self.position - 2 > run:
-            parts.append(self.data[run : self.position - 2])
+            parts.append(text[run : self.position - 2])
         if coded and has_length:
             raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
         if coded:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bench.peers.base import Peer
 from bench.setting import COOKIE, HOST, Setting
 
+# maxconn reckons with two descriptors a client; an idle one needs one, hence no strict limits.
 _CONF = """\
 global
   nbthread 1
-  maxconn 9500
+  maxconn 12000
+  no strict-limits
   log stdout format raw local0
   ssl-default-bind-options ssl-min-ver TLSv1.2
   tune.ssl.default-dh-param 2048
@@ -22,6 +24,7 @@ defaults
   timeout client 75s
   timeout server 60s
   timeout http-request 10s
+  timeout http-keep-alive 75s
 
 frontend logins
   bind 127.0.0.1:{plain_port} backlog 4096

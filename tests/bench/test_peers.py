@@ -1,0 +1,31 @@
+"""Every peer takes the configuration that is written for it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.peers import PEERS
+from bench.processes import free_ports
+from bench.setting import HOST, Node, Setting, make_certificate
+
+HOSTS = tuple(f"tenant{at}.example.com" for at in range(20))
+
+
+@pytest.mark.parametrize("hosts", [(HOST,), HOSTS], ids=["one", "many"])
+@pytest.mark.parametrize("name", PEERS)
+def test_the_peer_accepts_its_configuration(
+    name: str, hosts: tuple[str, ...], tmp_path: Path
+) -> None:
+    peer = PEERS[name]
+    command = peer.find()
+    if command is None or peer.check_argv is None:
+        pytest.skip(f"{name} is not installed")
+    plain, tls, admin = free_ports(3)
+    nodes = tuple(Node(f"node{at + 1}", 9011) for at in range(len(hosts) + 1))
+    setting = Setting(tmp_path, plain, tls, admin, nodes, hosts, make_certificate(tmp_path / "tls"))
+    argv = [command, *peer.check_argv(peer.prepare(setting))]
+    checked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

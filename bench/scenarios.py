@@ -115,7 +115,7 @@ def _start(
     plain, tls, admin = free_ports(3)
     setting = Setting(folder, plain, tls, admin, tuple(nodes), tuple(hosts), bench.certificate)
     setting.access_log.unlink(missing_ok=True)
-    argv = [command, *peer.prepare(setting)]
+    argv = [*command, *peer.prepare(setting)]
     out = folder / "out.log"
     with running(
         name, argv, core=bench.proxy_core, ports=[plain, tls], log=out, env=peer.env

@@ -35,15 +35,17 @@ class Peer:
     check_argv: Callable[[list[str]], list[str]] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
-    def find(self) -> str | None:
-        """Where its command is; None where it is not installed."""
+    def find(self) -> list[str] | None:
+        """How it is called; None where it is not installed."""
         beside_python = Path(sys.executable).parent / self.binary
         if beside_python.exists():
-            return str(beside_python)
+            return [str(beside_python)]
+        if self.binary == "lbproxy":  # the checkout, installed or not
+            return [sys.executable, "-m", "lbproxy"]
         found = shutil.which(self.binary)
         for folder in SYSTEM_FOLDERS:
             found = found or shutil.which(self.binary, path=folder)
-        return found
+        return [found] if found else None
 
     def version(self) -> str | None:
         """Its version number; None where it is not installed, or does not say."""
@@ -52,7 +54,7 @@ class Peer:
             return None
         with suppress(OSError, subprocess.TimeoutExpired):
             asked = subprocess.run(
-                [command, *self.version_argv], capture_output=True, text=True, timeout=20
+                [*command, *self.version_argv], capture_output=True, text=True, timeout=20
             )
             found = re.search(r"\d+\.\d+(?:\.\d+)?", asked.stdout + asked.stderr)
             return found.group() if found else None

@@ -26,6 +26,6 @@ def test_the_peer_accepts_its_configuration(
     plain, tls, admin = free_ports(3)
     nodes = tuple(Node(f"node{at + 1}", 9011) for at in range(len(hosts) + 1))
     setting = Setting(tmp_path, plain, tls, admin, nodes, hosts, make_certificate(tmp_path / "tls"))
-    argv = [command, *peer.check_argv(peer.prepare(setting))]
+    argv = [*command, *peer.check_argv(peer.prepare(setting))]
     checked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -95,6 +95,7 @@ def as_json(report: Report) -> dict[str, object]:
         "findings": [
             asdict(finding) | {"level": finding.level.value} for finding in report.findings
         ],
+        "hints": list(report.hints),
     }
 
 
@@ -130,3 +131,7 @@ def _print(report: Report, console: Console) -> None:
                 ("do", finding.remedy),
             ):
                 console.print(Text.assemble((f"         {label:>7}: ", "dim"), text))
+    if not report.healthy and report.hints:
+        console.print(Text("What the provider needs itself:", style="bold"))
+        for hint in report.hints:
+            console.print(Text(f"- {hint}"))

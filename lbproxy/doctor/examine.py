@@ -69,7 +69,7 @@ def examine(origin: Origin, options: Options, now: datetime) -> Report:
             outcomes.append(check())
         except DoorError as error:
             outcomes.append(Outcome(name, skipped=f"no answer: {error}"))
-    return Report(str(door.origin), facts.name, tuple(outcomes))
+    return Report(str(door.origin), facts.name, tuple(outcomes), facts.hints)
 
 
 def detect(door: Door) -> Facts:

@@ -1,12 +1,46 @@
-"""What each identity provider has where: discovery, login pages, what must stay hidden."""
+"""What each identity provider has where: discovery, login pages, what must stay hidden.
+
+Discovery, hidden paths and hints are the profiles' (`lbproxy.config.profiles`), so that the doctor
+looks for what lbproxy would do; here is only what a proxy does not need to know.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
-_ROOT_DISCOVERY = "/.well-known/openid-configuration"
+from lbproxy.config.profiles import NAMES, load_profile
+
 # What a proxy or its exporter shows by default; no identity provider needs it in public.
 _ANYWHERE = ("/metrics", "/livez", "/readyz", "/api/v1/nodes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """What a profile does not say. Args: as in Facts; hidden: beside the profile's."""
+
+    pages: tuple[str, ...] = ()
+    observability: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+
+_EXTRAS: Mapping[str, _Extra] = {
+    "keycloak": _Extra(("/realms/master/account/",), ("/health", "/health/ready", "/metrics")),
+    "keycloak-legacy": _Extra(
+        ("/auth/realms/master/account/",),
+        ("/health", "/auth/metrics", "/auth/realms/master/metrics"),
+    ),
+    "wso2is": _Extra(
+        ("/authenticationendpoint/", "/myaccount"), ("/api/health-check/v1.0/health",)
+    ),
+    "curity": _Extra(("/authn/authentication",), ("/serving", "/status"), ("/admin",)),
+    "fusionauth": _Extra(
+        ("/oauth2/authorize", "/account/"),
+        ("/api/status", "/api/health", "/api/prometheus/metrics"),
+    ),
+    "generic": _Extra((), ("/health", "/api/status")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,70 +49,41 @@ class Facts:
 
     Args: discovery: path of the metadata; pages: what a browser opens; hidden: prefixes that
     nobody outside may reach; observability: health and metrics; tenants: prefixes that lead to the
-    same pages; settings: what to set at the provider so that it believes the proxy.
+    same pages; hints: what to set at the provider.
     """
 
     name: str
+    title: str
     discovery: str
     pages: tuple[str, ...]
     hidden: tuple[str, ...]
     observability: tuple[str, ...]
-    settings: str
-    tenants: tuple[str, ...] = ()
+    tenants: tuple[str, ...]
+    hints: tuple[str, ...]
 
 
-_LIST = (
-    Facts(
-        name="keycloak",
-        discovery="/realms/master/.well-known/openid-configuration",
-        pages=("/realms/master/account/",),
-        hidden=("/admin",),
-        observability=("/health", "/health/ready", *_ANYWHERE),
-        settings="proxy-headers=xforwarded, hostname and proxy-trusted-addresses",
-    ),
-    Facts(
-        name="keycloak-legacy",
-        discovery="/auth/realms/master/.well-known/openid-configuration",
-        pages=("/auth/realms/master/account/",),
-        hidden=("/auth/admin",),
-        observability=("/health", "/auth/realms/master/metrics", "/auth/metrics", *_ANYWHERE),
-        settings="proxy-address-forwarding=true and redirect-socket=proxy-https",
-    ),
-    Facts(
-        name="wso2is",
-        discovery="/oauth2/token/.well-known/openid-configuration",
-        pages=("/authenticationendpoint/", "/myaccount"),
-        hidden=("/carbon", "/console", "/services", "/fileupload", "/api/server"),
-        observability=("/api/health-check/v1.0/health", *_ANYWHERE),
-        settings="[server] hostname and base_path, proxyPort, and remoteIpValve",
-        tenants=("/t/x", "/t/carbon.super", "/o", "/t/x/o/y"),
-    ),
-    Facts(
-        name="curity",
-        discovery="/oauth/v2/oauth-anonymous/.well-known/openid-configuration",
-        pages=("/authn/authentication",),
-        hidden=("/admin",),
-        observability=("/serving", "/status", *_ANYWHERE),
-        settings="environment base-url and white-listed-proxies",
-    ),
-    Facts(
-        name="fusionauth",
-        discovery=_ROOT_DISCOVERY,
-        pages=("/oauth2/authorize", "/account/"),
-        hidden=("/admin",),
-        observability=("/api/status", "/api/health", "/api/prometheus/metrics", *_ANYWHERE),
-        settings="nothing but the forwarded fields; since 1.49 also the trusted proxies",
-    ),
-    Facts(
-        name="generic",
-        discovery=_ROOT_DISCOVERY,
-        pages=(),
-        hidden=(),
-        observability=("/health", "/api/status", *_ANYWHERE),
-        settings="the setting that makes it believe X-Forwarded-Proto, -Host and -Port",
-    ),
+def facts_of(name: str) -> Facts:
+    """Return what is known of a profile's provider. Args: name: one of NAMES."""
+    profile, extra = load_profile(name), _EXTRAS[name]
+    hide = cast("list[str]", profile.defaults.get("hide", []))
+    prefixes = cast("list[str]", profile.defaults.get("tenant_prefixes", []))
+    tenants = [prefix.replace("*", "x") for prefix in prefixes]
+    observability = tuple(dict.fromkeys((*extra.observability, *_ANYWHERE)))
+    return Facts(
+        name=name,
+        title=profile.title,
+        discovery=profile.discovery,
+        pages=extra.pages,
+        hidden=tuple(path for path in (*hide, *extra.hidden) if path not in observability),
+        observability=observability,
+        tenants=(*tenants, "".join(tenants[:2])) if len(tenants) > 1 else tuple(tenants),
+        hints=profile.doctor_hints,
+    )
+
+
+PROFILES = {name: facts_of(name) for name in NAMES}
+
+# Which of these discovery documents answers tells the provider; the root's is everybody's.
+DETECTABLE = tuple(
+    facts for facts in PROFILES.values() if facts.discovery != PROFILES["generic"].discovery
 )
-PROFILES = {facts.name: facts for facts in _LIST}
-
-# Which of these discovery documents answers tells the provider; FusionAuth's place is everybody's.
-DETECTABLE = tuple(facts for facts in _LIST if facts.discovery != _ROOT_DISCOVERY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -36,11 +36,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every check of one origin. Args: origin: what was examined in the end, as text."""
+    """Every check of one origin.
+
+    Args: origin: what was examined in the end, as text; hints: what to set at the provider.
+    """
 
     origin: str
     profile: str
-    outcomes: tuple[Outcome, ...] = field(default_factory=tuple)
+    outcomes: tuple[Outcome, ...] = ()
+    hints: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:

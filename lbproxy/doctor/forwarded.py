@@ -74,7 +74,7 @@ def check_redirects(door: Door, facts: Facts) -> Outcome:
                     f"{reply.path} -> {without_query(url)}",
                     "the provider is not told X-Forwarded-Proto, -Host and -Port, or does not "
                     "believe them",
-                    f"send them, and set at the provider: {facts.settings}",
+                    f"send them; what {facts.title} needs itself is in the hints",
                 )
     return Outcome("redirects", tuple(findings.values()))
 
@@ -108,7 +108,7 @@ def check_discovery(door: Door, facts: Facts) -> Outcome:
                 f"{name} {wrong}",
                 f"{facts.discovery}: {without_query(value)}",
                 "built from the wrong scheme, host or port: tokens will be refused",
-                f"keep Host, send X-Forwarded-Port as digits, and set: {facts.settings}",
+                f"keep Host, send X-Forwarded-Port as digits; {facts.title}: see the hints",
             )
         )
     return Outcome("discovery", tuple(findings))

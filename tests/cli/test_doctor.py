@@ -25,7 +25,7 @@ def run(
     def examine(origin: Origin, options: Options, now: datetime) -> Report:
         assert now.tzinfo is not None
         asked.append((origin, options))
-        return Report(str(origin), options.profile or "generic", outcomes)
+        return Report(str(origin), options.profile or "generic", outcomes, ("set x",))
 
     monkeypatch.setattr(doctor, "examine", examine)
     parser = argparse.ArgumentParser()
@@ -50,6 +50,7 @@ def test_findings_are_told_whole(
 ) -> None:
     assert run(monkeypatch, "https://a", outcomes=(Outcome("cookies", (FINDING,)),)) == 1
     text = capsys.readouterr().out
+    assert "What the provider needs itself:\n- set x\n" in text
     for part in ("S is [red]not[/] Secure", "seen: at /login", "likely: plain", "do: send Proto"):
         assert part in text
 
@@ -63,6 +64,7 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert run(monkeypatch, "https://a", "--json", outcomes=outcomes) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["healthy"] is False
+    assert report["hints"] == ["set x"]
     assert [check["result"] for check in report["checks"]] == ["finding", "hint", "fine"]
     assert report["findings"][0]["remedy"] == "send Proto"
     assert report["findings"][1]["level"] == "hint"

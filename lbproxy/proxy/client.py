@@ -15,7 +15,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.cluster.sticky import OWNER
 from lbproxy.config.paths import DoubtfulPath, plain, readings
 from lbproxy.errors import Failure
 from lbproxy.proxy import answers
@@ -455,9 +454,9 @@ class ClientConnection:
             exchange.step = verdict.step
             exchange.result = verdict.result
             exchange.wants_cookies = pool.learns
-            if verdict.result == OWNER:
-                member = verdict.member
-                link = member if isinstance(member, Link) else None
+            member = verdict.member
+            if member is not None:
+                link = cast(Link, member)
         if link is None:
             link = pool.pick(verdict, now, None)
             if link is None:

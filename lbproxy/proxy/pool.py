@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from lbproxy.cluster.balance import Member, make_balancer
 from lbproxy.cluster.budget import RetryBudget
 from lbproxy.cluster.candidates import candidates
@@ -143,7 +145,7 @@ class Pool:
         exists."""
         session = None if verdict is None else verdict.session
         member = self.balancer.pick(now, session, tried)
-        return member if isinstance(member, Link) else None
+        return cast(Link, member)  # only links are ever given to the balancer
 
     def learn(self, set_cookies: list[bytes], link: Link) -> None:
         """A node has set cookies: remember which node a session's id came from."""

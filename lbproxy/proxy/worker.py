@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # How often deadlines are looked at: the precision of every timeout.
 TICK_S = 0.25
+# What a failure counts as in a node's latency, in seconds.
+FAILURE_COST_S = 1.0
 
 # What the access log says of affinity, by step and result: `route:owner`.
 STICKY_LABELS = tuple(f"{step}:{result}" for step in STEP_NAMES for result in RESULT_NAMES)
@@ -264,6 +266,8 @@ class Worker:
         link.failures[reason] = link.failures.get(reason, 0) + 1
         if failure.counts_against_node:
             link.failing = True
+            # A node that fails at once must not look like the fastest.
+            link.observe(self.now, FAILURE_COST_S)
             self.reports.node_failed(link.node.pool, link.name, reason)
 
     def node_recovered(self, link: Link) -> None:

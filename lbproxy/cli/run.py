@@ -1,0 +1,69 @@
+"""`lbproxy run`: serve what a configuration says."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.cli.check import print_problems
+from lbproxy.config.load import load_config
+from lbproxy.config.schema import Config
+from lbproxy.control.admin_server import AdminError
+from lbproxy.proxy.tls import TlsError
+from lbproxy.runtime import process
+from lbproxy.runtime.sockets import BindError
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register `run`."""
+    parser = subparsers.add_parser(
+        "run",
+        help="serve what a configuration file says",
+        description=(
+            "Serve until TERM or INT, then let requests in progress end. A second signal ends at "
+            "once; USR1 opens the access log anew."
+        ),
+    )
+    parser.add_argument("-c", "--config", required=True, type=Path, metavar="FILE")
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="what is said on standard error (default: %(default)s)",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load the configuration and serve it; a broken one never starts."""
+    logging.basicConfig(
+        stream=sys.stderr, level=arguments.log_level.upper(), format=LOG_FORMAT, force=True
+    )
+    result = load_config(arguments.config)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    print_problems(result.problems, errors)
+    if result.config is None:
+        return Exit.CONFIGURATION
+    return serve(result.config, arguments.config)
+
+
+def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None) -> int:
+    """Serve until a signal; return the exit code, having said why where it could not."""
+    try:
+        return process.run(config, path, on_ready)
+    except BindError as error:
+        code = Exit.COULD_NOT_BIND
+        message = str(error)
+    except (TlsError, AdminError, OSError) as error:
+        code = Exit.CONFIGURATION
+        message = f"{path}: {error}"
+    print(f"lbproxy: {message}", file=sys.stderr)
+    return code

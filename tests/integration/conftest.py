@@ -1,0 +1,311 @@
+"""A whole service in the test's own event loop (uvloop), with scripted nodes and raw clients.
+
+Nothing here hides bytes: a node is a coroutine that reads and writes what it wants, a client sends
+what it wants and reads what comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import uvloop
+from lbproxy.cli.check import print_problems
+from lbproxy.config.load import parse_config
+from lbproxy.runtime.service import Service
+from rich.console import Console
+from yaml import safe_dump
+
+# Timeouts are looked at this often, so that tests of them are quick.
+TICK_S = 0.02
+PATIENCE_S = 10.0
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run these tests on the loop that lbproxy runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@dataclass
+class Message:
+    """A request or response as it came. `lines`: head lines without the first, in order."""
+
+    first: bytes
+    lines: list[bytes]
+    body: bytes = b""
+    head: bytes = b""
+
+    @property
+    def status(self) -> int:
+        return int(self.first.split(b" ", 2)[1])
+
+    def all(self, name: str) -> list[bytes]:
+        wanted = name.lower().encode()
+        return [
+            value.strip()
+            for line in self.lines
+            for key, _, value in [line.partition(b":")]
+            if key.lower() == wanted
+        ]
+
+    def get(self, name: str) -> bytes | None:
+        values = self.all(name)
+        return values[0] if values else None
+
+
+class Peer:
+    """One side of a connection: raw bytes, or messages for the usual case."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def read_head(self) -> Message:
+        """Read one head. Raises: IncompleteReadError at the end of the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = head[:-4].split(b"\r\n")
+        return Message(first, lines, head=head)
+
+    async def read_message(self, *, head_request: bool = False) -> Message:
+        """Read one whole message: request, or response to a request that was not HEAD."""
+        message = await self.read_head()
+        async with asyncio.timeout(PATIENCE_S):
+            if head_request or message.first.split()[1] in (b"204", b"304", b"100", b"103"):
+                return message
+            if message.get("transfer-encoding") is not None:
+                message.body = await self.read_chunks()
+            elif (length := message.get("content-length")) is not None:
+                message.body = await self.reader.readexactly(int(length))
+            elif message.first.startswith(b"HTTP/"):
+                message.body = await self.reader.read()
+        return message
+
+    async def read_chunks(self) -> bytes:
+        body = b""
+        while True:
+            size = int((await self.reader.readline()).split(b";")[0], 16)
+            if size == 0:
+                while await self.reader.readline() != b"\r\n":
+                    pass
+                return body
+            body += await self.reader.readexactly(size)
+            assert await self.reader.readexactly(2) == b"\r\n"
+
+    async def read_rest(self) -> bytes:
+        """Read until the other side ends; a reset counts as an end."""
+        data = b""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    piece = await self.reader.read(65536)
+                except ConnectionError:
+                    return data
+                if not piece:
+                    return data
+                data += piece
+
+    async def read_some(self) -> bytes:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.read(65536)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class NodePeer(Peer):
+    """The node's side of a connection from lbproxy."""
+
+    async def answer(self, body: bytes = b"ok", status: str = "200 OK", fields: str = "") -> None:
+        await self.send(
+            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + body
+        )
+
+
+Script = Callable[[NodePeer], Awaitable[None]]
+
+
+@dataclass
+class Node:
+    """A scripted node on loopback. `requests`: every request that `serve_echo` read."""
+
+    name: str
+    port: int = 0
+    requests: list[Message] = field(default_factory=list)
+    connections: list[NodePeer] = field(default_factory=list)
+    server: asyncio.Server | None = None
+
+    async def serve_echo(self, peer: NodePeer) -> None:
+        """Answer every request with 200, the node's name and the body it sent."""
+        while True:
+            try:
+                request = await peer.read_message()
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return
+            self.requests.append(request)
+            await peer.answer(request.body or self.name.encode(), fields=f"X-Node: {self.name}\r\n")
+
+    async def stop(self) -> None:
+        """Close the listening socket and every connection, as a killed process would."""
+        if self.server is not None:
+            self.server.close()
+        for peer in self.connections:
+            peer.writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+class Door:
+    """A running lbproxy."""
+
+    def __init__(self, service: Service, log: Path) -> None:
+        self.service = service
+        self.log = log
+
+    async def connect(
+        self,
+        listener: str = "http",
+        context: ssl.SSLContext | None = None,
+        server_hostname: str = "localhost",
+    ) -> Peer:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1",
+            self.service.port(listener),
+            ssl=context,
+            server_hostname=server_hostname if context else None,
+            limit=1 << 20,
+        )
+        return Peer(reader, writer)
+
+    async def get(self, path: str = "/", fields: str = "", method: str = "GET") -> Message:
+        """Send one request on a new connection and return its response."""
+        peer = await self.connect()
+        await peer.send(
+            f"{method} {path} HTTP/1.1\r\nHost: idp.example.com\r\n{fields}"
+            "Connection: close\r\n\r\n".encode()
+        )
+        try:
+            return await peer.read_message(head_request=method == "HEAD")
+        finally:
+            peer.close()
+
+    @property
+    def stats(self) -> Any:
+        """The worker's counters (WorkerStats)."""
+        worker = self.service._worker
+        assert worker is not None
+        return worker.stats()
+
+    @property
+    def worker(self) -> Any:
+        return self.service._worker
+
+    def log_text(self) -> str:
+        self.worker.access_log.flush()
+        return self.log.read_text()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is true that no event tells."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+
+class Stage:
+    """Makes nodes and doors for one test, and ends them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._stack = AsyncExitStack()
+
+    async def node(
+        self,
+        script: Script | None = None,
+        name: str = "node1",
+        context: ssl.SSLContext | None = None,
+    ) -> Node:
+        """Start a node. Args: script: serves one connection; None: `serve_echo`."""
+        node = Node(name)
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            peer = NodePeer(reader, writer)
+            node.connections.append(peer)
+            try:
+                await (script or node.serve_echo)(peer)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            finally:
+                writer.close()
+
+        node.server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context, limit=1 << 20)
+        node.port = node.server.sockets[0].getsockname()[1]
+        self._stack.push_async_callback(node.stop)
+        return node
+
+    async def door(
+        self,
+        nodes: list[Node],
+        *,
+        pool: Mapping[str, Any] | None = None,
+        node: Mapping[str, Any] | None = None,
+        listeners: list[Mapping[str, Any]] | None = None,
+        scheme: str = "http",
+        **sections: Any,
+    ) -> Door:
+        """Start lbproxy in front of the nodes, probes off unless `pool` says otherwise.
+
+        Args: pool, node: further keys of the pool, of each node; sections: of the configuration.
+        """
+        log = self.directory / "access.log"
+        config = {
+            "listeners": listeners or [{"name": "http", "bind": "127.0.0.1:0"}],
+            "pools": {
+                "idp": {
+                    "health": False,
+                    "nodes": [
+                        {"name": each.name, "url": f"{scheme}://127.0.0.1:{each.port}"}
+                        | dict(node or {})
+                        for each in nodes
+                    ],
+                }
+                | dict(pool or {})
+            },
+            "routes": [{"path": "/", "pool": "idp"}],
+            "access_log": {"path": str(log)},
+        } | sections
+        result = parse_config(safe_dump(config), "test.yaml", self.directory)
+        if result.config is None:
+            print_problems(result.problems, Console())
+            raise AssertionError("the test's configuration is wrong")
+        service = Service(result.config, TICK_S)
+        service.open()
+        self._stack.push_async_callback(service.stop)
+        await service.start()
+        return Door(service, log)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()

@@ -93,7 +93,7 @@ def _run(console: Console, options: argparse.Namespace) -> int:
     verdicts = figures.judge(AIMS)
     titles = {each.name: each.title for each in SCENARIOS}
     about = report.machine({peer.name: peer.version() for peer in peers})
-    page = report.markdown(figures, verdicts, titles, about, plan.repeats)
+    page = report.markdown(figures, verdicts, titles, about, repeats=plan.repeats, crowd=plan.idle)
     whole = options.only is None and options.peers is None and not options.quick
     target = DOCS if whole or options.publish else OUT
     target.mkdir(parents=True, exist_ok=True)

@@ -34,8 +34,9 @@ INTRODUCTION = """\
 One run of `make bench`: every proxy does the same work with one worker on one core (sticky by the
 route in a cookie, forwarded fields set, kept-alive connections to the nodes, access log into a
 file, metrics where it has them); load and origin share another core. CPU time is that of all of a
-proxy's processes, user and system. Figures are medians of {repeats} repeats in turns; only the
-ratios carry over to another machine."""
+proxy's processes, user and system. Logs are buffered but for HAProxy's, which writes each line to
+standard output at once. Figures are medians of {repeats} repeats in turns, a crowd is {crowd:,}
+connections and is counted once; only the ratios carry over to another machine."""
 PLOTTED = ("keepalive", "tls", "handshake")
 
 
@@ -124,13 +125,15 @@ def markdown(
     verdicts: Iterable[Verdict],
     titles: Mapping[str, str],
     about: Mapping[str, str],
+    *,
     repeats: int,
+    crowd: int,
 ) -> str:
     """The whole page."""
     lines = [
         "# Side by side",
         "",
-        *INTRODUCTION.format(repeats=repeats).splitlines(),
+        *INTRODUCTION.format(repeats=repeats, crowd=crowd).splitlines(),
         "",
         "![CPU time a request](cpu.svg)",
         "",

@@ -213,14 +213,14 @@ def many(bench: Bench, scenario: str, *, spread: bool) -> Iterator[Measurement]:
 
     Args:
         spread: requests go to all of them in turn, so that connections to nodes and caches are
-            as cold as in life; otherwise to the last two, so that only the search differs.
+            as cold as in life; otherwise to the last one, so that only the search differs.
     """
     nodes = [Node(f"node{at + 1}", bench.nodes[at % 2].port) for at in range(MANY)]
     hosts = [f"tenant{at + 1}.example.com" for at in range(MANY)]
     clients = [
         Client(host, node.name, bench.nodes[at % 2].name)
         for at, (host, node) in enumerate(zip(hosts, nodes, strict=True))
-    ][0 if spread else -2 :]
+    ][0 if spread else -1 :]
     script = wrk_script(bench.folder, clients)
     single = bench.folder / "single"
     single.mkdir(exist_ok=True)
@@ -309,7 +309,7 @@ SCENARIOS = (
     Scenario("handshake", "A new TLS connection a request", lambda b: handshake(b, "handshake")),
     Scenario(
         "many",
-        "1,000 nodes and 1,000 routes beside one of each, two of them asked",
+        "1,000 nodes and 1,000 routes beside one of each, the last of them asked",
         lambda b: many(b, "many", spread=False),
     ),
     Scenario(
@@ -321,8 +321,10 @@ SCENARIOS = (
     Scenario("up", "1 GiB up, plain", lambda b: transfer(b, "up", "http", up=True)),
     Scenario("down-tls", "1 GiB down, TLS", lambda b: transfer(b, "down-tls", "https", up=False)),
     Scenario("up-tls", "1 GiB up, TLS", lambda b: transfer(b, "up-tls", "https", up=True)),
-    Scenario("idle", "10,000 idle connections, plain", lambda b: idle(b, "idle", tls=False)),
-    Scenario("idle-tls", "10,000 idle connections, TLS", lambda b: idle(b, "idle-tls", tls=True)),
+    Scenario("idle", "A crowd of idle connections, plain", lambda b: idle(b, "idle", tls=False)),
+    Scenario(
+        "idle-tls", "A crowd of idle connections, TLS", lambda b: idle(b, "idle-tls", tls=True)
+    ),
 )
 
 AIMS = (

@@ -45,7 +45,7 @@ def test_the_page_says_which_aims_were_missed(figures: Figures) -> None:
             Aim("idle", Quantity.CONNECTION_KIB, 8, None),
         ]
     )
-    page = markdown(figures, verdicts, TITLES, {"cores": "2"}, repeats=3)
+    page = markdown(figures, verdicts, TITLES, {"cores": "2"}, repeats=3, crowd=10_000)
     assert "at most 1.00 x nginx; came out at 0.95 x: held" in page
     assert "at most 8; came out at 9.00: **missed**" in page
     assert "medians of 3 repeats" in page

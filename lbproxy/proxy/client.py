@@ -284,7 +284,7 @@ class ClientConnection:
         exchange = self.exchange
         if phase == HEADING:
             self._refuse(Failure.HEAD_TIMEOUT, "")
-        elif phase == IDLE or phase == LINGERING or exchange is None:
+        elif phase in (IDLE, LINGERING) or exchange is None:
             self.close()
         elif self.write_paused:
             self._expire_slow_reader(exchange, now)

@@ -215,7 +215,9 @@ class Exchange:
         pool = self.pool
         link = self.link
         verdict = self.verdict
-        assert pool is not None and link is not None and verdict is not None
+        assert pool is not None
+        assert link is not None
+        assert verdict is not None
         if head.set_cookies is not None:
             pool.learn(head.set_cookies, link)
         if pool.own_cookie and pool.needs_own_cookie(verdict, link):

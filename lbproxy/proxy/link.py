@@ -104,18 +104,18 @@ class Link(Member):
             connection.close()
 
     async def connect(
-        self, make: Callable[[], UpstreamConnection], timeout: float
+        self, make: Callable[[], UpstreamConnection], timeout_s: float
     ) -> UpstreamConnection:
         """Connect to the node.
 
-        Args: make: makes the protocol; timeout: seconds for the connection and its TLS handshake.
+        Args: make: makes the protocol; timeout_s: for the connection and its TLS handshake.
         Raises: ConnectError.
         """
         loop = asyncio.get_running_loop()
         node = self.node
         try:
             context = self._context()
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout_s):
                 _, protocol = await loop.create_connection(
                     cast("Callable[[], asyncio.Protocol]", make),
                     node.host,
@@ -124,7 +124,7 @@ class Link(Member):
                     server_hostname=server_hostname(node) if context else None,
                 )
         except TimeoutError:
-            raise ConnectError(Failure.CONNECT_TIMEOUT, f"no connection in {timeout:g} s") from None
+            raise ConnectError(Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:g} s") from None
         except ConnectionRefusedError as error:
             raise ConnectError(Failure.CONNECT_REFUSED, str(error)) from None
         except (ssl.SSLError, TlsError) as error:

@@ -142,17 +142,17 @@ class Worker:
         for name, pool in self.pools.items():
             pool.apply(snapshot.pools[name])
 
-    async def drain(self, timeout: float) -> bool:
+    async def drain(self, timeout_s: float) -> bool:
         """Let exchanges in progress end; connections close behind them.
 
-        Args: timeout: seconds after which what is left is cut off.
+        Args: timeout_s: after which what is left is cut off.
         Returns: True where nothing had to be cut off. The listeners are closed already.
         """
         self.draining = True
         for client in list(self.clients):
             client.drain()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout_s):
                 while self.clients:
                     self._idle.clear()
                     await self._idle.wait()

@@ -109,7 +109,8 @@ class Service:
 
         Returns: True where nothing had to be cut off.
         """
-        assert self._worker is not None and self._control is not None
+        assert self._worker is not None
+        assert self._control is not None
         self._control.shut_down()
         for listener in self._listeners:
             listener.close()

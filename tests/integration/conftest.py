@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import trustme
 import uvloop
+from rich.console import Console
+from yaml import safe_dump
+
 from lbproxy.cli.check import print_problems
 from lbproxy.config.load import parse_config
 from lbproxy.runtime.service import Service
-from rich.console import Console
-from yaml import safe_dump
 
 # Timeouts are looked at this often, so that tests of them are quick.
 TICK_S = 0.02
@@ -219,7 +220,7 @@ class Door:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is true that no event tells."""
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 (the condition has no event)
                 await asyncio.sleep(0.005)
 
 

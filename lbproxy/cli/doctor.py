@@ -8,18 +8,15 @@ import ssl
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
+from lbproxy.cli.arguments import Subparsers
 from lbproxy.doctor.door import Origin
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
 from lbproxy.doctor.findings import Level, Outcome, Report
-
-if TYPE_CHECKING:
-    from lbproxy.cli.arguments import Subparsers
 
 _EXIT_FINE, _EXIT_FINDINGS, _EXIT_USAGE = 0, 1, 2
 

@@ -7,16 +7,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lbproxy.cli.admin_client import DEFAULT_ADMIN, AdminApiError, AdminClient, NodeView
-
-if TYPE_CHECKING:
-    from lbproxy.cli.arguments import Subparsers
+from lbproxy.cli.arguments import Subparsers
 
 POLL_S = 0.5
 _HEALTH_STYLE = {"up": "green", "degraded": "yellow", "down": "bold red", "unknown": "dim"}
@@ -141,10 +138,11 @@ def _table(nodes: Sequence[NodeView]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("pool", "node", "health", "admin"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("weight", "load", "in flight"):
+    loads = any(node.load is not None for node in nodes)
+    for heading in ("weight", "load", "in flight") if loads else ("weight", "in flight"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("url", "why"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("url", no_wrap=True)
+    table.add_column("why", overflow="fold")
     for node in nodes:
         health = Text(node.health, style=_HEALTH_STYLE.get(node.health, ""))
         if node.ejected:
@@ -155,7 +153,7 @@ def _table(nodes: Sequence[NodeView]) -> Table:
             health,
             _admin_text(node),
             str(node.weight),
-            "" if node.load is None else str(node.load),
+            *(("" if node.load is None else str(node.load),) if loads else ()),
             str(node.in_flight),
             Text(node.url),
             Text(node.reason, style="dim"),

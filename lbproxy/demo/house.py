@@ -40,14 +40,14 @@ pools:
   demo:
     profile: generic
     sticky: {{by: [route], cookie: AUTH_SESSION_ID}}
-    health: {{path: /api/status, interval: 1s, timeout: 1s, rise: 2, fall: 2}}
+    health: {{path: /api/status, interval: 1s, timeout: 800ms, rise: 2, fall: 2}}
     hide: [/api]
     nodes:
 {nodes}
 routes:
   - {{path: /, pool: demo}}
 admin: {{bind: "{host}:{admin}"}}
-access_log: {{path: access.log}}
+access_log: {{path: {log}}}
 """
 
 
@@ -144,7 +144,12 @@ class House:
             f'      - {{name: {node.name}, url: "{node.url}"}}' for node in self.nodes
         )
         text = _CONFIG.format(
-            host=HOST, https=ports.https, http=ports.http, admin=ports.admin, nodes=nodes
+            host=HOST,
+            https=ports.https,
+            http=ports.http,
+            admin=ports.admin,
+            nodes=nodes,
+            log=json.dumps(str(self.directory.absolute() / "access.log")),
         )
         path = self.directory / "lbproxy.yaml"
         path.write_text(text, encoding="utf-8")
@@ -174,7 +179,7 @@ class House:
 def make_certificate(directory: Path) -> None:
     """Write ca.pem, server.pem and server.key for localhost, 127.0.0.1 and ::1."""
     authority = trustme.CA(organization_name="lbproxy demo")
-    leaf = authority.issue_cert("localhost", "127.0.0.1", "::1", organization_name="lbproxy demo")
+    leaf = authority.issue_cert("localhost", "127.0.0.1", "::1", common_name="lbproxy demo")
     authority.cert_pem.write_to_path(directory / "ca.pem")
     chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
     (directory / "server.pem").write_bytes(chain)

@@ -45,7 +45,7 @@ def run_demo(directory: Path | None, ports: Ports, console: Console) -> int:
         path = house.write_config(ports)
         result = load_config(path)
         if result.config is None:
-            raise DemoError(f"the configuration is wrong: {result.problems[0]}")
+            raise DemoError(f"the configuration is wrong: {'; '.join(map(str, result.problems))}")
         return process.run(result.config, path, lambda: _tell(house, path, ports, console))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -51,7 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     command = argv[0] if argv else ""
     modules = [_MODULES[command]] if command in _MODULES else list(dict.fromkeys(_MODULES.values()))
-    modules = [name for name in modules if importlib.util.find_spec(f"lbproxy.cli.{name}")]
     try:
         arguments = _parser(modules).parse_args(argv)
     except SystemExit as end:  # argparse has said what is wrong, or shown its help

@@ -29,8 +29,8 @@ from lbproxy.config.units import Bind, format_duration, parse_codes
 
 # Guessed at a thousand tries a second, 16 letters last longer than the process.
 MIN_TOKEN_CHARACTERS = 16
-# As long as the output of the HMAC's hash (RFC 2104 section 3).
-MIN_KEY_BYTES = 32
+# 128 bits, spaces and line breaks around it not counted.
+MIN_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +163,10 @@ def _sticky(sticky: Sticky, path: Path) -> Iterator[Finding]:
                 "own_cookie has no key_file: its key is made at start, "
                 "and sessions lose their node when the process ends",
             )
-        elif len(_content(key_file)) < MIN_KEY_BYTES:
+        elif len(_content(key_file).strip()) < MIN_KEY_BYTES:
             yield error(
                 (*path, "own_cookie", "key_file"),
-                f"holds less than {MIN_KEY_BYTES} bytes; make one with: "
-                f"head -c {MIN_KEY_BYTES} /dev/urandom",
+                f"holds less than {MIN_KEY_BYTES} bytes; make one with: openssl rand -hex 32",
             )
 
 

@@ -82,7 +82,7 @@ def _validate(raw: dict[str, object], base: Path) -> tuple[list[Finding], Config
         for finding in check(rest, names, now) if rest is not None else ():
             path = cutter.original(finding.path)
             other = cutter.original(finding.other) if finding.other is not None else None
-            if not cutter.doubtful(path):
+            if not cutter.doubtful(path) and not (other and cutter.doubtful(other)):
                 findings.append(replace(finding, path=path, other=other))
         return findings, None
     return [*findings, *check(config, names, now)], config

@@ -151,7 +151,7 @@ class OwnCookie(Model):
     same_site: Literal["none", "lax", "strict"] = "none"
     """SameSite attribute; logins that are posted back from other sites need none."""
     key_file: FilePath | None = None
-    """File with the signing key, at least 32 bytes; null: a key made at start, which forgets
+    """File with the signing key, at least 16 bytes; null: a key made at start, which forgets
     every owner when the process ends."""
 
 

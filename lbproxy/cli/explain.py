@@ -1,0 +1,137 @@
+"""`lbproxy explain`: which route, pool and node a request would get, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lbproxy.cli.admin_client import AdminApiError, AdminClient, NodeView
+from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.cli.check import print_problems
+from lbproxy.cli.explanation import BadRequest, Explanation, explain
+from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.registry import node_from_config
+from lbproxy.config.load import load_config
+from lbproxy.config.schema import Config
+from lbproxy.config.units import parse_node_url
+
+DEFAULT_CONFIG = Path("/etc/lbproxy/lbproxy.yaml")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register `explain`."""
+    parser = subparsers.add_parser(
+        "explain",
+        help="say where a request would go, and why",
+        description=(
+            "Say which route, pool and node a request would get, and why. Without --admin all "
+            "nodes are taken to be up and enabled."
+        ),
+    )
+    parser.add_argument("request", metavar="REQUEST", help="'GET https://idp.example.com/realms/x'")
+    parser.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--cookie",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a cookie of the request; may be given several times",
+    )
+    parser.add_argument(
+        "--admin", metavar="ADDRESS", help="take the nodes' states from this admin API"
+    )
+    parser.add_argument("--token-file", metavar="FILE", help="file with the admin API's token")
+    parser.add_argument("--json", action="store_true", help="JSON for programs")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the explanation."""
+    result = load_config(arguments.config)
+    if result.config is None:
+        print_problems(result.problems, Console(stderr=True, highlight=False, soft_wrap=True))
+        return Exit.CONFIGURATION
+    try:
+        views = (
+            AdminClient(arguments.admin, arguments.token_file).nodes() if arguments.admin else None
+        )
+        nodes = _configured(result.config) if views is None else _live(views)
+        found = explain(result.config, arguments.request, arguments.cookie, nodes, time.monotonic())
+    except BadRequest as problem:
+        return _fail(str(problem), Exit.USAGE)
+    except (AdminApiError, OSError) as problem:
+        return _fail(str(problem), Exit.CONFIGURATION)
+    if arguments.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        Console(highlight=False).print(_table(found))
+    return Exit.FINE
+
+
+def _fail(message: str, code: Exit) -> int:
+    print(f"lbproxy explain: {message}", file=sys.stderr)
+    return code
+
+
+def _configured(config: Config) -> dict[str, tuple[Node, ...]]:
+    """Return the nodes of the file, all up."""
+    return {
+        name: tuple(replace(node_from_config(name, node), health=Health.UP) for node in pool.nodes)
+        for name, pool in config.pools.items()
+    }
+
+
+def _live(views: Iterable[NodeView]) -> dict[str, tuple[Node, ...]]:
+    """Return the nodes as a running process sees them."""
+    nodes: dict[str, tuple[Node, ...]] = {}
+    for view in views:
+        url = parse_node_url(view.url)
+        node = Node(
+            pool=view.pool,
+            name=view.name,
+            route=view.route,
+            scheme=url.scheme,
+            host=url.host,
+            port=url.port,
+            weight=view.weight,
+            load=view.load,
+            health=Health(view.health),
+            admin=Admin(view.admin),
+            ejected=view.ejected,
+        )
+        nodes[view.pool] = (*nodes.get(view.pool, ()), node)
+    return nodes
+
+
+def _table(found: Explanation) -> Table:
+    """Return the explanation for a person."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    rows: list[tuple[str, Text]] = [("request", Text(found.request))]
+    if found.route is not None:
+        rows.append(("route", Text(f"routes[{found.route}]: {found.route_text}")))
+        rows.append(("pool", Text(f"{found.pool} (profile {found.profile})")))
+    if found.status is not None:
+        answer = Text(f"{found.status} {found.reason}, by lbproxy itself", style="bold red")
+        rows.append(("answer", answer))
+    else:
+        if found.step:
+            rows.append(("affinity", Text(f"{found.step}: {found.result}")))
+        node = found.node or f"one of {', '.join(found.candidates)}"
+        rows.append(("node", Text(node, style="bold green")))
+    rows.append(("why", Text("\n".join(found.why))))
+    for name, cell in rows:
+        table.add_row(name, cell)
+    return table

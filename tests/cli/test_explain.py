@@ -1,0 +1,169 @@
+"""`lbproxy explain`: each decision of the request path, and its reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lbproxy.cli import main
+from lbproxy.cli.explanation import BadRequest, Explanation, explain
+from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.registry import node_from_config
+from lbproxy.config.load import parse_config
+from lbproxy.config.schema import Config
+
+TEXT = """\
+listeners: [{name: http, bind: "127.0.0.1:0"}]
+pools:
+  kc:
+    profile: keycloak
+    nodes: [{name: kc1, url: "http://a:1"}, {name: kc2, url: "http://a:2"}]
+  old:
+    profile: keycloak-legacy
+    nodes: [{name: o1, url: "http://a:3"}, {name: o2, url: "http://a:4"}]
+  spread:
+    balance: hash
+    sticky: {by: [route], cookie: SID}
+    nodes: [{name: s1, url: "http://a:5"}, {name: s2, url: "http://a:6"}]
+  plain:
+    nodes: [{name: p1, url: "http://a:7"}]
+routes:
+  - {host: idp.example.com, path: /auth, pool: old}
+  - {host: idp.example.com, path: /spread, pool: spread}
+  - {host: idp.example.com, pool: kc}
+  - {host: "*.example.org", path: /x, pool: plain}
+"""
+KC = "GET https://idp.example.com/realms/x"
+
+
+def config() -> Config:
+    loaded = parse_config(TEXT, "x.yaml", Path("/")).config
+    assert loaded is not None
+    return loaded
+
+
+def ask(request: str, *cookies: str, **changes: Node) -> Explanation:
+    """Explain a request where all nodes are up but for the changes, by name."""
+    settings = config()
+    nodes = {
+        name: tuple(
+            changes.get(node.name) or replace(node_from_config(name, node), health=Health.UP)
+            for node in pool.nodes
+        )
+        for name, pool in settings.pools.items()
+    }
+    return explain(settings, request, cookies, nodes, 1.0)
+
+
+def kc2(health: Health = Health.UP, admin: Admin = Admin.ENABLED) -> Node:
+    return Node("kc", "kc2", "kc2", "http", "a", 2, health=health, admin=admin)
+
+
+def test_the_route_in_a_cookie_names_the_node() -> None:
+    found = ask(KC, "AUTH_SESSION_ID=1.2.kc2")
+    assert (found.route, found.pool, found.profile) == (2, "kc", "keycloak")
+    assert (found.step, found.result, found.node) == ("route", "owner", "kc2")
+    assert found.why == [
+        "routes[2] is the first that matches: idp.example.com, / -> kc",
+        "route: the session belongs to kc2",
+    ]
+
+
+def test_a_path_parameter_names_the_node() -> None:
+    found = ask("GET https://idp.example.com/auth/realms/x;jsessionid=1.o2?y=z")
+    assert (found.pool, found.step, found.node) == ("old", "path_parameter", "o2")
+
+
+def test_without_a_session_the_balancer_chooses() -> None:
+    found = ask(KC)
+    assert (found.result, found.node, found.candidates) == ("new", "", ["kc1", "kc2"])
+    assert found.why[-1] == "round_robin chooses among kc1, kc2"
+
+
+def test_a_route_that_no_node_has() -> None:
+    found = ask(KC, "AUTH_SESSION_ID=1.kc9")
+    assert found.result == "unknown_route"
+    assert "none of the pool's routes (kc1, kc2)" in found.why[1]
+
+
+def test_a_draining_node_keeps_its_sessions_and_gets_no_new_ones() -> None:
+    draining = kc2(admin=Admin.DRAINING)
+    assert ask(KC, "AUTH_SESSION_ID=1.kc2", kc2=draining).node == "kc2"
+    assert ask(KC, kc2=draining).node == "kc1"
+
+
+def test_an_owner_that_is_down_means_failover() -> None:
+    found = ask(KC, "AUTH_SESSION_ID=1.kc2", kc2=kc2(health=Health.DOWN))
+    assert (found.result, found.node) == ("failover", "kc1")
+
+
+def test_a_hashed_session_has_one_node() -> None:
+    first = ask("GET https://idp.example.com/spread", "SID=abc")
+    assert first.node in ("s1", "s2")
+    assert ask("GET https://idp.example.com/spread", "SID=abc").node == first.node
+
+
+def test_a_pool_without_affinity_says_so() -> None:
+    found = ask("GET http://a.example.org:8080/x")
+    assert (found.pool, found.node) == ("plain", "p1")
+    assert "the pool has no affinity (sticky: off)" in found.why
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "reason"),
+    [
+        ("GET https://idp.example.com/admin/", 404, "hidden_path"),
+        ("GET https://idp.example.com/realms/%2e%2e/admin", 404, "hidden_path"),
+        ("GET https://elsewhere/", 404, "no_route"),
+        ("GET https://a.example.org/y", 404, "no_route"),
+        ("GET https://idp.example.com/realms/%00", 400, "doubtful_path"),
+        ("GET https://idp.example.com/auth/..;/realms/x", 400, "doubtful_path"),
+        ("GET https://a b/", 400, "bad_request"),
+    ],
+)
+def test_what_lbproxy_answers_itself(request_line: str, status: int, reason: str) -> None:
+    found = ask(request_line)
+    assert (found.status, found.reason) == (status, reason)
+    assert found.node == ""
+
+
+def test_what_hides_a_path_is_named() -> None:
+    assert ask("GET https://idp.example.com/admin/x").hidden_by == "hide: /admin"
+    assert ask("GET https://idp.example.com/js/x").hidden_by.startswith("it is not below")
+
+
+def test_no_node_is_503() -> None:
+    stopped = {
+        name: replace(kc2(admin=Admin.STOPPED), name=name, route=name) for name in ("kc1", "kc2")
+    }
+    assert ask(KC, **stopped).status == 503
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GET", "https://a/", "GET /x", "GET ftp://a/", "CONN ECT http://a/"]
+)
+def test_what_is_no_request(text: str) -> None:
+    with pytest.raises(BadRequest):
+        ask(text)
+
+
+def test_a_line_break_inside_is_no_request() -> None:
+    with pytest.raises(BadRequest, match="line break"):
+        ask(KC, "A=1\r\nHost: x")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lbproxy.yaml"
+    file.write_text(TEXT)
+    argv = ["explain", "-c", str(file), KC, "--cookie", "AUTH_SESSION_ID=1.kc2"]
+    assert main([*argv, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["node"] == "kc2"
+    assert main(argv) == 0
+    assert "route: the session belongs to kc2" in capsys.readouterr().out
+    assert main(["explain", "-c", str(file), "nonsense"]) == 2
+    assert main(["explain", "-c", str(tmp_path / "none"), KC]) == 1
+    assert main([*argv, "--admin", "http://127.0.0.1:1"]) == 1
+    assert "cannot reach the admin API" in capsys.readouterr().err

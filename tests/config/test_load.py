@@ -1,0 +1,611 @@
+"""Configurations with mistakes: each is found, in its place, with what is allowed."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lbproxy.config.document import MAX_BYTES
+from lbproxy.config.load import LoadResult, load_config, parse_config
+from lbproxy.config.problems import Severity
+from lbproxy.config.schema import AccessLog, Config, Policy, Sticky
+
+from .conftest import write_certificate
+
+GOOD = """\
+listeners:
+  - {name: http, bind: "127.0.0.1:8080"}
+pools:
+  idp:
+    nodes:
+      - {name: node1, url: "http://10.0.0.1:9011"}
+      - {name: node2, url: "http://10.0.0.2:9011"}
+routes:
+  - {pool: idp}
+"""
+
+
+def load(text: str, base: Path = Path("/nowhere")) -> LoadResult:
+    return parse_config(text, "x.yaml", base)
+
+
+def said(text: str, base: Path = Path("/nowhere")) -> list[str]:
+    return [str(problem) for problem in load(text, base).problems]
+
+
+def good(text: str = GOOD, base: Path = Path("/nowhere")) -> Config:
+    result = load(text, base)
+    assert result.problems == ()
+    assert result.config is not None
+    return result.config
+
+
+def pool(text: str) -> str:
+    """Return a good configuration whose pool says `text` as well, from line 5 on."""
+    return GOOD.replace("    nodes:", f"    {text}\n    nodes:")
+
+
+def test_a_good_file_is_a_config() -> None:
+    config = good()
+    assert config.workers == "auto"
+    assert config.listeners[0].bind.port == 8080
+    assert [node.name for node in config.pools["idp"].nodes] == ["node1", "node2"]
+    assert config.access_log == AccessLog()
+    assert config.admin is False
+
+
+def test_off_turns_sections_off() -> None:
+    text = pool("sticky: off\n    health: off\n    ejection: off\n    retry: off")
+    config = good(f"{text}access_log: off\nlimits: {{body: off}}\n")
+    idp = config.pools["idp"]
+    assert idp.sticky is idp.health is idp.ejection is idp.retry is False
+    assert config.access_log is config.limits.body is False
+
+
+def test_numbers_that_everybody_understands_need_no_quotes(folder: Path) -> None:
+    text = pool("health: {expect: 204}").replace(
+        'bind: "127.0.0.1:8080"',
+        "bind: 127.0.0.1:8080, tls: {min_version: 1.3, "
+        "certificates: [{cert: tls/idp.crt, key: tls/idp.key}]}",
+    )
+    tls = good(text, folder).listeners[0].tls
+    assert tls is not None
+    assert tls.min_version == "1.3"
+    assert tls.certificates[0].cert == str(folder / "tls" / "idp.crt")
+
+
+def test_a_profile_is_below_the_own_keys() -> None:
+    config = good(pool("profile: keycloak\n    balance: hash\n    sticky: {cookie: OTHER}"))
+    idp = config.pools["idp"]
+    assert idp.balance is Policy.HASH
+    assert idp.sticky == Sticky(cookie="OTHER", also=("AUTH_SESSION_ID_LEGACY",))
+    assert "/realms/" in idp.expose
+
+
+CASES = [
+    # the file as a whole
+    ("", "x.yaml:1:1: must hold listeners, pools and routes"),
+    ("- a", "x.yaml:1:1: must hold listeners, pools and routes"),
+    ("a: [", "x.yaml:1:5: not valid YAML while parsing a flow node: expected the node content"),
+    ("a: b: c", "x.yaml:1:5: not valid YAML: mapping values are not allowed here; look for"),
+    ("a: b\n\tc: d", "x.yaml:2:1: not valid YAML while scanning for the next token: found"),
+    ("a: 1\nb: \x01", "x.yaml:2:4: the character U+0001 is not allowed"),
+    (GOOD + "--- {}", "x.yaml:10:1: not valid YAML"),
+    (GOOD + "limits: {}\nlimits: {}", "x.yaml:11:1: limits: written twice; it is on line 10"),
+    (GOOD + "<<: {}", "x.yaml:10:1: merge keys (<<) are not supported"),
+    (GOOD + "? [a]\n: b", "x.yaml:10:3: a key must be text"),
+    (
+        GOOD + "limits: !!python/object/apply:os.system [id]",
+        "x.yaml:10:9: limits: the tag tag:yaml.org,2002:python/object/apply:os.system is not",
+    ),
+    ("listeners: " + "[" * 100, "x.yaml:1:43: nested deeper than 32 levels"),
+    ("a: &a [*a]", "x.yaml:1:4: nested deeper than 32 levels; does an alias hold itself?"),
+    # keys
+    (GOOD + "listners: []", "x.yaml:10:1: listners: unknown key; did you mean listeners? (allowed"),
+    (GOOD + "mcmp: {}", "x.yaml:10:1: mcmp: unknown key (allowed here: workers, listeners,"),
+    (
+        pool("healt: {}"),
+        "x.yaml:5:5: pools.idp.healt: unknown key; did you mean health? (allowed here: profile,",
+    ),
+    (
+        pool("health: {intervall: 5s}"),
+        "x.yaml:5:14: pools.idp.health.intervall: unknown key; did you mean interval?",
+    ),
+    (
+        GOOD.replace('url: "http://10.0.0.2:9011"', "uri: x"),
+        "x.yaml:7:23: pools.idp.nodes[1].uri: unknown key; did you mean url? (allowed here: name,",
+    ),
+    (
+        GOOD.replace('url: "http://10.0.0.2:9011"', "weight: 1"),
+        "x.yaml:7:9: pools.idp.nodes[1].url: is missing (",
+    ),
+    ("routes: [{pool: a}]", "x.yaml:1:1: listeners: is missing (where clients are accepted)"),
+    (
+        GOOD.replace("  idp:", "  id p:"),
+        "x.yaml:4:3: pools.id p: must be letters, digits, . _ and -",
+    ),
+    # values
+    (
+        GOOD + "workers: 4",
+        "x.yaml:10:10: workers: this version runs one worker process; write auto",
+    ),
+    (GOOD + "timeouts: {drain: 5}", "x.yaml:10:19: timeouts.drain: not a duration; write a number"),
+    (GOOD + "timeouts: {drain: 0s}", "x.yaml:10:19: timeouts.drain: must be more than 0s"),
+    (GOOD + "limits: {head: 64k}", "x.yaml:10:16: limits.head: not a size; write bytes or"),
+    (GOOD + "limits: {body: on}", "x.yaml:10:16: limits.body: not a size; write bytes or a number"),
+    (GOOD + "limits: {fields: many}", "x.yaml:10:18: limits.fields: must be a whole number"),
+    (GOOD + "limits: {fields: 0}", "x.yaml:10:18: limits.fields: must be more than 0"),
+    (GOOD + "forwarding: {chain: maybe}", "x.yaml:10:21: forwarding.chain: must be true or false"),
+    (
+        GOOD + "forwarding: {fields: forwardet}",
+        "x.yaml:10:22: forwarding.fields: must be 'x-forwarded', 'forwarded' or 'both'; did you",
+    ),
+    (
+        GOOD + "forwarding: {trusted_proxies: [10.0.0.1/8]}",
+        "x.yaml:10:32: forwarding.trusted_proxies[0]: not a network: 10.0.0.1/8 has host bits set",
+    ),
+    (
+        GOOD + "forwarding: {trusted_proxies: 10.0.0.0/8}",
+        "x.yaml:10:31: forwarding.trusted_proxies: must be a list; write [a, b], or each entry",
+    ),
+    (GOOD + "timeouts:", "x.yaml:10:10: timeouts: must be a section; its keys: tls_handshake,"),
+    (
+        GOOD + "access_log: on",
+        "x.yaml:10:13: access_log: must be a section or off; its keys: path,",
+    ),
+    (
+        GOOD + "access_log: {path: a.log}",
+        "x.yaml:10:20: access_log.path: must be - (standard output)",
+    ),
+    (
+        GOOD.replace("name: node1", "name: 5"),
+        "x.yaml:6:16: pools.idp.nodes[0].name: must be text; put it in quotes",
+    ),
+    (
+        GOOD.replace("127.0.0.1:8080", "8080"),
+        "x.yaml:2:24: listeners[0].bind: not an address to listen on",
+    ),
+    (
+        GOOD.replace("name: http", "name: a b"),
+        "x.yaml:2:12: listeners[0].name: must be letters, digits, _",
+    ),
+    (pool("panic_threshold: 1"), "x.yaml:5:22: pools.idp.panic_threshold: must be less than 1"),
+    (pool("hide: [admin]"), "x.yaml:5:12: pools.idp.hide[0]: must be a plain path: begin with /"),
+    (pool("hide: [/a%20]"), "x.yaml:5:12: pools.idp.hide[0]: must be a plain path: begin with /"),
+    (
+        pool("balance: roundrobin"),
+        "x.yaml:5:14: pools.idp.balance: must be 'round_robin', 'least_req",
+    ),
+    (
+        pool("profile: fusionaut"),
+        "x.yaml:5:14: pools.idp.profile: there is no such profile; did you mean fusionauth?",
+    ),
+    (
+        pool("health: {expect: 2xx}"),
+        "x.yaml:5:22: pools.idp.health.expect: '2xx' is no status code",
+    ),
+    (pool("health: {expect: ''}"), "x.yaml:5:22: pools.idp.health.expect: must name at least one"),
+    (pool("health: {soft: 200}"), "x.yaml:5:20: pools.idp.health.soft: 200 is in expect as well"),
+    (
+        GOOD.replace("http://10.0.0.1:9011", "ajp://10.0.0.1:8009"),
+        "x.yaml:6:28: pools.idp.nodes[0].url: this version does not speak AJP yet",
+    ),
+    (
+        GOOD.replace("http://10.0.0.1:9011", "http://a/auth"),
+        "x.yaml:6:28: pools.idp.nodes[0].url: must end after host and port",
+    ),
+    (
+        GOOD.replace("{pool: idp}", "{pool: idp, host: 'a:80'}"),
+        "x.yaml:9:23: routes[0].host: not a host; write",
+    ),
+    (
+        GOOD.replace("{pool: idp}", "{pool: idp, path: a}"),
+        "x.yaml:9:23: routes[0].path: must be a plain path",
+    ),
+    # across sections
+    (
+        GOOD.replace("{pool: idp}", "{pool: ipd}"),
+        "x.yaml:9:12: routes[0].pool: there is no pool 'ipd'; did you mean idp?",
+    ),
+    (
+        GOOD.replace("name: node2", "name: node1"),
+        "x.yaml:7:16: pools.idp.nodes[1].name: 'node1' is taken by pools.idp.nodes[0].name",
+    ),
+    (
+        GOOD.replace("name: node2", "name: node2, route: node1"),
+        "x.yaml:7:30: pools.idp.nodes[1].route: 'node1' is taken by pools.idp.nodes[0].route",
+    ),
+    (
+        GOOD.replace("name: node1,", "name: node1, tls: {verify: false},"),
+        "x.yaml:6:28: pools.idp.nodes[0].tls: has no effect on an http:// node",
+    ),
+    (
+        GOOD.replace("pools:", "  - {name: http, bind: 127.0.0.1:8081}\npools:"),
+        "x.yaml:3:12: listeners[1].name: 'http' is taken by listeners[0].name",
+    ),
+    (
+        GOOD.replace("pools:", "  - {name: b, bind: 127.0.0.1:8080}\npools:"),
+        "x.yaml:3:21: listeners[1].bind: '127.0.0.1:8080' is taken by listeners[0].bind",
+    ),
+    (
+        GOOD + "admin: {bind: 127.0.0.1:8080}",
+        "x.yaml:10:15: admin.bind: '127.0.0.1:8080' is taken by listeners[0].bind",
+    ),
+    (
+        GOOD.replace('8080"', '8080", redirect_to: https'),
+        "x.yaml:2:55: listeners[0].redirect_to: there is no listener 'https'; did you mean http?",
+    ),
+    (
+        GOOD.replace('8080"', '8080", redirect_to: http'),
+        "x.yaml:2:55: listeners[0].redirect_to: must name another listener, not its own",
+    ),
+    (
+        GOOD.replace('8080"}', '8080", redirect_to: b}\n  - {name: b, bind: 127.0.0.1:81}'),
+        "x.yaml:2:55: listeners[0].redirect_to: listener 'b' has no tls",
+    ),
+    (
+        pool("sticky: {by: [route]}"),
+        "x.yaml:5:13: pools.idp.sticky: needs cookie, the name of the session",
+    ),
+    (
+        pool("sticky: {by: [learned]}"),
+        "x.yaml:5:13: pools.idp.sticky: needs cookie, the name of the session",
+    ),
+    (
+        pool("sticky: {by: [hash]}"),
+        "x.yaml:5:13: pools.idp.sticky: needs cookie, the name of the session",
+    ),
+    (
+        pool("sticky: {by: [path_parameter]}"),
+        "x.yaml:5:13: pools.idp.sticky: needs path_parameter, such as",
+    ),
+    (
+        pool("sticky: {by: [route, route], cookie: A}"),
+        "x.yaml:5:26: pools.idp.sticky.by[1]: 'route' is taken by pools.idp.sticky.by[0]",
+    ),
+    (
+        GOOD + "admin: {bind: '0.0.0.0:9090'}",
+        "x.yaml:10:15: admin.bind: 0.0.0.0 is reachable from other",
+    ),
+    (GOOD + "admin: {bind: 'idp:9090'}", "x.yaml:10:15: admin.bind: idp is reachable from other"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), CASES)
+def test_an_error_says_where_and_what_is_allowed(text: str, problem: str) -> None:
+    result = load(text)
+    assert result.config is None
+    lines = [str(problem) for problem in result.problems]
+    assert any(line.startswith(problem) for line in lines), "\n".join(lines)
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:9090", "[::1]:9090", "localhost:9090", "unix:/run/x"])
+def test_the_admin_api_needs_no_token_on_the_machine(bind: str) -> None:
+    good(f"{GOOD}admin: {{bind: '{bind}'}}")
+
+
+def test_listeners_may_ask_for_any_port() -> None:
+    text = GOOD.replace("127.0.0.1:8080", "127.0.0.1:0")
+    good(text.replace("pools:", '  - {name: b, bind: "127.0.0.1:0"}\npools:'))
+
+
+FILES = [
+    ("cert: tls/no.crt, key: tls/idp.key", "cert: there is no file {folder}/tls/no.crt"),
+    ("cert: tls, key: tls/idp.key", "cert: there is no file {folder}/tls"),
+    ("cert: short, key: tls/idp.key", "cert: holds no certificate in PEM form"),
+    ("cert: tls/idp.crt, key: short", "key: holds no private key in PEM form"),
+    ("cert: tls/idp.crt, key: tls/other.key", "key: is not the key of {folder}/tls/idp.crt"),
+]
+
+
+@pytest.mark.parametrize(("names", "problem"), FILES)
+def test_certificates_must_be_usable(names: str, problem: str, folder: Path) -> None:
+    text = GOOD.replace('8080"', f'8080", tls: {{certificates: [{{{names}}}]}}')
+    [line] = said(text, folder)
+    assert f"listeners[0].tls.certificates[0].{problem.format(folder=folder)}" in line
+
+
+def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(folder: Path) -> None:
+    key = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"x"),
+    )
+    (folder / "locked.key").write_bytes(key)
+    text = GOOD.replace(
+        '8080"', '8080", tls: {certificates: [{cert: tls/idp.crt, key: locked.key}]}'
+    )
+    [line] = said(text, folder)
+    assert line.endswith("is protected by a passphrase; store it without one")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_must_be_readable(folder: Path) -> None:
+    (folder / "token").chmod(0)
+    [line] = said(GOOD + "admin: {bind: '127.0.0.1:9090', token_file: token}", folder)
+    assert "cannot be read" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (GOOD + "admin: {bind: 0.0.0.0:9090, token_file: short}", "holds less than 16 characters"),
+        (GOOD + "admin: {bind: 127.0.0.1:9090, token_file: none}", "there is no file"),
+        (
+            pool("sticky: {by: [own_cookie], own_cookie: {key_file: short}}"),
+            "own_cookie.key_file: holds less than 16 bytes",
+        ),
+        (
+            GOOD.replace('http://10.0.0.1:9011"', 'https://10.0.0.1", tls: {ca: short}'),
+            "pools.idp.nodes[0].tls.ca: holds no certificate in PEM form",
+        ),
+    ],
+)
+def test_secrets_and_authorities_must_be_usable(text: str, problem: str, folder: Path) -> None:
+    [line] = said(text, folder)
+    assert problem in line
+
+
+def test_good_files_become_absolute(folder: Path) -> None:
+    text = GOOD + "admin: {bind: 0.0.0.0:9090, token_file: token}"
+    config = good(
+        text.replace('http://10.0.0.1:9011"', 'https://10.0.0.1", tls: {ca: tls/wso2.crt}'), folder
+    )
+    assert config.pools["idp"].nodes[0].tls.ca == str(folder / "tls" / "wso2.crt")
+    assert config.admin is not False
+    assert config.admin.token_file == str(folder / "token")
+
+
+WARNINGS = [
+    (
+        pool("profile: fusionauth\n    keepalive: {idle: 20s}"),
+        "x.yaml:6:23: warning: pools.idp.keepalive.idle: 20s is not shorter than the nodes' own",
+    ),
+    (
+        pool("health: {interval: 11s}"),
+        "x.yaml:5:24: warning: pools.idp.health.interval: a dead node is noticed after interval",
+    ),
+    (
+        pool("health: {interval: 2s, timeout: 3s}"),
+        "x.yaml:5:37: warning: pools.idp.health.timeout: 3s is not shorter than the interval of 2s",
+    ),
+    (
+        GOOD.replace("  idp:", "  spare: {nodes: [{name: a, url: 'http://a'}]}\n  idp:"),
+        "x.yaml:4:10: warning: pools.spare: no route leads to this pool",
+    ),
+    (
+        pool("sticky: {by: [own_cookie]}"),
+        "x.yaml:5:13: warning: pools.idp.sticky: own_cookie has no key_file",
+    ),
+    (
+        pool("sticky: {cookie: A}").replace(
+            '      - {name: node2, url: "http://10.0.0.2:9011"}\n', ""
+        ),
+        "x.yaml:5:13: warning: pools.idp.sticky: has no effect: the pool has one node",
+    ),
+    (
+        GOOD.replace('http://10.0.0.1:9011"', 'https://10.0.0.1", tls: {verify: false}'),
+        "x.yaml:6:62: warning: pools.idp.nodes[0].tls.verify: false: whoever answers",
+    ),
+    (
+        GOOD + "forwarding: {trusted_proxies: ['::/0']}",
+        "x.yaml:10:32: warning: forwarding.trusted_proxies[0]: is everybody",
+    ),
+    (
+        GOOD + "  - {pool: idp, host: a.example}\n",
+        "x.yaml:10:5: warning: routes[1]: never matches: all that it could take goes to routes[0]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), WARNINGS)
+def test_what_will_bite_is_a_warning(text: str, problem: str) -> None:
+    result = load(text)
+    assert result.config is not None
+    [line] = [str(problem) for problem in result.problems]
+    assert line.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "shadowed"),
+    [
+        ("{pool: idp, path: /a}", "{pool: idp, path: /a/b}", True),
+        ("{pool: idp, path: /a}", "{pool: idp, path: /a/}", True),
+        ("{pool: idp, path: /a}", "{pool: idp, path: /a}", True),
+        ("{pool: idp, path: /a/}", "{pool: idp, path: /a/b}", True),
+        ("{pool: idp, path: /a/}", "{pool: idp, path: /a}", False),
+        ("{pool: idp, path: /a}", "{pool: idp, path: /ab}", False),
+        ("{pool: idp, path: /a/b}", "{pool: idp, path: /a}", False),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: a.b.c}", True),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: x.a.b.c, path: /x}", True),
+        ("{pool: idp, host: '*.c'}", "{pool: idp, host: '*.b.c'}", True),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: '*.c'}", False),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: b.c}", False),
+        ("{pool: idp, host: b.c}", "{pool: idp, host: a.b.c}", False),
+        ("{pool: idp, host: b.c}", "{pool: idp}", False),
+    ],
+)
+def test_routes_that_never_match_are_found(earlier: str, later: str, shadowed: bool) -> None:
+    text = GOOD.replace("{pool: idp}", f"{earlier}\n  - {later}")
+    assert any("never matches" in line for line in said(text)) is shadowed
+
+
+def test_certificates_that_expired_or_are_not_valid_yet_are_warnings(
+    folder: Path, authority: trustme.CA
+) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    write_certificate(authority, folder / "old.crt", folder / "old.key", not_after=yesterday)
+    text = GOOD.replace('8080"', '8080", tls: {certificates: [{cert: old.crt, key: old.key}]}')
+    result = load(text, folder)
+    assert result.config is not None
+    [problem] = result.problems
+    assert problem.severity is Severity.WARNING
+    assert problem.message == f"has expired on {yesterday:%Y-%m-%d}"
+
+
+def test_all_errors_of_a_file_come_at_once() -> None:
+    """Also those across sections, and with the indices that the entries have in the file."""
+    text = """\
+workers: 3
+listeners:
+  - {name: broken, bind: x}
+  - {name: http, bind: "127.0.0.1:1"}
+  - {name: http, bind: "127.0.0.1:2", redirect_to: broken}
+  - {name: last, bind: "127.0.0.1:1", redirect_to: none}
+pools:
+  idp:
+    profile: keycloack
+    nodes:
+      - {name: a}
+      - {name: b, url: "http://b"}
+      - {name: b, url: "http://b", wait: 1}
+  other: 3
+routes:
+  - {pool: other, path: x}
+  - {pool: idp, host: "*.a"}
+  - {pool: nothing, host: "b.a"}
+"""
+    assert [line.split(": ")[0:2] for line in said(text)] == [
+        ["x.yaml:1:10", "workers"],
+        ["x.yaml:3:26", "listeners[0].bind"],
+        ["x.yaml:5:12", "listeners[2].name"],
+        ["x.yaml:6:24", "listeners[3].bind"],
+        ["x.yaml:6:52", "listeners[3].redirect_to"],
+        ["x.yaml:9:14", "pools.idp.profile"],
+        ["x.yaml:11:9", "pools.idp.nodes[0].url"],
+        ["x.yaml:13:16", "pools.idp.nodes[2].name"],
+        ["x.yaml:13:36", "pools.idp.nodes[2].wait"],
+        ["x.yaml:14:10", "pools.other"],
+        ["x.yaml:16:25", "routes[0].path"],
+        ["x.yaml:18:12", "routes[2].pool"],
+    ]
+    taken = [line for line in said(text) if "is taken by" in line]
+    assert [line.rpartition(" ")[2] for line in taken] == [
+        "listeners[1].name",
+        "listeners[1].bind",
+        "pools.idp.nodes[1].name",
+    ]
+
+
+def test_consequences_of_an_error_are_not_errors_of_their_own() -> None:
+    [line] = said(pool("sticky: {cookie: 'A B'}"))
+    assert "pools.idp.sticky.cookie" in line
+    [line] = said(
+        GOOD.replace("http://10.0.0.1:9011", "x").replace("http://10.0.0.2:9011", "http://a")
+    )
+    assert "nodes[0].url" in line
+    [line] = said(GOOD.replace("127.0.0.1:8080", "x"))
+    assert "listeners[0].bind" in line
+
+
+def test_aliases_are_counted_each_time_they_are_used() -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(
+        f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 25)
+    )
+    [line] = said(bomb)
+    assert "more than 100000 values" in line
+
+
+def test_plain_aliases_work() -> None:
+    text = GOOD.replace("  idp:", "  idp: &idp").replace("routes:", "  more: *idp\nroutes:")
+    config = good(text.replace("{pool: idp}", "{pool: idp, path: /a}\n  - {pool: more}"))
+    assert config.pools["more"] == config.pools["idp"]
+
+
+def test_keys_that_yaml_takes_for_other_things_are_text() -> None:
+    [line] = said(GOOD + "off: 1")
+    assert line.startswith("x.yaml:10:1: off: unknown key")
+
+
+def test_a_leading_zero_is_not_octal() -> None:
+    assert good(GOOD + "limits: {fields: 010}").limits.fields == 10
+
+
+def test_a_thousand_nodes_and_routes_load() -> None:
+    nodes = "".join(
+        f'      - {{name: n{i}, url: "http://10.0.{i // 250}.{i % 250}:80"}}\n' for i in range(1000)
+    )
+    routes = "".join(f"  - {{host: h{i}.example.com, path: /a, pool: idp}}\n" for i in range(1000))
+    text = GOOD.split("      - {name: node1")[0] + nodes + "routes:\n" + routes
+    config = good(text)
+    assert len(config.pools["idp"].nodes) == len(config.routes) == 1000
+
+
+def test_a_file_is_read_as_utf_8_with_or_without_a_mark(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load_config(file).config is not None
+    file.write_bytes(b"# \xc3\xa9\n# \xc3\xa9\xe9\n")
+    assert [str(problem) for problem in load_config(file).problems] == [
+        f"{file}:2:4: is not UTF-8 text"
+    ]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    [problem] = load_config(tmp_path / "none.yaml").problems
+    assert str(problem) == f"{tmp_path}/none.yaml:1:1: cannot be read: No such file or directory"
+    [problem] = load_config(tmp_path).problems
+    assert problem.message == "cannot be read: Is a directory"
+
+
+def test_a_file_may_not_be_endless(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_bytes(b"#" * (MAX_BYTES + 1))
+    [problem] = load_config(file).problems
+    assert problem.message.startswith(f"larger than {MAX_BYTES} bytes")
+
+
+pieces = st.sampled_from(
+    [
+        *GOOD.split("\n"),
+        *GOOD.split(" "),
+        "\n",
+        "  ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+        "off",
+        "&a",
+        "*a",
+        "- ",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(pieces, max_size=30).map(" ".join))
+def test_no_text_makes_the_loader_fall_over(text: str) -> None:
+    result = load(text)
+    assert (result.config is None) == any(
+        problem.severity is Severity.ERROR for problem in result.problems
+    )
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda below: (
+        st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=3), below, max_size=3)
+    ),
+    max_leaves=6,
+)
+places = st.sampled_from(
+    ["listeners", "pools", "routes", "limits", "timeouts", "admin", "access_log", "workers"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=places, value=values)
+def test_no_value_makes_the_loader_fall_over(key: str, value: object) -> None:
+    data = yaml.safe_load(GOOD) | {key: value}
+    load(yaml.safe_dump(data))

@@ -12,5 +12,6 @@ time a request, as a ratio to nginx and HAProxy; a figure without its neighbour 
 - `scenarios`   what is measured, and in which order
 - `figures`     medians, ratios, aims
 - `report`      the table, the data and the plot under docs/bench/
-- `logins`      whole logins by Locust users through the demo (`make load`)
+- `logins`      whole logins by Locust users (`locustfile`) through the demo (`make load`)
+- `affinity`    what these users count, and whether affinity held
 """

@@ -28,8 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns: 0; 1 where the run could not be made; 3 with `--strict` where an aim is missed."""
     console = Console()
     options = _options(arguments)
-    # Ends a run like Ctrl-C does: through every `finally`, so that no child is left.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
         return _run(console, options)
     except BenchError as error:
@@ -106,4 +104,6 @@ def _run(console: Console, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    # Ends a run like Ctrl-C does: through every `finally`, so that no child is left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     sys.exit(main())

@@ -81,9 +81,9 @@ def cores() -> tuple[int, int]:
     return ours[0], ours[1]
 
 
-def pinned(core: int, argv: Sequence[str]) -> list[str]:
-    """`argv` as it runs on that core alone."""
-    return ["taskset", "-c", str(core), *argv]
+def pinned(core: int | None, argv: Sequence[str]) -> list[str]:
+    """`argv` as it runs on that core alone; None: on any."""
+    return [*argv] if core is None else ["taskset", "-c", str(core), *argv]
 
 
 def free_ports(count: int) -> list[int]:
@@ -107,7 +107,7 @@ def running(
     name: str,
     argv: Sequence[str],
     *,
-    core: int,
+    core: int | None,
     ports: Sequence[int],
     log: Path,
     env: Mapping[str, str] | None = None,

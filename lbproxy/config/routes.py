@@ -120,7 +120,7 @@ class RouteFinder:
 def _wider(key: bytes) -> Iterable[bytes | None]:
     """Yield the pattern itself, then every suffix pattern that covers it, then None (any)."""
     yield key
-    dot = key.find(b".", 2)
+    dot = key.find(b".", 2 if key.startswith(b"*.") else 0)
     while dot >= 0:
         yield b"*" + key[dot:]
         dot = key.find(b".", dot + 1)

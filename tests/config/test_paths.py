@@ -320,7 +320,7 @@ pieces = st.sampled_from(
 odd_paths = st.lists(pieces, max_size=10).map(lambda parts: b"/" + b"".join(parts))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(path=odd_paths)
 def test_readings_of_readings_are_readings(paths: ModuleType, path: bytes) -> None:
     try:
@@ -336,7 +336,7 @@ def test_readings_of_readings_are_readings(paths: ModuleType, path: bytes) -> No
     assert resolved.rstrip(b"/") in {reading.rstrip(b"/") for reading in found}
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(path=odd_paths)
 def test_a_path_is_hidden_if_one_reading_is(paths: ModuleType, path: bytes) -> None:
     rules = paths.Visibility(hide=[b"/admin"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbproxy.config.units import (
@@ -39,6 +39,7 @@ def test_durations_need_a_unit(text: object) -> None:
         parse_duration(text)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=10**12))
 def test_durations_come_back_from_their_text(milliseconds: int) -> None:
     assert round(parse_duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds
@@ -65,6 +66,7 @@ def test_a_size_may_be_off() -> None:
         parse_size_or_off(True)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=1 << 50))
 def test_sizes_come_back_from_their_text(size: int) -> None:
     assert parse_size(format_size(size)) == size

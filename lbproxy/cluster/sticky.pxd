@@ -15,12 +15,16 @@ cdef int _MAX_DOTS
 cdef Py_ssize_t _MAX_VALUES
 cdef Py_ssize_t _MAX_LEARNED_KEY
 cdef int _QUOTE
+cdef int _DOT
 
 
 @cython.locals(end=cython.Py_ssize_t)
 cdef bytes _unquote(bytes value)
 
-@cython.locals(end=cython.Py_ssize_t, index=cython.Py_ssize_t, dots=cython.int, member=Member)
+@cython.locals(
+    text="const char *", end=cython.Py_ssize_t, index=cython.Py_ssize_t, dots=cython.int,
+    member=Member,
+)
 cdef Member _find_route(bytes value, dict routes, Py_ssize_t longest)
 
 @cython.locals(start=cython.Py_ssize_t, end=cython.Py_ssize_t, member=Member)

@@ -58,6 +58,7 @@ _MAX_DOTS = MAX_DOTS
 _MAX_VALUES = MAX_VALUES
 _MAX_LEARNED_KEY = MAX_LEARNED_KEY
 _QUOTE = ord('"')
+_DOT = ord(".")
 
 
 def route_suffixes(value: bytes) -> Iterator[bytes]:
@@ -87,16 +88,19 @@ def _find_route(value: bytes, routes: dict[bytes, Member], longest: int) -> Memb
     Args: value: without quotes; longest: the length of the longest route, so that nothing longer
     is copied out of a hostile value.
     """
+    text = value
     end = len(value)
     dots = 0
-    index = value.find(b".")
-    while index >= 0 and dots < _MAX_DOTS:
+    for index in range(end):
+        if text[index] != _DOT:
+            continue
         if end - index - 1 <= longest:
-            member = routes.get(value[index + 1 :])
+            member = routes.get(text[index + 1 : end])
             if member is not None:
                 return member
         dots += 1
-        index = value.find(b".", index + 1)
+        if dots == _MAX_DOTS:
+            break
     return _find_ranked(value, routes, longest) if dots > 1 else None
 
 

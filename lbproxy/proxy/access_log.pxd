@@ -1,21 +1,41 @@
 cimport cython
 
 cdef bytes _SAFE
+cdef Py_ssize_t _ROOM, _FLUSH_BYTES
 
-@cython.locals(safe="const unsigned char *", byte="unsigned char", text=str)
-cdef str _escaped(bytes value)
+@cython.locals(source="const unsigned char *", i=Py_ssize_t)
+cdef Py_ssize_t _put(unsigned char *out, Py_ssize_t end, bytes piece)
 
-@cython.locals(end=Py_ssize_t, at=Py_ssize_t, careful=bint, byte="unsigned char", path=bytes)
-cdef str _escaped_path(bytes target)
+@cython.locals(digits=Py_ssize_t, rest="unsigned long long", at=Py_ssize_t)
+cdef Py_ssize_t _put_number(unsigned char *out, Py_ssize_t end, unsigned long long number)
+
+@cython.locals(microseconds="unsigned long long", fraction="unsigned int")
+cdef Py_ssize_t _put_milliseconds(unsigned char *out, Py_ssize_t end, double seconds)
+
+@cython.locals(
+    source="const unsigned char *", safe="const unsigned char *", i=Py_ssize_t,
+    byte="unsigned char",
+)
+cdef Py_ssize_t _put_string(
+    unsigned char *out, Py_ssize_t end, bytes value, Py_ssize_t size
+) except -1
+
+cdef bytes _escaped(bytes value)
+
+@cython.locals(
+    source="const unsigned char *", size=Py_ssize_t, i=Py_ssize_t, careful=bint,
+    byte="unsigned char", masked=bytes,
+)
+cdef Py_ssize_t _put_path(unsigned char *out, Py_ssize_t end, bytes target) except -1
 
 cdef class AccessLog:
     cdef readonly long long lost
     cdef str _path
     cdef int _fd
-    cdef list _lines
-    cdef Py_ssize_t _size
+    cdef bytearray _buffer
+    cdef Py_ssize_t _end
     cdef long long _second
-    cdef str _time
+    cdef bytes _time
     cdef dict _names
     cdef bytes _pending
     cdef bint _torn
@@ -24,15 +44,16 @@ cdef class AccessLog:
     cdef str _error
 
     @cython.locals(
-        second="long long", millisecond=int, duration="long long", upstream="long long",
-        upstream_ms=str, line=str,
+        second="long long", millisecond="unsigned int", room=Py_ssize_t, end=Py_ssize_t,
+        out="unsigned char *",
     )
     cpdef write(
         self, double now, str client, bytes method, bytes host, bytes target, int status,
         long long bytes_in, long long bytes_out, double duration_s, double upstream_s, str pool,
         str node, str sticky, int retries, str tls, str reason, bytes request_id,
     )
-    cdef str _name(self, str text)
+    @cython.locals(known=bytes)
+    cdef bytes _name(self, str text)
     cpdef flush(self)
     @cython.locals(start=bytes, data=bytes, done=Py_ssize_t)
     cpdef _write_pending(self)

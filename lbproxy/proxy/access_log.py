@@ -25,6 +25,8 @@ _MAX_PENDING = 1 << 20
 _REPORT_EVERY_S = 60.0
 _MAX_NAMES = 4096
 _STDOUT = 1
+# Bytes of a line without its strings, generously: field names, numbers, time, sticky, tls.
+_ROOM = 1024
 
 # SAFE[byte]: 1 where it stands in a JSON string as it is.
 _SAFE = bytes(1 if 32 <= c < 127 and c not in b'"\\' else 0 for c in range(256))
@@ -34,31 +36,75 @@ _PARAMETER = re.compile(rb"((?:;|%3b)(?:(?!=|%3d|;|%3b|/).)*(?:=|%3d))(?:(?!;|%3
 _logger = logging.getLogger(__name__)
 
 
-def _escaped(value: bytes) -> str:
-    """Return the inside of a JSON string."""
+def _put(out: bytearray, end: int, piece: bytes) -> int:
+    """Write `piece` at `end`, where there is room; return the offset behind it."""
+    source = piece
+    for i in range(len(piece)):
+        out[end + i] = source[i]
+    return end + len(piece)
+
+
+def _put_number(out: bytearray, end: int, number: int) -> int:
+    """Write a number that is not negative in decimal digits."""
+    digits = 1
+    rest = number
+    while rest >= 10:
+        rest //= 10
+        digits += 1
+    at = end + digits
+    while at > end:
+        at -= 1
+        out[at] = 48 + number % 10
+        number //= 10
+    return end + digits
+
+
+def _put_milliseconds(out: bytearray, end: int, seconds: float) -> int:
+    """Write seconds as milliseconds with three decimals."""
+    microseconds = int(seconds * 1e6)
+    fraction = microseconds % 1000
+    end = _put_number(out, end, microseconds // 1000)
+    out[end] = 46
+    out[end + 1] = 48 + fraction // 100
+    out[end + 2] = 48 + fraction // 10 % 10
+    out[end + 3] = 48 + fraction % 10
+    return end + 4
+
+
+def _put_string(out: bytearray, end: int, value: bytes, size: int) -> int:
+    """Write the inside of a JSON string: the first `size` bytes of `value`."""
+    source = value
     safe = _SAFE
-    for byte in value:
+    for i in range(size):
+        byte = source[i]
         if not safe[byte]:
-            text = json.dumps(value.decode("latin-1")).replace("\x7f", "\\u007f")
-            return text[1 : len(text) - 1]
-    return value.decode("ascii")
+            return _put(out, end, _escaped(value[:size]))
+        out[end + i] = byte
+    return end + size
 
 
-def _escaped_path(target: bytes) -> str:
-    """Return the path of a request target, path parameters masked, as the inside of a string."""
-    end = len(target)
+def _escaped(value: bytes) -> bytes:
+    """Return the inside of a JSON string that holds bytes to escape."""
+    text = json.dumps(value.decode("latin-1")).replace("\x7f", "\\u007f")
+    return text[1 : len(text) - 1].encode("ascii")
+
+
+def _put_path(out: bytearray, end: int, target: bytes) -> int:
+    """Write the path of a request target, the values of path parameters masked."""
+    source = target
+    size = len(target)
     careful = False
-    for at in range(end):
-        byte = target[at]
+    for i in range(size):
+        byte = source[i]
         if byte == 0x3F or byte == 0x23:  # ? #
-            end = at
+            size = i
             break
         if byte == 0x3B or byte == 0x25:  # ; %
             careful = True
-    path = target[:end]
     if careful:
-        path = _PARAMETER.sub(rb"\1*", path)
-    return _escaped(path)
+        masked = _PARAMETER.sub(rb"\1*", target[:size])
+        return _put_string(out, end, masked, len(masked))
+    return _put_string(out, end, target, size)
 
 
 class AccessLog:
@@ -74,11 +120,11 @@ class AccessLog:
         self.lost: int = 0
         self._path: str = path
         self._fd: int = self._open()
-        self._lines: list[str] = []
-        self._size: int = 0
+        self._buffer: bytearray = bytearray(2 * _FLUSH_BYTES)
+        self._end: int = 0
         self._second: int = -1
-        self._time: str = ""
-        self._names: dict[str, str] = {}
+        self._time: bytes = b""
+        self._names: dict[str, bytes] = {}
         self._pending: bytes = b""
         self._torn: bool = False
         self._reported: int = 0
@@ -113,31 +159,65 @@ class AccessLog:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._time = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._time = b'{"time":"' + text.encode("ascii")
+        # An escaped byte takes six; names are short, or they are counted here.
+        room = _ROOM + 6 * (len(method) + len(host) + len(target) + len(request_id))
+        room += 6 * (len(client) + len(pool) + len(node) + len(reason))
+        if self._end + room > len(self._buffer):
+            self.flush()
+            if room > len(self._buffer):
+                self._buffer = bytearray(room)
+        out = self._buffer
+        end = _put(out, self._end, self._time)
         millisecond = int((now - second) * 1000.0)
-        duration = int(duration_s * 1e6)
-        upstream = int(upstream_s * 1e6)
-        upstream_ms = f"{upstream // 1000}.{upstream % 1000:03d}" if upstream_s >= 0 else "null"
-        line = (
-            f'{{"time":"{self._time}{millisecond:03d}Z","client":{self._name(client)}'
-            f',"method":"{_escaped(method)}","host":"{_escaped(host)}"'
-            f',"path":"{_escaped_path(target)}","status":{status}'
-            f',"bytes_in":{bytes_in},"bytes_out":{bytes_out}'
-            f',"duration_ms":{duration // 1000}.{duration % 1000:03d}'
-            f',"upstream_ms":{upstream_ms},"pool":{self._name(pool)},"node":{self._name(node)}'
-            f',"sticky":{self._name(sticky)},"retries":{retries},"tls":{self._name(tls)}'
-            f',"reason":{self._name(reason)},"request_id":"{_escaped(request_id)}"}}\n'
-        )
-        self._lines.append(line)
-        self._size += len(line)
-        if self._size >= _FLUSH_BYTES:
+        out[end] = 48 + millisecond // 100
+        out[end + 1] = 48 + millisecond // 10 % 10
+        out[end + 2] = 48 + millisecond % 10
+        end = _put(out, end + 3, b'Z","client":')
+        end = _put(out, end, self._name(client))
+        end = _put(out, end, b',"method":"')
+        end = _put_string(out, end, method, len(method))
+        end = _put(out, end, b'","host":"')
+        end = _put_string(out, end, host, len(host))
+        end = _put(out, end, b'","path":"')
+        end = _put_path(out, end, target)
+        end = _put(out, end, b'","status":')
+        end = _put_number(out, end, status)
+        end = _put(out, end, b',"bytes_in":')
+        end = _put_number(out, end, bytes_in)
+        end = _put(out, end, b',"bytes_out":')
+        end = _put_number(out, end, bytes_out)
+        end = _put(out, end, b',"duration_ms":')
+        end = _put_milliseconds(out, end, duration_s)
+        end = _put(out, end, b',"upstream_ms":')
+        if upstream_s < 0.0:
+            end = _put(out, end, b"null")
+        else:
+            end = _put_milliseconds(out, end, upstream_s)
+        end = _put(out, end, b',"pool":')
+        end = _put(out, end, self._name(pool))
+        end = _put(out, end, b',"node":')
+        end = _put(out, end, self._name(node))
+        end = _put(out, end, b',"sticky":')
+        end = _put(out, end, self._name(sticky))
+        end = _put(out, end, b',"retries":')
+        end = _put_number(out, end, retries)
+        end = _put(out, end, b',"tls":')
+        end = _put(out, end, self._name(tls))
+        end = _put(out, end, b',"reason":')
+        end = _put(out, end, self._name(reason))
+        end = _put(out, end, b',"request_id":"')
+        end = _put_string(out, end, request_id, len(request_id))
+        self._end = _put(out, end, b'"}\n')
+        if self._end >= _FLUSH_BYTES:
             self.flush()
 
-    def _name(self, text: str) -> str:
+    def _name(self, text: str) -> bytes:
         """Return a name as JSON, null for an empty one; names repeat, so they are remembered."""
         known = self._names.get(text)
         if known is None:
-            known = json.dumps(text) if text else "null"
+            known = json.dumps(text).encode("ascii") if text else b"null"
             if len(self._names) >= _MAX_NAMES:  # client addresses are many
                 self._names.clear()
             self._names[text] = known
@@ -145,10 +225,9 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write what waits. What cannot be written is counted, and reported once a minute."""
-        if self._lines:
-            data = "".join(self._lines).encode("ascii")
-            self._lines = []
-            self._size = 0
+        if self._end:
+            data = bytes(self._buffer[: self._end])
+            self._end = 0
             if len(self._pending) > _MAX_PENDING:
                 self.lost += data.count(b"\n")
             else:

@@ -5,6 +5,7 @@ from lbproxy.cluster.budget cimport RetryBudget
 from lbproxy.cluster.sticky cimport Affinity, Verdict
 from lbproxy.config.paths cimport Visibility
 from lbproxy.proxy.link cimport Link
+from lbproxy.wire.cookies cimport CookieName
 from lbproxy.wire.http1 cimport RequestHead
 
 cdef tuple _BUCKETS
@@ -25,7 +26,7 @@ cdef class Pool:
     cdef public Affinity affinity
     cdef public bint learns
     cdef public bint own_cookie
-    cdef public bytes own_name
+    cdef public CookieName own_name
     cdef public list cookie_names
     cdef public bytes parameter
     cdef public list durations
@@ -34,7 +35,10 @@ cdef class Pool:
     cdef public list sticky_counts
     cdef public list unserved
 
-    @cython.locals(found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity)
+    @cython.locals(
+        found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity,
+        name=CookieName, cookie=bytes,
+    )
     cdef Verdict decide(self, RequestHead head, double now)
     @cython.locals(member=Member)
     cdef Link pick(self, Verdict verdict, double now, list tried)

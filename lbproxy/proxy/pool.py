@@ -14,7 +14,7 @@ from lbproxy.config import schema
 from lbproxy.config.paths import Visibility
 from lbproxy.config.schema import StickyStep
 from lbproxy.proxy.link import Link
-from lbproxy.wire.cookies import path_parameter, set_cookie_value, values, without
+from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
 from lbproxy.wire.http1 import RequestHead
 
 _BUCKETS = DURATION_BUCKETS
@@ -62,12 +62,12 @@ class Pool:
         steps = sticky.by if sticky else ()
         self.learns: bool = StickyStep.LEARNED in steps
         self.own_cookie: bool = StickyStep.OWN_COOKIE in steps
-        self.own_name: bytes = sticky.own_cookie.name.encode() if sticky else b""
-        self.cookie_names: list[bytes] = []
+        self.own_name = CookieName(sticky.own_cookie.name.encode() if sticky else b"")
+        self.cookie_names: list[CookieName] = []
         self.parameter: bytes = b""
         if sticky:
             names = (sticky.cookie, *sticky.also)
-            self.cookie_names = [cookie.encode() for cookie in names if cookie]
+            self.cookie_names = [CookieName(cookie.encode()) for cookie in names if cookie]
             if StickyStep.PATH_PARAMETER in sticky.by and sticky.path_parameter:
                 self.parameter = sticky.path_parameter.encode()
 
@@ -126,12 +126,12 @@ class Pool:
         if cookies is not None:
             for name in self.cookie_names:
                 for cookie in cookies:
-                    some = values(cookie, name)
+                    some = name.values(cookie)
                     if some:
                         found = found + some if found else some
             if self.own_cookie:
                 for cookie in cookies:
-                    some = values(cookie, self.own_name)
+                    some = self.own_name.values(cookie)
                     if some:
                         own = own + some if own else some
                 if own:
@@ -154,7 +154,7 @@ class Pool:
             return
         for field in set_cookies:
             for name in self.cookie_names:
-                value = set_cookie_value(field, name)
+                value = set_cookie_value(field, name.name)
                 if value:
                     affinity.learn(value, link)
 
@@ -204,7 +204,7 @@ class Pool:
 
     def _hide_own_cookie(self, head: RequestHead, cookies: list[bytes]) -> None:
         for cookie in cookies:
-            rest = without(cookie, self.own_name)
+            rest = without(cookie, self.own_name.name)
             if rest == cookie:
                 continue
             line = b"Cookie: " + rest + b"\r\n" if rest else b""

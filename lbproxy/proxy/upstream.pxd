@@ -46,7 +46,9 @@ cdef class UpstreamConnection:
 
     @cython.locals(position=Py_ssize_t, head=ResponseHead)
     cdef _read_heads(self, Exchange exchange, bytes data)
-    @cython.locals(position=Py_ssize_t, available=Py_ssize_t)
+    @cython.locals(
+        text="const char *", position=Py_ssize_t, available=Py_ssize_t, payload=bytes,
+    )
     cdef _begin_body(self, Exchange exchange, ResponseHead head, bytes data)
     @cython.locals(reader=ChunkedReader)
     cdef _read_first_chunks(

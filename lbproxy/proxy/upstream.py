@@ -210,17 +210,18 @@ class UpstreamConnection:
         self._begin_body(exchange, head, data)
 
     def _begin_body(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
+        text = data
         position = head.end
         available = len(data) - position
         if head.length >= NO_BODY:
             if available > head.length:
                 # More than was announced: never the beginning of another answer.
                 exchange.reusable = False
-                data = data[: position + head.length]
                 available = head.length
             self._left = head.length - available
             self._state = _LENGTH
-            exchange.respond(head, data[position:] if available else b"", self._left == 0)
+            payload = text[position : position + available] if available else b""
+            exchange.respond(head, payload, self._left == 0)
         elif head.length == CHUNKED:
             self._reader = ChunkedReader(self.worker.response_body_limits, exchange.trailer_drops)
             self._state = _CHUNKED
@@ -232,7 +233,7 @@ class UpstreamConnection:
             assert head.length == UNTIL_CLOSE
             self._state = _UNTIL_CLOSE
             exchange.reusable = False
-            exchange.respond(head, data[position:], False)
+            exchange.respond(head, text[position : position + available], False)
 
     def _read_first_chunks(
         self, exchange: Exchange, head: ResponseHead, data: bytes, position: int

@@ -50,7 +50,50 @@ def _trimmed(header: bytes, start: int, end: int) -> bytes:
     if end - start >= 2 and header[start] == _QUOTE and header[end - 1] == _QUOTE:
         start += 1
         end -= 1
-    return header[start:end]
+    text = header
+    return text[start:end]
+
+
+class CookieName:
+    """The name of one cookie, to look for in many Cookie fields: one pass, no search calls."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+    def values(self, header: bytes) -> list[bytes] | None:
+        """Return what `values` returns, None for nothing."""
+        b = header
+        name = self.name
+        wanted = name
+        size = len(header)
+        length = len(name)
+        found: list[bytes] | None = None
+        p = 0
+        while p < size:
+            while p < size and (b[p] == _SPACE or b[p] == _TAB):
+                p += 1
+            start = p
+            i = 0
+            while i < length and p < size and b[p] == wanted[i]:
+                p += 1
+                i += 1
+            if i == length:
+                while p < size and (b[p] == _SPACE or b[p] == _TAB):
+                    p += 1
+                if p < size and b[p] == _EQUALS:
+                    start = p + 1
+                else:
+                    i = 0
+            while p < size and b[p] != _SEMICOLON:
+                p += 1
+            if i == length:
+                value = _trimmed(header, start, p)
+                if found is None:
+                    found = [value]
+                else:
+                    found.append(value)
+            p += 1
+        return found
 
 
 def find(header: bytes, name: bytes) -> bytes | None:

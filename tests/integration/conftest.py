@@ -7,6 +7,7 @@ what it wants and reads what comes.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ from rich.console import Console
 from yaml import safe_dump
 
 from lbproxy.cli.check import print_problems
+from lbproxy.cluster.node import Admin
 from lbproxy.config.load import parse_config
 from lbproxy.runtime.service import Service
 
@@ -174,6 +176,7 @@ class Door:
     def __init__(self, service: Service, log: Path) -> None:
         self.service = service
         self.log = log
+        self.peers: list[Peer] = []
 
     async def connect(
         self,
@@ -188,7 +191,9 @@ class Door:
             server_hostname=server_hostname if context else None,
             limit=1 << 20,
         )
-        return Peer(reader, writer)
+        peer = Peer(reader, writer)
+        self.peers.append(peer)
+        return peer
 
     async def get(self, path: str = "/", fields: str = "", method: str = "GET") -> Message:
         """Send one request on a new connection and return its response."""
@@ -202,6 +207,11 @@ class Door:
         finally:
             peer.close()
 
+    def hang_up(self) -> None:
+        """Close what the test left open."""
+        for peer in self.peers:
+            peer.close()
+
     @property
     def stats(self) -> Any:
         """The worker's counters (WorkerStats)."""
@@ -212,6 +222,20 @@ class Door:
     @property
     def worker(self) -> Any:
         return self.service._worker
+
+    def link(self, node: str, pool: str = "idp") -> Any:
+        """What the worker holds of a node (Link)."""
+        return self.worker.pools[pool].links[node]
+
+    def command(self, node: str, admin: Admin, pool: str = "idp") -> None:
+        """Set what is wanted of a node, as the admin API does."""
+        control = self.service._control
+        assert control is not None
+        control.command(pool, node, admin, "the test")
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Return the access log so far."""
+        return [json.loads(line) for line in self.log_text().splitlines()]
 
     def log_text(self) -> str:
         self.worker.access_log.flush()
@@ -294,7 +318,9 @@ class Stage:
         service.open()
         self._stack.push_async_callback(service.stop)
         await service.start()
-        return Door(service, log)
+        door = Door(service, log)
+        self._stack.callback(door.hang_up)
+        return door
 
     async def close(self) -> None:
         await self._stack.aclose()

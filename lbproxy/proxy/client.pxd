@@ -11,7 +11,7 @@ from lbproxy.wire.http1 cimport RequestHead
 from lbproxy.wire.http1_body cimport ChunkedReader
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
-cdef int _SLOW_NODE, _NO_NODE, _FULL
+cdef int _SLOW_NODE, _NO_NODE, _FULL, _SLOW_CLIENT
 cdef Py_ssize_t _PIPELINE_BYTES, _LINGER_BYTES
 cdef double _LINGER_S
 cdef bytes _RESET
@@ -32,6 +32,7 @@ cdef class ClientConnection:
     cdef public int phase
     cdef public double deadline
     cdef public bint closing
+    cdef bint _ended
     cdef public Exchange exchange
     cdef public Py_ssize_t requests
     cdef public bint write_paused
@@ -65,7 +66,7 @@ cdef class ClientConnection:
     cpdef unblock_reading(self)
     cdef bint asked_https(self)
     cdef enter_tunnel(self)
-    @cython.locals(exchange=Exchange, data=bytes)
+    @cython.locals(exchange=Exchange)
     cdef exchange_done(self)
     @cython.locals(exchange=Exchange)
     cpdef answer(self, failure, Link link)
@@ -74,7 +75,7 @@ cdef class ClientConnection:
     cpdef bint overdue(self, double now)
     @cython.locals(phase=int, exchange=Exchange)
     cpdef expire(self, double now)
-    cdef _expire_slow_reader(self, Exchange exchange, double now)
+    cdef _expire_slow_reader(self, double now)
     @cython.locals(upstream=UpstreamConnection, link=Link)
     cdef _time_out(self, Exchange exchange, failure)
     @cython.locals(link=Link)
@@ -85,7 +86,9 @@ cdef class ClientConnection:
 
     @cython.locals(position=Py_ssize_t, size=Py_ssize_t, worker=Worker, head=RequestHead)
     cdef _process(self, bytes data)
-    @cython.locals(partial=bytearray, whole=bytes, deadline=double)
+    @cython.locals(data=bytes)
+    cdef _go_on(self)
+    @cython.locals(partial=bytearray, whole=bytes, worker=Worker, deadline=double)
     cdef _continue_head(self, bytes data)
     cdef _hold_back(self, bytes data)
     @cython.locals(

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 # section 9.6). CLOSED: nothing more happens.
 IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED = range(7)
 
-# Why the client is not read: the node is slower, no node connection yet, pipelined bytes wait.
-_SLOW_NODE, _NO_NODE, _FULL = 1, 2, 4
+# Why the client is not read: the node is slower, no node connection yet, pipelined bytes wait, it
+# does not read its answers.
+_SLOW_NODE, _NO_NODE, _FULL, _SLOW_CLIENT = 1, 2, 4, 8
 
 _PIPELINE_BYTES = 64 << 10
 _LINGER_S = 2.0
@@ -68,6 +69,7 @@ class ClientConnection:
         self.phase: int = IDLE
         self.deadline: float = 0.0
         self.closing: bool = False
+        self._ended: bool = False  # the client will send no more
         self.exchange: Exchange | None = None
         self.requests: int = 0
         self.write_paused: bool = False
@@ -130,7 +132,9 @@ class ClientConnection:
         Returns: True to keep the connection open for the answer. TLS cannot be half closed.
         """
         if self.phase == WAITING and not self.secure:
-            self.closing = True
+            self._ended = True
+            if not self._pending:
+                self.closing = True
             return True
         if self.phase == SENDING:
             # Less than was announced: the node must not take it for a whole request.
@@ -170,6 +174,11 @@ class ClientConnection:
             self.touch()
             if exchange.upstream is not None:
                 exchange.upstream.resume()
+        elif self._blocked & _SLOW_CLIENT:
+            self._unblock(_SLOW_CLIENT)
+            if self.phase == IDLE and not self._busy:
+                self.deadline = self.worker.now + self.worker.idle_timeout
+                self._go_on()
 
     # What the exchange calls.
 
@@ -215,7 +224,10 @@ class ClientConnection:
     def unblock_reading(self) -> None:
         """The node has caught up."""
         self._unblock(_SLOW_NODE)
-        self.deadline = self.worker.now + self.worker.body_timeout
+        if self.phase == SENDING:
+            self.deadline = self.worker.now + self.worker.body_timeout
+        else:
+            self.touch()
 
     def enter_tunnel(self) -> None:
         """From here on bytes pass as they are."""
@@ -240,12 +252,14 @@ class ClientConnection:
             self._close_after(exchange is not None and exchange.request_done)
             return
         self.phase = IDLE
+        if self.write_paused:
+            # Answers that nobody reads would pile up here: no further request before they are.
+            self._block(_SLOW_CLIENT)
+            self.deadline = self.worker.now + self.worker.write_timeout
+            return
         self.deadline = self.worker.now + self.worker.idle_timeout
-        if self._pending and not self._busy:
-            data = self._pending
-            self._pending = b""
-            self._unblock(_FULL)
-            self._process(data)
+        if (self._pending or self._ended) and not self._busy:
+            self._go_on()
 
     def answer(self, failure: Failure, link: Link | None) -> None:
         """End the exchange with an answer of our own. Args: link: the node that failed last."""
@@ -284,10 +298,10 @@ class ClientConnection:
         exchange = self.exchange
         if phase == HEADING:
             self._refuse(Failure.HEAD_TIMEOUT, "")
+        elif phase == CLOSED or (self.write_paused and phase != LINGERING):
+            self._expire_slow_reader(now)
         elif phase in (IDLE, LINGERING) or exchange is None:
             self.close()
-        elif self.write_paused:
-            self._expire_slow_reader(exchange, now)
         elif phase == TUNNELLING:
             self._end(exchange, Failure.TUNNEL_IDLE)
         elif exchange.connecting is not None:
@@ -302,14 +316,16 @@ class ClientConnection:
         else:
             self._time_out(exchange, Failure.UPSTREAM_TIMEOUT)
 
-    def _expire_slow_reader(self, exchange: Exchange, now: float) -> None:
+    def _expire_slow_reader(self, now: float) -> None:
         # Reading slowly is allowed, not reading is not.
         unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
         if unsent < self._unsent:
             self._unsent = unsent
             self.deadline = now + self.worker.write_timeout
+        elif self.exchange is not None:
+            self._end(self.exchange, Failure.CLIENT_SLOW)
         else:
-            self._end(exchange, Failure.CLIENT_SLOW)
+            self._abort_transport()
 
     def _time_out(self, exchange: Exchange, failure: Failure) -> None:
         """The response has not begun: answer, and give up what is in progress."""
@@ -348,10 +364,13 @@ class ClientConnection:
             self._abort_transport()
 
     def close(self) -> None:
-        """Close after what is buffered has been sent."""
+        """Close after what is buffered has been sent, which a client may not put off for ever."""
         self.phase = CLOSED
-        if self.transport is not None:
-            self.transport.close()
+        transport = self.transport
+        if transport is not None:
+            self._unsent = transport.get_write_buffer_size()
+            self.deadline = self.worker.now + self.worker.write_timeout
+            transport.close()
 
     # Reading requests.
 
@@ -361,7 +380,7 @@ class ClientConnection:
         position = 0
         size = len(data)
         worker = self.worker
-        while position < size and self.phase == IDLE:
+        while position < size and self.phase == IDLE and not self._blocked & _SLOW_CLIENT:
             try:
                 head = worker.request_parser.parse(data, position, self.trusted)
             except BadHead as error:
@@ -377,8 +396,18 @@ class ClientConnection:
                 break
             position = self._begin(head, data)
         self._busy = False
-        if position < size and self.phase == WAITING:
+        if position < size and self.phase in (WAITING, IDLE):
             self._hold_back(data[position:])
+
+    def _go_on(self) -> None:
+        """Read what came behind the exchange that has ended."""
+        data = self._pending
+        if data:
+            self._pending = b""
+            self._unblock(_FULL)
+            self._process(data)
+        if self._ended and self.phase in (IDLE, HEADING):
+            self.close()
 
     def _continue_head(self, data: bytes) -> None:
         partial = self._partial
@@ -386,7 +415,12 @@ class ClientConnection:
         partial += data
         # A head is parsed again only when a line was completed, so that a dribble of single bytes
         # costs no more than its lines.
-        if b"\n" in data or len(partial) >= self.worker.request_line_limit:
+        worker = self.worker
+        if (
+            b"\n" in data
+            or len(partial) >= worker.head_limit
+            or (len(partial) >= worker.request_line_limit and b"\n" not in partial)
+        ):
             whole = bytes(partial)
             self._partial = None
             self.phase = IDLE
@@ -429,7 +463,8 @@ class ClientConnection:
         if plain(path):
             pool = worker.route(self._host, path)
         elif path == b"*":
-            pool = worker.route(self._host, b"/")
+            path = b"/"
+            pool = worker.route(self._host, path)
         else:
             try:
                 pool = self._route_doubtful(path)
@@ -438,8 +473,13 @@ class ClientConnection:
         if pool is None:
             return self._deny(Failure.NO_ROUTE, head)
         exchange.pool = pool
-        if not pool.everything_visible and pool.visibility.hidden(path):
-            return self._deny(Failure.HIDDEN_PATH, head)
+        if not pool.everything_visible:
+            try:
+                hidden = pool.visibility.hidden(path)
+            except DoubtfulPath:
+                return self._deny(Failure.DOUBTFUL_PATH, head)
+            if hidden:
+                return self._deny(Failure.HIDDEN_PATH, head)
         if worker.body_limit >= 0 and head.length > worker.body_limit:
             return self._deny(Failure.BODY_TOO_LARGE, head)
         if worker.pass_trailers:

@@ -124,7 +124,9 @@ class Link(Member):
                     server_hostname=server_hostname(node) if context else None,
                 )
         except TimeoutError:
-            raise ConnectError(Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:g} s") from None
+            raise ConnectError(
+                Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:g} s"
+            ) from None
         except ConnectionRefusedError as error:
             raise ConnectError(Failure.CONNECT_REFUSED, str(error)) from None
         except (ssl.SSLError, TlsError) as error:

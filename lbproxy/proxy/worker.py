@@ -82,6 +82,7 @@ class Worker:
         self.write_timeout: float = timeouts.write_idle
         self.tunnel_timeout: float = timeouts.tunnel_idle
         self.request_line_limit: int = limits.request_line
+        self.head_limit: int = limits.head
         self.body_limit: int = -1 if limits.body is False else limits.body
         self.requests_per_connection: int = limits.requests_per_connection
         self.max_connections: int = limits.connections

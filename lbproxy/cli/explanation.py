@@ -31,7 +31,8 @@ from lbproxy.proxy.forwarding import drop_rules
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.wire.cookies import path_parameter, values
 from lbproxy.wire.fields import BadHead
-from lbproxy.wire.http1 import HeadLimits, RequestHead, RequestParser
+from lbproxy.wire.http1_head import HeadLimits
+from lbproxy.wire.http1_request import RequestHead, RequestParser
 
 
 @dataclass(slots=True)

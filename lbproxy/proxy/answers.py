@@ -12,7 +12,7 @@ from html import escape
 from http import HTTPStatus
 
 from lbproxy.errors import Failure
-from lbproxy.wire.http1 import valid_authority
+from lbproxy.wire.authority import valid_authority
 
 # Seconds after which clients are asked to come back: longer than a probe or two.
 RETRY_AFTER_S = 5

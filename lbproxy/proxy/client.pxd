@@ -7,7 +7,7 @@ from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.pool cimport Pool
 from lbproxy.proxy.upstream cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
-from lbproxy.wire.http1 cimport RequestHead
+from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.http1_body cimport ChunkedReader
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED

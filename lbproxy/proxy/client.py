@@ -22,8 +22,9 @@ from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.link import Link
 from lbproxy.proxy.pool import Pool
 from lbproxy.wire.fields import BadHead, find_part
-from lbproxy.wire.http1 import CHUNKED, HEAD, NO_BODY, RequestHead
 from lbproxy.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
+from lbproxy.wire.http1_head import CHUNKED, HEAD, NO_BODY
+from lbproxy.wire.http1_request import RequestHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.client_view import ClientView

@@ -9,7 +9,7 @@ from lbproxy.proxy.forwarding import (
     canonical_address,
     port_of,
 )
-from lbproxy.wire.http1 import valid_authority
+from lbproxy.wire.authority import valid_authority
 
 
 class ClientView:

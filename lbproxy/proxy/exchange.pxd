@@ -7,7 +7,8 @@ from lbproxy.proxy.pool cimport Pool
 from lbproxy.proxy.upstream cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.fields cimport DropRules
-from lbproxy.wire.http1 cimport RequestHead, ResponseHead
+from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef Py_ssize_t _JOIN_BELOW
 

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.sticky import FAILOVER, OWNER, Verdict
 from lbproxy.errors import Failure, Retry
-from lbproxy.wire.http1 import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 from lbproxy.wire.http1_body import LAST_CHUNK, chunk
+from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
+from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.http1_response import ResponseHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.client import ClientConnection

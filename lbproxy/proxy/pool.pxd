@@ -6,7 +6,7 @@ from lbproxy.cluster.sticky cimport Affinity, Verdict
 from lbproxy.config.paths cimport Visibility
 from lbproxy.proxy.link cimport Link
 from lbproxy.wire.cookies cimport CookieName
-from lbproxy.wire.http1 cimport RequestHead
+from lbproxy.wire.http1_request cimport RequestHead
 
 cdef tuple _BUCKETS
 

@@ -15,7 +15,7 @@ from lbproxy.config.paths import Visibility
 from lbproxy.config.schema import StickyStep
 from lbproxy.proxy.link import Link
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
-from lbproxy.wire.http1 import RequestHead
+from lbproxy.wire.http1_request import RequestHead
 
 _BUCKETS = DURATION_BUCKETS
 

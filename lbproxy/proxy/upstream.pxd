@@ -4,7 +4,7 @@ from lbproxy.proxy.client cimport ClientConnection
 from lbproxy.proxy.exchange cimport Exchange
 from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.worker cimport Worker
-from lbproxy.wire.http1 cimport ResponseHead
+from lbproxy.wire.http1_response cimport ResponseHead
 from lbproxy.wire.http1_body cimport ChunkedReader
 
 cdef int _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, cast
 
 from lbproxy.errors import Failure
 from lbproxy.wire.fields import BadHead
-from lbproxy.wire.http1 import CHUNKED, NO_BODY, UNTIL_CLOSE, ResponseHead
 from lbproxy.wire.http1_body import ChunkedReader
+from lbproxy.wire.http1_head import CHUNKED, NO_BODY, UNTIL_CLOSE
+from lbproxy.wire.http1_response import ResponseHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange

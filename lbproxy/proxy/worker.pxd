@@ -9,7 +9,8 @@ from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.pool cimport Pool
 from lbproxy.proxy.request_ids cimport RequestIds
 from lbproxy.wire.fields cimport DropRules
-from lbproxy.wire.http1 cimport RequestHead, RequestParser, ResponseParser
+from lbproxy.wire.http1_request cimport RequestHead, RequestParser
+from lbproxy.wire.http1_response cimport ResponseParser
 from lbproxy.wire.http1_body cimport BodyLimits
 
 cdef class Worker:

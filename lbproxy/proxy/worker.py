@@ -26,8 +26,10 @@ from lbproxy.proxy.per_client import PerClient
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.request_ids import RequestIds
 from lbproxy.proxy.upstream import UpstreamConnection
-from lbproxy.wire.http1 import HeadLimits, RequestParser, ResponseParser
 from lbproxy.wire.http1_body import BodyLimits
+from lbproxy.wire.http1_head import HeadLimits
+from lbproxy.wire.http1_request import RequestParser
+from lbproxy.wire.http1_response import ResponseParser
 
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange

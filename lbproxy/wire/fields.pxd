@@ -36,6 +36,9 @@ cdef class FieldCursor:
     )
     cpdef int advance(self) except -2
 
+    @cython.locals(w="const unsigned char *", i=Py_ssize_t)
+    cdef bint starts(self, const unsigned char *b, Py_ssize_t start, bytes word)
+
     cpdef bint is_name(self, bytes word)
     cpdef bint is_value(self, bytes word)
     # A slice of a C pointer is one allocation and a copy; a slice of bytes makes a slice object.

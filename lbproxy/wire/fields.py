@@ -84,7 +84,7 @@ def _same(b: bytes, start: int, word: bytes) -> bool:
     as many bytes are there."""
     w = word
     lower = LOWER
-    for i in range(len(word)):
+    for i in range(len(word)):  # noqa: SIM110 (a generator would cost more than the comparison)
         if lower[b[start + i]] != w[i]:
             return False
     return True
@@ -166,6 +166,15 @@ class FieldCursor:
         if self.odd and fold(self.data[self.name_start : self.name_end]) in _FRAMING_NAMES:
             raise BadHead("bad_request", "a look-alike of a framing field")
         return 1
+
+    def starts(self, b: bytes, start: int, word: bytes) -> bool:
+        """Return True where `word` stands at `start`. The caller knows that as many bytes are
+        there."""
+        w = word
+        for i in range(len(word)):  # noqa: SIM110 (as above)
+            if b[start + i] != w[i]:
+                return False
+        return True
 
     def is_name(self, word: bytes) -> bool:
         """Return True where the current field's name is `word` (lower case), in any case."""

@@ -67,7 +67,8 @@ class ChunkedReader:
     def feed(self, data: bytes, start: int) -> bytes:
         """Return the payload in `data[start:]`, without framing; empty where there is none yet.
 
-        Raises: BadHead: bad_request for malformed framing; head_too_large and too_many_fields for trailers.
+        Raises: BadHead: bad_request for malformed framing; head_too_large and too_many_fields for
+        trailers.
         """
         b = data
         n = len(data)

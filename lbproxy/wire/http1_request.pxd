@@ -1,21 +1,13 @@
-cimport cython
+import cython
 
+from lbproxy.wire.authority cimport valid_authority
 from lbproxy.wire.fields cimport DropRules, FieldCursor
+from lbproxy.wire.http1_head cimport HeadLimits
 
 cdef bytes TARGET
-cdef bytes HOST
 cdef bytes _REQUEST_ID
-cdef bytes _HEX
-cdef bytes VALUE_BYTES
 cdef dict _METHODS
 cdef frozenset _REFUSED_METHODS
-cdef frozenset _CONNECTION_KNOWN
-cdef frozenset _NOT_NOMINABLE
-
-cdef class HeadLimits:
-    cdef readonly Py_ssize_t line
-    cdef readonly Py_ssize_t head
-    cdef readonly Py_ssize_t fields
 
 @cython.freelist(64)
 cdef class RequestHead:
@@ -37,26 +29,6 @@ cdef class RequestHead:
     cdef public list parts
 
     cpdef bint idempotent(self)
-
-@cython.freelist(64)
-cdef class ResponseHead:
-    cdef public Py_ssize_t end
-    cdef public int status
-    cdef public bint http10
-    cdef public bint keep_alive
-    cdef public long long length
-    cdef public bint upgrade
-    cdef public list set_cookies
-    cdef public list parts
-
-@cython.locals(w="const unsigned char *", i=Py_ssize_t)
-cdef bint _starts(const unsigned char *b, Py_ssize_t start, bytes word)
-
-@cython.locals(
-    b="const unsigned char *", host="const unsigned char *", hexadecimal="const unsigned char *",
-    n=Py_ssize_t, p=Py_ssize_t, port=long,
-)
-cpdef bint valid_authority(bytes authority)
 
 cdef class RequestParser(FieldCursor):
     cdef HeadLimits limits
@@ -94,24 +66,3 @@ cdef class RequestParser(FieldCursor):
     cdef bint _valid_request_id(self)
 
     cdef _remove_nominated(self, list parts, nominated)
-
-cdef class ResponseParser(FieldCursor):
-    cdef HeadLimits limits
-
-    cpdef ResponseHead parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
-
-    @cython.locals(
-        b="const unsigned char *", values="const unsigned char *",
-        n=Py_ssize_t, p=Py_ssize_t, stop=Py_ssize_t, run=Py_ssize_t, status=int,
-        limits=HeadLimits, head=ResponseHead,
-    )
-    cdef ResponseHead _parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
-
-    @cython.locals(
-        b="const unsigned char *", text="const char *", parts=list, count=Py_ssize_t, line=Py_ssize_t,
-        size=Py_ssize_t, step=int, first=int, status=int,
-        has_length=bint, coded=bint, never_body=bint, drop=bint,
-    )
-    cdef bint _fields(
-        self, ResponseHead head, Py_ssize_t run, int method_id, bint cookies
-    ) except -1

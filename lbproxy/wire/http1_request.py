@@ -1,26 +1,27 @@
-"""HTTP/1.0 and 1.1 heads, strict: bytes in, one compact head out, parsed once (RFC 9112).
+"""Request heads of HTTP/1.0 and 1.1, strict: bytes in, one compact head out, parsed once.
 
-A head is kept as *parts*: the runs of lines that go on to the other side byte for byte. What must
-not go on (hop-by-hop fields, framing, forwarded fields of strangers) is left out while parsing;
-whoever renders the head joins the parts and adds its own lines. Framing is never passed on as
-received: Content-Length is a checked number, Transfer-Encoding is written anew.
-
-Where two parsers could read a head differently it is refused (`BadHead`), never repaired:
-Content-Length with Transfer-Encoding, repeated or listed Content-Length, any coding but one
-`chunked`, bare CR or LF, folded lines, spaces before a colon, NUL, none or two Hosts.
-Bodies are in `http1_body`.
+What is kept and what is refused: see `http1_head`. Source: RFC 9112 sections 2 to 6.
 """
 
 from __future__ import annotations
 
+from lbproxy.wire.authority import valid_authority
 from lbproxy.wire.fields import BadHead, DropRules, FieldCursor, list_tokens, without_lines
+from lbproxy.wire.http1_head import (
+    CHUNKED,
+    CONNECTION_KNOWN,
+    DELETE,
+    GET,
+    HEAD,
+    NO_BODY,
+    NOT_NOMINABLE,
+    OPTIONS,
+    OTHER,
+    POST,
+    PUT,
+    HeadLimits,
+)
 
-# What `length` means where it is not a number of bytes.
-NO_BODY = 0
-CHUNKED = -2
-UNTIL_CLOSE = -3
-
-GET, HEAD, POST, OPTIONS, PUT, DELETE, OTHER = 1, 2, 3, 4, 5, 6, 0
 _METHODS = {
     b"GET": GET,
     b"HEAD": HEAD,
@@ -37,32 +38,12 @@ _REFUSED_METHODS = frozenset(
 ) - {b"QUERY"}
 
 MAX_METHOD = 32  # the longest registered method has 17 bytes
-MAX_HOST = 255 + 6  # a DNS name, a colon and a port
 MAX_REQUEST_ID = 128
 
 # TARGET[byte]: 1 where the byte may stand in a request target. RFC 3986 allows fewer; browsers
 # send `|`, `"` and the like as they are, and no two parsers disagree about those. `#` is refused.
 TARGET = bytes(1 if 33 <= c <= 126 and c != 35 else 0 for c in range(256))
-# HOST[byte]: 1 where the byte may stand in a host name or IPv4 address. Brackets are apart.
-HOST = bytes(1 if chr(c).isalnum() and c < 128 or c in b".-_" else 0 for c in range(256))
-_REQUEST_ID = bytes(1 if chr(c).isalnum() and c < 128 or c in b"._-" else 0 for c in range(256))
-_HEX = bytes(1 if c in b"0123456789abcdefABCDEF" else 0 for c in range(256))
-
-_CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
-# Fields that a peer may not remove by naming them in Connection: the message would change its
-# meaning, or the node would miss what it decides by. Such a request is refused.
-_NOT_NOMINABLE = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization", b"set-cookie")
-)
-
-
-class HeadLimits:
-    """Bounds on a head: bytes of the first line, bytes of the whole, number of fields."""
-
-    def __init__(self, line: int, head: int, fields: int) -> None:
-        self.line = line
-        self.head = head
-        self.fields = fields
+_REQUEST_ID = bytes(1 if (chr(c).isalnum() and c < 128) or c in b"._-" else 0 for c in range(256))
 
 
 class RequestHead:
@@ -106,66 +87,6 @@ class RequestHead:
     def idempotent(self) -> bool:
         """Return True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
         return self.method_id != OTHER and self.method_id != POST
-
-
-class ResponseHead:
-    """A response's head. `length`: bytes of body, CHUNKED or UNTIL_CLOSE; `end` as in a request.
-    `set_cookies`: values of Set-Cookie fields. `upgrade`: Upgrade names websocket."""
-
-    def __init__(self) -> None:
-        self.end: int = 0
-        self.status: int = 0
-        self.http10: bool = False
-        self.keep_alive: bool = True
-        self.length: int = UNTIL_CLOSE
-        self.upgrade: bool = False
-        self.set_cookies: list[bytes] | None = None
-        self.parts: list[bytes] = []
-
-
-def _starts(b: bytes, start: int, word: bytes) -> bool:
-    """Return True where `word` stands at `start`. The caller knows that as many bytes are there."""
-    w = word
-    for i in range(len(word)):
-        if b[start + i] != w[i]:
-            return False
-    return True
-
-
-def valid_authority(authority: bytes) -> bool:
-    """Return True for a host name, an IPv4 address or a bracketed IPv6 address, with a port of
-    digits or none (RFC 9110 section 7.2; stricter: no user, no percent escapes)."""
-    b = authority
-    n = len(authority)
-    host = HOST
-    hexadecimal = _HEX
-    if n == 0 or n > MAX_HOST:
-        return False
-    p = 0
-    if b[0] == 91:
-        p = 1
-        while p < n and (hexadecimal[b[p]] or b[p] == 58 or b[p] == 46):
-            p += 1
-        if p < 3 or p >= n or b[p] != 93:
-            return False
-        p += 1
-    else:
-        while p < n and host[b[p]]:
-            p += 1
-        if p == 0 or b[0] == 46:
-            return False
-    if p == n:
-        return True
-    if b[p] != 58 or n - p > 6 or n - p < 2:
-        return False
-    p += 1
-    port = 0
-    while p < n:
-        if b[p] < 48 or b[p] > 57:
-            return False
-        port = port * 10 + (b[p] - 48)
-        p += 1
-    return 0 < port <= 65535
 
 
 class RequestParser(FieldCursor):
@@ -227,8 +148,8 @@ class RequestParser(FieldCursor):
                 raise BadHead("bad_request", "request line")
             self._need_line(data, first, n)
             return None
-        if not _starts(b, p + 1, b"HTTP/1.") or b[p + 9] != 13 or b[p + 10] != 10:
-            if _starts(b, p + 1, b"HTTP/") and b[p + 9] == 13 and b[p + 7] == 46:
+        if not self.starts(b, p + 1, b"HTTP/1.") or b[p + 9] != 13 or b[p + 10] != 10:
+            if self.starts(b, p + 1, b"HTTP/") and b[p + 9] == 13 and b[p + 7] == 46:
                 raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
             raise BadHead("bad_request", "request line")
         if b[p + 8] != 48 and b[p + 8] != 49:
@@ -362,7 +283,7 @@ class RequestParser(FieldCursor):
                         elif b"keep-alive" in tokens and head.http10:
                             head.keep_alive = True
                         wants_upgrade = wants_upgrade or b"upgrade" in tokens
-                        if not _CONNECTION_KNOWN.issuperset(tokens):
+                        if not CONNECTION_KNOWN.issuperset(tokens):
                             nominated = (nominated or set()).union(tokens)
                 elif size == 14 and self.is_name(b"content-length"):
                     if has_length:
@@ -469,166 +390,7 @@ class RequestParser(FieldCursor):
     def _remove_nominated(self, parts: list[bytes], nominated: set[bytes]) -> None:
         # RFC 9110 section 7.6.1: what Connection names is meant for this hop alone. Our own fields
         # are added after this, so nobody removes those.
-        if not nominated.isdisjoint(_NOT_NOMINABLE):
+        if not nominated.isdisjoint(NOT_NOMINABLE):
             raise BadHead("bad_request", "Connection names a field that is not hop-by-hop")
         for index in range(len(parts)):
             parts[index] = without_lines(parts[index], nominated)
-
-
-class ResponseParser(FieldCursor):
-    """Parses response heads of nodes under fixed limits.
-
-    Args: limits: `line` bounds the status line; cookies: collect the values of Set-Cookie.
-    """
-
-    def __init__(self, limits: HeadLimits) -> None:
-        super().__init__()
-        self.limits = limits
-
-    def parse(self, data: bytes, start: int, method_id: int, cookies: bool) -> ResponseHead | None:
-        """Parse the head that begins at `start`, the answer to a request of `method_id`.
-
-        Returns: the head, or None where more bytes are needed.
-        Raises: BadHead: upstream_bad_response, upstream_head_too_large.
-        """
-        try:
-            head = self._parse(data, start, method_id, cookies)
-        except BadHead as error:
-            if error.reason in ("head_too_large", "too_many_fields"):
-                raise BadHead("upstream_head_too_large", error.detail) from None
-            raise BadHead("upstream_bad_response", error.detail) from None
-        return head
-
-    def _parse(self, data: bytes, start: int, method_id: int, cookies: bool) -> ResponseHead | None:
-        b = data
-        n = len(data)
-        limits = self.limits
-        stop = n if n - start <= limits.head else start + limits.head
-        values = VALUE_BYTES
-        p = start
-        # `HTTP/1.1 200` and what follows; the reason phrase may be missing.
-        if n - start < 14:
-            if data.find(b"\n", start) >= 0 or not b"HTTP/1.".startswith(data[start : start + 7]):
-                raise BadHead("bad_request", "status line")
-            return None
-        if not _starts(b, start, b"HTTP/1.") or b[p + 8] != 32:
-            raise BadHead("bad_request", "status line")
-        if b[p + 7] != 48 and b[p + 7] != 49:
-            raise BadHead("bad_request", "HTTP version")
-        p = start + 9
-        if not (49 <= b[p] <= 53 and 48 <= b[p + 1] <= 57 and 48 <= b[p + 2] <= 57):
-            raise BadHead("bad_request", "status code")
-        status = (b[p] - 48) * 100 + (b[p + 1] - 48) * 10 + (b[p + 2] - 48)
-        p += 3
-        if b[p] != 32 and b[p] != 13:
-            raise BadHead("bad_request", "status line")
-        while p < stop and values[b[p]]:
-            p += 1
-        if p + 1 >= stop:
-            if n - start >= limits.head:
-                raise BadHead("head_too_large", "the head exceeds its limit")
-            return None
-        if b[p] != 13 or b[p + 1] != 10:
-            raise BadHead("bad_request", "control byte in the status line")
-        head = ResponseHead()
-        head.status = status
-        head.http10 = b[start + 7] == 48
-        head.keep_alive = not head.http10
-        run = start
-        if head.http10:
-            head.parts.append(b"HTTP/1.1" + data[start + 8 : p + 2])
-            run = p + 2
-        self.begin(data, p + 2, stop)
-        if self._fields(head, run, method_id, cookies):
-            return head
-        if n - start >= limits.head:
-            raise BadHead("head_too_large", "the head exceeds its limit")
-        return None
-
-    def _fields(self, head: ResponseHead, run: int, method_id: int, cookies: bool) -> bool:
-        b = self.data
-        text = self.data
-        parts = head.parts
-        count = 0
-        has_length = False
-        coded = False
-        status = head.status
-        # RFC 9110 sections 8.6 and 15.2: no Content-Length here, whatever the node says.
-        never_body = status < 200 or status == 204
-        nominated: set[bytes] | None = None
-        while True:
-            line = self.position
-            step = self.advance()
-            if step < 0:
-                return False
-            if step == 0:
-                break
-            count += 1
-            if count > self.limits.fields:
-                raise BadHead("too_many_fields", "more fields than allowed")
-            size = self.name_end - self.name_start
-            first = b[self.name_start] | 32
-            drop = False
-            if first == 99:  # c
-                if size == 14 and self.is_name(b"content-length"):
-                    if has_length:
-                        raise BadHead("bad_request", "Content-Length twice")
-                    has_length = True
-                    head.length = self.length_value()
-                    drop = never_body
-                elif size == 10 and self.is_name(b"connection"):
-                    drop = True
-                    if self.is_value(b"close"):
-                        head.keep_alive = False
-                    elif not self.is_value(b"keep-alive"):
-                        tokens = list_tokens(self.value())
-                        if b"close" in tokens:
-                            head.keep_alive = False
-                        if not _CONNECTION_KNOWN.issuperset(tokens):
-                            nominated = (nominated or set()).union(tokens)
-            elif first == 116:  # t
-                if size == 17 and self.is_name(b"transfer-encoding"):
-                    if coded or head.http10 or not self.is_value(b"chunked"):
-                        raise BadHead("bad_request", "Transfer-Encoding")
-                    coded = True
-                    drop = True
-                elif size == 7 and self.is_name(b"trailer"):
-                    drop = True
-            elif first == 115:  # s
-                if cookies and size == 10 and self.is_name(b"set-cookie"):
-                    if head.set_cookies is None:
-                        head.set_cookies = []
-                    head.set_cookies.append(self.value())
-            elif first == 107:  # k
-                drop = size == 10 and self.is_name(b"keep-alive")
-            elif first == 112:  # p
-                drop = size == 16 and self.is_name(b"proxy-connection")
-            elif first == 117 and size == 7 and self.is_name(b"upgrade"):
-                # Upgrade in an ordinary answer is an offer for this hop; we accept none.
-                drop = True
-                head.upgrade = head.upgrade or self.is_value(b"websocket")
-            if drop:
-                if line > run:
-                    parts.append(text[run:line])
-                run = self.position
-        if self.position - 2 > run:
-            parts.append(text[run : self.position - 2])
-        if coded and has_length:
-            raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
-        if coded:
-            if never_body:
-                raise BadHead("bad_request", "Transfer-Encoding in an answer without a body")
-            head.length = CHUNKED
-        if never_body or status == 304 or method_id == HEAD:
-            head.length = NO_BODY
-        if nominated is not None:
-            if not nominated.isdisjoint(_NOT_NOMINABLE):
-                raise BadHead("bad_request", "Connection names a field that is not hop-by-hop")
-            for index in range(len(parts)):
-                parts[index] = without_lines(parts[index], nominated)
-        head.end = self.position
-        return True
-
-
-# A reason phrase may hold what a field value may (RFC 9112 section 4).
-VALUE_BYTES = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))

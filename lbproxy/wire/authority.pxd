@@ -1,0 +1,10 @@
+import cython
+
+cdef bytes HOST
+cdef bytes _HEX
+
+@cython.locals(
+    b="const unsigned char *", host="const unsigned char *", hexadecimal="const unsigned char *",
+    n=Py_ssize_t, p=Py_ssize_t, port=long,
+)
+cpdef bint valid_authority(bytes authority)

@@ -1,0 +1,44 @@
+"""Host and port, as a request names whom it is for (RFC 9110 section 7.2)."""
+
+from __future__ import annotations
+
+MAX_HOST = 255 + 6  # a DNS name, a colon and a port
+# HOST[byte]: 1 where the byte may stand in a host name or IPv4 address. Brackets are apart.
+HOST = bytes(1 if (chr(c).isalnum() and c < 128) or c in b".-_" else 0 for c in range(256))
+_HEX = bytes(1 if c in b"0123456789abcdefABCDEF" else 0 for c in range(256))
+
+
+def valid_authority(authority: bytes) -> bool:
+    """Return True for a host name, an IPv4 address or a bracketed IPv6 address, with a port of
+    digits or none (RFC 9110 section 7.2; stricter: no user, no percent escapes)."""
+    b = authority
+    n = len(authority)
+    host = HOST
+    hexadecimal = _HEX
+    if n == 0 or n > MAX_HOST:
+        return False
+    p = 0
+    if b[0] == 91:
+        p = 1
+        while p < n and (hexadecimal[b[p]] or b[p] == 58 or b[p] == 46):
+            p += 1
+        if p < 3 or p >= n or b[p] != 93:
+            return False
+        p += 1
+    else:
+        while p < n and host[b[p]]:
+            p += 1
+        if p == 0 or b[0] == 46:
+            return False
+    if p == n:
+        return True
+    if b[p] != 58 or n - p > 6 or n - p < 2:
+        return False
+    p += 1
+    port = 0
+    while p < n:
+        if b[p] < 48 or b[p] > 57:
+            return False
+        port = port * 10 + (b[p] - 48)
+        p += 1
+    return 0 < port <= 65535

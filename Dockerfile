@@ -10,6 +10,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
+# Without debugging information: it is most of a compiled module.
+ENV CFLAGS=-g0
 COPY requirements-dev.lock ./
 # The build's own requirements, pinned, so that the same source makes the same wheel.
 RUN pip install --no-cache-dir -c requirements-dev.lock setuptools Cython

@@ -61,14 +61,15 @@ async def serve_node(app: web.Application, host: str, port: int, *, lifeline: bo
     try:
         site = web.TCPSite(runner, host, port)
         await site.start()
-        bound_host, bound_port = runner.addresses[0][:2]
-        print(json.dumps({"host": bound_host, "port": bound_port}), flush=True)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         if lifeline:
             _at_end_of_input(loop, stop)
+        # Only now: who reads the line may signal at once.
+        bound_host, bound_port = runner.addresses[0][:2]
+        print(json.dumps({"host": bound_host, "port": bound_port}), flush=True)
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -43,6 +43,24 @@ SOURCES = sorted(
 DECLARATIONS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "lbproxy").rglob("*.pxd"))
 
 
+def _cimports(declaration: Path) -> list[str]:
+    """The modules whose C declarations this one uses."""
+    found = re.findall(
+        r"^\s*(?:from\s+(\S+)\s+)?cimport\s+(\S+)", declaration.read_text(), re.MULTILINE
+    )
+    return [origin or module for origin, module in found]
+
+
+def _needed_by(declaration: Path, seen: set[Path]) -> set[Path]:
+    """This .pxd and all of ours that it uses, directly or not."""
+    if declaration not in seen and declaration.exists():
+        seen.add(declaration)
+        for module in _cimports(declaration):
+            if module.startswith("lbproxy."):
+                _needed_by(ROOT / f"{module.replace('.', '/')}.pxd", seen)
+    return seen
+
+
 def test_imports_go_one_way() -> None:
     """The contracts in pyproject.toml: layers, and purity of wire and cluster."""
     linter = Path(sys.executable).with_name("lint-imports")
@@ -55,9 +73,7 @@ def test_imports_go_one_way() -> None:
 @pytest.mark.parametrize("name", DECLARATIONS)
 def test_declarations_follow_the_same_layers(name: str) -> None:
     package = Path(name).parts[1]
-    found = re.findall(r"^\s*(?:from\s+(\S+)\s+)?cimport\s+(\S+)", (ROOT / name).read_text(), re.M)
-    for origin, module in found:
-        source = origin or module
+    for source in _cimports(ROOT / name):
         if source.startswith("lbproxy."):
             assert source.split(".")[1] in MAY_CIMPORT[package], f"{name} cimports {source}"
         elif package in ("wire", "cluster"):
@@ -80,13 +96,16 @@ def test_files_stay_small(name: str) -> None:
 
 @pytest.mark.parametrize("name", DECLARATIONS)
 def test_compiled_modules_are_fresh(name: str) -> None:
-    """A stale extension wins over an edited .py, so that tests would run yesterday's code."""
+    """A stale extension wins over an edited .py, so that tests would run yesterday's code.
+
+    Where a class that it uses from another module has grown, it cannot be imported at all.
+    """
     declaration = ROOT / name
     source = declaration.with_suffix(".py")
     built = declaration.with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
     assert source.exists(), f"{name} has no .py beside it"
     assert built.exists(), f"{source.name} is not compiled: run `make build`"
-    newest = max(source.stat().st_mtime, declaration.stat().st_mtime)
+    newest = max(path.stat().st_mtime for path in (source, *_needed_by(declaration, set())))
     assert built.stat().st_mtime >= newest, f"{built.name} is stale: run `make build`"
 
 

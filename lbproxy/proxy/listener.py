@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -56,8 +55,7 @@ CountRejected = Callable[[str], None]
 class Listener:
     """Accepts connections on one socket.
 
-    Args: sock: listening; make; handshake_timeout, head_timeout: seconds for TLS and for a PROXY
-    header; count_rejected: told the reason of each connection that is refused here.
+    Args: sock: listening; make; head_timeout: seconds for a PROXY header; count_rejected: told the reason of each connection that is refused here.
     Owns: the socket and the connections that are not handed on yet.
     """
 
@@ -66,14 +64,12 @@ class Listener:
         state: ListenerState,
         sock: socket.socket,
         make: MakeConnection,
-        handshake_timeout: float,
         head_timeout: float,
         count_rejected: CountRejected,
     ) -> None:
         self.state = state
         self._socket = sock
         self._make = make
-        self._handshake_timeout = handshake_timeout
         self._head_timeout = head_timeout
         self._count_rejected = count_rejected
         self._server: asyncio.Server | None = None
@@ -89,14 +85,9 @@ class Listener:
                 self._accept(self.state.settings.proxy_protocol), name=f"accept {self.state.name}"
             )
             return
-        context = self._context()
         make = self._make
         self._server = await loop.create_server(
-            lambda: make(None),
-            sock=self._socket,
-            ssl=context,
-            ssl_handshake_timeout=self._handshake_timeout if context else None,
-            backlog=BACKLOG,
+            lambda: make(None), sock=self._socket, backlog=BACKLOG
         )
 
     def close(self) -> None:
@@ -108,9 +99,6 @@ class Listener:
             self._socket.close()
         for task in list(self._waiting):
             task.cancel()
-
-    def _context(self) -> ssl.SSLContext | None:
-        return None if self.state.tls is None else self.state.tls.context
 
     async def _accept(self, settings: schema.ProxyProtocol) -> None:
         loop = asyncio.get_running_loop()
@@ -142,19 +130,13 @@ class Listener:
                     header = await _read_header(connection)
                 source = header.source[0] if header.source is not None else None
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            context = self._context()
             make = self._make
             handed_on = True
-            await loop.connect_accepted_socket(
-                lambda: make(source),
-                connection,
-                ssl=context,
-                ssl_handshake_timeout=self._handshake_timeout if context else None,
-            )
+            await loop.connect_accepted_socket(lambda: make(source), connection)
         except (TimeoutError, proxy_protocol.ProxyProtocolError):
             self._count_rejected(Failure.PROXY_PROTOCOL.reason)
         except OSError:
-            pass  # gone before it said anything; a failed handshake is an OSError too
+            pass  # gone before it said anything
         finally:
             if not handed_on:
                 connection.close()

@@ -20,6 +20,7 @@ cdef class Worker:
     cdef public double now
     cdef public double tick_s
     cdef public bint draining
+    cdef public double handshake_timeout
     cdef public double head_timeout
     cdef public double idle_timeout
     cdef public double body_timeout
@@ -43,6 +44,7 @@ cdef class Worker:
     cdef RouteFinder _finder
     cdef list _route_pools
     cdef public set clients
+    cdef public set handshakes
     cdef public list listeners
     cdef public dict rejected
     cdef set _tasks
@@ -57,6 +59,8 @@ cdef class Worker:
     cpdef ClientView view(self, str peer, listener)
     cpdef admit(self, client)
     cpdef dismiss(self, client)
+    cpdef bint admit_handshake(self, layer) except -1
+    cpdef dismiss_handshake(self, layer)
     cpdef connect(self, Exchange exchange, Link link)
     cpdef node_failed(self, Link link, failure)
     cpdef node_recovered(self, Link link)

@@ -33,6 +33,7 @@ from lbproxy.wire.http1_response import ResponseParser
 
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange
+    from lbproxy.proxy.tls_layer import TlsLayer
 
 # How often deadlines are looked at: the precision of every timeout.
 TICK_S = 0.25
@@ -78,6 +79,7 @@ class Worker:
         self.tick_s: float = tick_s
         self.draining: bool = False
 
+        self.handshake_timeout: float = timeouts.tls_handshake
         self.head_timeout: float = timeouts.client_head
         self.idle_timeout: float = timeouts.client_idle
         self.body_timeout: float = timeouts.body_idle
@@ -121,6 +123,7 @@ class Worker:
         )
         self._route_pools: list[Pool] = [self.pools[route.pool] for route in config.routes]
         self.clients: set[ClientConnection] = set()
+        self.handshakes: set[TlsLayer] = set()
         self.listeners: list[ListenerState] = []
         self.rejected: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,6 +155,8 @@ class Worker:
         Returns: True where nothing had to be cut off. The listeners are closed already.
         """
         self.draining = True
+        for layer in list(self.handshakes):
+            layer.abort()
         for client in list(self.clients):
             client.drain()
         try:
@@ -169,6 +174,8 @@ class Worker:
             self._timer.cancel()
         for task in list(self._tasks):
             task.cancel()
+        for layer in list(self.handshakes):
+            layer.abort()
         for client in list(self.clients):
             client.cut_off()
         for pool in self.pools.values():
@@ -198,6 +205,9 @@ class Worker:
         expired = [client for client in self.clients if client.overdue(now)]
         for client in expired:
             client.expire(now)
+        for layer in [layer for layer in self.handshakes if layer.deadline < now]:
+            self.count_rejected("tls_handshake")
+            layer.abort()
         for pool in self.pools.values():
             for link in pool.links.values():
                 link.close_expired(now)
@@ -232,6 +242,18 @@ class Worker:
                 return Failure.TOO_MANY_CONNECTIONS
             client.admitted = True
         return None
+
+    def admit_handshake(self, layer: TlsLayer) -> bool:
+        """Count a connection whose TLS handshake begins; return False where there are too many."""
+        self.handshakes.add(layer)
+        if len(self.clients) + len(self.handshakes) <= self.max_connections:
+            return True
+        self.count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
+        return False
+
+    def dismiss_handshake(self, layer: TlsLayer) -> None:
+        """The handshake is done, or the connection is gone."""
+        self.handshakes.discard(layer)
 
     def dismiss(self, client: ClientConnection) -> None:
         """A connection is gone."""

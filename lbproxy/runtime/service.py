@@ -18,6 +18,7 @@ from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.client import ClientConnection
 from lbproxy.proxy.listener import Listener, ListenerState
 from lbproxy.proxy.tls import ServerTls
+from lbproxy.proxy.tls_layer import TlsLayer
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import open_socket
@@ -93,7 +94,6 @@ class Service:
                 state,
                 self._sockets[state.name],
                 _maker(worker, state),
-                config.timeouts.tls_handshake,
                 config.timeouts.client_head,
                 worker.count_rejected,
             )
@@ -177,8 +177,13 @@ class _Direct:
 
 
 def _maker(worker: Worker, state: ListenerState) -> Callable[[str | None], asyncio.Protocol]:
+    tls = state.tls
+
     def make(source: str | None) -> asyncio.Protocol:
-        return cast(asyncio.Protocol, ClientConnection(worker, state, source))
+        client = ClientConnection(worker, state, source)
+        if tls is not None:
+            return cast(asyncio.Protocol, TlsLayer(worker, client, tls.context))
+        return cast(asyncio.Protocol, client)
 
     return make
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 import uvloop
@@ -232,6 +233,15 @@ class Door:
         control = self.service._control
         assert control is not None
         control.command(pool, node, admin, "the test")
+
+    async def metrics(self) -> str:
+        """Return what the admin API says at /metrics."""
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{self.service.admin_port}") as session,
+            session.get("/metrics") as response,
+        ):
+            assert response.status == 200
+            return await response.text()
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return the access log so far."""

@@ -1,0 +1,401 @@
+"""TLS on both sides, with real handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from lbproxy.runtime import service
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Door, Message, NodePeer, Peer, Stage
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def write(path: Path, certificate: trustme.LeafCert) -> dict[str, str]:
+    """Write a certificate and its key; return how a configuration names them."""
+    cert, key = path.with_suffix(".crt"), path.with_suffix(".key")
+    cert.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(str(key))
+    return {"cert": str(cert), "key": str(key)}
+
+
+def listener(*certificates: dict[str, str], **keys: Any) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "name": "https",
+            "bind": "127.0.0.1:0",
+            "tls": {"certificates": list(certificates)} | keys,
+        }
+    ]
+
+
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def ask(door: Door, context: ssl.SSLContext, name: str = "localhost") -> Message:
+    peer = await door.connect("https", context, name)
+    await peer.send(GET)
+    return await peer.read_message()
+
+
+def names(peer: Peer) -> set[str]:
+    """Return the names in the certificate that a client was shown."""
+    certificate = peer.writer.get_extra_info("peercert")
+    return {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}
+
+
+# Towards clients.
+
+
+async def test_the_certificate_is_chosen_by_sni(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    first = write(tmp_path / "first", authority.issue_cert("localhost", "idp.example.com"))
+    second = write(tmp_path / "second", authority.issue_cert("login.example.org"))
+    third = write(tmp_path / "third", authority.issue_cert("*.example.net"))
+    door = await stage.door([await stage.node()], listeners=listener(first, second, third))
+    context = trusting(authority)
+    for host, expected in {
+        "localhost": {"localhost", "idp.example.com"},
+        "idp.example.com": {"localhost", "idp.example.com"},
+        "login.example.org": {"login.example.org"},
+        "a.example.net": {"*.example.net"},
+    }.items():
+        peer = await door.connect("https", context, host)
+        assert names(peer) == expected
+    # Nobody's name, or none: the first one.
+    context.check_hostname = False
+    peer = await door.connect("https", context, "unknown.example")
+    assert names(peer) == {"localhost", "idp.example.com"}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_both_modern_versions_are_spoken_and_logged(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, version: ssl.TLSVersion
+) -> None:
+    node = await stage.node()
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door([node], listeners=listener(certificate))
+    context = trusting(authority)
+    context.minimum_version = context.maximum_version = version
+    assert (await ask(door, context)).status == 200
+    assert node.requests[0].get("x-forwarded-proto") == b"https"
+    assert door.log_lines()[0]["tls"] == version.name.replace("_", ".")
+
+
+def old_client(authority: trustme.CA, version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = trusting(authority)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = version
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("min_version", "version"),
+    [("1.2", ssl.TLSVersion.TLSv1_1), ("1.3", ssl.TLSVersion.TLSv1_2)],
+)
+async def test_older_versions_than_configured_are_refused(
+    stage: Stage,
+    tmp_path: Path,
+    authority: trustme.CA,
+    min_version: str,
+    version: ssl.TLSVersion,
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door(
+        [await stage.node()], listeners=listener(certificate, min_version=min_version)
+    )
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await door.connect("https", old_client(authority, version))
+    assert (await ask(door, trusting(authority))).status == 200
+
+
+async def test_alpn_names_http_1_1_and_never_what_is_not_spoken(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door([await stage.node()], listeners=listener(certificate))
+    context = trusting(authority)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    peer = await door.connect("https", context)
+    assert peer.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+
+
+def request_blocking(
+    port: int, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[bool, ssl.SSLSession | None]:
+    """Ask once in a thread; return whether the session was taken up, and the session."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost", session=session) as secure,
+    ):
+        secure.sendall(GET)
+        assert secure.recv(65536).startswith(b"HTTP/1.1 200")
+        return bool(secure.session_reused), secure.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_sessions_are_resumed(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, version: ssl.TLSVersion
+) -> None:
+    first = write(tmp_path / "a", authority.issue_cert("other.example"))
+    second = write(tmp_path / "b", authority.issue_cert("localhost"))
+    door = await stage.door([await stage.node()], listeners=listener(first, second))
+    context = trusting(authority)
+    context.minimum_version = context.maximum_version = version
+    port = door.service.port("https")
+    reused, session = await asyncio.to_thread(request_blocking, port, context, None)
+    assert not reused
+    reused, _ = await asyncio.to_thread(request_blocking, port, context, session)
+    assert reused
+
+
+@pytest.fixture
+def quick_reloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CERTIFICATES_EVERY_S", 0.02)
+
+
+@pytest.mark.usefixtures("quick_reloads")
+async def test_a_new_certificate_is_served_without_touching_open_connections(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lbproxy.tls")
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost", "old.example"))
+    door = await stage.door([await stage.node()], listeners=listener(certificate))
+    context = trusting(authority)
+    before = await door.connect("https", context)
+    await before.send(GET)
+    assert (await before.read_message()).status == 200
+    write(tmp_path / "a", authority.issue_cert("localhost", "new.example"))
+    await door.until(lambda: "loaded" in caplog.text)
+    after = await door.connect("https", context)
+    assert "new.example" in names(after)
+    await before.send(GET)
+    assert (await before.read_message()).status == 200
+    assert "old.example" in names(before)
+
+
+@pytest.mark.usefixtures("quick_reloads")
+async def test_a_broken_new_certificate_is_said_once_and_the_old_one_stays(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost", "old.example"))
+    door = await stage.door([await stage.node()], listeners=listener(certificate))
+    context = trusting(authority)
+    (tmp_path / "a.crt").write_text("not a certificate")
+    await door.until(lambda: "not loaded" in caplog.text)
+    await asyncio.sleep(0.2)  # ten looks at it
+    assert caplog.text.count("not loaded, the old certificate stays") == 1
+    peer = await door.connect("https", context)
+    assert "old.example" in names(peer)
+    caplog.set_level("INFO", "lbproxy.tls")
+    write(tmp_path / "a", authority.issue_cert("localhost", "new.example"))
+    await door.until(lambda: "a.crt: loaded" in caplog.text)
+    assert "new.example" in names(await door.connect("https", context))
+
+
+async def test_the_end_of_each_certificate_is_a_metric(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door(
+        [await stage.node()], listeners=listener(certificate), admin={"bind": "127.0.0.1:0"}
+    )
+    text = await door.metrics()
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith("lbproxy_tls_certificate_expiry_timestamp_seconds{")
+    ]
+    assert float(line.rsplit(" ", 1)[1]) > 1.7e9
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01", b"\x16"])
+async def test_a_handshake_that_never_comes_is_cut_off(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, sent: bytes
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door(
+        [await stage.node()],
+        listeners=listener(certificate),
+        timeouts={"tls_handshake": "200ms"},
+    )
+    peer = await door.connect("https")  # plain TCP
+    if sent:
+        await peer.send(sent)
+    began = asyncio.get_running_loop().time()
+    await peer.read_rest()
+    assert asyncio.get_running_loop().time() - began < 2
+    assert (await ask(door, trusting(authority))).status == 200
+
+
+async def test_plain_http_to_a_tls_port_is_refused(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    node = await stage.node()
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door([node], listeners=listener(certificate))
+    peer = await door.connect("https")
+    await peer.send(GET)
+    assert b"200" not in await peer.read_rest()
+    assert node.requests == []
+
+
+async def test_a_large_body_passes_both_ways_over_tls(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door([await stage.node()], listeners=listener(certificate))
+    peer = await door.connect("https", trusting(authority))
+    body = os.urandom(3 << 20)
+    sending = asyncio.ensure_future(
+        peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    )
+    assert (await peer.read_message()).body == body
+    await sending
+
+
+async def test_the_plain_listener_sends_clients_to_the_tls_one(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    node = await stage.node()
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door(
+        [node],
+        listeners=[
+            *listener(certificate),
+            {"name": "http", "bind": "127.0.0.1:0", "redirect_to": "https"},
+        ],
+    )
+    response = await door.get("/realms/x?y=1")
+    assert response.status == 308
+    port = door.service.port("https")
+    assert response.get("location") == b"https://idp.example.com:%d/realms/x?y=1" % port
+    assert node.connections == []
+
+
+# Towards nodes.
+
+
+def node_context(authority: trustme.CA, *identities: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*identities).configure_cert(context)
+    return context
+
+
+def ca_file(tmp_path: Path, authority: trustme.CA) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+async def test_an_https_node_is_verified_by_its_own_authority(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    node = await stage.node(context=node_context(authority, "127.0.0.1"))
+    tls = {"ca": ca_file(tmp_path, authority)}
+    door = await stage.door([node], scheme="https", node={"tls": tls})
+    peer = await door.connect()
+    for _ in range(3):
+        await peer.send(GET)
+        assert (await peer.read_message()).status == 200
+    assert len(node.connections) == 1
+
+
+async def test_server_name_is_what_the_certificate_must_hold_and_what_sni_says(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    context = node_context(authority, "idp.internal")
+    asked: list[str | None] = []
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    node = await stage.node(context=context)
+    tls = {"ca": ca_file(tmp_path, authority), "server_name": "idp.internal"}
+    door = await stage.door([node], scheme="https", node={"tls": tls})
+    assert (await door.get()).status == 200
+    assert asked == ["idp.internal"]
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name", "server_name", "system"])
+async def test_a_node_that_cannot_prove_who_it_is_gets_not_one_request(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, wrong: str
+) -> None:
+    name = "10.9.9.9" if wrong == "name" else "127.0.0.1"
+    node = await stage.node(context=node_context(authority, name))
+    trusted = trustme.CA() if wrong == "authority" else authority
+    tls: dict[str, str] = {} if wrong == "system" else {"ca": ca_file(tmp_path, trusted)}
+    if wrong == "server_name":
+        tls["server_name"] = "idp.internal"
+    door = await stage.door([node], scheme="https", node={"tls": tls})
+    response = await door.get()
+    assert response.status == 502
+    assert node.requests == []
+    assert door.stats.pools["idp"].nodes["node1"].failures == {"upstream_tls": 1}
+    assert b"certificate" not in response.body.lower()
+
+
+async def test_verification_can_be_switched_off(stage: Stage, authority: trustme.CA) -> None:
+    node = await stage.node(context=node_context(authority, "somebody.else"))
+    door = await stage.door([node], scheme="https", node={"tls": {"verify": False}})
+    assert (await door.get()).status == 200
+
+
+async def test_a_node_that_speaks_no_tls_is_502_and_another_one_is_asked(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    async def plain(peer: NodePeer) -> None:
+        await peer.read_some()
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    bad = await stage.node(plain)
+    good = await stage.node(name="node2", context=node_context(authority, "127.0.0.1"))
+    tls = {"ca": ca_file(tmp_path, authority)}
+    door = await stage.door([bad, good], scheme="https", node={"tls": tls})
+    for _ in range(2):
+        assert (await door.get()).status == 200
+    door = await stage.door([bad], scheme="https", node={"tls": tls})
+    assert (await door.get()).status == 502
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+async def test_a_body_that_ends_with_the_connection_needs_its_close_notify(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, orderly: bool
+) -> None:
+    """Without close_notify anybody on the way could have cut the answer off."""
+
+    async def script(peer: NodePeer) -> None:
+        await peer.read_message()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nwhole?")
+        if not orderly:
+            await asyncio.sleep(0.05)
+            descriptor = peer.writer.get_extra_info("socket").fileno()
+            with socket.socket(fileno=os.dup(descriptor)) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    node = await stage.node(script, context=node_context(authority, "127.0.0.1"))
+    tls = {"ca": ca_file(tmp_path, authority)}
+    door = await stage.door([node], scheme="https", node={"tls": tls})
+    peer = await door.connect()
+    await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    text = await peer.read_rest()
+    assert b"6\r\nwhole?\r\n" in text
+    assert text.endswith(b"\r\n0\r\n\r\n") is orderly
+    assert [line["reason"] for line in door.log_lines()] == [
+        None if orderly else "upstream_truncated"
+    ]

@@ -91,7 +91,7 @@ def _redirect(
         yield error(path, f"listener {wanted!r} has no tls; only a TLS listener can be the target")
     elif target.redirect_to is not None:
         yield error(path, f"listener {wanted!r} redirects as well")
-    elif target.bind.path:
+    elif target.bind.path and target.public_port is None:
         yield error(path, f"listener {wanted!r} has no port that a client could be sent to")
 
 

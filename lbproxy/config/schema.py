@@ -95,6 +95,8 @@ class Listener(Model):
     """Certificates; without this section the listener speaks plain HTTP."""
     redirect_to: str | None = None
     """Name of a TLS listener: every request is answered 308 to the same host and path there."""
+    public_port: Annotated[int, Field(gt=0, le=65535)] | None = None
+    """The port that clients use, where a container or firewall maps it; redirects name it."""
     proxy_protocol: ProxyProtocol | None = None
     """Take the client's address from the PROXY protocol."""
 

@@ -142,14 +142,12 @@ class Service:
         by_name = {listener.name: listener for listener in self._config.listeners}
         states: list[ListenerState] = []
         for listener in self._config.listeners:
-            target = by_name[listener.redirect_to] if listener.redirect_to else None
-            states.append(
-                ListenerState(
-                    listener,
-                    ServerTls(listener.tls) if listener.tls else None,
-                    self.port(target.name) if target else 0,
-                )
-            )
+            tls = ServerTls(listener.tls) if listener.tls else None
+            port = 0
+            if listener.redirect_to:
+                target = by_name[listener.redirect_to]
+                port = target.public_port or self.port(target.name)
+            states.append(ListenerState(listener, tls, port))
         return states
 
 

@@ -209,7 +209,7 @@ class ClientConnection:
         worker = self.worker
         if self._blocked & _NO_NODE:
             self._unblock(_NO_NODE)
-        if self.phase == SENDING:
+        if self.phase == SENDING and not self._blocked & _SLOW_NODE:
             self.deadline = worker.now + worker.body_timeout
         elif exchange.pool is not None:
             self.deadline = worker.now + exchange.pool.response_timeout
@@ -219,8 +219,9 @@ class ClientConnection:
         self._block(_NO_NODE)
 
     def block_reading(self) -> None:
-        """Read no more: the node is slower."""
+        """Read no more: the node is slower, and now it is the node that has to make progress."""
         self._block(_SLOW_NODE)
+        self.touch()
 
     def unblock_reading(self) -> None:
         """The node has caught up."""

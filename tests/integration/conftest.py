@@ -24,6 +24,7 @@ from yaml import safe_dump
 
 from lbproxy.cli.check import print_problems
 from lbproxy.cluster.node import Admin
+from lbproxy.cluster.node import Node as KnownNode
 from lbproxy.config.load import parse_config
 from lbproxy.runtime.service import Service
 
@@ -227,6 +228,13 @@ class Door:
     def link(self, node: str, pool: str = "idp") -> Any:
         """What the worker holds of a node (Link)."""
         return self.worker.pools[pool].links[node]
+
+    def node(self, name: str, pool: str = "idp") -> KnownNode:
+        """What the control plane knows of a node."""
+        control = self.service._control
+        assert control is not None
+        (found,) = (node for node in control.nodes() if (node.pool, node.name) == (pool, name))
+        return found
 
     def command(self, node: str, admin: Admin, pool: str = "idp") -> None:
         """Set what is wanted of a node, as the admin API does."""

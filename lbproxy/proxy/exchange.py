@@ -94,7 +94,7 @@ class Exchange:
         """Send the request to the node of `link`."""
         self.link = link
         link.in_flight += 1
-        upstream = link.take(self.worker.now, self.head.idempotent() and not self.has_body)
+        upstream = link.take()
         if upstream is not None:
             self.attach(upstream)
         else:
@@ -284,6 +284,9 @@ class Exchange:
             upstream.resume()
             if self.reusable and self.request_done and not (self.has_body and upstream.writing()):
                 upstream.release()
+            elif upstream.writing():
+                # It has answered: what it does not read of the request must not keep it open.
+                upstream.abort()
             else:
                 upstream.close()
         link.codes[self.status // 100] += 1

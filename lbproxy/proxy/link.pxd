@@ -15,7 +15,7 @@ cdef class Link(Member):
     cdef object _tls
 
     @cython.locals(idle=list, connection=UpstreamConnection)
-    cpdef UpstreamConnection take(self, double now, bint replayable)
+    cpdef UpstreamConnection take(self)
 
     cpdef give(self, UpstreamConnection connection, double now)
     cpdef forget(self, UpstreamConnection connection)

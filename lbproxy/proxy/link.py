@@ -51,21 +51,18 @@ class Link(Member):
         self.secure: bool = node.scheme == "https"
         self._tls: ssl.SSLContext | None = None
 
-    def take(self, now: float, replayable: bool) -> UpstreamConnection | None:
+    def take(self) -> UpstreamConnection | None:
         """Return the idle connection that was used last, or None.
 
         A connection that has bytes or an end of file waiting is closed: whatever a node says
         unasked must not become the answer to the next request, and a request that may not be
         replayed must not be lost on a connection that the node has ended. The event loop sees
-        both by itself, so a look at the socket (a system call) is spared for a replayable request
-        on a connection that was in use a tick ago.
-
-        Args: now: the worker's time; replayable: the request may be sent again.
+        both by itself, but it may hear of the next request first, in the same turn.
         """
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if (replayable and connection.idle_since == now) or connection.quiet():
+            if connection.quiet():
                 return connection
             connection.close()
         return None
@@ -75,7 +72,6 @@ class Link(Member):
         if len(self.idle) >= self.max_idle:
             connection.close()
         else:
-            connection.idle_since = now
             connection.idle_until = now + self.idle_timeout
             self.idle.append(connection)
 

@@ -17,7 +17,6 @@ cdef class UpstreamConnection:
     cdef object _send
     cdef public Exchange exchange
     cdef public double idle_until
-    cdef public double idle_since
     cdef public Py_ssize_t served
     cdef public bint clean_end
     cdef object _poll
@@ -28,6 +27,7 @@ cdef class UpstreamConnection:
     cdef bint _paused
 
     cpdef bint quiet(self)
+    cpdef bint alive(self)
     cdef begin(self, Exchange exchange)
     cdef release(self)
     cpdef close(self)

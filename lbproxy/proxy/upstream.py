@@ -40,7 +40,6 @@ class UpstreamConnection:
         self._send: Callable[[bytes], None] | None = None  # the transport's write, looked up once
         self.exchange: Exchange | None = None
         self.idle_until: float = 0.0
-        self.idle_since: float = 0.0
         self.served: int = 0  # exchanges begun; from the second on it may have been stale
         self.clean_end: bool = False
         self._poll: select.poll | None = None
@@ -61,6 +60,10 @@ class UpstreamConnection:
             poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
             self._poll = poll
         return not poll.poll(0)
+
+    def alive(self) -> bool:
+        """Return True while it stands, as far as the event loop knows."""
+        return self.transport is not None and not self.transport.is_closing()
 
     def begin(self, exchange: Exchange) -> None:
         """Serve `exchange` next."""

@@ -283,7 +283,11 @@ class Worker:
         except ConnectError as error:
             exchange.fail(error.failure)
         else:
-            exchange.attach(upstream)
+            if upstream.alive():
+                exchange.attach(upstream)
+            else:
+                # Ended, or spoken on unasked, before this task had its turn; nothing was sent.
+                exchange.fail(Failure.UPSTREAM_RESET)
 
     def node_failed(self, link: Link, failure: Failure) -> None:
         """Count a failure of a node, and tell the control plane where it is to blame."""

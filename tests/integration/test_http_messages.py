@@ -1,0 +1,374 @@
+"""What goes through unchanged, what must not go through, and answers with special framing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+BINARY = bytes(range(256)) * 300
+
+
+async def ask(door: Any, request: bytes, *, head_request: bool = False) -> Any:
+    client = await door.connect()
+    await client.send(request)
+    return await client.read_message(head_request=head_request)
+
+
+def scripted(*answers: bytes) -> Any:
+    """Return a script that answers each request of a connection with the next of `answers`."""
+
+    async def script(peer: Any) -> None:
+        for answer in answers:
+            await peer.read_message()
+            await peer.send(answer)
+        await peer.read_rest()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/?",
+        "/a%2Fb",
+        "/a%2fb",
+        "/a//b",
+        "//a",
+        "/a;p=1;q/b",
+        "/a/;/b",
+        "/?a=b&c=%20+d",
+        "/a??b",
+        "/a?b#".rstrip("#") + "/../c",
+        "/%E2%82%AC",
+        '/a|b?c={d}[e]^"<>\\`',
+        "/A.b_c~d!$&'()*+,=:@",
+        "/trailing/",
+        "/?redirect_uri=https://x/y?z=1;2",
+    ],
+)
+async def test_targets_go_through_byte_for_byte(stage: Any, target: str) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    response = await ask(door, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert response.status == 200
+    assert node.requests[0].first == f"GET {target} HTTP/1.1".encode()
+
+
+async def test_unknown_methods_go_through(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    for method in ("PATCH", "PROPFIND", "QUERY", "M-SEARCH"):
+        assert (await door.get(method=method)).status == 200
+    assert [request.first.split()[0] for request in node.requests] == [
+        b"PATCH",
+        b"PROPFIND",
+        b"QUERY",
+        b"M-SEARCH",
+    ]
+
+
+async def test_request_fields_keep_order_case_and_bytes(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    lines = [
+        b"hOST: IDP.Example.com",
+        b"zEBRA: 1",
+        b"Accept:text/html",
+        b"X-Eight: caf\xe9 \xff\x80",
+        b"X-Inner:  two  spaces\tand tab",
+        b"X-Empty:",
+        b'Cookie: a=b; c="d"',
+        b"zebra: 2",
+        b"Cookie: e=f",
+        b"X-Odd!#$%&'*+^`|~9: yes",
+        b"X-Under_score: yes",
+        b"Authorization: Basic eHg6eXk=",
+        b"Content-Type: a/b",
+        b"Content-Length: 3",
+    ]
+    response = await ask(door, b"POST / HTTP/1.1\r\n" + b"\r\n".join(lines) + b"\r\n\r\nabc")
+    assert response.status == 200
+    got = node.requests[0].lines
+    assert got[: len(lines)] == lines
+    # Behind them come our own, and nothing else: no Via, no Connection, no User-Agent.
+    assert [line.partition(b":")[0] for line in got[len(lines) :]] == [
+        b"X-Forwarded-For",
+        b"X-Forwarded-Proto",
+        b"X-Forwarded-Host",
+        b"X-Forwarded-Port",
+        b"X-Forwarded-Server",
+        b"X-Request-Id",
+    ]
+
+
+async def test_response_fields_keep_order_case_and_bytes(stage: Any) -> None:
+    lines = [
+        b"dATE: today",
+        b"Set-Cookie: a=b; Path=/",
+        b"X-Eight: caf\xe9 \xff\x80",
+        b"Location: https://x/y;z?q=%2F",
+        b"Content-Length: 3",
+        b'Set-Cookie: c="d"; Secure',
+        b"X-Empty:",
+        b"x-under_score.dot: 1",
+        b"Content-Type:text/plain",
+        b'ETag: "1"',
+    ]
+    head = b"HTTP/1.1 299 Any\xe9 thing:else\r\n" + b"\r\n".join(lines) + b"\r\n\r\n"
+    door = await stage.door([await stage.node(scripted(head + b"abc", head + b"abc"))])
+    client = await door.connect()
+    for _ in range(2):
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        response = await client.read_message()
+        # Nothing added: no Server, no Via, no Date, no Connection.
+        assert response.head == head
+        assert response.body == b"abc"
+
+
+async def test_a_reason_phrase_may_be_missing(stage: Any) -> None:
+    for line in (b"HTTP/1.1 200 ", b"HTTP/1.1 200"):
+        answer = line + b"\r\nContent-Length: 0\r\n\r\n"
+        door = await stage.door([await stage.node(scripted(answer))])
+        response = await door.get()
+        assert response.status == 200
+
+
+async def test_bodies_go_through_byte_for_byte(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    response = await ask(
+        door,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(BINARY) + BINARY,
+    )
+    assert node.requests[0].body == BINARY
+    assert response.body == BINARY
+    assert node.requests[0].get("content-encoding") == b"gzip"
+
+
+async def test_a_body_on_get_and_delete_goes_through(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    client = await door.connect()
+    for method in (b"GET", b"DELETE", b"OPTIONS"):
+        await client.send(method + b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+        assert (await client.read_message()).body == b"body"
+    assert [request.body for request in node.requests] == [b"body"] * 3
+
+
+async def test_a_post_without_content_says_so_to_the_node(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    await ask(door, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    assert node.requests[0].all("content-length") == [b"0"]
+
+
+HOP_BY_HOP = (
+    "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers, deflate\r\n"
+    "Trailer: X-T\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    "Proxy-Authorization: Basic eA==\r\n"
+)
+
+
+async def test_hop_by_hop_fields_of_a_request_stay_here(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    client = await door.connect()
+    await client.send(
+        f"GET / HTTP/1.1\r\nHost: a\r\n{HOP_BY_HOP}X-Stays: 1\r\n"
+        "X-Secret: 1\r\nConnection: upgrade, HTTP2-Settings\r\n"
+        "connection: x-secret , TE,,keep-alive\r\nX-SECRET: 2\r\n\r\n".encode()
+    )
+    assert (await client.read_message()).status == 200
+    names = {line.partition(b":")[0].lower() for line in node.requests[0].lines}
+    assert names == {
+        b"host",
+        b"x-stays",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-server",
+        b"x-request-id",
+    }
+
+
+async def test_hop_by_hop_fields_of_a_response_stay_here(stage: Any) -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Inner\r\nX-Inner: 10.0.0.1\r\n"
+        b"Keep-Alive: timeout=20\r\nUpgrade: h2c\r\nProxy-Connection: keep-alive\r\n"
+        b"Trailer: X-T\r\nX-Stays: 1\r\nx-inner: again\r\nContent-Length: 2\r\n\r\nok"
+    )
+    node = await stage.node(scripted(answer, answer))
+    door = await stage.door([node])
+    client = await door.connect()
+    for _ in range(2):
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        response = await client.read_message()
+        assert response.lines == [b"X-Stays: 1", b"Content-Length: 2"]
+    assert len(node.connections) == 1
+
+
+@pytest.mark.parametrize("name", ["Host", "Content-Length", "Transfer-Encoding", "Cookie"])
+async def test_connection_cannot_name_what_changes_the_message(stage: Any, name: str) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    response = await door.get("/", f"Cookie: a=b\r\nConnection: {name}\r\n")
+    assert response.status == 400
+    assert node.requests == []
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "HTTP/2.0", "TLS/1.0", "websocket, h2c", "x"])
+async def test_upgrades_other_than_websocket_are_not_asked_for(stage: Any, upgrade: str) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    client = await door.connect()
+    await client.send(
+        f"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n".encode()
+    )
+    assert (await client.read_message()).status == 200
+    assert node.requests[0].get("upgrade") is None
+    assert node.requests[0].get("connection") is None
+
+
+async def test_head_has_the_fields_of_get_and_no_body(stage: Any) -> None:
+    length = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\nX-A: 1\r\n\r\n"
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    neither = b"HTTP/1.1 200 OK\r\nX-B: 1\r\n\r\n"
+    node = await stage.node(scripted(length, chunked, neither, length))
+    door = await stage.door([node])
+    client = await door.connect()
+    for answer in (length, b"HTTP/1.1 200 OK\r\n\r\n", neither, length):
+        await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.read_message(head_request=True)).head == answer
+    assert len(node.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "passed"),
+    [
+        (
+            b"HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n",
+        ),
+        (b"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 204 No\r\n\r\n"),
+        (
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\nETag: x\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\nETag: x\r\n\r\n",
+        ),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        (
+            b"HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ],
+)
+async def test_answers_without_a_body_end_with_their_head(
+    stage: Any, answer: bytes, passed: bytes
+) -> None:
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    node = await stage.node(scripted(answer, ok))
+    door = await stage.door([node])
+    client = await door.connect()
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+    assert (await client.read_head()).head == passed
+    assert (await client.read_message()).body == b"ok"
+    assert len(node.connections) == 1
+
+
+async def test_options_asterisk_reaches_the_node_of_the_root(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    assert (await ask(door, b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
+    assert node.requests[0].first == b"OPTIONS * HTTP/1.1"
+    assert (await ask(door, b"GET * HTTP/1.1\r\nHost: a\r\n\r\n")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "first", "host"),
+    [
+        ("http://other.example/a?b", b"GET /a?b HTTP/1.1", b"other.example"),
+        ("HTTPS://other.example:8443/a", b"GET /a HTTP/1.1", b"other.example:8443"),
+        ("http://other.example", b"GET / HTTP/1.1", b"other.example"),
+        ("http://other.example?q", b"GET /?q HTTP/1.1", b"other.example"),
+    ],
+)
+async def test_absolute_form_outranks_host(
+    stage: Any, target: str, first: bytes, host: bytes
+) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    response = await ask(door, f"GET {target} HTTP/1.1\r\nHost: idp.example.com\r\n\r\n".encode())
+    assert response.status == 200
+    request = node.requests[0]
+    assert request.first == first
+    assert request.all("host") == [host]
+    assert request.get("x-forwarded-host") == host
+
+
+async def test_absolute_form_decides_the_route(stage: Any) -> None:
+    door = await stage.door(
+        [await stage.node()], routes=[{"host": "idp.example.com", "path": "/", "pool": "idp"}]
+    )
+    good = b"GET http://idp.example.com/ HTTP/1.1\r\nHost: other\r\n\r\n"
+    bad = b"GET http://other/ HTTP/1.1\r\nHost: idp.example.com\r\n\r\n"
+    assert (await ask(door, good)).status == 200
+    assert (await ask(door, bad)).status == 404
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://a/", "http://", "http:///a", "http://user@a/", "a", "a:443", "http://a b/"]
+)
+async def test_other_forms_are_refused(stage: Any, target: str) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    response = await ask(door, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert response.status == 400
+    assert node.requests == []
+
+
+async def test_a_request_id_is_made_where_missing_and_unique(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    for _ in range(2):
+        await door.get()
+    ids = [request.get("x-request-id") for request in node.requests]
+    assert all(re.fullmatch(rb"[A-Za-z0-9._-]{8,128}", each) for each in ids)
+    assert ids[0] != ids[1]
+    assert ids[0].decode() in door.log_text()
+
+
+@pytest.mark.parametrize("kept", ["a", "Ab-1._" * 20, "x" * 128])
+async def test_a_valid_request_id_is_kept(stage: Any, kept: str) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    await door.get("/", f"x-request-ID: {kept}\r\n")
+    assert node.requests[0].all("x-request-id") == [kept.encode()]
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 129, "a b", 'a"b', "{jndi}", "a/b", "\xe9"])
+async def test_an_invalid_request_id_is_replaced(stage: Any, bad: str) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    client = await door.connect()
+    await client.send(f"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: {bad}\r\n\r\n".encode("latin-1"))
+    await client.read_message()
+    (got,) = node.requests[0].all("x-request-id")
+    assert re.fullmatch(rb"[A-Za-z0-9._-]{8,128}", got)
+
+
+async def test_of_two_request_ids_one_goes_on(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    await door.get("/", "X-Request-Id: one\r\nX-Request-Id: two\r\n")
+    assert node.requests[0].all("x-request-id") == [b"one"]
+
+
+async def test_an_own_answer_shows_the_request_id(stage: Any) -> None:
+    door = await stage.door([await stage.node()], routes=[{"path": "/a", "pool": "idp"}])
+    response = await door.get("/", "X-Request-Id: mine-1\r\n")
+    assert response.get("x-request-id") == b"mine-1"
+    assert b"mine-1" in response.body

@@ -341,6 +341,8 @@ class Exchange:
         self.reason = reason
         if not self.responded:
             self.status = status
+            if self.pool is not None:
+                self.pool.unserved[status // 100] += 1
         self._record(monotonic())
 
     def _next_link(self, link: Link, failure: Failure) -> Link | None:

@@ -6,6 +6,7 @@ from lbproxy.proxy.upstream cimport UpstreamConnection
 cdef class Link(Member):
     cdef public object node
     cdef public list idle
+    cdef public list ending
     cdef public Py_ssize_t max_idle
     cdef public double idle_timeout
     cdef public list codes
@@ -26,4 +27,5 @@ cdef class Link(Member):
     )
     cpdef close_expired(self, double now)
 
+    cpdef retire(self)
     cpdef close_idle(self)

@@ -47,6 +47,8 @@ class Link(Member):
         self.idle_timeout: float = idle_timeout
         self.codes: list[int] = [0] * 6
         self.failures: dict[str, int] = {}
+        # Closed by us, but the node has not read yet what it was sent.
+        self.ending: list[UpstreamConnection] = []
         self.failing: bool = False
         self.secure: bool = node.scheme == "https"
         self._tls: ssl.SSLContext | None = None
@@ -81,7 +83,7 @@ class Link(Member):
             self.idle.remove(connection)
 
     def close_expired(self, now: float) -> None:
-        """Close idle connections whose time is over; the oldest stand first."""
+        """End the connections whose time is over; of the idle ones the oldest stand first."""
         idle = self.idle
         expired = 0
         while expired < len(idle) and idle[expired].idle_until <= now:
@@ -91,9 +93,19 @@ class Link(Member):
             del idle[:expired]
             for connection in gone:
                 connection.close()
+        if self.ending:
+            for connection in self.ending:
+                if connection.idle_until <= now:
+                    connection.abort()
+            self.ending = [each for each in self.ending if each.idle_until > now]
+
+    def retire(self) -> None:
+        """The node has left: keep no connection, neither now nor when its exchanges end."""
+        self.max_idle = 0
+        self.close_idle()
 
     def close_idle(self) -> None:
-        """Close every idle connection: the node has left, or the worker ends."""
+        """Close every idle connection."""
         gone = self.idle
         self.idle = []
         for connection in gone:
@@ -125,7 +137,8 @@ class Link(Member):
             ) from None
         except ConnectionRefusedError as error:
             raise ConnectError(Failure.CONNECT_REFUSED, str(error)) from None
-        except (ssl.SSLError, TlsError) as error:
+        except (ssl.SSLError, TlsError, ValueError) as error:
+            # ValueError: a name that no certificate could hold.
             raise ConnectError(Failure.UPSTREAM_TLS, str(error)) from None
         except OSError as error:
             # uvloop reports a reset during the handshake as a plain connection error.

@@ -90,13 +90,13 @@ class Pool:
                 old = link
                 link = Link(node, keepalive.per_node, keepalive.idle)
                 if old is not None:
-                    old.close_idle()
+                    old.retire()
             else:
                 link.update(node)
             links[node.name] = link
         for name, link in self.links.items():
             if name not in links:
-                link.close_idle()
+                link.retire()
         self.links = links
         chosen = candidates(snapshot, self.settings.panic_threshold)
         self.panic = chosen.panic

@@ -78,9 +78,15 @@ class UpstreamConnection:
         self.link.give(self, self.worker.now)
 
     def close(self) -> None:
-        """End the connection; the exchange, if any, has been detached or is told nothing."""
+        """End the connection; the exchange, if any, has been detached or is told nothing.
+
+        What is buffered is still sent, as long as the node does not take too long to read it.
+        """
         self.exchange = None
         if self.transport is not None:
+            if self.writing():
+                self.idle_until = self.worker.now + self.worker.write_timeout
+                self.link.ending.append(self)
             self.transport.close()
 
     def abort(self) -> None:

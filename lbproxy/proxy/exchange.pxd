@@ -56,6 +56,8 @@ cdef class Exchange:
 
     @cython.locals(upstream=UpstreamConnection)
     cdef start(self, Link link)
+    @cython.locals(link=Link, upstream=UpstreamConnection)
+    cdef send(self, bint look)
     @cython.locals(held=bytes)
     cpdef attach(self, UpstreamConnection upstream)
     @cython.locals(upstream=UpstreamConnection)

@@ -94,7 +94,18 @@ class Exchange:
         """Send the request to the node of `link`."""
         self.link = link
         link.in_flight += 1
-        upstream = link.take()
+        if not link.idle:
+            self._connect(link)
+        elif self.has_body or not self.head.idempotent():
+            self.send(True)
+        else:
+            self.worker.start_soon(self)
+
+    def send(self, look: bool) -> None:
+        """Send the request on an idle connection, or on a new one. Args: look: see `Link.take`."""
+        link = self.link
+        assert link is not None
+        upstream = link.take(look)
         if upstream is not None:
             self.attach(upstream)
         else:

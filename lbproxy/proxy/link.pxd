@@ -16,7 +16,7 @@ cdef class Link(Member):
     cdef object _tls
 
     @cython.locals(idle=list, connection=UpstreamConnection)
-    cpdef UpstreamConnection take(self)
+    cpdef UpstreamConnection take(self, bint look)
 
     cpdef give(self, UpstreamConnection connection, double now)
     cpdef forget(self, UpstreamConnection connection)

@@ -53,18 +53,22 @@ class Link(Member):
         self.secure: bool = node.scheme == "https"
         self._tls: ssl.SSLContext | None = None
 
-    def take(self) -> UpstreamConnection | None:
+    def take(self, look: bool) -> UpstreamConnection | None:
         """Return the idle connection that was used last, or None.
 
-        A connection that has bytes or an end of file waiting is closed: whatever a node says
-        unasked must not become the answer to the next request, and a request that may not be
-        replayed must not be lost on a connection that the node has ended. The event loop sees
-        both by itself, but it may hear of the next request first, in the same turn.
+        Whatever a node says unasked must not become the answer to the next request, and a request
+        that may not be replayed must not be lost on a connection that the node has ended. The
+        event loop closes such connections by itself, but in one turn it may hear of the next
+        request first.
+
+        Args: look: ask the kernel (a system call) whether bytes or an end of file wait; else the
+        caller has let the event loop hear everything that came with the request (see
+        `Worker.start_soon`).
         """
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if connection.quiet():
+            if not look or connection.quiet():
                 return connection
             connection.close()
         return None

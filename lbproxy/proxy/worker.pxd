@@ -47,6 +47,7 @@ cdef class Worker:
     cdef public set handshakes
     cdef public list listeners
     cdef public dict rejected
+    cdef list _ready
     cdef set _tasks
     cdef object _timer
     cdef bytes _date
@@ -61,6 +62,10 @@ cdef class Worker:
     cpdef dismiss(self, client)
     cpdef bint admit_handshake(self, layer) except -1
     cpdef dismiss_handshake(self, layer)
+    @cython.locals(ready=list)
+    cdef start_soon(self, Exchange exchange)
+    @cython.locals(ready=list, exchange=Exchange)
+    cpdef _start_ready(self)
     cpdef connect(self, Exchange exchange, Link link)
     cpdef node_failed(self, Link link, failure)
     cpdef node_recovered(self, Link link)

@@ -126,6 +126,7 @@ class Worker:
         self.handshakes: set[TlsLayer] = set()
         self.listeners: list[ListenerState] = []
         self.rejected: dict[str, int] = {}
+        self._ready: list[Exchange] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._date: bytes = b""
@@ -265,6 +266,25 @@ class Worker:
             self.per_client.release(client.address)
         if not self.clients:
             self._idle.set()
+
+    def start_soon(self, exchange: Exchange) -> None:
+        """Send the request of `exchange` at the end of this turn of the event loop.
+
+        By then the loop has heard of every end and every byte that came on node connections
+        together with the request, and those connections are gone from the idle ones. This costs
+        one callback a turn; asking the kernel would cost a system call a request.
+        """
+        ready = self._ready
+        ready.append(exchange)
+        if len(ready) == 1:
+            asyncio.get_running_loop().call_soon(self._start_ready)
+
+    def _start_ready(self) -> None:
+        ready = self._ready
+        self._ready = []
+        for exchange in ready:
+            if exchange.client.exchange is exchange:  # else the client has left meanwhile
+                exchange.send(False)
 
     def connect(self, exchange: Exchange, link: Link) -> asyncio.Task[None]:
         """Connect to a node for an exchange."""

@@ -55,7 +55,8 @@ CountRejected = Callable[[str], None]
 class Listener:
     """Accepts connections on one socket.
 
-    Args: sock: listening; make; head_timeout: seconds for a PROXY header; count_rejected: told the reason of each connection that is refused here.
+    Args: sock: listening; make; head_timeout: seconds for a PROXY header; count_rejected: told the
+    reason of each connection that is refused here.
     Owns: the socket and the connections that are not handed on yet.
     """
 

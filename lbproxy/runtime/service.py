@@ -117,7 +117,7 @@ class Service:
         return await self._worker.drain(self._config.timeouts.drain)
 
     async def stop(self) -> None:
-        """End at once."""
+        """End at once; may be called again."""
         for listener in self._listeners:
             listener.close()
         if self._certificates is not None:
@@ -128,8 +128,9 @@ class Service:
             await self._control.stop()
         # One turn, so that transports that were aborted are really gone.
         await asyncio.sleep(0)
-        if self._access_log is not None:
-            self._access_log.close()
+        log, self._access_log = self._access_log, None
+        if log is not None:
+            log.close()
         for sock in self._sockets.values():
             sock.close()
 

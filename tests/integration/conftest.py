@@ -242,6 +242,14 @@ class Door:
         assert control is not None
         control.command(pool, node, admin, "the test")
 
+    async def admin(self, path: str) -> int:
+        """Return the status that the admin API answers."""
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{self.service.admin_port}") as session,
+            session.get(path) as response,
+        ):
+            return response.status
+
     async def metrics(self) -> str:
         """Return what the admin API says at /metrics."""
         async with (

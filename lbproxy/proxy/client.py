@@ -209,7 +209,7 @@ class ClientConnection:
         worker = self.worker
         if self._blocked & _NO_NODE:
             self._unblock(_NO_NODE)
-        if self.phase == SENDING and not self._blocked & _SLOW_NODE:
+        if self.phase == SENDING and not self._blocked & _SLOW_NODE and not exchange.held_back():
             self.deadline = worker.now + worker.body_timeout
         elif exchange.pool is not None:
             self.deadline = worker.now + exchange.pool.response_timeout
@@ -308,7 +308,7 @@ class ClientConnection:
             self._end(exchange, Failure.TUNNEL_IDLE)
         elif exchange.connecting is not None:
             self.deadline = now + exchange.worker.body_timeout  # connecting has its own limit
-        elif phase == SENDING and not self._blocked & _SLOW_NODE:
+        elif phase == SENDING and not self._blocked & _SLOW_NODE and not exchange.held_back():
             if exchange.responded:
                 self._end(exchange, Failure.CLIENT_SLOW)
             else:

@@ -62,6 +62,7 @@ cdef class Exchange:
     cpdef attach(self, UpstreamConnection upstream)
     @cython.locals(upstream=UpstreamConnection)
     cdef send_body(self, bytes data)
+    cdef bint held_back(self)
     cdef _connect(self, Link link)
 
     cdef pass_interim(self, ResponseHead head)

@@ -142,6 +142,10 @@ class Exchange:
             # No connection yet. The client is not read any further, so this stays one buffer.
             self.held = self.held + data if self.held else data
 
+    def held_back(self) -> bool:
+        """Return True while the client keeps its body until the node says 100, or is taken to."""
+        return self.head.expect and not (self.body_sent or self.interim or self.responded)
+
     def _connect(self, link: Link) -> None:
         self.waited = True
         if not self.request_done:
@@ -152,7 +156,10 @@ class Exchange:
 
     def pass_interim(self, head: ResponseHead) -> None:
         """Pass on a 1xx other than 101; HTTP/1.0 knows none (RFC 9110 section 15.2)."""
+        asked = self.held_back()
         self.interim = True
+        if asked:
+            self.client.await_node(self)  # from here on the body is the client's to send
         if not self.http10:
             head.parts.append(b"\r\n")
             self.client.write(b"".join(head.parts))

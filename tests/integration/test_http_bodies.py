@@ -193,6 +193,45 @@ async def test_a_client_that_does_not_wait_for_100(stage: Any) -> None:
     assert (await client.read_message()).body == b"body"
 
 
+async def test_a_client_that_waits_for_100_waits_as_long_as_the_node_may_take(stage: Any) -> None:
+    """The body's limit is the client's; here it is the node that keeps everybody waiting."""
+
+    async def late(peer: Any) -> None:
+        await peer.read_head()
+        await asyncio.sleep(0.6)
+        await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await peer.answer(await peer.reader.readexactly(4))
+
+    door = await stage.door(
+        [await stage.node(late)], timeouts={"body_idle": "200ms", "response": "2s"}
+    )
+    client = await door.connect()
+    await client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    assert (await client.read_head()).status == 100
+    await client.send(b"body")
+    assert (await client.read_message()).body == b"body"
+
+
+@pytest.mark.parametrize("silent", ["client", "node"])
+async def test_who_is_silent_about_100_is_timed_out(stage: Any, silent: str) -> None:
+    async def script(peer: Any) -> None:
+        await peer.read_head()
+        if silent == "client":
+            await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await peer.read_rest()
+
+    limits = {"body_idle": "200ms", "response": "10s"}
+    if silent == "node":
+        limits = {"body_idle": "10s", "response": "200ms"}
+    door = await stage.door([await stage.node(script)], timeouts=limits)
+    client = await door.connect()
+    await client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    if silent == "client":
+        assert (await client.read_head()).status == 100
+    async with asyncio.timeout(5):
+        assert (await client.read_message()).status == (408 if silent == "client" else 504)
+
+
 @pytest.mark.parametrize("value", ["100-continue, x", "x", "200-ok", ""])
 async def test_other_expectations_are_417(stage: Any, value: str) -> None:
     node = await stage.node()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Any
 
@@ -386,3 +387,23 @@ async def test_a_client_that_does_not_read_its_last_answer_is_cut_off(stage: Any
             await asyncio.wait_for(loop.sock_recv(client, 16384), 5)
         assert len(door.worker.clients) == 1
         await door.until(lambda: not door.worker.clients)
+
+
+@pytest.mark.parametrize(("start", "status"), [(b"GET /", 414), (b"GET / HTTP/1.1\r\nX-A: ", 431)])
+async def test_a_line_without_end_is_refused_however_it_comes(
+    stage: Any, start: bytes, status: int
+) -> None:
+    """A head is not parsed at every byte; its limits hold nevertheless."""
+    door = await stage.door([await stage.node()], limits={"request_line": 300, "head": 1000})
+    client = await door.connect()
+
+    async def dribble() -> None:
+        with contextlib.suppress(ConnectionError):
+            await client.send(start)
+            for _ in range(1500):
+                await client.send(b"x")
+                await asyncio.sleep(0)
+
+    dribbling = asyncio.create_task(dribble())
+    assert (await client.read_message()).status == status
+    await dribbling

@@ -14,7 +14,7 @@ from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.check import print_problems
 from lbproxy.config.load import load_config
 from lbproxy.config.schema import Config
-from lbproxy.control.admin_server import AdminError
+from lbproxy.control.admin_server import AdminBindError, AdminError
 from lbproxy.proxy.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
@@ -59,7 +59,7 @@ def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None
     """Serve until a signal; return the exit code, having said why where it could not."""
     try:
         return process.run(config, path, on_ready)
-    except BindError as error:
+    except (BindError, AdminBindError) as error:
         code = Exit.COULD_NOT_BIND
         message = str(error)
     except (TlsError, AdminError, OSError) as error:

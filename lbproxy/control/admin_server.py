@@ -23,6 +23,10 @@ class AdminError(Exception):
     """The admin API cannot start; the text says what to do."""
 
 
+class AdminBindError(AdminError):
+    """The admin API's address cannot be listened on."""
+
+
 def read_token(path: str) -> bytes:
     """Return the token in a file, without white space around it. Raises: AdminError."""
     try:
@@ -91,7 +95,7 @@ class AdminServer:
         return address[1] if isinstance(address, tuple) else 0
 
     async def start(self) -> None:
-        """Listen. Raises: AdminError that names the address."""
+        """Listen. Raises: AdminBindError that names the address."""
         runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -104,7 +108,7 @@ class AdminServer:
             await site.start()
         except OSError as error:
             await runner.cleanup()
-            raise AdminError(f"admin.bind {self._bind}: {error.strerror or error}") from error
+            raise AdminBindError(f"admin.bind {self._bind}: {error.strerror or error}") from error
         self._runner = runner
 
     async def stop(self) -> None:

@@ -348,6 +348,12 @@ class Stage:
         self._stack.callback(door.hang_up)
         return door
 
+    async def dial(self, path: Path) -> Peer:
+        """Connect to a Unix socket."""
+        peer = Peer(*await asyncio.open_unix_connection(str(path), limit=1 << 20))
+        self._stack.callback(peer.close)
+        return peer
+
     async def close(self) -> None:
         await self._stack.aclose()
 

@@ -1,0 +1,271 @@
+"""What lbproxy and h11 make of the same bytes, and whether both readings agree.
+
+The rule: whatever lbproxy accepts, h11 accepts with the same meaning and the same end. The
+exceptions are written where they are made. What h11 accepts and lbproxy refuses is no difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import h11
+from h11._connection import _body_framing
+
+from lbproxy.wire.fields import BadHead, DropRules
+from lbproxy.wire.http1_body import BodyLimits, ChunkedReader
+from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE, HeadLimits
+from lbproxy.wire.http1_request import RequestHead, RequestParser
+from lbproxy.wire.http1_response import ResponseHead, ResponseParser
+
+DROPS = DropRules((b"forwarded", b"x-real-ip"), (b"x-forwarded-",))
+LIMITS = HeadLimits(8 << 10, 64 << 10, 128)
+BODY_LIMITS = BodyLimits(256, 8 << 10, 128)
+MAX_EVENT = 1 << 20  # h11's own limits are not what is compared
+
+REQUESTS = RequestParser(LIMITS, DROPS)
+RESPONSES = ResponseParser(LIMITS)
+
+# Fields that never go on (RFC 9110 section 7.6.1 and the house's own).
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-connection transfer-encoding trailer upgrade".split()
+)
+_REQUEST_ONLY = frozenset(b"http2-settings te proxy-authorization x-request-id".split())
+
+Fields = list[tuple[bytes, bytes]]
+Framing = int | str  # a length, "chunked" or "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not accepted; Args: reason: lbproxy's, or h11's words."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Args: line: what the first line says; rest: what stands behind the head."""
+
+    line: tuple[bytes, ...]
+    fields: Fields
+    framing: Framing
+    rest: bytes
+
+
+def _framing(length: int) -> Framing:
+    return {CHUNKED: "chunked", UNTIL_CLOSE: "close"}.get(length, length)
+
+
+def _of_h11(framing: tuple[str, tuple[int, ...]]) -> Framing:
+    kind, arguments = framing
+    if kind == "content-length":
+        return arguments[0]
+    return "chunked" if kind == "chunked" else "close"
+
+
+def our_request(data: bytes) -> RequestHead | Refused | None:
+    """Return lbproxy's reading; None where more bytes are needed."""
+    try:
+        return REQUESTS.parse(data, 0, False)
+    except BadHead as error:
+        return Refused(error.reason)
+
+
+def h11_request(data: bytes) -> Head | Refused | None:
+    """Return h11's reading of a request; None where more bytes are needed."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_EVENT)
+    connection.receive_data(data)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        return Refused(str(error))
+    if not isinstance(event, h11.Request):
+        return None
+    return Head(
+        (event.method, event.target, event.http_version),
+        list(event.headers),
+        _of_h11(_body_framing(event.method, event)),
+        connection.trailing_data[0],
+    )
+
+
+def our_response(data: bytes, method_id: int) -> ResponseHead | Refused | None:
+    """Return lbproxy's reading of an answer to a request of `method_id`."""
+    try:
+        return RESPONSES.parse(data, 0, method_id, True)
+    except BadHead as error:
+        return Refused(error.reason)
+
+
+def h11_response(data: bytes, method: bytes) -> Head | Refused | None:
+    """Return h11's reading of an answer to a request of `method`."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_EVENT)
+    offer = [(b"Host", b"a"), (b"Connection", b"upgrade"), (b"Upgrade", b"websocket")]
+    connection.send(h11.Request(method=method, target=b"/", headers=offer))
+    connection.receive_data(data)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        return Refused(str(error))
+    if not isinstance(event, h11.Response | h11.InformationalResponse):
+        return None
+    framing: Framing = 0
+    if isinstance(event, h11.Response):
+        framing = _of_h11(_body_framing(method, event))
+    return Head(
+        (b"%d" % event.status_code, event.reason, event.http_version),
+        list(event.headers),
+        framing,
+        connection.trailing_data[0],
+    )
+
+
+def _nominated(fields: Fields) -> set[bytes]:
+    return {
+        member.strip().lower()
+        for name, value in fields
+        if name == b"connection"
+        for member in value.split(b",")
+    }
+
+
+def render_request(head: RequestHead) -> bytes:
+    """Return the bytes that a node gets, forwarded fields apart."""
+    framing = b"Transfer-Encoding: chunked\r\n" if head.length == CHUNKED else b""
+    host = b"" if head.authority else b"Host: pool\r\n"  # HTTP/1.0 needs none; we send 1.1
+    return b"".join(head.parts) + host + framing + b"\r\n"
+
+
+def _expected_by_the_node(read: Head, head: RequestHead, absolute: bool) -> Fields:
+    dropped = _HOP_BY_HOP | _REQUEST_ONLY | _nominated(read.fields)
+    if absolute:
+        dropped |= {b"host"}
+    if head.http10:
+        dropped |= {b"expect"}
+    kept = [
+        (name, value)
+        for name, value in read.fields
+        if name not in dropped and not DROPS.matches(name)
+    ]
+    if absolute or not head.authority:
+        kept.append((b"host", head.authority or b"pool"))
+    if head.length == CHUNKED:
+        kept.append((b"transfer-encoding", b"chunked"))
+    return kept
+
+
+def compare_request(data: bytes) -> str | None:
+    """Return how the two readings of a request differ, or None where they agree."""
+    head = our_request(data)
+    if head is None or isinstance(head, Refused):
+        return None
+    # Exception 1: one empty line before the request is ignored (RFC 9112 section 2.2); h11 refuses.
+    whole = data[2:] if data.startswith(b"\r\n") else data
+    read = h11_request(whole)
+    if not isinstance(read, Head):
+        return f"accepted; h11: {read}"
+    method, target, version = read.line
+    # Exception 2: absolute form becomes Host and origin form (RFC 9112 section 3.2.2).
+    absolute = not target.startswith(b"/") and b"://" in target and not head.refused_method
+    ours = (head.method, b"1.0" if head.http10 else b"1.1")
+    if ours != (method, version):
+        return f"method or version: {ours} {read.line}"
+    if not absolute and head.target != target:
+        return f"target: {head.target!r} {target!r}"
+    if absolute and head.authority + head.target not in (
+        target.partition(b"://")[2],
+        target.partition(b"://")[2] + b"/",
+        target.partition(b"://")[2].replace(b"?", b"/?", 1),
+        target.partition(b"://")[2] + b"*",
+    ):
+        return f"absolute target: {head.authority!r} {head.target!r} {target!r}"
+    if _framing(head.length) != read.framing:
+        return f"framing: {head.length} {read.framing}"
+    if data[head.end :] != read.rest:
+        return f"end of the head: {data[head.end :]!r} {read.rest!r}"
+    if head.refused_method:
+        return None  # answered by lbproxy itself, never rendered
+    sent = render_request(head)
+    node = h11_request(sent)
+    if not isinstance(node, Head):
+        return f"rendered {sent!r}; h11: {node}"
+    if node.line != (method, head.target, b"1.1") or node.rest or node.framing != read.framing:
+        return f"rendered {sent!r}: {node}"
+    expected = _expected_by_the_node(read, head, absolute)
+    if node.fields != expected:
+        return f"rendered fields: {node.fields} expected {expected}"
+    again = our_request(sent)
+    if not isinstance(again, RequestHead) or again.length != head.length:
+        return f"rendered {sent!r} is read again as {again}"
+    return None
+
+
+def compare_response(data: bytes, method: bytes, method_id: int) -> str | None:
+    """Return how the two readings of an answer differ, or None where they agree."""
+    head = our_response(data, method_id)
+    if head is None or isinstance(head, Refused):
+        return None
+    read = h11_response(data, method)
+    if not isinstance(read, Head):
+        return f"accepted; h11: {read}"
+    status = b"%d" % head.status
+    if (status, b"1.0" if head.http10 else b"1.1") != (read.line[0], read.line[2]):
+        return f"status or version: {head.status} {read.line}"
+    if _framing(head.length) != read.framing:
+        return f"framing: {head.length} {read.framing}"
+    if data[head.end :] != read.rest:
+        return f"end of the head: {data[head.end :]!r} {read.rest!r}"
+    sent = b"".join(head.parts)
+    if head.length == CHUNKED:
+        sent += b"Transfer-Encoding: chunked\r\n"
+    sent += b"\r\n"
+    client = h11_response(sent, method)
+    if not isinstance(client, Head):
+        return f"rendered {sent!r}; h11: {client}"
+    if client.line != (*read.line[:2], b"1.1") or client.rest or client.framing != read.framing:
+        return f"rendered {sent!r}: {client}"
+    dropped = _HOP_BY_HOP | _nominated(read.fields)
+    if head.status < 200 or head.status == 204:
+        dropped |= {b"content-length"}
+    expected = [field for field in read.fields if field[0] not in dropped]
+    if head.length == CHUNKED:
+        expected.append((b"transfer-encoding", b"chunked"))
+    if client.fields != expected:
+        return f"rendered fields: {client.fields} expected {expected}"
+    return None
+
+
+_CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def compare_body(data: bytes) -> str | None:
+    """Return how the two readings of a chunked body differ, or None where they agree."""
+    reader = ChunkedReader(BODY_LIMITS, DROPS)
+    try:
+        payload = reader.feed(data, 0)
+    except BadHead:
+        return None
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_EVENT)
+    connection.receive_data(_CHUNKED_POST + data)
+    read = b""
+    ended = False
+    try:
+        connection.next_event()
+        while True:
+            event = connection.next_event()
+            if isinstance(event, h11.Data):
+                read += event.data
+            else:
+                ended = isinstance(event, h11.EndOfMessage)
+                break
+    except h11.RemoteProtocolError as error:
+        # Exception 3: framing fields in trailers are dropped unread; h11 looks into them.
+        in_trailers = any(word in str(error) for word in ("Content-Length", "Transfer-Encoding"))
+        if not in_trailers and (reader.done or payload != read):
+            return f"accepted {payload!r} after {read!r}; h11: {error}"
+        return None
+    if payload != read or reader.done != ended:
+        return f"payload {payload!r} {reader.done}; h11: {read!r} {ended}"
+    if ended and data[reader.position :] != connection.trailing_data[0]:
+        return f"end: {data[reader.position :]!r} {connection.trailing_data[0]!r}"
+    return None

@@ -20,9 +20,12 @@ def valid_authority(authority: bytes) -> bool:
     p = 0
     if b[0] == 91:
         p = 1
+        colons = 0
         while p < n and (hexadecimal[b[p]] or b[p] == 58 or b[p] == 46):
+            if b[p] == 58:
+                colons += 1
             p += 1
-        if p < 3 or p >= n or b[p] != 93:
+        if colons < 2 or p >= n or b[p] != 93:
             return False
         p += 1
     else:

@@ -6,7 +6,7 @@ followed at once by a colon, a value holds no control byte but HTAB. Folded line
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 
 class BadHead(ValueError):
@@ -218,17 +218,24 @@ class FieldCursor:
 
 
 def list_tokens(value: bytes) -> list[bytes]:
-    """Return the lower-cased members of a comma-separated field value; empty ones are left out."""
-    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
+    """Return the lower-cased members of a comma-separated field value; empty ones are left out.
+
+    Raises: BadHead: bad_request where a member is not a token. Connection names fields to remove:
+    a member with a space in it could otherwise name a request line.
+    """
+    members = [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
+    for member in members:
+        if member.translate(None, _TCHAR + b"_."):
+            raise BadHead("bad_request", "a list member that is not a token")
+    return members
 
 
-def without_lines(part: bytes, names: Iterable[bytes]) -> bytes:
+def without_lines(part: bytes, names: Set[bytes]) -> bytes:
     """Return a run of well-formed field lines without the fields of these names (lower case)."""
-    unwanted = frozenset(names)
     kept = [
         line
         for line in part.split(b"\r\n")
-        if line and line[: line.find(b":")].lower() not in unwanted
+        if line and line[: line.find(b":")].lower() not in names
     ]
     return b"".join(line + b"\r\n" for line in kept)
 

@@ -33,7 +33,7 @@ cdef class ChunkedReader:
     cpdef bytes feed(self, bytes data, Py_ssize_t start)
 
     @cython.locals(
-        before=Py_ssize_t, cursor=FieldCursor, kept=list, count=Py_ssize_t, line=Py_ssize_t,
+        before=Py_ssize_t, piece=bytes, cursor=FieldCursor, kept=list, count=Py_ssize_t, line=Py_ssize_t,
         step=int, name=bytes, consumed=Py_ssize_t,
     )
     cdef Py_ssize_t _read_trailers(self, bytes data, Py_ssize_t p) except -2

@@ -153,7 +153,11 @@ class ChunkedReader:
         if not self._tail and data[p : p + 2] == b"\r\n":
             return p + 2
         before = len(self._tail)
-        self._tail += data[p : p + self.limits.trailers + 1 - before]
+        piece = data[p : p + self.limits.trailers - before]
+        self._tail += piece
+        if before and b"\n" not in piece and len(self._tail) < self.limits.trailers:
+            # Read again only when a line was completed: a dribble costs no more than its lines.
+            return -1
         cursor = FieldCursor()
         cursor.begin(self._tail, 0, len(self._tail))
         kept: list[bytes] = []
@@ -162,7 +166,7 @@ class ChunkedReader:
             line = cursor.position
             step = cursor.advance()
             if step < 0:
-                if len(self._tail) > self.limits.trailers:
+                if len(self._tail) >= self.limits.trailers:
                     raise BadHead("head_too_large", "trailers exceed their limit")
                 return -1
             if step == 0:

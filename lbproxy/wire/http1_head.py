@@ -20,12 +20,18 @@ UNTIL_CLOSE = -3
 
 GET, HEAD, POST, OPTIONS, PUT, DELETE, OTHER = 1, 2, 3, 4, 5, 6, 0
 
-# Members of Connection that name no field to remove; their fields never go on anyway.
-CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
 # Fields that a peer may not remove by naming them in Connection: the message would change its
 # meaning, or the node would miss what it decides by. Such a request is refused.
 NOT_NOMINABLE = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization", b"set-cookie")
+    (
+        b"authorization",
+        b"content-length",
+        b"cookie",
+        b"expect",
+        b"host",
+        b"set-cookie",
+        b"transfer-encoding",
+    )
 )
 
 

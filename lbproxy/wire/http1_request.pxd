@@ -8,6 +8,7 @@ cdef bytes TARGET
 cdef bytes _REQUEST_ID
 cdef dict _METHODS
 cdef frozenset _REFUSED_METHODS
+cdef frozenset _CONNECTION_KNOWN
 
 @cython.freelist(64)
 cdef class RequestHead:
@@ -47,15 +48,15 @@ cdef class RequestParser(FieldCursor):
         self, const unsigned char *b, Py_ssize_t p, Py_ssize_t stop
     ) except -2
 
-    cdef _need_line(self, bytes data, Py_ssize_t first, Py_ssize_t n)
-    cdef _need_head(self, bytes data, Py_ssize_t first, Py_ssize_t n)
+    cdef _need_line(self, Py_ssize_t first, Py_ssize_t n)
+    cdef _need_head(self, Py_ssize_t first, Py_ssize_t n)
 
     cdef bint _other_form(self, RequestHead head) except -1
 
     @cython.locals(
         b="const unsigned char *", text="const char *", pairs="const unsigned char *", parts=list,
         count=Py_ssize_t, left=Py_ssize_t, line=Py_ssize_t, size=Py_ssize_t, step=int, first=int,
-        has_length=bint, has_host=bint, coded=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
+        has_length=bint, has_host=bint, coded=bint, close=bint, keep=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
         name=bytes,
     )
     cdef Py_ssize_t _fields(

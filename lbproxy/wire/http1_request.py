@@ -9,7 +9,6 @@ from lbproxy.wire.authority import valid_authority
 from lbproxy.wire.fields import BadHead, DropRules, FieldCursor, list_tokens, without_lines
 from lbproxy.wire.http1_head import (
     CHUNKED,
-    CONNECTION_KNOWN,
     DELETE,
     GET,
     HEAD,
@@ -43,6 +42,8 @@ MAX_REQUEST_ID = 128
 # TARGET[byte]: 1 where the byte may stand in a request target. RFC 3986 allows fewer; browsers
 # send `|`, `"` and the like as they are, and no two parsers disagree about those. `#` is refused.
 TARGET = bytes(1 if 33 <= c <= 126 and c != 35 else 0 for c in range(256))
+# Members of Connection that need no removal: options, and fields that never go on.
+_CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
 _REQUEST_ID = bytes(1 if (chr(c).isalnum() and c < 128) or c in b"._-" else 0 for c in range(256))
 
 
@@ -127,7 +128,7 @@ class RequestParser(FieldCursor):
 
         token = self._method_end(b, p, line_stop)
         if token < 0:
-            self._need_line(data, first, n)
+            self._need_line(first, n)
             return None
         target_start = token + 1
         p = target_start
@@ -138,18 +139,25 @@ class RequestParser(FieldCursor):
             p += 1
         target_end = p
         if p >= line_stop:
-            self._need_line(data, first, n)
+            self._need_line(first, n)
             return None
         if b[p] != 32 or p == target_start:
             raise BadHead("bad_request", "request target")
+        if p + 11 - first > limits.line:
+            raise BadHead("request_line_too_long", "the request line exceeds its limit")
         if p + 11 > n:
             # Fewer bytes than ` HTTP/1.1` and CRLF: a shorter line is a fault, not a lack.
             if data.find(b"\n", p) >= 0:
                 raise BadHead("bad_request", "request line")
-            self._need_line(data, first, n)
             return None
         if not self.starts(b, p + 1, b"HTTP/1.") or b[p + 9] != 13 or b[p + 10] != 10:
-            if self.starts(b, p + 1, b"HTTP/") and b[p + 9] == 13 and b[p + 7] == 46:
+            if (
+                self.starts(b, p + 1, b"HTTP/")
+                and 48 <= b[p + 6] <= 57
+                and b[p + 7] == 46
+                and b[p + 9] == 13
+                and b[p + 10] == 10
+            ):
                 raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
             raise BadHead("bad_request", "request line")
         if b[p + 8] != 48 and b[p + 8] != 49:
@@ -175,7 +183,7 @@ class RequestParser(FieldCursor):
             run = self.position
         run = self._fields(head, run, absolute, keep_received)
         if run < 0:
-            self._need_head(data, first, n)
+            self._need_head(first, n)
             return None
         return head
 
@@ -190,13 +198,11 @@ class RequestParser(FieldCursor):
             raise BadHead("bad_request", "method")
         return p
 
-    def _need_line(self, data: bytes, first: int, n: int) -> None:
-        if data.find(b"\n", first) >= 0 and data.find(b"\n", first) - first < self.limits.line:
-            raise BadHead("bad_request", "request line")
+    def _need_line(self, first: int, n: int) -> None:
         if n - first >= self.limits.line:
             raise BadHead("request_line_too_long", "the request line exceeds its limit")
 
-    def _need_head(self, data: bytes, first: int, n: int) -> None:
+    def _need_head(self, first: int, n: int) -> None:
         if n - first >= self.limits.head:
             raise BadHead("head_too_large", "the head exceeds its limit")
 
@@ -247,6 +253,8 @@ class RequestParser(FieldCursor):
         has_length = False
         has_host = False
         coded = False
+        close = False
+        keep = False
         upgrade = False
         wants_upgrade = False
         nominated: set[bytes] | None = None
@@ -272,19 +280,18 @@ class RequestParser(FieldCursor):
                 elif size == 10 and self.is_name(b"connection"):
                     drop = True
                     if self.is_value(b"keep-alive"):
-                        if head.http10:
-                            head.keep_alive = True
+                        keep = True
                     elif self.is_value(b"close"):
-                        head.keep_alive = False
+                        close = True
                     else:
                         tokens = list_tokens(self.value())
-                        if b"close" in tokens:
-                            head.keep_alive = False
-                        elif b"keep-alive" in tokens and head.http10:
-                            head.keep_alive = True
+                        close = close or b"close" in tokens
+                        keep = keep or b"keep-alive" in tokens
                         wants_upgrade = wants_upgrade or b"upgrade" in tokens
-                        if not CONNECTION_KNOWN.issuperset(tokens):
-                            nominated = (nominated or set()).union(tokens)
+                        if not _CONNECTION_KNOWN.issuperset(tokens):
+                            if nominated is None:
+                                nominated = set()
+                            nominated.update(tokens)
                 elif size == 14 and self.is_name(b"content-length"):
                     if has_length:
                         raise BadHead("bad_request", "Content-Length twice")
@@ -368,6 +375,11 @@ class RequestParser(FieldCursor):
             if has_length:
                 raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
             head.length = CHUNKED
+        # RFC 9112 section 9.3: `close` outweighs `keep-alive`, in whatever order they come.
+        if close:
+            head.keep_alive = False
+        elif keep:
+            head.keep_alive = True
         if upgrade and wants_upgrade and head.method_id == GET and not head.http10:
             head.websocket = head.length == NO_BODY
         if nominated is not None:

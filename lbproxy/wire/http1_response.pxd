@@ -4,6 +4,7 @@ from lbproxy.wire.fields cimport FieldCursor
 from lbproxy.wire.http1_head cimport HeadLimits
 
 cdef bytes REASON
+cdef frozenset _CONNECTION_KNOWN
 
 @cython.freelist(64)
 cdef class ResponseHead:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from lbproxy.wire.fields import BadHead, FieldCursor, list_tokens, without_lines
 from lbproxy.wire.http1_head import (
     CHUNKED,
-    CONNECTION_KNOWN,
     HEAD,
     NO_BODY,
     NOT_NOMINABLE,
@@ -16,6 +15,8 @@ from lbproxy.wire.http1_head import (
     HeadLimits,
 )
 
+# Members of Connection that need no removal: options, and fields that never go on.
+_CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade"))
 # REASON[byte]: 1 where the byte may stand in a reason phrase: what a field value may hold (RFC 9112
 # section 4).
 REASON = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))
@@ -85,6 +86,8 @@ class ResponseParser(FieldCursor):
             raise BadHead("bad_request", "status line")
         while p < stop and reason[b[p]]:
             p += 1
+        if p + 2 - start > limits.line:
+            raise BadHead("head_too_large", "the status line exceeds its limit")
         if p + 1 >= stop:
             if n - start >= limits.head:
                 raise BadHead("head_too_large", "the head exceeds its limit")
@@ -145,8 +148,10 @@ class ResponseParser(FieldCursor):
                         tokens = list_tokens(self.value())
                         if b"close" in tokens:
                             head.keep_alive = False
-                        if not CONNECTION_KNOWN.issuperset(tokens):
-                            nominated = (nominated or set()).union(tokens)
+                        if not _CONNECTION_KNOWN.issuperset(tokens):
+                            if nominated is None:
+                                nominated = set()
+                            nominated.update(tokens)
             elif first == 116:  # t
                 if size == 17 and self.is_name(b"transfer-encoding"):
                     if coded or head.http10 or not self.is_value(b"chunked"):

@@ -1,0 +1,116 @@
+"""The HTTP/1 codecs as built and as plain Python: both must behave alike."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import lbproxy.wire
+from lbproxy.wire.fields import BadHead, DropRules, FieldCursor
+from lbproxy.wire.http1_body import BodyLimits, ChunkedReader
+from lbproxy.wire.http1_head import HeadLimits
+from lbproxy.wire.http1_request import RequestHead, RequestParser
+from lbproxy.wire.http1_response import ResponseHead, ResponseParser
+
+# In the order in which they import each other.
+NAMES = ("fields", "authority", "http1_head", "http1_request", "http1_response", "http1_body")
+
+
+def as_plain_python() -> dict[str, ModuleType]:
+    """Return the codecs run from their sources, each importing the plain form of the others."""
+    qualified = [f"lbproxy.wire.{name}" for name in NAMES]
+    saved = {name: sys.modules[name] for name in qualified}
+    plain = {}
+    try:
+        for name in NAMES:
+            path = Path(lbproxy.wire.__file__).with_name(f"{name}.py")
+            spec = importlib.util.spec_from_file_location(f"lbproxy.wire.{name}", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+            plain[name] = module
+    finally:
+        sys.modules.update(saved)
+    return plain
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One form of the codecs; `modules` by their short names."""
+
+    modules: dict[str, ModuleType]
+
+    @property
+    def bad_head(self) -> type[BadHead]:
+        found: type[BadHead] = self.modules["fields"].BadHead
+        return found
+
+    def cursor(self) -> FieldCursor:
+        made: FieldCursor = self.modules["fields"].FieldCursor()
+        return made
+
+    def drops(self) -> DropRules:
+        rules: DropRules = self.modules["fields"].DropRules(
+            (b"forwarded", b"x-real-ip", b"via"), (b"x-forwarded-", b"x-original-")
+        )
+        return rules
+
+    def limits(self, line: int, head: int, fields: int) -> HeadLimits:
+        made: HeadLimits = self.modules["http1_head"].HeadLimits(line, head, fields)
+        return made
+
+    def requests(self, line: int = 8192, head: int = 65536, fields: int = 128) -> RequestParser:
+        limits = self.limits(line, head, fields)
+        made: RequestParser = self.modules["http1_request"].RequestParser(limits, self.drops())
+        return made
+
+    def responses(self, line: int = 65536, head: int = 65536, fields: int = 200) -> ResponseParser:
+        limits = self.limits(line, head, fields)
+        made: ResponseParser = self.modules["http1_response"].ResponseParser(limits)
+        return made
+
+    def body(
+        self, line: int = 256, trailers: int = 8192, fields: int = 128, keep: bool = True
+    ) -> ChunkedReader:
+        module = self.modules["http1_body"]
+        limits: BodyLimits = module.BodyLimits(line, trailers, fields)
+        made: ChunkedReader = module.ChunkedReader(limits, self.drops() if keep else None)
+        return made
+
+    def valid_authority(self, authority: bytes) -> bool:
+        return bool(self.modules["authority"].valid_authority(authority))
+
+    def request(self, data: bytes, keep_received: bool = False) -> RequestHead:
+        """Parse a request that must be accepted."""
+        head = self.requests().parse(data, 0, keep_received)
+        assert head is not None
+        return head
+
+    def response(self, data: bytes, method_id: int = 1, cookies: bool = False) -> ResponseHead:
+        """Parse a response that must be accepted."""
+        head = self.responses().parse(data, 0, method_id, cookies)
+        assert head is not None
+        return head
+
+
+@pytest.fixture(scope="session")
+def built() -> Wire:
+    return Wire({name: importlib.import_module(f"lbproxy.wire.{name}") for name in NAMES})
+
+
+@pytest.fixture(scope="session")
+def plain() -> Wire:
+    return Wire(as_plain_python())
+
+
+@pytest.fixture(params=["built", "plain"], scope="session")
+def wire(request: pytest.FixtureRequest, built: Wire, plain: Wire) -> Wire:
+    return built if request.param == "built" else plain

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from lbproxy.config.units import Bind, parse_bind
+from lbproxy.runtime.sockets import BindError, open_socket
+
+
+def connectable(address: tuple[str, int] | str, family: socket.AddressFamily) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as client:
+        return client.connect_ex(address) == 0
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "0.0.0.0:0"])
+def test_ipv4(text: str) -> None:
+    with open_socket(parse_bind(text)) as sock:
+        assert not sock.getblocking()
+        assert connectable(("127.0.0.1", sock.getsockname()[1]), socket.AF_INET)
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@needs_ipv6
+def test_one_ipv6_address_is_that_address_alone() -> None:
+    with open_socket(parse_bind("[::1]:0")) as sock:
+        port = sock.getsockname()[1]
+        assert connectable(("::1", port), socket.AF_INET6)
+        assert not connectable(("127.0.0.1", port), socket.AF_INET)
+
+
+@needs_ipv6
+def test_every_ipv6_address_is_every_address() -> None:
+    with open_socket(parse_bind("[::]:0")) as sock:
+        port = sock.getsockname()[1]
+        assert connectable(("::1", port), socket.AF_INET6)
+        assert connectable(("127.0.0.1", port), socket.AF_INET)
+
+
+def test_a_port_can_be_bound_again_after_its_connections_closed() -> None:
+    """TIME_WAIT of the process before must not keep the next one from starting."""
+    with open_socket(parse_bind("127.0.0.1:0")) as sock:
+        port = sock.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            sock.setblocking(True)
+            served, _ = sock.accept()
+            served.close()  # the server's end closes first and keeps TIME_WAIT
+            assert client.recv(1) == b""
+    open_socket(parse_bind(f"127.0.0.1:{port}")).close()
+
+
+def test_a_taken_port_says_what_to_do() -> None:
+    with open_socket(parse_bind("127.0.0.1:0")) as sock:
+        bind = parse_bind(f"127.0.0.1:{sock.getsockname()[1]}")
+        with pytest.raises(BindError, match="in use; stop what listens there") as caught:
+            open_socket(bind)
+    assert str(bind) in str(caught.value)
+
+
+def test_a_foreign_address_is_said() -> None:
+    with pytest.raises(BindError, match="no such address"):
+        open_socket(parse_bind("192.0.2.1:0"))
+
+
+def unix(path: Path) -> Bind:
+    return parse_bind(f"unix:{path}")
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    with open_socket(unix(tmp_path / "s")):
+        assert connectable(str(tmp_path / "s"), socket.AF_UNIX)
+
+
+def test_the_unix_socket_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
+    open_socket(unix(tmp_path / "s")).close()
+    assert (tmp_path / "s").exists()
+    with open_socket(unix(tmp_path / "s")):
+        assert connectable(str(tmp_path / "s"), socket.AF_UNIX)
+
+
+def test_the_unix_socket_of_a_living_process_is_not(tmp_path: Path) -> None:
+    with open_socket(unix(tmp_path / "s")):
+        with pytest.raises(BindError, match="in use"):
+            open_socket(unix(tmp_path / "s"))
+        assert connectable(str(tmp_path / "s"), socket.AF_UNIX)
+
+
+def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("precious")
+    with pytest.raises(BindError):
+        open_socket(unix(tmp_path / "s"))
+    assert (tmp_path / "s").read_text() == "precious"
+
+
+def test_a_missing_directory_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BindError, match="No such file"):
+        open_socket(unix(tmp_path / "no" / "s"))
+
+
+def test_a_failure_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for text in ("192.0.2.1:0", f"unix:{tmp_path}/no/s"):
+        with pytest.raises(BindError):
+            open_socket(parse_bind(text))
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -73,13 +73,13 @@ class Failure(Enum):
     TOO_MANY_CONNECTIONS    = "too_many_connections", 429, NEVER, LATER | CLOSE  # of one client
     CONNECTIONS_EXHAUSTED   = "connections_exhausted", 503, NEVER, LATER | CLOSE  # of all clients
     SHUTTING_DOWN           = "shutting_down", 503, NEVER, LATER | CLOSE
-    INTERNAL                = "internal", 500, NEVER, CLOSE  # our own fault
 
     # Finding and reaching a node. Nothing was sent yet, so any method may go to another one.
     NO_NODE                 = "no_node", 503, NEVER, LATER
     CONNECT_REFUSED         = "connect_refused", 503, UNSENT, BLAME | LATER
     CONNECT_TIMEOUT         = "connect_timeout", 503, UNSENT, BLAME | LATER
     CONNECT_FAILED          = "connect_failed", 503, UNSENT, BLAME | LATER  # unreachable, no name
+    NO_DESCRIPTORS          = "no_descriptors", 503, NEVER, LATER  # our own lack, not the node's
     UPSTREAM_TLS            = "upstream_tls", 502, UNSENT, BLAME  # handshake or verification
 
     # Sent, and not a byte of a response yet. A timeout is not tried again: the client has waited

@@ -23,6 +23,8 @@ _ABOUT = {
     "enable": "let a node take traffic again",
     "disable": "take a node out of traffic at once, its sessions go to other nodes",
 }
+# Columns where the table goes into a pipe or file.
+_PIPE_WIDTH = 200
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -67,7 +69,10 @@ def show_nodes(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"nodes": [node.raw for node in nodes]}, indent=2))
     else:
-        Console().print(_table(nodes))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=_PIPE_WIDTH)  # nobody's terminal sets a limit
+        console.print(_table(nodes))
     return 0
 
 
@@ -141,8 +146,8 @@ def _table(nodes: Sequence[NodeView]) -> Table:
     loads = any(node.load is not None for node in nodes)
     for heading in ("weight", "load", "in flight") if loads else ("weight", "in flight"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("url", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table.add_column("url", overflow="fold")
+    table.add_column("why", overflow="fold", min_width=24)
     for node in nodes:
         health = Text(node.health, style=_HEALTH_STYLE.get(node.health, ""))
         if node.ejected:

@@ -38,6 +38,7 @@ class Names:
     """Names that the file gives, also of sections that are invalid and therefore not looked at."""
 
     listeners: Collection[str]
+    tls_listeners: Collection[str]  # those that have a tls section, good or not
     pools: Collection[str]
 
 
@@ -87,7 +88,7 @@ def _redirect(
             yield error(path, f"there is no listener {wanted!r}{nearest(wanted, by_name)}")
     elif target is listener:
         yield error(path, "must name another listener, not its own")
-    elif target.tls is None:
+    elif target.tls is None and wanted not in names.tls_listeners:
         yield error(path, f"listener {wanted!r} has no tls; only a TLS listener can be the target")
     elif target.redirect_to is not None:
         yield error(path, f"listener {wanted!r} redirects as well")

@@ -71,7 +71,12 @@ def _validate(raw: dict[str, object], base: Path) -> tuple[list[Finding], Config
     findings: list[Finding] = []
     data = _with_profiles(raw, findings)
     context: dict[str, object] = {"base": base}
-    names = Names(listeners=_listener_names(data), pools=_mapping(data.get("pools")))
+    listeners = _listeners(data)
+    names = Names(
+        listeners=[str(entry.get("name")) for entry in listeners],
+        tls_listeners=[str(entry.get("name")) for entry in listeners if entry.get("tls")],
+        pools=_mapping(data.get("pools")),
+    )
     now = datetime.now(UTC)
     try:
         config = Config.model_validate(data, context=context)
@@ -92,10 +97,9 @@ def _mapping(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _listener_names(data: dict[str, object]) -> list[str]:
+def _listeners(data: dict[str, object]) -> list[dict[str, object]]:
     listeners = data.get("listeners")
-    entries = listeners if isinstance(listeners, list) else []
-    return [str(_mapping(entry).get("name")) for entry in entries]
+    return [_mapping(entry) for entry in listeners] if isinstance(listeners, list) else []
 
 
 def _with_profiles(raw: dict[str, object], findings: list[Finding]) -> dict[str, object]:

@@ -304,7 +304,8 @@ class Pool(Model):
     tenant_prefixes: tuple[PathPrefix, ...] = ()
     """Prefixes under which `hide` holds as well; `*` is one segment: `/t/*`."""
     strip: tuple[FieldName, ...] = ()
-    """Further request fields that a client may not set."""
+    """Further request fields that a client may not set. One pool's list holds for all: a request
+    is cleaned before its pool is known."""
     nodes: Annotated[tuple[ConfiguredNode, ...], Field(min_length=1)]
     """The nodes, at least one."""
 

@@ -54,10 +54,6 @@ _TEXTS = {
         "Your browser sent too much data",
         "Too many cookies are stored for this site. Please delete them and try again.",
     ),
-    500: _Text(
-        "Something went wrong here",
-        "This is our fault. Please try again in a moment.",
-    ),
     501: _Text("This is not supported", "The request asks for something that is not offered here."),
     502: _Text(
         "The sign-in service gave no usable answer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -145,6 +146,8 @@ class Link(Member):
             # ValueError: a name that no certificate could hold.
             raise ConnectError(Failure.UPSTREAM_TLS, str(error)) from None
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise ConnectError(Failure.NO_DESCRIPTORS, str(error)) from None
             # uvloop reports a reset during the handshake as a plain connection error.
             failure = Failure.UPSTREAM_TLS if _during_tls(error, self.secure) else None
             raise ConnectError(failure or Failure.CONNECT_FAILED, str(error)) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from lbproxy.config.schema import Config
+from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.service import Service
 
 _log = logging.getLogger("lbproxy.process")
@@ -28,6 +29,7 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     Raises: BindError; TlsError, AdminError, OSError where something that the configuration names
     cannot be used.
     """
+    raise_descriptor_limit(config.limits.connections)
     service = Service(config)
     service.open()
     return uvloop.run(_serve(service, path, on_ready))

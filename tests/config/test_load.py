@@ -609,3 +609,16 @@ places = st.sampled_from(
 def test_no_value_makes_the_loader_fall_over(key: str, value: object) -> None:
     data = yaml.safe_load(GOOD) | {key: value}
     load(yaml.safe_dump(data))
+
+
+def test_a_certificate_that_is_missing_is_the_one_error() -> None:
+    text = GOOD.replace(
+        '8080"}',
+        '8080", redirect_to: b}\n  - {name: b, bind: "127.0.0.1:81", '
+        "tls: {certificates: [{cert: no.crt, key: no.key}]}}",
+    )
+    paths = {problem.path for problem in load(text).problems}
+    assert paths == {
+        "listeners[1].tls.certificates[0].cert",
+        "listeners[1].tls.certificates[0].key",
+    }

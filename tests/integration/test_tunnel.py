@@ -172,18 +172,22 @@ async def test_a_tunnel_that_was_slow_keeps_its_own_idle_limit(stage: Any) -> No
 
     async def script(peer: Any) -> None:
         await agree(peer)
-        peers.append(peer)
         peer.writer.transport.pause_reading()
+        peers.append(peer)
         await asyncio.Event().wait()
 
     door = await stage.door([await stage.node(script)], timeouts={"body_idle": "200ms"})
     client = await open_tunnel(door)
     await door.until(lambda: bool(peers))
-    client.writer.write(BINARY * 32)
-    await asyncio.sleep(0.1)
+    (connection,) = door.worker.clients
+    sent = 0
+    while connection.transport.is_reading():
+        await client.send(BINARY[:65536])
+        sent += 65536
+        await asyncio.sleep(0.001)
     peers[0].writer.transport.resume_reading()
     async with asyncio.timeout(10):
-        await peers[0].reader.readexactly(len(BINARY) * 32)
+        await peers[0].reader.readexactly(sent)
     await asyncio.sleep(0.6)
     await peers[0].send(b"alive")
     assert await client.read_some() == b"alive"

@@ -199,6 +199,8 @@ class Worker:
         )
 
     def _tick(self) -> None:
+        # First of all, so that a fault below costs one turn and not every timeout from now on.
+        self._timer = asyncio.get_running_loop().call_later(self.tick_s, self._tick)
         now = monotonic()
         self.now = now
         self._date = b""
@@ -214,7 +216,6 @@ class Worker:
                 link.close_expired(now)
         if self.access_log is not None:
             self.access_log.flush()
-        self._timer = asyncio.get_running_loop().call_later(self.tick_s, self._tick)
 
     # What connections ask.
 

@@ -340,3 +340,25 @@ async def test_a_tunnel_without_traffic_is_closed(stage: Stage) -> None:
     assert await peer.read_rest() == b""
     await asyncio.wait_for(ended.wait(), 5)
     assert reasons(door) == ["tunnel_idle"]
+
+
+# The tick.
+
+
+async def test_a_fault_in_one_turn_of_the_tick_does_not_end_all_timeouts(stage: Stage) -> None:
+    class Faulty:
+        deadline = 0.0
+        faults = 0
+
+        def abort(self) -> None:
+            self.faults += 1
+            door.worker.handshakes.discard(self)
+            raise RuntimeError("a bug")
+
+    node = await stage.node()
+    door = await stage.door([node], timeouts={"client_head": SHORT})
+    faulty = Faulty()
+    door.worker.handshakes.add(faulty)
+    await door.until(lambda: faulty.faults == 1)
+    peer = await door.connect()
+    assert await peer.read_rest() == b""

@@ -27,13 +27,13 @@ async def refused(peer: Peer) -> Message:
 async def test_a_request_line_that_is_too_long_is_414(stage: Stage, piecewise: bool) -> None:
     node = await stage.node()
     door = await stage.door([node], limits={"request_line": "1KiB"})
-    fits = b"GET /" + b"a" * (1024 - len(b"GET / HTTP/1.1"))
+    fits = b"GET /" + b"a" * (1024 - len(b"GET / HTTP/1.1\r\n"))
     peer = await door.connect()
     await peer.send(fits + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await peer.read_message()).status == 200
     if piecewise:
         await peer.send(fits)
-        await peer.send(b"aaaaaaaaaaaaaaaaaaaaaaaaaa")  # refused before its end has come
+        await peer.send(b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")  # refused before its end has come
     else:
         await peer.send(fits + b"aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await refused(peer)).status == 414

@@ -156,6 +156,24 @@ async def test_a_session_is_learned_from_the_answer_that_set_it(stage: Stage) ->
     assert counted(door) == {("learned", "new"): 4, ("learned", "owner"): 16}
 
 
+async def test_a_learned_session_whose_node_is_gone_is_a_failover(stage: Stage) -> None:
+    async def login(peer: NodePeer) -> None:
+        await peer.read_message()
+        await peer.answer(fields="Set-Cookie: SID=abc\r\n")
+
+    nodes = [await stage.node(login), await stage.node(name="node2")]
+    sticky = {"by": ["learned"], "cookie": "SID"}
+    door = await stage.door(nodes, pool={"sticky": sticky})
+    door.command("node2", Admin.DRAINING)
+    await door.until(lambda: not door.link("node2").takes_new)
+    await door.get()
+    door.command("node2", Admin.ENABLED)
+    await nodes[0].stop()
+    await door.until(lambda: door.link("node2").takes_new)
+    assert await owner(door, "Cookie: SID=abc\r\n") == "node2"
+    assert counted(door) == {("learned", "new"): 1, ("learned", "failover"): 4}
+
+
 # own_cookie
 
 
@@ -220,7 +238,7 @@ async def test_a_forged_cookie_is_ignored_and_replaced(stage: Stage) -> None:
         response = await door.get(fields=f"Cookie: LBROUTE={forged}\r\n")
         assert response.status == 200
         assert len(own_cookies(response)) == 1
-    assert ("own_cookie", "owner") not in counted(door)
+    assert counted(door) == {("own_cookie", "unknown_route"): 2, ("own_cookie", "new"): 1}
 
 
 async def test_our_own_cookie_follows_a_session_whose_node_is_gone(stage: Stage) -> None:
@@ -259,6 +277,20 @@ async def test_a_session_is_hashed_to_the_same_node_by_every_lbproxy(stage: Stag
         assert len(owners) == 1
         found |= owners
     assert found == {"node1", "node2"}
+    assert counted(doors[0]) == {("hash", "owner"): 48}
+
+
+async def test_only_the_sessions_of_a_node_that_leaves_are_hashed_anew(stage: Stage) -> None:
+    nodes = [await stage.node(name=f"node{number}") for number in (1, 2, 3)]
+    door = await stage.door(nodes, pool={"sticky": {"by": ["hash"], "cookie": "SID"}})
+    sessions = [f"Cookie: SID=session{number}\r\n" for number in range(24)]
+    before = [await owner(door, session) for session in sessions]
+    door.command("node3", Admin.STOPPED)
+    await door.until(lambda: not door.link("node3").takes_owned)
+    after = [await owner(door, session) for session in sessions]
+    assert "node3" in before
+    assert "node3" not in after
+    assert all(was == now for was, now in zip(before, after, strict=True) if was != "node3")
 
 
 # Nodes that leave

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -142,6 +143,21 @@ async def upgrades(stage: Stage, door: Door, nodes: list[Node]) -> None:
     await ended(door, peer)
 
 
+async def without_descriptors(stage: Stage, door: Door, nodes: list[Node]) -> None:
+    peer = await door.connect()
+    await door.until(lambda: len(door.worker.clients) == 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        await peer.send(GET)
+        await peer.read_message()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    peer.close()
+
+
 @dataclass
 class Case:
     """One way to fail. Args: status: what the log says; keys: of `Stage.door`."""
@@ -204,6 +220,7 @@ CASES = [
     Case("connect_refused", 503, sends(HALF_POST), node_gone=True),
     Case("connect_timeout", 503, sends(GET), keys=timeouts(connect=SHORT), port=-1),
     Case("connect_failed", 503, sends(GET), keys={"node": {"url": "http://255.255.255.255:80"}}),
+    Case("no_descriptors", 503, without_descriptors),
     Case("upstream_tls", 502, sends(GET), speaks_no_tls, {"scheme": "https"}),
     Case("upstream_tls", 502, sends(GET), silent, {"scheme": "https", "node": NO_SUCH_NAME}),
     Case("upstream_stale", 502, twice, goes_stale),
@@ -232,7 +249,7 @@ CASES = [
 ]  # fmt: skip
 
 # Not of one exchange with a node: where listeners and the end of the process are tested.
-ELSEWHERE = {"proxy_protocol", "shutting_down", "internal"}
+ELSEWHERE = {"proxy_protocol", "shutting_down"}
 
 
 def test_no_failure_is_left_out() -> None:

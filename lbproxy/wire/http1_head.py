@@ -36,7 +36,11 @@ NOT_NOMINABLE = frozenset(
 
 
 class HeadLimits:
-    """Bounds on a head: bytes of the first line, bytes of the whole, number of fields."""
+    """Bounds on a head.
+
+    Args: line: bytes of the first line without its CRLF; head: bytes of the whole with the empty
+    line; fields: how many, those that do not go on included.
+    """
 
     def __init__(self, line: int, head: int, fields: int) -> None:
         self.line = line

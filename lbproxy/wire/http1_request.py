@@ -143,7 +143,7 @@ class RequestParser(FieldCursor):
             return None
         if b[p] != 32 or p == target_start:
             raise BadHead("bad_request", "request target")
-        if p + 11 - first > limits.line:
+        if p + 9 - first > limits.line:
             raise BadHead("request_line_too_long", "the request line exceeds its limit")
         if p + 11 > n:
             # Fewer bytes than ` HTTP/1.1` and CRLF: a shorter line is a fault, not a lack.

@@ -86,7 +86,7 @@ class ResponseParser(FieldCursor):
             raise BadHead("bad_request", "status line")
         while p < stop and reason[b[p]]:
             p += 1
-        if p + 2 - start > limits.line:
+        if p - start > limits.line:
             raise BadHead("head_too_large", "the status line exceeds its limit")
         if p + 1 >= stop:
             if n - start >= limits.head:

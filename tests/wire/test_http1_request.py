@@ -263,8 +263,9 @@ def refused(wire: Wire, data: bytes, line: int, head: int, fields: int) -> str:
 
 
 def test_limit_of_the_request_line(wire: Wire) -> None:
-    line = b"GET /" + b"a" * 40 + b" HTTP/1.1\r\n"
-    data = line + HOST + b"\r\n"
+    """The line without its CRLF."""
+    line = b"GET /" + b"a" * 40 + b" HTTP/1.1"
+    data = line + b"\r\n" + HOST + b"\r\n"
     assert wire.requests(len(line), 1000, 9).parse(data, 0, False) is not None
     assert refused(wire, data, len(line) - 1, 1000, 9) == "request_line_too_long"
     assert wire.requests(len(line), 1000, 9).parse(b"\r\n" + data, 0, False) is not None

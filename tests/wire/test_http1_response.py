@@ -113,9 +113,10 @@ def refused(wire: Wire, data: bytes, line: int, head: int, fields: int) -> str:
 
 
 def test_limit_of_the_status_line(wire: Wire) -> None:
-    line = b"HTTP/1.1 200 " + b"a" * 40 + b"\r\n"
-    assert wire.responses(len(line), 999, 9).parse(line + b"\r\n", 0, GET, False) is not None
-    assert refused(wire, line + b"\r\n", len(line) - 1, 999, 9) == "upstream_head_too_large"
+    """The line without its CRLF."""
+    line = b"HTTP/1.1 200 " + b"a" * 40
+    assert wire.responses(len(line), 999, 9).parse(line + b"\r\n\r\n", 0, GET, False) is not None
+    assert refused(wire, line + b"\r\n\r\n", len(line) - 1, 999, 9) == "upstream_head_too_large"
     assert refused(wire, b"HTTP/1.1 200 " + b"a" * 90, 60, 999, 9) == "upstream_head_too_large"
 
 

@@ -26,9 +26,9 @@ from lbproxy.config.paths import DoubtfulPath, Visibility, readings
 from lbproxy.config.routes import RouteTable
 from lbproxy.config.schema import Config, Policy, Pool, Route, StickyStep
 from lbproxy.errors import Failure
-from lbproxy.proxy.client import host_of
 from lbproxy.proxy.forwarding import drop_rules
 from lbproxy.runtime.keys import affinity_keys
+from lbproxy.wire.authority import host_of
 from lbproxy.wire.cookies import path_parameter, values
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import HeadLimits

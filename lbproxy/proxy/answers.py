@@ -144,6 +144,11 @@ def answer(
     return b"\r\n".join(fields) + b"\r\n\r\n" + (b"" if head else body)
 
 
+def body_size(response: bytes) -> int:
+    """Return the bytes of body in a complete response."""
+    return len(response) - response.index(b"\r\n\r\n") - 4
+
+
 def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
     """Return the https URL of the same host and path on another port.
 

@@ -2,47 +2,35 @@ import cython
 
 from lbproxy.cluster.sticky cimport Verdict
 from lbproxy.proxy.client_view cimport ClientView
+from lbproxy.proxy.downstream cimport Downstream
 from lbproxy.proxy.exchange cimport Exchange
 from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.pool cimport Pool
 from lbproxy.proxy.upstream cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.http1_request cimport RequestHead
-from lbproxy.wire.http1_body cimport ChunkedReader
+from lbproxy.wire.http1_body cimport RequestBody
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
 cdef int _SLOW_NODE, _NO_NODE, _FULL, _SLOW_CLIENT
 cdef Py_ssize_t _PIPELINE_BYTES, _LINGER_BYTES
-cdef double _LINGER_S
-cdef bytes _RESET
 cdef dict _FAILURES
 
-cdef class ClientConnection:
+cdef class ClientConnection(Downstream):
     cdef public Worker worker
     cdef public object listener
     cdef object _source
-    cdef public bint secure
-    cdef public object transport
-    cdef object _send
     cdef public ClientView view
     cdef public str address
     cdef public str tls_version
     cdef public bint trusted
     cdef public bint admitted
-    cdef public int phase
-    cdef public double deadline
-    cdef public bint closing
     cdef bint _ended
     cdef public Exchange exchange
     cdef public Py_ssize_t requests
-    cdef public bint write_paused
-    cdef Py_ssize_t _unsent
-    cdef int _blocked
     cdef bytearray _partial
-    cdef bytes _pending
     cdef bint _busy
-    cdef long long _body_left
-    cdef ChunkedReader _reader
+    cdef RequestBody _body
     cdef Py_ssize_t _lingered
     cdef bytes _authority
     cdef bytes _host
@@ -56,7 +44,6 @@ cdef class ClientConnection:
     @cython.locals(exchange=Exchange)
     cpdef resume_writing(self)
 
-    cdef write(self, bytes data)
     @cython.locals(worker=Worker, exchange=Exchange)
     cdef touch(self)
     @cython.locals(worker=Worker)
@@ -72,7 +59,6 @@ cdef class ClientConnection:
     cpdef answer(self, failure, Link link)
     cdef abort(self)
 
-    cpdef bint overdue(self, double now)
     @cython.locals(phase=int, exchange=Exchange)
     cpdef expire(self, double now)
     cdef _expire_slow_reader(self, double now)
@@ -82,7 +68,6 @@ cdef class ClientConnection:
     cdef _end(self, Exchange exchange, failure)
     cpdef drain(self)
     cpdef cut_off(self)
-    cpdef close(self)
 
     @cython.locals(position=Py_ssize_t, size=Py_ssize_t, worker=Worker, head=RequestHead)
     cdef _process(self, bytes data)
@@ -92,7 +77,7 @@ cdef class ClientConnection:
     cdef _continue_head(self, bytes data)
     cdef _hold_back(self, bytes data)
     @cython.locals(
-        worker=Worker, exchange=Exchange, path=bytes, pool=Pool, now=double, verdict=Verdict,
+        worker=Worker, exchange=Exchange, pool=Pool, now=double, verdict=Verdict,
         link=Link, position=Py_ssize_t,
     )
     cdef Py_ssize_t _begin(self, RequestHead head, bytes data) except -1
@@ -106,18 +91,9 @@ cdef class ClientConnection:
 
     @cython.locals(exchange=Exchange, position=Py_ssize_t)
     cdef _continue_body(self, bytes data)
-    @cython.locals(size=Py_ssize_t, left="long long", piece=bytes)
+    @cython.locals(body=RequestBody, piece=bytes)
     cdef Py_ssize_t _read_body(
         self, Exchange exchange, bytes data, Py_ssize_t position
     ) except -1
-    @cython.locals(payload=bytes, framed=bytes)
-    cdef Py_ssize_t _read_chunks(
-        self, Exchange exchange, ChunkedReader reader, bytes data, Py_ssize_t position
-    ) except -1
     cdef _complete_request(self, Exchange exchange)
     cdef _give_up(self, Exchange exchange, failure)
-
-    cdef _block(self, int why)
-    cdef _unblock(self, int why)
-    cdef _close_after(self, bint complete)
-    cdef _abort_transport(self)

@@ -8,21 +8,29 @@ worker's tick ends it when the phase's deadline has passed; no connection has a 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
-from collections.abc import Callable
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.config.paths import DoubtfulPath, plain, readings
 from lbproxy.errors import Failure
 from lbproxy.proxy import answers
+from lbproxy.proxy.downstream import (
+    CLOSED,
+    HEADING,
+    IDLE,
+    LINGERING,
+    SENDING,
+    TUNNELLING,
+    WAITING,
+    Downstream,
+)
 from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.link import Link
 from lbproxy.proxy.pool import Pool
+from lbproxy.proxy.routing import Denied
+from lbproxy.wire.authority import host_of
 from lbproxy.wire.fields import BadHead, find_part
-from lbproxy.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
+from lbproxy.wire.http1_body import RequestBody
 from lbproxy.wire.http1_head import CHUNKED, HEAD, NO_BODY
 from lbproxy.wire.http1_request import RequestHead
 
@@ -31,56 +39,39 @@ if TYPE_CHECKING:
     from lbproxy.proxy.listener import ListenerState
     from lbproxy.proxy.worker import Worker
 
-# The phases. IDLE: between requests. HEADING: a head has begun. SENDING: the request's body is on
-# its way. WAITING: the request is complete, the response is not. LINGERING: answered for the last
-# time; what still arrives is thrown away, so that a reset does not destroy the answer (RFC 9112
-# section 9.6). CLOSED: nothing more happens.
-IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED = range(7)
-
 # Why the client is not read: the node is slower, no node connection yet, pipelined bytes wait, it
 # does not read its answers.
 _SLOW_NODE, _NO_NODE, _FULL, _SLOW_CLIENT = 1, 2, 4, 8
 
 _PIPELINE_BYTES = 64 << 10
-_LINGER_S = 2.0
 _LINGER_BYTES = 1 << 20
-_RESET = struct.pack("ii", 1, 0)
+_log = logging.getLogger("lbproxy.client")
 _FAILURES = {failure.reason: failure for failure in Failure}
 
 
-class ClientConnection:
+class ClientConnection(Downstream):
     """One connection of a client (an `asyncio.Protocol` in all but name).
 
     Args: source: the client's address from a PROXY header, None for the socket's.
-    Owns: its transport, and the exchange in progress.
+    Owns: the exchange in progress.
     """
 
     def __init__(self, worker: Worker, listener: ListenerState, source: str | None) -> None:
+        super().__init__(listener.secure, worker.write_timeout)
         self.worker = worker
         self.listener = listener
         self._source = source
-        self.secure: bool = listener.secure
-        self.transport: asyncio.Transport | None = None
-        self._send: Callable[[bytes], None] | None = None  # the transport's write, looked up once
         self.view: ClientView | None = None
         self.address: str = ""
         self.tls_version: str = ""
         self.trusted: bool = False
         self.admitted: bool = False
-        self.phase: int = IDLE
-        self.deadline: float = 0.0
-        self.closing: bool = False
         self._ended: bool = False  # the client will send no more
         self.exchange: Exchange | None = None
         self.requests: int = 0
-        self.write_paused: bool = False
-        self._unsent: int = 0
-        self._blocked: int = 0
         self._partial: bytearray | None = None
-        self._pending: bytes = b""
         self._busy: bool = False
-        self._body_left: int = 0
-        self._reader: ChunkedReader | None = None
+        self._body: RequestBody | None = None
         self._lingered: int = 0
         self._authority: bytes = b""
         self._host: bytes = b""
@@ -90,7 +81,7 @@ class ClientConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands; over TLS the handshake is done."""
         self.transport = cast(asyncio.Transport, transport)
-        self._send = self.transport.write
+        self.send = self.transport.write
         worker = self.worker
         peer = self._source
         if peer is None:
@@ -125,7 +116,7 @@ class ClientConnection:
         elif phase == LINGERING:
             self._lingered += len(data)
             if self._lingered > _LINGER_BYTES:
-                self._abort_transport()
+                self.abort_transport()
 
     def eof_received(self) -> bool:
         """The client will send no more; it may still read (RFC 9112 section 9.6).
@@ -134,12 +125,12 @@ class ClientConnection:
         """
         if self.phase == WAITING and not self.secure:
             self._ended = True
-            if not self._pending:
+            if not self.pending:
                 self.closing = True
             return True
         if self.phase == SENDING:
             # Less than was announced: the node must not take it for a whole request.
-            self._abort_transport()
+            self.abort_transport()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -148,8 +139,8 @@ class ClientConnection:
         self.exchange = None
         self.phase = CLOSED
         self.transport = None
-        self._send = None
-        self._pending = b""
+        self.send = None
+        self.pending = b""
         self.worker.dismiss(self)
         if exchange is not None:
             if exchange.tunnelling:
@@ -164,7 +155,7 @@ class ClientConnection:
         if exchange is not None and exchange.upstream is not None:
             exchange.upstream.pause()
         if self.transport is not None:
-            self._unsent = self.transport.get_write_buffer_size()
+            self.unsent = self.transport.get_write_buffer_size()
         self.deadline = self.worker.now + self.worker.write_timeout
 
     def resume_writing(self) -> None:
@@ -175,19 +166,13 @@ class ClientConnection:
             self.touch()
             if exchange.upstream is not None:
                 exchange.upstream.resume()
-        elif self._blocked & _SLOW_CLIENT:
-            self._unblock(_SLOW_CLIENT)
+        elif self.blocked & _SLOW_CLIENT:
+            self.unblock(_SLOW_CLIENT)
             if self.phase == IDLE and not self._busy:
                 self.deadline = self.worker.now + self.worker.idle_timeout
                 self._go_on()
 
     # What the exchange calls.
-
-    def write(self, data: bytes) -> None:
-        """Send bytes to the client."""
-        send = self._send
-        if send is not None:
-            send(data)
 
     def touch(self) -> None:
         """The exchange made progress: its deadline starts anew."""
@@ -207,25 +192,25 @@ class ClientConnection:
     def await_node(self, exchange: Exchange) -> None:
         """There is a connection to a node, and what there is of the request was sent."""
         worker = self.worker
-        if self._blocked & _NO_NODE:
-            self._unblock(_NO_NODE)
-        if self.phase == SENDING and not self._blocked & _SLOW_NODE and not exchange.held_back():
+        if self.blocked & _NO_NODE:
+            self.unblock(_NO_NODE)
+        if self.phase == SENDING and not self.blocked & _SLOW_NODE and not exchange.held_back():
             self.deadline = worker.now + worker.body_timeout
         elif exchange.pool is not None:
             self.deadline = worker.now + exchange.pool.response_timeout
 
     def hold(self) -> None:
         """Read no more until there is a connection to a node."""
-        self._block(_NO_NODE)
+        self.block(_NO_NODE)
 
     def block_reading(self) -> None:
         """Read no more: the node is slower, and now it is the node that has to make progress."""
-        self._block(_SLOW_NODE)
+        self.block(_SLOW_NODE)
         self.touch()
 
     def unblock_reading(self) -> None:
         """The node has caught up."""
-        self._unblock(_SLOW_NODE)
+        self.unblock(_SLOW_NODE)
         if self.phase == SENDING:
             self.deadline = self.worker.now + self.worker.body_timeout
         else:
@@ -236,9 +221,9 @@ class ClientConnection:
         self.phase = TUNNELLING
         self.closing = True
         self.deadline = self.worker.now + self.worker.tunnel_timeout
-        pending = self._pending
-        self._pending = b""
-        self._unblock(_FULL)
+        pending = self.pending
+        self.pending = b""
+        self.unblock(_FULL)
         if pending and self.exchange is not None:
             self.exchange.tunnel_up(pending)
 
@@ -246,21 +231,21 @@ class ClientConnection:
         """The response was sent: the next request, or the end."""
         exchange = self.exchange
         self.exchange = None
-        if self._blocked & _SLOW_NODE:
-            self._unblock(_SLOW_NODE)
+        if self.blocked & _SLOW_NODE:
+            self.unblock(_SLOW_NODE)
         if self.phase == CLOSED:
             return
         if self.closing:
-            self._close_after(exchange is not None and exchange.request_done)
+            self.close_after(exchange is not None and exchange.request_done, self.worker.now)
             return
         self.phase = IDLE
         if self.write_paused:
             # Answers that nobody reads would pile up here: no further request before they are.
-            self._block(_SLOW_CLIENT)
+            self.block(_SLOW_CLIENT)
             self.deadline = self.worker.now + self.worker.write_timeout
             return
         self.deadline = self.worker.now + self.worker.idle_timeout
-        if (self._pending or self._ended) and not self._busy:
+        if (self.pending or self._ended) and not self._busy:
             self._go_on()
 
     def answer(self, failure: Failure, link: Link | None) -> None:
@@ -280,19 +265,15 @@ class ClientConnection:
             date=self.worker.date(),
         )
         self.write(data)
-        exchange.answered(failure.status, failure.reason, len(data), link)
+        exchange.answered(failure.status, failure.reason, answers.body_size(data), link)
         self.exchange_done()
 
     def abort(self) -> None:
         """The response cannot be completed: end it so that it does not look complete."""
         self.exchange = None
-        self._abort_transport()
+        self.abort_transport()
 
     # What the worker's tick calls.
-
-    def overdue(self, now: float) -> bool:
-        """Return True where the phase's deadline has passed."""
-        return self.deadline < now
 
     def expire(self, now: float) -> None:
         """The phase's deadline has passed."""
@@ -303,12 +284,12 @@ class ClientConnection:
         elif phase == CLOSED or (self.write_paused and phase != LINGERING):
             self._expire_slow_reader(now)
         elif phase in (IDLE, LINGERING) or exchange is None:
-            self.close()
+            self.close(self.worker.now)
         elif phase == TUNNELLING:
             self._end(exchange, Failure.TUNNEL_IDLE)
         elif exchange.connecting is not None:
             self.deadline = now + exchange.worker.body_timeout  # connecting has its own limit
-        elif phase == SENDING and not self._blocked & _SLOW_NODE and not exchange.held_back():
+        elif phase == SENDING and not self.blocked & _SLOW_NODE and not exchange.held_back():
             if exchange.responded:
                 self._end(exchange, Failure.CLIENT_SLOW)
             else:
@@ -321,13 +302,13 @@ class ClientConnection:
     def _expire_slow_reader(self, now: float) -> None:
         # Reading slowly is allowed, not reading is not.
         unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._unsent = unsent
+        if unsent < self.unsent:
+            self.unsent = unsent
             self.deadline = now + self.worker.write_timeout
         elif self.exchange is not None:
             self._end(self.exchange, Failure.CLIENT_SLOW)
         else:
-            self._abort_transport()
+            self.abort_transport()
 
     def _time_out(self, exchange: Exchange, failure: Failure) -> None:
         """The response has not begun: answer, and give up what is in progress."""
@@ -349,13 +330,13 @@ class ClientConnection:
         if link is not None and failure.counts_against_node:
             self.worker.node_failed(link, failure)
         exchange.abandon(failure.reason, failure.status)
-        self._abort_transport()
+        self.abort_transport()
 
     def drain(self) -> None:
         """The worker ends: close when the exchange in progress is done."""
         self.closing = True
         if self.phase == IDLE:
-            self.close()
+            self.close(self.worker.now)
 
     def cut_off(self) -> None:
         """The worker ends now: whatever is in progress is cut off, visibly."""
@@ -363,16 +344,7 @@ class ClientConnection:
         if exchange is not None:
             self._end(exchange, Failure.SHUTTING_DOWN)
         else:
-            self._abort_transport()
-
-    def close(self) -> None:
-        """Close after what is buffered has been sent, which a client may not put off for ever."""
-        self.phase = CLOSED
-        transport = self.transport
-        if transport is not None:
-            self._unsent = transport.get_write_buffer_size()
-            self.deadline = self.worker.now + self.worker.write_timeout
-            transport.close()
+            self.abort_transport()
 
     # Reading requests.
 
@@ -382,7 +354,7 @@ class ClientConnection:
         position = 0
         size = len(data)
         worker = self.worker
-        while position < size and self.phase == IDLE and not self._blocked & _SLOW_CLIENT:
+        while position < size and self.phase == IDLE and not self.blocked & _SLOW_CLIENT:
             try:
                 head = worker.request_parser.parse(data, position, self.trusted)
             except BadHead as error:
@@ -403,13 +375,13 @@ class ClientConnection:
 
     def _go_on(self) -> None:
         """Read what came behind the exchange that has ended."""
-        data = self._pending
+        data = self.pending
         if data:
-            self._pending = b""
-            self._unblock(_FULL)
+            self.pending = b""
+            self.unblock(_FULL)
             self._process(data)
         if self._ended and self.phase in (IDLE, HEADING):
-            self.close()
+            self.close(self.worker.now)
 
     def _continue_head(self, data: bytes) -> None:
         partial = self._partial
@@ -433,9 +405,9 @@ class ClientConnection:
 
     def _hold_back(self, data: bytes) -> None:
         """Keep what came behind the request in progress."""
-        self._pending = self._pending + data if self._pending else data
-        if len(self._pending) > _PIPELINE_BYTES:
-            self._block(_FULL)
+        self.pending = self.pending + data if self.pending else data
+        if len(self.pending) > _PIPELINE_BYTES:
+            self.block(_FULL)
 
     def _begin(self, head: RequestHead, data: bytes) -> int:
         """Begin the exchange of one request; return the offset behind what was taken of `data`."""
@@ -460,28 +432,12 @@ class ClientConnection:
             self._host = host_of(head.authority)
         if self.listener.redirect_port:
             return self._redirect(head)
-        path = head.path
-        pool: Pool | None
-        if plain(path):
-            pool = worker.route(self._host, path)
-        elif path == b"*":
-            path = b"/"
-            pool = worker.route(self._host, path)
-        else:
-            try:
-                pool = self._route_doubtful(path)
-            except DoubtfulPath:
-                return self._deny(Failure.DOUBTFUL_PATH, head)
-        if pool is None:
-            return self._deny(Failure.NO_ROUTE, head)
+        try:
+            pool = worker.routing.pool_for(self._host, head.path)
+        except Denied as denied:
+            exchange.pool = denied.pool
+            return self._deny(denied.failure, head)
         exchange.pool = pool
-        if not pool.everything_visible:
-            try:
-                hidden = pool.visibility.hidden(path)
-            except DoubtfulPath:
-                return self._deny(Failure.DOUBTFUL_PATH, head)
-            if hidden:
-                return self._deny(Failure.HIDDEN_PATH, head)
         if worker.body_limit >= 0 and head.length > worker.body_limit:
             return self._deny(Failure.BODY_TOO_LARGE, head)
         if worker.pass_trailers:
@@ -509,12 +465,7 @@ class ClientConnection:
             exchange.start(link)
             return head.end
         self.phase = SENDING
-        self._body_left = head.length
-        self._reader = (
-            ChunkedReader(worker.request_body_limits, exchange.trailer_drops)
-            if head.length == CHUNKED
-            else None
-        )
+        self._body = RequestBody(head.length, worker.request_body_limits, exchange.trailer_drops)
         position = head.end
         if position < len(data):
             position = self._read_body(exchange, data, position)
@@ -529,7 +480,7 @@ class ClientConnection:
         parts = head.parts
         if not head.authority:
             # HTTP/1.0 may come without Host, HTTP/1.1 to the node may not.
-            parts.append(b"Host: " + self._local_authority() + b"\r\n")
+            parts.append(b"Host: " + self.local_authority() + b"\r\n")
         if self.trusted:
             parts.append(view.believed_lines(head.authority, head.received))
             self.address = view.client_address
@@ -544,21 +495,6 @@ class ClientConnection:
         else:
             parts.append(b"\r\n\r\n")
         exchange.request = b"".join(parts)
-
-    def _local_authority(self) -> bytes:
-        assert self.transport is not None
-        name = self.transport.get_extra_info("sockname")
-        if not isinstance(name, tuple):
-            return b"localhost"
-        host = f"[{name[0]}]" if ":" in name[0] else name[0]
-        return f"{host}:{name[1]}".encode()
-
-    def _route_doubtful(self, path: bytes) -> Pool | None:
-        """Return the pool of a path that could be read in several ways, if all lead there."""
-        pools = {self.worker.route(self._host, reading) for reading in readings(path)}
-        if len(pools) > 1:
-            raise DoubtfulPath("the readings of the path lead to different pools")
-        return pools.pop()
 
     def _redirect(self, head: RequestHead) -> int:
         exchange = self.exchange
@@ -575,7 +511,7 @@ class ClientConnection:
             date=self.worker.date(),
         )
         self.write(data)
-        exchange.answered(308, "redirect", len(data), None)
+        exchange.answered(308, "redirect", 0, None)
         self.exchange_done()
         return head.end
 
@@ -589,10 +525,11 @@ class ClientConnection:
         """Answer something that is not a request, and end the connection."""
         worker = self.worker
         worker.count_rejected(failure.reason)
+        _log.debug("%s: refused: %s %s", self.address, failure.reason, detail)
         self._partial = None
         self.closing = True
         if self.phase != HEADING and failure is Failure.HEAD_TIMEOUT:
-            self.close()
+            self.close(self.worker.now)
             return
         exchange = Exchange(worker, self, RequestHead(), monotonic())
         exchange.request_id = worker.request_id()
@@ -612,46 +549,26 @@ class ClientConnection:
 
     def _read_body(self, exchange: Exchange, data: bytes, position: int) -> int:
         """Pass on what there is of the body; return the offset behind it."""
-        if self._reader is not None:
-            return self._read_chunks(exchange, self._reader, data, position)
-        size = len(data) - position
-        left = self._body_left
-        if size >= left:
-            piece = data[position : position + left]
-            position += left
-            self._body_left = 0
-            self._complete_request(exchange)
-        else:
-            piece = data[position:] if position else data
-            position += size
-            self._body_left = left - size
-        exchange.bytes_in += len(piece)
-        exchange.send_body(piece)
-        return position
-
-    def _read_chunks(
-        self, exchange: Exchange, reader: ChunkedReader, data: bytes, position: int
-    ) -> int:
+        body = self._body
+        assert body is not None
         try:
-            payload = reader.feed(data, position)
+            piece = body.feed(data, position)
         except BadHead:
             self._give_up(exchange, Failure.BAD_BODY)
             return len(data)
-        exchange.bytes_in += len(payload)
-        if 0 <= self.worker.body_limit < exchange.bytes_in:
+        exchange.bytes_in = body.received
+        if 0 <= self.worker.body_limit < body.received:
             self._give_up(exchange, Failure.BODY_TOO_LARGE)
             return len(data)
-        framed = chunk(payload) if payload else b""
-        if reader.done:
-            framed += LAST_CHUNK + reader.trailers + b"\r\n"
+        if body.done:
             self._complete_request(exchange)
-        if framed:
-            exchange.send_body(framed)
-        return reader.position
+        if piece:
+            exchange.send_body(piece)
+        return body.position
 
     def _complete_request(self, exchange: Exchange) -> None:
         exchange.request_done = True
-        self._reader = None
+        self._body = None
         self.phase = WAITING
         if exchange.pool is not None:
             self.deadline = self.worker.now + exchange.pool.response_timeout
@@ -672,60 +589,3 @@ class ClientConnection:
             exchange.upstream.abort()
             exchange.upstream = None
         self.answer(failure, exchange.link)
-
-    # Reading or not; ending.
-
-    def _block(self, why: int) -> None:
-        transport = self.transport
-        if not self._blocked and transport is not None and not transport.is_closing():
-            transport.pause_reading()
-        self._blocked |= why
-
-    def _unblock(self, why: int) -> None:
-        if not self._blocked & why:
-            return
-        self._blocked &= ~why
-        transport = self.transport
-        if not self._blocked and transport is not None and not transport.is_closing():
-            transport.resume_reading()
-
-    def _close_after(self, complete: bool) -> None:
-        """Close once the answer is sent. Args: complete: the client has nothing more to send."""
-        transport = self.transport
-        if transport is None or (complete and not self._pending):
-            self.close()
-            return
-        self._pending = b""
-        self.phase = LINGERING
-        self.deadline = self.worker.now + _LINGER_S
-        if not self.secure:
-            transport.write_eof()
-        blocked = self._blocked
-        self._blocked = 0
-        if blocked and not transport.is_closing():
-            transport.resume_reading()
-
-    def _abort_transport(self) -> None:
-        """End the connection by a reset: to an HTTP/1.0 client an end of file is a whole body."""
-        self.phase = CLOSED
-        transport = self.transport
-        if transport is not None:
-            if not transport.is_closing():
-                reset_on_close(transport.get_extra_info("socket").fileno())
-            transport.abort()
-
-
-def reset_on_close(descriptor: int) -> None:
-    """Make the kernel end the connection by a reset when its descriptor is closed."""
-    duplicate = socket.socket(fileno=os.dup(descriptor))
-    with duplicate:
-        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-
-
-def host_of(authority: bytes) -> bytes:
-    """Return the host of a valid authority as routes know it: lower case, no port, no last dot."""
-    host = authority.lower()
-    colon = host.rfind(b":")
-    if colon >= 0 and host.find(b"]", colon) < 0:
-        host = host[:colon]
-    return host.removesuffix(b".")

@@ -1,6 +1,5 @@
 import cython
 
-from lbproxy.config.routes cimport RouteFinder
 from lbproxy.proxy.access_log cimport AccessLog
 from lbproxy.proxy.client cimport ClientConnection
 from lbproxy.proxy.client_view cimport ClientView
@@ -8,6 +7,7 @@ from lbproxy.proxy.exchange cimport Exchange
 from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.pool cimport Pool
 from lbproxy.proxy.request_ids cimport RequestIds
+from lbproxy.proxy.routing cimport Routing
 from lbproxy.wire.fields cimport DropRules
 from lbproxy.wire.http1_request cimport RequestHead, RequestParser
 from lbproxy.wire.http1_response cimport ResponseParser
@@ -41,8 +41,7 @@ cdef class Worker:
     cdef public object per_client
     cdef public RequestIds ids
     cdef public dict pools
-    cdef RouteFinder _finder
-    cdef list _route_pools
+    cdef public Routing routing
     cdef public set clients
     cdef public set handshakes
     cdef public list listeners
@@ -55,8 +54,6 @@ cdef class Worker:
     cdef object _idle
     cdef Py_ssize_t _snapshot_version
 
-    @cython.locals(index=Py_ssize_t)
-    cdef Pool route(self, bytes host, bytes path)
     cpdef ClientView view(self, str peer, listener)
     cpdef admit(self, client)
     cpdef dismiss(self, client)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
-from lbproxy.config.routes import RouteFinder
 from lbproxy.config.schema import Config
 from lbproxy.errors import Failure
 from lbproxy.proxy.access_log import AccessLog
@@ -25,6 +24,7 @@ from lbproxy.proxy.listener import ListenerState
 from lbproxy.proxy.per_client import PerClient
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.request_ids import RequestIds
+from lbproxy.proxy.routing import Routing
 from lbproxy.proxy.upstream import UpstreamConnection
 from lbproxy.wire.http1_body import BodyLimits
 from lbproxy.wire.http1_head import HeadLimits
@@ -115,13 +115,7 @@ class Worker:
             )
             for name, settings in config.pools.items()
         }
-        self._finder = RouteFinder(
-            [
-                (None if route.host is None else route.host.encode(), route.path.encode())
-                for route in config.routes
-            ]
-        )
-        self._route_pools: list[Pool] = [self.pools[route.pool] for route in config.routes]
+        self.routing = Routing(config.routes, self.pools)
         self.clients: set[ClientConnection] = set()
         self.handshakes: set[TlsLayer] = set()
         self.listeners: list[ListenerState] = []
@@ -218,11 +212,6 @@ class Worker:
             self.access_log.flush()
 
     # What connections ask.
-
-    def route(self, host: bytes, path: bytes) -> Pool | None:
-        """Return the pool of the first route that matches, or None."""
-        index = self._finder.find(host, path)
-        return self._route_pools[index] if index < len(self._route_pools) else None
 
     def view(self, peer: str, listener: ListenerState) -> ClientView:
         """Return what is known of the client at this address."""

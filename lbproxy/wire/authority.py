@@ -45,3 +45,12 @@ def valid_authority(authority: bytes) -> bool:
         port = port * 10 + (b[p] - 48)
         p += 1
     return 0 < port <= 65535
+
+
+def host_of(authority: bytes) -> bytes:
+    """Return the host of a valid authority as routes know it: lower case, no port, no last dot."""
+    host = authority.lower()
+    colon = host.rfind(b":")
+    if colon >= 0 and host.find(b"]", colon) < 0:
+        host = host[:colon]
+    return host.removesuffix(b".")

@@ -37,3 +37,15 @@ cdef class ChunkedReader:
         step=int, name=bytes, consumed=Py_ssize_t,
     )
     cdef Py_ssize_t _read_trailers(self, bytes data, Py_ssize_t p) except -2
+
+cdef class RequestBody:
+    cdef readonly bint done
+    cdef readonly Py_ssize_t position
+    cdef readonly long long received
+    cdef long long _left
+    cdef ChunkedReader _reader
+
+    @cython.locals(size="long long")
+    cpdef bytes feed(self, bytes data, Py_ssize_t start)
+    @cython.locals(payload=bytes, framed=bytes)
+    cdef bytes _feed_chunks(self, ChunkedReader reader, bytes data, Py_ssize_t start)

@@ -7,6 +7,7 @@ bounded and dropped, so a peer's framing bytes never reach the other side.
 from __future__ import annotations
 
 from lbproxy.wire.fields import BadHead, DropRules, FieldCursor
+from lbproxy.wire.http1_head import CHUNKED
 
 LAST_CHUNK = b"0\r\n"  # followed by trailer lines and an empty line
 MAX_SIZE_DIGITS = 15  # fits a signed 64-bit number
@@ -185,3 +186,47 @@ class ChunkedReader:
         consumed = cursor.position - before
         self._tail = b""
         return p + consumed
+
+
+class RequestBody:
+    """A request's body on its way to the node: received framing in, ours out.
+
+    Args: length: of the body in bytes, or CHUNKED; limits, drops: as for `ChunkedReader`.
+    After `feed`: `position` is the offset behind what was read, `done` tells that the body is
+    complete, `received` counts the payload so far.
+    """
+
+    def __init__(self, length: int, limits: BodyLimits, drops: DropRules | None) -> None:
+        self.done: bool = False
+        self.position: int = 0
+        self.received: int = 0
+        self._left: int = length
+        self._reader: ChunkedReader | None = (
+            ChunkedReader(limits, drops) if length == CHUNKED else None
+        )
+
+    def feed(self, data: bytes, start: int) -> bytes:
+        """Return the next piece for the node; empty where there is none yet.
+
+        Raises: BadHead: as `ChunkedReader.feed`.
+        """
+        if self._reader is not None:
+            return self._feed_chunks(self._reader, data, start)
+        size = len(data) - start
+        if size > self._left:
+            size = self._left
+        self._left -= size
+        self.received += size
+        self.position = start + size
+        self.done = self._left == 0
+        return data if size == len(data) else data[start : start + size]
+
+    def _feed_chunks(self, reader: ChunkedReader, data: bytes, start: int) -> bytes:
+        payload = reader.feed(data, start)
+        self.received += len(payload)
+        self.position = reader.position
+        self.done = reader.done
+        framed = chunk(payload) if payload else b""
+        if reader.done:
+            framed += LAST_CHUNK + reader.trailers + b"\r\n"
+        return framed

@@ -1,0 +1,25 @@
+cimport cython
+
+cdef double _LINGER_S
+cdef bytes _RESET
+
+cdef class Downstream:
+    cdef double write_timeout
+    cdef public bint secure
+    cdef public object transport
+    cdef object send
+    cdef public int phase
+    cdef public double deadline
+    cdef public bint closing
+    cdef public bint write_paused
+    cdef Py_ssize_t unsent
+    cdef int blocked
+    cdef bytes pending
+
+    cdef write(self, bytes data)
+    cpdef bint overdue(self, double now)
+    cpdef close(self, double now)
+    cdef block(self, int why)
+    cdef unblock(self, int why)
+    cdef close_after(self, bint complete, double now)
+    cdef abort_transport(self)

@@ -109,3 +109,20 @@ class Failure(Enum):
 
 
 BY_CODE: tuple[Failure, ...] = tuple(Failure)
+
+
+class Denied(Exception):
+    """No pool serves a request. Args: pool: the name of the one that hides the path, or ""."""
+
+    def __init__(self, failure: Failure, pool: str = "") -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+        self.pool = pool
+
+
+class ConnectError(Exception):
+    """A connection to a node could not be made; nothing was sent."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = failure

@@ -12,7 +12,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.errors import Failure
+from lbproxy.errors import Denied, Failure
 from lbproxy.proxy import answers
 from lbproxy.proxy.downstream import (
     CLOSED,
@@ -26,8 +26,6 @@ from lbproxy.proxy.downstream import (
 )
 from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.link import Link
-from lbproxy.proxy.pool import Pool
-from lbproxy.proxy.routing import Denied
 from lbproxy.wire.authority import host_of
 from lbproxy.wire.fields import BadHead, find_part
 from lbproxy.wire.http1_body import RequestBody
@@ -435,7 +433,7 @@ class ClientConnection(Downstream):
         try:
             pool = worker.routing.pool_for(self._host, head.path)
         except Denied as denied:
-            exchange.pool = denied.pool
+            exchange.pool = worker.pools.get(denied.pool)
             return self._deny(denied.failure, head)
         exchange.pool = pool
         if worker.body_limit >= 0 and head.length > worker.body_limit:

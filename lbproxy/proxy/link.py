@@ -11,19 +11,11 @@ from typing import TYPE_CHECKING, cast
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.stats import NodeStats
-from lbproxy.errors import Failure
+from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy.tls import TlsError, client_context, server_hostname
 
 if TYPE_CHECKING:
     from lbproxy.proxy.upstream import UpstreamConnection
-
-
-class ConnectError(Exception):
-    """A connection to a node could not be made; nothing was sent."""
-
-    def __init__(self, failure: Failure, detail: str) -> None:
-        super().__init__(detail)
-        self.failure = failure
 
 
 class Link(Member):

@@ -7,17 +7,8 @@ from collections.abc import Mapping, Sequence
 from lbproxy.config.paths import DoubtfulPath, plain, readings
 from lbproxy.config.routes import RouteFinder
 from lbproxy.config.schema import Route
-from lbproxy.errors import Failure
+from lbproxy.errors import Denied, Failure
 from lbproxy.proxy.pool import Pool
-
-
-class Denied(Exception):
-    """No pool serves the request. Args: pool: the one that hides the path, if that is why."""
-
-    def __init__(self, failure: Failure, pool: Pool | None = None) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
-        self.pool = pool
 
 
 class Routing:
@@ -65,6 +56,6 @@ class Routing:
         try:
             hidden = pool.visibility.hidden(path)
         except DoubtfulPath:
-            raise Denied(Failure.DOUBTFUL_PATH, pool) from None
+            raise Denied(Failure.DOUBTFUL_PATH, pool.name) from None
         if hidden:
-            raise Denied(Failure.HIDDEN_PATH, pool)
+            raise Denied(Failure.HIDDEN_PATH, pool.name)

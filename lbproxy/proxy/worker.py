@@ -14,12 +14,12 @@ from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
 from lbproxy.config.schema import Config
-from lbproxy.errors import Failure
+from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.client import ClientConnection
 from lbproxy.proxy.client_view import ClientView
 from lbproxy.proxy.forwarding import ForwardingRules, drop_rules
-from lbproxy.proxy.link import ConnectError, Link
+from lbproxy.proxy.link import Link
 from lbproxy.proxy.listener import ListenerState
 from lbproxy.proxy.per_client import PerClient
 from lbproxy.proxy.pool import Pool

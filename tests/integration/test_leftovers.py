@@ -17,7 +17,7 @@ import trustme
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.errors import Failure
-from lbproxy.proxy.client import reset_on_close
+from lbproxy.proxy.downstream import reset_on_close
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, Node, NodePeer, Peer, Stage

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lbproxy.cluster.node import Node
-from lbproxy.errors import Failure
-from lbproxy.proxy.link import ConnectError, Link
+from lbproxy.errors import ConnectError, Failure
+from lbproxy.proxy.link import Link
 
 
 def make_link() -> Link:

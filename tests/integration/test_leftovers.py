@@ -249,7 +249,7 @@ CASES = [
 ]  # fmt: skip
 
 # Not of one exchange with a node: where listeners and the end of the process are tested.
-ELSEWHERE = {"proxy_protocol", "shutting_down", "no_descriptors"}
+ELSEWHERE = {"proxy_protocol", "shutting_down"}
 
 
 def test_no_failure_is_left_out() -> None:

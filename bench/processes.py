@@ -160,6 +160,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    # A killed grandchild is somebody else's to reap: it is gone when it runs no more.
+    deadline = time.monotonic() + STOP_S
+    while any(Child("", process.pid)._processes()) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def run_tool(argv: Sequence[str], *, core: int, timeout_s: float) -> str:

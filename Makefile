@@ -11,11 +11,12 @@ ARGS ?=
 # Expands to nothing where all is well; otherwise make stops with the one line of the script.
 complain = $(if $(filter ok,$(firstword $(1))),,$(error $(1)))
 
-.PHONY: help demo build test check format-check lint types imports bench load fuzz format clean distclean
+.PHONY: help demo build test e2e check format-check lint types imports bench load fuzz format clean distclean
 
 help:
 	@echo "make demo    three demo identity nodes behind lbproxy on https://localhost:8443"
-	@echo "make test    all tests, in parallel             (ARGS='-k mcmp' reaches pytest)"
+	@echo "make test    all tests, in parallel             (ARGS='-k sticky' reaches pytest)"
+	@echo "make e2e     real Keycloak and Tomcat nodes behind lbproxy; needs Java 17 and Maven"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make bench   side by side with nginx, HAProxy, Envoy, Apache, Caddy"
 	@echo "make load    whole logins by Locust through the demo; affinity must hold"
@@ -30,6 +31,9 @@ build: build/.compiled
 
 test: $(VENV)/.dev build/.compiled
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+e2e: $(VENV)/.dev build/.compiled
+	@LBPROXY_E2E=1 $(BIN)/python -m pytest -rs -m e2e tests/e2e $(ARGS)
 
 check: format-check lint types imports
 
@@ -88,5 +92,5 @@ $(VENV)/.dev: $(VENV)/.runtime
 build/.compiled: $(VENV)/.runtime setup.py $(PXD) $(PXD:.pxd=.py)
 	@$(eval FOUND := $(shell sh .ci/toolchain.sh $(BIN)/python))$(call complain,$(FOUND))
 	@echo "compiling $(words $(PXD)) modules"
-	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
 	@mkdir -p build && touch $@

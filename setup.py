@@ -7,9 +7,17 @@ So the readable source is also the fast one, and it still runs (slowly) where it
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import setup
+from setuptools import Extension, setup
 
-COMPILED = sorted(str(pxd.with_suffix(".py")) for pxd in Path("lbproxy").rglob("*.pxd"))
+# Without debug symbols a module is a quarter of the size and built in less time.
+COMPILED = [
+    Extension(
+        ".".join(pxd.with_suffix("").parts),
+        [str(pxd.with_suffix(".py"))],
+        extra_compile_args=["-g0"],
+    )
+    for pxd in sorted(Path("lbproxy").rglob("*.pxd"))
+]
 
 setup(
     ext_modules=cythonize(

@@ -44,6 +44,7 @@ pools:
     hide: [/api]
     nodes:
 {nodes}
+limits: {{connections: 1000}}
 routes:
   - {{path: /, pool: demo}}
 admin: {{bind: "{host}:{admin}"}}

@@ -21,6 +21,7 @@ cdef class Pool:
     cdef public bint everything_visible
     cdef public Balancer balancer
     cdef public dict links
+    cdef public list retired
     cdef public object snapshot
     cdef public bint panic
     cdef public Affinity affinity
@@ -35,6 +36,8 @@ cdef class Pool:
     cdef public list sticky_counts
     cdef public list unserved
 
+    @cython.locals(link=Link)
+    cpdef close_expired(self, double now)
     @cython.locals(
         found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity,
         name=CookieName, cookie=bytes,

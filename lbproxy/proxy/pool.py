@@ -54,6 +54,7 @@ class Pool:
         self.everything_visible: bool = not settings.hide and not settings.expose
         self.balancer = make_balancer(settings.balance, settings.slow_start, seed)
         self.links: dict[str, Link] = {}
+        self.retired: list[Link] = []  # of nodes that left, while connections to them stand
         self.snapshot: PoolSnapshot | None = None
         self.panic: bool = False
 
@@ -90,13 +91,13 @@ class Pool:
                 old = link
                 link = Link(node, keepalive.per_node, keepalive.idle)
                 if old is not None:
-                    old.retire()
+                    self._retire(old)
             else:
                 link.update(node)
             links[node.name] = link
         for name, link in self.links.items():
             if name not in links:
-                link.retire()
+                self._retire(link)
         self.links = links
         chosen = candidates(snapshot, self.settings.panic_threshold)
         self.panic = chosen.panic
@@ -109,6 +110,19 @@ class Pool:
         self.balancer.replace([member for member in members if member.takes_new])
         if self.affinity is not None:
             self.affinity.replace(members)
+
+    def close_expired(self, now: float) -> None:
+        """End the node connections whose time is over."""
+        for link in self.links.values():
+            link.close_expired(now)
+        if self.retired:
+            for link in self.retired:
+                link.close_expired(now)
+            self.retired = [link for link in self.retired if link.in_flight or link.ending]
+
+    def _retire(self, link: Link) -> None:
+        link.retire()
+        self.retired.append(link)
 
     def decide(self, head: RequestHead, now: float) -> Verdict | None:
         """Return what the request's cookies and path say about the owner of its session.

@@ -44,7 +44,7 @@ cdef class UpstreamConnection:
     cpdef pause_writing(self)
     cpdef resume_writing(self)
 
-    @cython.locals(position=Py_ssize_t, head=ResponseHead)
+    @cython.locals(position=Py_ssize_t, head=ResponseHead, whole=bytes)
     cdef _read_heads(self, Exchange exchange, bytes data)
     @cython.locals(
         text="const char *", position=Py_ssize_t, available=Py_ssize_t, payload=bytes,

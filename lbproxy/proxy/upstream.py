@@ -195,7 +195,12 @@ class UpstreamConnection:
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
         position = 0
         if self._partial:
-            data = self._partial + data
+            whole = self._partial + data
+            if b"\n" not in data and len(whole) < self.worker.response_head_limit:
+                # No line was completed: a dribble of single bytes is not parsed each time anew.
+                self._partial = whole
+                return
+            data = whole
             self._partial = b""
         while True:
             try:

@@ -86,6 +86,7 @@ class Worker:
         self.write_timeout: float = timeouts.write_idle
         self.tunnel_timeout: float = timeouts.tunnel_idle
         self.request_line_limit: int = limits.request_line
+        self.response_head_limit: int = limits.response_head
         self.head_limit: int = limits.head
         self.body_limit: int = -1 if limits.body is False else limits.body
         self.requests_per_connection: int = limits.requests_per_connection
@@ -206,8 +207,7 @@ class Worker:
             self.count_rejected("tls_handshake")
             layer.abort()
         for pool in self.pools.values():
-            for link in pool.links.values():
-                link.close_expired(now)
+            pool.close_expired(now)
         if self.access_log is not None:
             self.access_log.flush()
 

@@ -48,7 +48,8 @@ def test_a_login_from_the_form_to_the_logout_stays_with_its_owner(
     door: Door, legacy: LegacyCluster
 ) -> None:
     routes = set()
-    for _ in range(4):
+    # The route names the owner by the session id's hash, not the node that answered: by chance.
+    for _ in range(20):
         login = Login(door.browser(), PREFIX)
         page = login.begin()
         route = route_of(login.browser.cookie("AUTH_SESSION_ID"))
@@ -59,7 +60,9 @@ def test_a_login_from_the_form_to_the_logout_stays_with_its_owner(
             login.logout(login.refresh(tokens))
         assert [(line["node"], line["sticky"]) for line in lines] == [(route, "route:owner")] * 5
         routes.add(route)
-    assert routes == set(ADDRESSES), "all sessions began at one node"
+        if routes == set(ADDRESSES):
+            break
+    assert routes == set(ADDRESSES), "all sessions have one owner"
     assert {event["ipAddress"] for event in events(legacy.urls["kc1"] + PREFIX)} == {"127.0.0.1"}
 
 
@@ -86,13 +89,13 @@ def test_the_doctor_finds_nothing_wrong(door: Door) -> None:
 
 
 def test_a_login_survives_the_crash_of_its_node(door: Door, legacy: LegacyCluster) -> None:
-    for _ in range(6):
+    for _ in range(20):
         login = Login(door.browser(), PREFIX)
         page = login.begin()
         if route_of(login.browser.cookie("AUTH_SESSION_ID")) == "kc2":
             break
     else:
-        raise AssertionError("no session began at kc2")
+        raise AssertionError("no session is owned by kc2")
     before = door.metric("lbproxy_sticky_total", result="failover")
     legacy.nodes["kc2"].kill()
     tokens = login.tokens(login.submit(page))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import pytest
 import trustme
@@ -138,8 +139,21 @@ def test_the_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> N
     assert table == commands(capsys)
 
 
-def test_the_places_that_others_fill_are_there() -> None:
-    assert TEXTS["README.md"].count("<!-- figures -->") == 1
+@pytest.mark.parametrize(
+    ("row", "scenario"),
+    [
+        ("kept-alive GET, CPU µs a request", "keepalive"),
+        ("the same over TLS 1.3", "tls"),
+        ("a new TLS connection a request, CPU µs", "handshake"),
+    ],
+)
+def test_the_readme_gives_the_medians_of_the_published_run(row: str, scenario: str) -> None:
+    run = json.loads((ROOT / "docs/bench/results.json").read_text())["results"][scenario]
+    (line,) = [each for each in TEXTS["README.md"].splitlines() if each.startswith(f"| {row} |")]
+    given = [float(cell.strip(" *")) for cell in line.strip("|").split("|")[1:]]
+    peers = ("lbproxy", "nginx", "haproxy", "envoy", "apache", "caddy")
+    measured = [median(run[peer]["cpu_us_per_request"]) for peer in peers]
+    assert given == [float(f"{value:.3g}") for value in measured]
 
 
 def families() -> Mapping[str, Metric]:

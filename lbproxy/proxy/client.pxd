@@ -13,7 +13,7 @@ from lbproxy.wire.http1_body cimport RequestBody
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
 cdef int _SLOW_NODE, _NO_NODE, _FULL, _SLOW_CLIENT
-cdef Py_ssize_t _PIPELINE_BYTES, _LINGER_BYTES
+cdef Py_ssize_t _PIPELINE_BYTES, _LINGER_BYTES, _GATHER_BYTES, _GATHER_ABOVE
 cdef dict _FAILURES
 
 cdef class ClientConnection(Downstream):
@@ -31,6 +31,9 @@ cdef class ClientConnection(Downstream):
     cdef bytearray _partial
     cdef bint _busy
     cdef RequestBody _body
+    cdef bint _gathering
+    cdef bint _may_gather
+    cdef double _heard_at
     cdef Py_ssize_t _lingered
     cdef bytes _authority
     cdef bytes _host
@@ -89,8 +92,11 @@ cdef class ClientConnection(Downstream):
     @cython.locals(exchange=Exchange, worker=Worker)
     cdef _refuse(self, failure, str detail)
 
-    @cython.locals(exchange=Exchange, position=Py_ssize_t)
+    @cython.locals(worker=Worker, exchange=Exchange, position=Py_ssize_t, body=RequestBody)
     cdef _continue_body(self, bytes data)
+    cdef _gather(self)
+    cpdef stop_gathering(self)
+    cpdef bint stalls(self, double now)
     @cython.locals(body=RequestBody, piece=bytes)
     cdef Py_ssize_t _read_body(
         self, Exchange exchange, bytes data, Py_ssize_t position

@@ -119,3 +119,10 @@ def reset_on_close(descriptor: int) -> None:
     duplicate = socket.socket(fileno=os.dup(descriptor))
     with duplicate:
         duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def set_low_water(descriptor: int, size: int) -> None:
+    """Make the kernel report bytes only from `size` on, or the end; see socket(7), SO_RCVLOWAT."""
+    duplicate = socket.socket(fileno=os.dup(descriptor))
+    with duplicate:
+        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)

@@ -45,6 +45,7 @@ cdef class Worker:
     cdef public Routing routing
     cdef public set clients
     cdef public set handshakes
+    cdef public set gathering
     cdef public list listeners
     cdef public dict rejected
     cdef list _ready

@@ -119,6 +119,7 @@ class Worker:
         self.routing = Routing(config.routes, self.pools)
         self.clients: set[ClientConnection] = set()
         self.handshakes: set[TlsLayer] = set()
+        self.gathering: set[ClientConnection] = set()  # in the midst of a large plain body
         self.listeners: list[ListenerState] = []
         self.rejected: dict[str, int] = {}
         self._ready: list[Exchange] = []
@@ -206,6 +207,8 @@ class Worker:
         for layer in [layer for layer in self.handshakes if layer.deadline < now]:
             self.count_rejected("tls_handshake")
             layer.abort()
+        for client in [client for client in self.gathering if client.stalls(now)]:
+            client.stop_gathering()
         for pool in self.pools.values():
             pool.close_expired(now)
         if self.access_log is not None:

@@ -42,7 +42,7 @@ cdef class RequestBody:
     cdef readonly bint done
     cdef readonly Py_ssize_t position
     cdef readonly long long received
-    cdef long long _left
+    cdef readonly long long left
     cdef ChunkedReader _reader
 
     @cython.locals(size="long long")

@@ -193,14 +193,14 @@ class RequestBody:
 
     Args: length: of the body in bytes, or CHUNKED; limits, drops: as for `ChunkedReader`.
     After `feed`: `position` is the offset behind what was read, `done` tells that the body is
-    complete, `received` counts the payload so far.
+    complete, `received` counts the payload so far, `left` what is to come, negative where chunked.
     """
 
     def __init__(self, length: int, limits: BodyLimits, drops: DropRules | None) -> None:
         self.done: bool = False
         self.position: int = 0
         self.received: int = 0
-        self._left: int = length
+        self.left: int = length
         self._reader: ChunkedReader | None = (
             ChunkedReader(limits, drops) if length == CHUNKED else None
         )
@@ -213,12 +213,12 @@ class RequestBody:
         if self._reader is not None:
             return self._feed_chunks(self._reader, data, start)
         size = len(data) - start
-        if size > self._left:
-            size = self._left
-        self._left -= size
+        if size > self.left:
+            size = self.left
+        self.left -= size
         self.received += size
         self.position = start + size
-        self.done = self._left == 0
+        self.done = self.left == 0
         return data if size == len(data) else data[start : start + size]
 
     def _feed_chunks(self, reader: ChunkedReader, data: bytes, start: int) -> bytes:

@@ -287,7 +287,9 @@ class ClientConnection(Downstream):
         """The phase's deadline has passed."""
         phase = self.phase
         exchange = self.exchange
-        if phase == HEADING:
+        if phase == HEADING and self.requests and bytes(self._partial or b"") == b"\r\n":
+            self.close(now)  # an empty line behind a request begins no request
+        elif phase == HEADING:
             self._refuse(Failure.HEAD_TIMEOUT, "")
         elif phase == CLOSED or (self.write_paused and phase != LINGERING):
             self._expire_slow_reader(now)
@@ -470,6 +472,7 @@ class ClientConnection(Downstream):
         self._render(exchange, head)
         if not exchange.has_body:
             self.phase = WAITING
+            self.deadline = now + pool.response_timeout
             exchange.start(link)
             return head.end
         self.phase = SENDING
@@ -556,8 +559,8 @@ class ClientConnection(Downstream):
         self.deadline = worker.now + worker.body_timeout
         position = self._read_body(exchange, data, 0)
         body = self._body
-        if body is not None and self._may_gather:
-            if not self._gathering and body.left > _GATHER_ABOVE:
+        if body is not None:
+            if self._may_gather and body.left > _GATHER_ABOVE:
                 self._gather()
             elif self._gathering and body.left <= _GATHER_ABOVE:
                 self.stop_gathering()
@@ -568,18 +571,24 @@ class ClientConnection(Downstream):
         """Let the kernel wake us for large pieces of a large body, not for every segment."""
         transport = self.transport
         if transport is not None and not transport.is_closing():
+            self._may_gather = False  # whatever comes of it: once a body
+            try:
+                set_low_water(transport.get_extra_info("socket").fileno(), _GATHER_BYTES)
+            except OSError:
+                return
             self._gathering = True
             self.worker.gathering.add(self)
-            set_low_water(transport.get_extra_info("socket").fileno(), _GATHER_BYTES)
 
     def stop_gathering(self) -> None:
-        """Hear of every byte again."""
-        self._gathering = False
-        self._may_gather = False
-        self.worker.gathering.discard(self)
+        """Hear of every byte again. Without a free descriptor the next tick tries again."""
         transport = self.transport
         if transport is not None and not transport.is_closing():
-            set_low_water(transport.get_extra_info("socket").fileno(), 1)
+            try:
+                set_low_water(transport.get_extra_info("socket").fileno(), 1)
+            except OSError:
+                return
+        self._gathering = False
+        self.worker.gathering.discard(self)
 
     def stalls(self, now: float) -> bool:
         """Return True where a body that is gathered has not moved for a tick: the rest of it may

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -110,7 +111,9 @@ class Downstream:
         transport = self.transport
         if transport is not None:
             if not transport.is_closing():
-                reset_on_close(transport.get_extra_info("socket").fileno())
+                # Without a free descriptor an end of file has to do: better than no end.
+                with contextlib.suppress(OSError):
+                    reset_on_close(transport.get_extra_info("socket").fileno())
             transport.abort()
 
 
@@ -122,7 +125,10 @@ def reset_on_close(descriptor: int) -> None:
 
 
 def set_low_water(descriptor: int, size: int) -> None:
-    """Make the kernel report bytes only from `size` on, or the end; see socket(7), SO_RCVLOWAT."""
+    """Make the kernel report bytes only from `size` on, or the end; see socket(7), SO_RCVLOWAT.
+
+    Raises: OSError: there is no free descriptor.
+    """
     duplicate = socket.socket(fileno=os.dup(descriptor))
     with duplicate:
         duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)

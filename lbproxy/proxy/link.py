@@ -61,7 +61,7 @@ class Link(Member):
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if not look or connection.quiet():
+            if connection.quiet() if look else connection.alive():
                 return connection
             connection.close()
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ from lbproxy.wire.http1_response import ResponseParser
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange
     from lbproxy.proxy.tls_layer import TlsLayer
+
+_log = logging.getLogger("lbproxy.worker")
 
 # How often deadlines are looked at: the precision of every timeout.
 TICK_S = 0.25
@@ -203,7 +206,10 @@ class Worker:
         self._wall = time() - now
         expired = [client for client in self.clients if client.overdue(now)]
         for client in expired:
-            client.expire(now)
+            try:
+                client.expire(now)
+            except Exception:
+                _log.exception("a fault of lbproxy at the end of a client's time")
         for layer in [layer for layer in self.handshakes if layer.deadline < now]:
             self.count_rejected("tls_handshake")
             layer.abort()
@@ -277,7 +283,10 @@ class Worker:
         self._ready = []
         for exchange in ready:
             if exchange.client.exchange is exchange:  # else the client has left meanwhile
-                exchange.send(False)
+                try:
+                    exchange.send(False)
+                except Exception:
+                    _log.exception("a fault of lbproxy while sending a request")
 
     def connect(self, exchange: Exchange, link: Link) -> asyncio.Task[None]:
         """Connect to a node for an exchange."""
@@ -295,6 +304,9 @@ class Worker:
             )
         except ConnectError as error:
             exchange.fail(error.failure)
+        except Exception:
+            _log.exception("a fault of lbproxy while connecting to %s", link.name)
+            exchange.fail(Failure.CONNECT_FAILED)
         else:
             if upstream.alive():
                 exchange.attach(upstream)

@@ -18,9 +18,10 @@ async def test_a_node_that_left_finishes_what_it_has_and_keeps_no_connection(sta
         await peer.answer(b"late")
         await peer.read_rest()
 
-    door = await stage.door([await stage.node(slow), await stage.node(name="node2")])
+    nodes = [await stage.node(slow), await stage.node(name="node2")]
+    door = await stage.door(nodes, pool={"sticky": {"cookie": "SID"}})
     pool = door.worker.pools["idp"]
-    request = asyncio.create_task(door.get())
+    request = asyncio.create_task(door.get(fields="Cookie: SID=1.node1\r\n"))
     await asked.wait()
     link = pool.links["node1"]
     before = pool.snapshot

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from lbproxy.cluster.contexts import VirtualHost
+
 
 class Health(Enum):
     """What probes and passive failures say. UNKNOWN until the first answer."""
@@ -21,6 +23,16 @@ class Admin(Enum):
     ENABLED = "enabled"
     DRAINING = "draining"  # only sessions that it already owns
     STOPPED = "stopped"  # none
+
+
+class Reported(Enum):
+    """What the node says of itself, where it is one that reports."""
+
+    NOTHING = "nothing"  # it does not report, and need not
+    AWAITED = "awaited"  # it joined, and has yet to say that it is ready
+    ACTIVE = "active"
+    STANDBY = "standby"  # used only where no active node can be
+    BROKEN = "broken"  # not to be used until it says otherwise
 
 
 class Source(Enum):
@@ -42,12 +54,30 @@ class NodeTls:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """What an announced node asks of connections to it; None: as the pool has it.
+
+    Args: response_s: wait for the head of its response; ping_s: for a connection or a CPONG;
+    max_idle: idle connections that are kept; ttl_s: how long those above max_idle are.
+    """
+
+    response_s: float | None = None
+    ping_s: float | None = None
+    max_idle: int | None = None
+    ttl_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One node of one pool at one moment; a change is a new value.
 
-    Args: scheme: http or https; load: 1..100 as reported, higher is more capacity, None if the
-    node reports none; up_since: monotonic seconds at which it last came up, for slow start;
-    ejected: passive failures took it out for now; reason: why health or admin last changed.
+    Args: scheme: http, https or ajp; load: 1..100 as reported, higher is more capacity, None if
+    the node reports none; up_since: monotonic seconds at which it last came up, for slow start;
+    ejected: passive failures took it out for now; reason: why health or admin last changed;
+    addresses: what its host's name resolves to, empty where the host is an address; secret_file,
+    packet_size: of AJP; quarantined: it joined at run time and no probe has succeeded yet, so it
+    gets nothing, in a panic neither; virtual_hosts: what it serves, None for every path;
+    balancer: the name of its BalancerSettings; domain: its group for failover, empty for none.
     """
 
     pool: str
@@ -65,6 +95,15 @@ class Node:
     ejected: bool = False
     up_since: float = 0.0
     reason: str = ""
+    addresses: tuple[str, ...] = ()
+    secret_file: str | None = None
+    packet_size: int = 8 << 10
+    quarantined: bool = False
+    reported: Reported = Reported.NOTHING
+    virtual_hosts: tuple[VirtualHost, ...] | None = None
+    balancer: str = ""
+    domain: str = ""
+    tuning: Tuning = Tuning()
 
     @property
     def url(self) -> str:
@@ -75,7 +114,12 @@ class Node:
     @property
     def usable(self) -> bool:
         """True where nothing observed speaks against sending it a request."""
-        return self.health in (Health.UP, Health.DEGRADED) and not self.ejected
+        return (
+            self.health in (Health.UP, Health.DEGRADED)
+            and not self.ejected
+            and not self.quarantined
+            and self.reported not in (Reported.AWAITED, Reported.BROKEN)
+        )
 
     @property
     def takes_new(self) -> bool:

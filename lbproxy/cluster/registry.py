@@ -25,6 +25,7 @@ from lbproxy.cluster.health import (
 from lbproxy.cluster.node import Admin, Health, Node, NodeTls
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config import schema
+from lbproxy.config.sources import ConfiguredNode
 from lbproxy.config.units import parse_node_url
 
 ABSENT = "absent"
@@ -282,7 +283,7 @@ class Registry:
             raise UnknownName(f"no node {name!r} in pool {pool.name!r}; {known}") from None
 
 
-def node_from_config(pool: str, configured: schema.ConfiguredNode) -> Node:
+def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
     """Return the node that an entry of a pool's `nodes` describes."""
     url = parse_node_url(configured.url)
     tls = configured.tls
@@ -295,6 +296,8 @@ def node_from_config(pool: str, configured: schema.ConfiguredNode) -> Node:
         port=url.port,
         weight=configured.weight,
         tls=NodeTls(ca=tls.ca, server_name=tls.server_name, verify=tls.verify),
+        secret_file=configured.secret_file,
+        packet_size=configured.packet_size,
     )
 
 

@@ -5,26 +5,25 @@ Each check reads valid models only and yields findings; it neither opens sockets
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path as FilePath
 
-from lbproxy.config.certificates import check_authority, check_certificate
+from lbproxy.config.certificates import check_certificate
+from lbproxy.config.findings import duplicates, is_loopback
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.profiles import load_profile
 from lbproxy.config.schema import (
     Config,
-    ConfiguredNode,
     Health,
     Listener,
-    NodeTls,
     Pool,
     Route,
     Sticky,
     StickyStep,
 )
+from lbproxy.config.source_checks import gathers, sources
 from lbproxy.config.units import Bind, format_duration, parse_codes
 
 # Guessed at a thousand tries a second, 16 letters last longer than the process.
@@ -48,16 +47,17 @@ def check(config: Config, names: Names, now: datetime) -> Iterator[Finding]:
     for name, pool in config.pools.items():
         yield from _pool(config, pool, ("pools", name))
     yield from _routes(config, names)
+    yield from sources(config, names.pools)
     yield from _admin(config)
     yield from _trust(config)
 
 
 def _listeners(config: Config, names: Names, now: datetime) -> Iterator[Finding]:
     listeners = config.listeners
-    yield from _duplicates(
+    yield from duplicates(
         (("listeners", index, "name"), listener.name) for index, listener in enumerate(listeners)
     )
-    yield from _duplicates(_binds(config))
+    yield from duplicates(_binds(config))
     by_name = {listener.name: listener for listener in listeners}
     for index, listener in enumerate(listeners):
         path: Path = ("listeners", index)
@@ -75,6 +75,8 @@ def _binds(config: Config) -> Iterator[tuple[Path, str]]:
     ]
     if config.admin is not False:
         binds.append((("admin", "bind"), config.admin.bind))
+    if config.mcmp is not False:
+        binds.append((("mcmp", "bind"), config.mcmp.bind))
     return ((path, str(bind)) for path, bind in binds if bind.path or bind.port)
 
 
@@ -96,28 +98,17 @@ def _redirect(
         yield error(path, f"listener {wanted!r} has no port that a client could be sent to")
 
 
-def _duplicates(entries: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
-    """Yield an error for each value that an earlier entry has already."""
-    first: dict[str, Path] = {}
-    for path, value in entries:
-        earlier = first.setdefault(value, path)
-        if earlier is not path:
-            yield error(path, f"{value!r} is taken by", earlier)
-
-
 def _pool(config: Config, pool: Pool, path: Path) -> Iterator[Finding]:
     nodes = [((*path, "nodes", index), node) for index, node in enumerate(pool.nodes)]
-    yield from _duplicates(((*place, "name"), node.name) for place, node in nodes)
+    yield from duplicates(((*place, "name"), node.name) for place, node in nodes)
     # A name used twice is a route used twice, which need not be said again.
     by_name = {node.name: (place, node) for place, node in reversed(nodes)}
-    yield from _duplicates(
+    yield from duplicates(
         ((*place, "route"), node.route or node.name) for place, node in reversed(by_name.values())
     )
-    for place, node in nodes:
-        yield from _node_tls(node, (*place, "tls"))
     if pool.sticky is not False:
         yield from _sticky(pool.sticky, (*path, "sticky"))
-        if len(pool.nodes) == 1:
+        if len(pool.nodes) == 1 and not gathers(config, str(path[-1])):
             yield warning((*path, "sticky"), "has no effect: the pool has one node")
     if pool.health is not False:
         yield from _health(pool.health, config.timeouts.drain, (*path, "health"))
@@ -132,23 +123,12 @@ def _pool(config: Config, pool: Pool, path: Path) -> Iterator[Finding]:
         yield warning(path, "no route leads to this pool")
 
 
-def _node_tls(node: ConfiguredNode, path: Path) -> Iterator[Finding]:
-    if node.url.startswith("http://"):
-        if node.tls != NodeTls():
-            yield error(path, "has no effect on an http:// node; write https:// in its url")
-        return
-    if node.tls.ca is not None:
-        yield from check_authority(node.tls.ca, (*path, "ca"))
-    if not node.tls.verify:
-        yield warning((*path, "verify"), "false: whoever answers at this address gets the logins")
-
-
 _NEEDS_COOKIE = (StickyStep.ROUTE, StickyStep.LEARNED, StickyStep.HASH)
 
 
 def _sticky(sticky: Sticky, path: Path) -> Iterator[Finding]:
     by = (*path, "by")
-    yield from _duplicates(((*by, index), step.value) for index, step in enumerate(sticky.by))
+    yield from duplicates(((*by, index), step.value) for index, step in enumerate(sticky.by))
     needing = [step.value for step in sticky.by if step in _NEEDS_COOKIE]
     if needing and sticky.cookie is None:
         yield error(
@@ -242,19 +222,12 @@ def _admin(config: Config) -> Iterator[Finding]:
                 f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "
                 "openssl rand -hex 32",
             )
-    elif not bind.path and not _is_loopback(bind.host):
+    elif not bind.path and not is_loopback(bind.host):
         yield error(
             ("admin", "bind"),
             f"{bind.host} is reachable from other machines, which demands token_file; "
             "or bind to 127.0.0.1",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _trust(config: Config) -> Iterator[Finding]:

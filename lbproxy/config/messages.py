@@ -8,8 +8,9 @@ from typing import Annotated, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from lbproxy.config.model import OFF_TAG, ON_TAG, Model
 from lbproxy.config.problems import Finding, Path, Severity, nearest
-from lbproxy.config.schema import OFF_TAG, ON_TAG, Config, Model
+from lbproxy.config.schema import Config
 from lbproxy.config.units import WORDS, format_duration
 
 _NO_DATA = frozenset({ON_TAG, OFF_TAG, "[key]"})

@@ -18,8 +18,9 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from lbproxy.config.messages import models_in
+from lbproxy.config.model import Model
 from lbproxy.config.profiles import NAMES, load_profile
-from lbproxy.config.schema import Config, Model
+from lbproxy.config.schema import Config
 from lbproxy.config.units import Kind, format_duration
 
 BEGIN = "<!-- made from lbproxy/config/schema.py by lbproxy.config.reference: begin -->"

@@ -8,55 +8,30 @@ The text below each field is its description in `docs/configuration.md` and in t
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Field
 
+from lbproxy.config.model import CookieName, FieldName, Model, OrOff, PathPrefix, Port
+from lbproxy.config.sources import ConfiguredNode, Discover, Mcmp, Resolver
 from lbproxy.config.units import (
+    ABSOLUTE_PATH,
     LOG_PATH,
     NAME,
     NODE_NAME,
     PATH,
-    ROUTE_SUFFIX,
     SAFE_PATH,
-    TOKEN,
     BindAddress,
     Codes,
     Duration,
     FilePath,
     HostPattern,
     IpNetwork,
-    NodeUrlText,
     PositiveDuration,
     PositiveSize,
     SizeOrOff,
     TlsVersion,
 )
-
-Off = Literal[False]
-Section = TypeVar("Section")
-ON_TAG, OFF_TAG = "<on>", "<off>"
-
-
-def _on_or_off(value: object) -> str:
-    return OFF_TAG if value is False else ON_TAG
-
-
-# Chosen by the value itself and not by trial, so that an error speaks of one of the two only.
-OrOff = Annotated[
-    Annotated[Section, Tag(ON_TAG)] | Annotated[Off, Tag(OFF_TAG)], Discriminator(_on_or_off)
-]
-
-CookieName = Annotated[str, Field(pattern=TOKEN)]
-FieldName = Annotated[str, Field(pattern=TOKEN)]
-PathPrefix = Annotated[str, Field(pattern=SAFE_PATH)]
-Port = Annotated[int, Field(gt=0, le=65535)]
-
-
-class Model(BaseModel):
-    """The base of every section: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Certificate(Model):
@@ -185,11 +160,13 @@ class Sticky(Model):
 class Health(Model):
     """Active probes of each node."""
 
+    probe: Literal["request", "ping"] = "request"
+    """request: asks for `path`; ping: any answer to `OPTIONS *` (ajp: CPONG) is good."""
     path: Annotated[str, Field(pattern=PATH)] = "/api/status"
     """What is asked for."""
     port: Port | None = None
     """null: the port of the node's url."""
-    scheme: Literal["http", "https", "auto"] | None = None
+    scheme: Literal["http", "https", "ajp", "auto"] | None = None
     """null: as the node's url; auto: as the node's url, then the other one."""
     interval: PositiveDuration = 5.0
     """Time between two probes of a node."""
@@ -238,32 +215,6 @@ class Keepalive(Model):
     """How many of a node."""
 
 
-class NodeTls(Model):
-    """How an https node is verified."""
-
-    ca: FilePath | None = None
-    """PEM file of the authority that signed the node's certificate; null: the system's."""
-    server_name: str | None = None
-    """The name that the certificate must hold, and that SNI says; null: the url's host."""
-    verify: bool = True
-    """false: anybody may pose as the node."""
-
-
-class ConfiguredNode(Model):
-    """One node of a pool as the file names it."""
-
-    name: Annotated[str, Field(pattern=NODE_NAME)]
-    """What logs, metrics and commands call it."""
-    url: NodeUrlText
-    """`http://host:port` or `https://host:port`."""
-    route: Annotated[str, Field(pattern=ROUTE_SUFFIX)] | None = None
-    """The suffix that the node writes into session cookies; null: its name."""
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Its share of new sessions, compared with the other nodes."""
-    tls: NodeTls = NodeTls()
-    """Verification of an https node."""
-
-
 class PoolTimeouts(Model):
     """A pool's own waits."""
 
@@ -306,8 +257,10 @@ class Pool(Model):
     strip: tuple[FieldName, ...] = ()
     """Further request fields that a client may not set. One pool's list holds for all: a request
     is cleaned before its pool is known."""
-    nodes: Annotated[tuple[ConfiguredNode, ...], Field(min_length=1)]
-    """The nodes, at least one."""
+    nodes: tuple[ConfiguredNode, ...] = ()
+    """The nodes that are known; at least one, unless others are discovered or join."""
+    discover: Discover | None = None
+    """Nodes learned from DNS."""
 
 
 class Route(Model):
@@ -402,6 +355,12 @@ class Config(Model):
     """The pools by name, at least one."""
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
     """Which pool gets a request; the first match wins."""
+    mcmp: OrOff[Mcmp] = False
+    """Where nodes and agents announce themselves, or off."""
+    resolver: Resolver = Resolver()
+    """How names of nodes become addresses."""
+    state_file: Annotated[str, Field(pattern=ABSOLUTE_PATH)] | None = None
+    """File in which nodes that joined at run time survive a restart; null: they join again."""
     admin: OrOff[Admin] = False
     """The admin API and /metrics, or off."""
     timeouts: Timeouts = Timeouts()

@@ -156,7 +156,8 @@ def _codes_text(value: object) -> str:
 class NodeUrl:
     """The parts of a node's url.
 
-    Args: scheme: http or https; host: name or literal address without brackets; port: 1..65535.
+    Args: scheme: http, https or ajp; host: name or literal address without brackets;
+    port: 1..65535.
     """
 
     scheme: str
@@ -165,15 +166,11 @@ class NodeUrl:
 
 
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ajp": 8009}
 
 
 def parse_node_url(text: str) -> NodeUrl:
-    """Return scheme, host and port of `http://host[:port]` or `https://host[:port]`."""
-    if text.lower().startswith("ajp:"):
-        raise ValueError(
-            "this version does not speak AJP yet; write the http or https address of the node"
-        )
+    """Return scheme, host and port of `http://host[:port]`, and so with https and ajp."""
     wanted = 'write "http://10.0.0.11:8080" or "https://idp.internal:8443"'
     try:
         parts = urlsplit(text)
@@ -181,7 +178,7 @@ def parse_node_url(text: str) -> NodeUrl:
     except ValueError:
         raise ValueError(f"not an address of a node; {wanted}") from None
     if parts.scheme not in _DEFAULT_PORTS or not text.startswith(f"{parts.scheme}://"):
-        raise ValueError(f"must begin with http:// or https://; {wanted}")
+        raise ValueError(f"must begin with http://, https:// or ajp://; {wanted}")
     if "@" in parts.netloc:
         raise ValueError("must not hold a user or a password")
     if parts.path not in ("", "/") or "?" in text or "#" in text:
@@ -257,6 +254,10 @@ ROUTE_SUFFIX = r"^[!-+\--:<-\[\]-~]+$"
 PATH = r"^/[^?#\s]*$"
 SAFE_PATH = r"^/[^?#%;\\\s]*$"
 LOG_PATH = r"^(-|/.*)$"
+ABSOLUTE_PATH = r"^/.*[^/]$"
+DNS_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9.])?$"
+DNS_SERVER = r"^([0-9.]+(:[0-9]{1,5})?|[0-9A-Fa-f:]+|\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?)$"
+GROUP = r"^([0-9.]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$"
 WORDS = {
     NAME: "letters, digits, _ and -",
     NODE_NAME: "letters, digits, . _ and -, and begin with a letter or a digit",
@@ -265,6 +266,10 @@ WORDS = {
     PATH: "a path: begin with / and hold no ? # or space",
     SAFE_PATH: "a plain path: begin with / and hold none of ? # % ; \\ or space",
     LOG_PATH: "- (standard output) or an absolute path",
+    ABSOLUTE_PATH: "an absolute path",
+    DNS_NAME: "a name in DNS, such as keycloak-headless.idp.svc",
+    DNS_SERVER: "an address, or an address and a port: 10.0.0.2, 10.0.0.2:53, [fd00::2]:53",
+    GROUP: "a multicast address and a port: 224.0.1.105:23364",
 }
 
 
@@ -340,7 +345,7 @@ NodeUrlText = Annotated[
     str,
     Kind("url"),
     AfterValidator(_node_url_text),
-    WithJsonSchema(_TEXT | {"pattern": "^https?://"}),
+    WithJsonSchema(_TEXT | {"pattern": "^(https?|ajp)://"}),
 ]
 HostPattern = Annotated[str, Kind("host"), AfterValidator(parse_host_pattern)]
 FilePath = Annotated[str, Kind("file"), AfterValidator(parse_file)]

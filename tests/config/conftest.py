@@ -69,9 +69,11 @@ def folder(tmp_path: Path, authority: trustme.CA) -> Path:
     tls.mkdir()
     write_certificate(authority, tls / "idp.crt", tls / "idp.key")
     write_certificate(authority, tls / "other.crt", tls / "other.key")
-    for name in ("inner-ca.crt", "wso2.crt"):
+    write_certificate(authority, tls / "mcmp.crt", tls / "mcmp.key")
+    for name in ("inner-ca.crt", "wso2.crt", "nodes-ca.crt"):
         authority.cert_pem.write_to_path(str(tls / name))
     (tmp_path / "affinity.key").write_bytes(os.urandom(32))
     (tmp_path / "short").write_text("secret\n")
-    (tmp_path / "token").write_text("0123456789abcdef\n")
+    for name in ("token", "agents.token", "ajp.secret"):
+        (tmp_path / name).write_text("0123456789abcdef\n")
     return tmp_path

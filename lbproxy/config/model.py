@@ -1,0 +1,34 @@
+"""What every section of a configuration is made of: the base model and shared types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from lbproxy.config.units import SAFE_PATH, TOKEN
+
+Off = Literal[False]
+Section = TypeVar("Section")
+ON_TAG, OFF_TAG = "<on>", "<off>"
+
+
+def _on_or_off(value: object) -> str:
+    return OFF_TAG if value is False else ON_TAG
+
+
+# Chosen by the value itself and not by trial, so that an error speaks of one of the two only.
+OrOff = Annotated[
+    Annotated[Section, Tag(ON_TAG)] | Annotated[Off, Tag(OFF_TAG)], Discriminator(_on_or_off)
+]
+
+CookieName = Annotated[str, Field(pattern=TOKEN)]
+FieldName = Annotated[str, Field(pattern=TOKEN)]
+PathPrefix = Annotated[str, Field(pattern=SAFE_PATH)]
+Port = Annotated[int, Field(gt=0, le=65535)]
+
+
+class Model(BaseModel):
+    """The base of every section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

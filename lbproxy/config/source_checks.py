@@ -1,0 +1,134 @@
+"""What must fit where nodes come from: addresses, secrets, and who may announce."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from ipaddress import ip_address
+
+from lbproxy.config.certificates import check_authority
+from lbproxy.config.findings import is_loopback
+from lbproxy.config.problems import Finding, Path, error, nearest, warning
+from lbproxy.config.schema import Config, Pool
+from lbproxy.config.sources import Advertise, ConfiguredNode, Discover, Mcmp, NodeTls
+from lbproxy.config.units import parse_node_url
+
+_DEFAULT_PACKET = 8 << 10
+
+
+def gathers(config: Config, pool: str) -> bool:
+    """Return True where nodes may join this pool at run time."""
+    settings = config.pools[pool]
+    joined = config.mcmp is not False and config.mcmp.pool == pool
+    return joined or settings.discover is not None
+
+
+def sources(config: Config, pools: Collection[str]) -> Iterator[Finding]:
+    """Yield every finding. Args: pools: names that the file gives, also of invalid ones."""
+    for name, pool in config.pools.items():
+        path: Path = ("pools", name)
+        for index, node in enumerate(pool.nodes):
+            yield from _node(node, (*path, "nodes", index))
+        if pool.discover is not None:
+            yield from _discover(pool.discover, (*path, "discover"))
+        yield from _members(config, name, pool, path)
+    if config.mcmp is not False:
+        yield from _mcmp(config.mcmp, pools)
+
+
+def _members(config: Config, name: str, pool: Pool, path: Path) -> Iterator[Finding]:
+    if not gathers(config, name):
+        if not pool.nodes:
+            yield error(path, "has no nodes: write nodes or discover, or let them join by mcmp")
+        return
+    if pool.health is False:
+        yield error(
+            (*path, "health"),
+            "off: a node that joins at run time gets no traffic before a probe has succeeded",
+        )
+
+
+def _node(node: ConfiguredNode, path: Path) -> Iterator[Finding]:
+    url = parse_node_url(node.url)
+    if url.scheme != "https" and node.tls != NodeTls():
+        yield error(
+            (*path, "tls"), f"has no effect on an {url.scheme}:// node; write https:// in its url"
+        )
+    if url.scheme == "https":
+        yield from _tls(node.tls, (*path, "tls"))
+    yield from _ajp(node.secret_file, node.packet_size, url.scheme, path)
+    if url.scheme == "ajp" and node.secret_file is None and not is_loopback(url.host):
+        yield warning(
+            (*path, "url"),
+            "AJP without secret_file: whoever reaches that port can pose as any client; "
+            "set the connector's secret, or let only this machine reach it",
+        )
+
+
+def _ajp(secret_file: str | None, packet_size: int, scheme: str, path: Path) -> Iterator[Finding]:
+    if scheme == "ajp":
+        return
+    if secret_file is not None:
+        yield error((*path, "secret_file"), "has an effect on ajp nodes only")
+    if packet_size != _DEFAULT_PACKET:
+        yield error((*path, "packet_size"), "has an effect on ajp nodes only")
+
+
+def _tls(tls: NodeTls, path: Path) -> Iterator[Finding]:
+    if tls.ca is not None:
+        yield from check_authority(tls.ca, (*path, "ca"))
+    if not tls.verify:
+        yield warning((*path, "verify"), "false: whoever answers at this address gets the logins")
+
+
+def _discover(discover: Discover, path: Path) -> Iterator[Finding]:
+    if (discover.dns is None) == (discover.srv is None):
+        yield error(path, "needs exactly one of dns and srv")
+    elif discover.dns is not None and discover.port is None:
+        yield error(path, "needs port: address records do not hold one")
+    elif discover.srv is not None and discover.port is not None:
+        yield error((*path, "port"), "has no effect: SRV records hold the port")
+    yield from _ajp(discover.secret_file, discover.packet_size, discover.scheme, path)
+    if discover.scheme == "https":
+        yield from _tls(discover.tls, (*path, "tls"))
+    elif discover.tls != NodeTls():
+        yield error((*path, "tls"), "has no effect; write scheme: https")
+
+
+def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:
+    path: Path = ("mcmp",)
+    if mcmp.pool not in pools:
+        yield error((*path, "pool"), f"there is no pool {mcmp.pool!r}{nearest(mcmp.pool, pools)}")
+    if not mcmp.bind.path and not is_loopback(mcmp.bind.host):
+        if not mcmp.allow and mcmp.agents is False:
+            yield error(
+                (*path, "bind"),
+                f"{mcmp.bind.host} is reachable from other machines: whoever announces a node gets "
+                "logins; write allow, the networks of the nodes, or bind to 127.0.0.1",
+            )
+        elif mcmp.tls is False:
+            yield warning(
+                (*path, "tls"), "off: what a machine in the allowed networks says is believed"
+            )
+    for key, networks in (("allow", mcmp.allow), ("node_networks", mcmp.node_networks or ())):
+        for index, network in enumerate(networks):
+            if network.prefixlen == 0:
+                yield warning((*path, key, index), "is everybody")
+    if mcmp.tls is not False:
+        yield from check_authority(mcmp.tls.client_ca, (*path, "tls", "client_ca"))
+    yield from _tls(mcmp.node_tls, (*path, "node_tls"))
+    if mcmp.agents is not False and mcmp.agents.token_file is None and mcmp.tls is False:
+        yield error((*path, "agents"), "needs token_file, or tls with client certificates")
+    if mcmp.advertise is not False:
+        yield from _advertise(mcmp.advertise, mcmp, (*path, "advertise"))
+
+
+def _advertise(advertise: Advertise, mcmp: Mcmp, path: Path) -> Iterator[Finding]:
+    group = advertise.group.rpartition(":")[0].strip("[]")
+    try:
+        multicast = ip_address(group).is_multicast
+    except ValueError:
+        multicast = False
+    if not multicast:
+        yield error((*path, "group"), f"{group} is no multicast address; 224.0.1.105 is usual")
+    if mcmp.bind.path:
+        yield error(path, "nodes cannot be told to come to a Unix socket")

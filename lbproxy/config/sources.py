@@ -1,0 +1,168 @@
+"""Where the nodes of a pool come from: the file, DNS, nodes or agents that announce themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lbproxy.config.model import Model, OrOff, PathPrefix, Port
+from lbproxy.config.units import (
+    DNS_NAME,
+    DNS_SERVER,
+    GROUP,
+    NODE_NAME,
+    ROUTE_SUFFIX,
+    BindAddress,
+    FilePath,
+    IpNetwork,
+    NodeUrlText,
+    PositiveDuration,
+    PositiveSize,
+    Size,
+)
+
+PacketSize = Annotated[Size, Field(ge=8 << 10, le=64 << 10)]
+
+
+class NodeTls(Model):
+    """How an https node is verified."""
+
+    ca: FilePath | None = None
+    """PEM file of the authority that signed the node's certificate; null: the system's."""
+    server_name: str | None = None
+    """The name that the certificate must hold, and that SNI says; null: the url's host."""
+    verify: bool = True
+    """false: anybody may pose as the node."""
+
+
+class ConfiguredNode(Model):
+    """One node of a pool as the file names it."""
+
+    name: Annotated[str, Field(pattern=NODE_NAME)]
+    """What logs, metrics and commands call it."""
+    url: NodeUrlText
+    """`http://host:port`, `https://host:port` or `ajp://host:port`."""
+    route: Annotated[str, Field(pattern=ROUTE_SUFFIX)] | None = None
+    """The suffix that the node writes into session cookies; null: its name."""
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Its share of new sessions, compared with the other nodes."""
+    tls: NodeTls = NodeTls()
+    """Verification of an https node."""
+    secret_file: FilePath | None = None
+    """File with the secret that an ajp node demands."""
+    packet_size: PacketSize = 8 << 10
+    """Largest AJP packet, as the node's connector is configured."""
+
+
+class Discover(Model):
+    """Nodes learned from DNS, resolved anew when the answer's time to live is over."""
+
+    dns: Annotated[str, Field(pattern=DNS_NAME)] | None = None
+    """Name whose A and AAAA records are the nodes, such as a headless service."""
+    srv: Annotated[str, Field(pattern=DNS_NAME)] | None = None
+    """Name whose SRV records are the nodes, with port, weight and priority."""
+    port: Port | None = None
+    """The nodes' port; SRV records bring their own."""
+    scheme: Literal["http", "https", "ajp"] = "http"
+    """How the nodes are spoken to."""
+    tls: NodeTls = NodeTls()
+    """Verification of https nodes."""
+    secret_file: FilePath | None = None
+    """File with the secret that ajp nodes demand."""
+    packet_size: PacketSize = 8 << 10
+    """Largest AJP packet, as the nodes' connectors are configured."""
+
+
+class McmpTls(Model):
+    """TLS towards nodes that announce themselves; client certificates are demanded."""
+
+    cert: FilePath
+    """PEM file of the certificate, followed by the intermediate ones."""
+    key: FilePath
+    """PEM file of the private key, without a passphrase."""
+    client_ca: FilePath
+    """PEM file of the authority that signed the nodes' certificates."""
+
+
+class McmpLimits(Model):
+    """Bounds on what may be announced; above them the answer is MEM."""
+
+    nodes: Annotated[int, Field(gt=0)] = 1000
+    """Nodes at once."""
+    contexts: Annotated[int, Field(gt=0)] = 100
+    """Contexts of a node."""
+    aliases: Annotated[int, Field(gt=0)] = 100
+    """Aliases of a node."""
+    message: PositiveSize = 64 << 10
+    """One message."""
+
+
+class Advertise(Model):
+    """Multicast datagrams by which nodes find this listener."""
+
+    group: Annotated[str, Field(pattern=GROUP)] = "224.0.1.105:23364"
+    """Multicast address and port."""
+    interval: PositiveDuration = 10.0
+    """Time between two datagrams."""
+    key_file: FilePath | None = None
+    """File with the security key that the nodes have, too."""
+    interfaces: tuple[str, ...] = ()
+    """Names of the network interfaces; none: every one that fits."""
+
+
+class Agents(Model):
+    """Agents that run beside nodes which do not speak MCMP."""
+
+    allow: Annotated[tuple[IpNetwork, ...], Field(min_length=1)]
+    """Networks from which agents may announce."""
+    token_file: FilePath | None = None
+    """File with the secret by which agents sign their messages; needed without `mcmp.tls`."""
+
+
+class Mcmp(Model):
+    """The listener on which nodes announce themselves (mod_cluster)."""
+
+    bind: BindAddress
+    """Where it listens; beyond loopback `allow` or `agents` is demanded."""
+    allow: tuple[IpNetwork, ...] = ()
+    """Networks from which nodes may announce; loopback always may."""
+    node_networks: tuple[IpNetwork, ...] | None = None
+    """Networks in which announced node addresses must lie; null: as `allow`."""
+    pool: Annotated[str, Field(pattern=NODE_NAME)]
+    """The pool that the nodes join."""
+    match_alias: bool = False
+    """true: the request's host must be one of the context's aliases."""
+    contexts: tuple[PathPrefix, ...] = ()
+    """Only these contexts are taken in; none: all of them."""
+    tls: OrOff[McmpTls] = False
+    """TLS with client certificates, or off."""
+    max: McmpLimits = McmpLimits()
+    """Bounds on what may be announced."""
+    forget: PositiveDuration = 60.0
+    """A node that fails its probes for so long is removed; it announces itself again."""
+    advertise: OrOff[Advertise] = False
+    """Multicast advertisements, or off."""
+    agents: OrOff[Agents] = False
+    """Agents that may announce as well, or off."""
+    node_tls: NodeTls = NodeTls()
+    """Verification of nodes that announce https."""
+    secret_file: FilePath | None = None
+    """File with the secret that nodes demand which announce ajp."""
+    packet_size: PacketSize = 8 << 10
+    """Largest AJP packet of nodes that announce ajp."""
+
+
+class Resolver(Model):
+    """How names of nodes become addresses."""
+
+    servers: tuple[Annotated[str, Field(pattern=DNS_SERVER)], ...] = ()
+    """DNS servers as `address` or `address:port`; none: those of the system."""
+    timeout: PositiveDuration = 2.0
+    """For one try at one server."""
+    min_ttl: PositiveDuration = 5.0
+    """Answers are kept at least so long, whatever they say."""
+    max_ttl: PositiveDuration = 300.0
+    """Answers are kept at most so long."""
+    allow: tuple[IpNetwork, ...] = ()
+    """Loopback, link-local and metadata addresses to which names may lead all the same."""

@@ -1,0 +1,105 @@
+"""What must fit where nodes come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lbproxy.config.load import parse_config
+
+FILE = """
+listeners: [{{name: http, bind: "127.0.0.1:8080"}}]
+pools:
+  idp:
+    {pool}
+routes: [{{pool: idp}}]
+{rest}
+"""
+NODE = "nodes: [{name: a, url: 'http://10.0.0.1'}]"
+ALLOWED = "bind: '10.0.0.5:6666', allow: [10.0.0.0/24], pool: idp"
+
+
+def said(pool: str = NODE, rest: str = "", base: Path = Path("/")) -> list[str]:
+    result = parse_config(FILE.format(pool=pool, rest=rest), "x.yaml", base)
+    return [f"{problem.path}: {problem.message}" for problem in result.problems]
+
+
+@pytest.mark.parametrize(
+    ("pool", "rest", "expected"),
+    [
+        ("profile: generic", "", "pools.idp: has no nodes"),
+        (
+            "health: off",
+            "mcmp: {bind: '127.0.0.1:6666', pool: idp}",
+            "pools.idp.health: off: a node",
+        ),
+        ("discover: {}", "", "pools.idp.discover: needs exactly one of dns and srv"),
+        ("discover: {dns: a, srv: b}", "", "pools.idp.discover: needs exactly one of dns and srv"),
+        ("discover: {dns: a}", "", "pools.idp.discover: needs port"),
+        ("discover: {srv: a, port: 1}", "", "pools.idp.discover.port: has no effect"),
+        ("discover: {srv: a, tls: {verify: false}}", "", "pools.idp.discover.tls: has no effect"),
+        (
+            "discover: {srv: a, packet_size: 16KiB}",
+            "",
+            "pools.idp.discover.packet_size: has an effect on ajp nodes only",
+        ),
+        (
+            "discover: {srv: a, scheme: https, tls: {verify: false}}",
+            "",
+            "pools.idp.discover.tls.verify: false: whoever answers",
+        ),
+        ("discover: {dns: a b, port: 1}", "", "pools.idp.discover.dns: must be a name in DNS"),
+        (
+            "nodes: [{name: a, url: 'ajp://10.0.0.1'}]",
+            "",
+            "pools.idp.nodes[0].url: AJP without secret_file",
+        ),
+        (
+            "nodes: [{name: a, url: 'http://10.0.0.1', packet_size: 16KiB}]",
+            "",
+            "pools.idp.nodes[0].packet_size: has an effect on ajp nodes only",
+        ),
+        (NODE, "mcmp: {bind: '127.0.0.1:6666', pool: ipd}", "mcmp.pool: there is no pool 'ipd'"),
+        (NODE, "mcmp: {bind: '10.0.0.5:6666', pool: idp}", "mcmp.bind: 10.0.0.5 is reachable"),
+        (NODE, "mcmp: {bind: '127.0.0.1:8080', pool: idp}", "mcmp.bind: '127.0.0.1:8080' is taken"),
+        (NODE, f"mcmp: {{{ALLOWED}}}", "mcmp.tls: off: what a machine"),
+        (
+            NODE,
+            "mcmp: {bind: '127.0.0.1:6666', allow: [0.0.0.0/0], pool: idp}",
+            "mcmp.allow[0]: is everybody",
+        ),
+        (
+            NODE,
+            "mcmp: {bind: '127.0.0.1:6666', pool: idp, agents: {allow: [127.0.0.1]}}",
+            "mcmp.agents: needs token_file",
+        ),
+        (
+            NODE,
+            "mcmp: {bind: '127.0.0.1:6666', pool: idp, advertise: {group: '10.0.0.1:23364'}}",
+            "mcmp.advertise.group: 10.0.0.1 is no multicast address",
+        ),
+        (
+            NODE,
+            "mcmp: {bind: 'unix:/run/m', pool: idp, advertise: {}}",
+            "mcmp.advertise: nodes cannot be told",
+        ),
+        (NODE, "state_file: state.json", "state_file: must be an absolute path"),
+        (NODE, "resolver: {servers: [dns.example.com]}", "resolver.servers[0]: must be an address"),
+    ],
+)
+def test_what_does_not_fit_is_said(pool: str, rest: str, expected: str) -> None:
+    assert any(message.startswith(expected) for message in said(pool, rest)), said(pool, rest)
+
+
+@pytest.mark.parametrize(
+    ("pool", "rest"),
+    [
+        ("discover: {dns: keycloak-headless.idp.svc, port: 8080}", ""),
+        ("discover: {srv: _http._tcp.idp.svc}", ""),
+        ("profile: keycloak", "mcmp: {bind: '127.0.0.1:6666', pool: idp, advertise: {}}"),
+        ("nodes: [{name: a, url: 'ajp://127.0.0.1:8009'}]", ""),
+    ],
+)
+def test_what_fits_is_taken(pool: str, rest: str) -> None:
+    assert said(pool, rest) == []

@@ -1,4 +1,4 @@
-"""The HTTP/1 codecs as built and as plain Python: both must behave alike."""
+"""The codecs of HTTP/1 and AJP as built and as plain Python: both must behave alike."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import lbproxy.wire
+from lbproxy.wire.ajp13_request import Ajp13Encoder, Facts
+from lbproxy.wire.ajp13_response import Ajp13Reader
 from lbproxy.wire.fields import BadHead, DropRules, FieldCursor
 from lbproxy.wire.http1_body import BodyLimits, ChunkedReader
 from lbproxy.wire.http1_head import HeadLimits
@@ -19,7 +22,10 @@ from lbproxy.wire.http1_request import RequestHead, RequestParser
 from lbproxy.wire.http1_response import ResponseHead, ResponseParser
 
 # In the order in which they import each other.
-NAMES = ("fields", "authority", "http1_head", "http1_request", "http1_response", "http1_body")
+NAMES = (
+    *("fields", "authority", "http1_head", "http1_request", "http1_response", "http1_body"),
+    *("ajp13", "ajp13_request", "ajp13_response"),
+)
 
 
 def as_plain_python() -> dict[str, ModuleType]:
@@ -83,6 +89,19 @@ class Wire:
         module = self.modules["http1_body"]
         limits: BodyLimits = module.BodyLimits(line, trailers, fields)
         made: ChunkedReader = module.ChunkedReader(limits, self.drops() if keep else None)
+        return made
+
+    def ajp_encoder(self) -> Ajp13Encoder:
+        made: Ajp13Encoder = self.modules["ajp13_request"].Ajp13Encoder()
+        return made
+
+    def ajp_facts(self, **facts: Any) -> Facts:
+        made: Facts = self.modules["ajp13_request"].Facts(**facts)
+        return made
+
+    def ajp_reader(self, head: int = 65536, fields: int = 200) -> Ajp13Reader:
+        limits = self.limits(0, head, fields)
+        made: Ajp13Reader = self.modules["ajp13_response"].Ajp13Reader(limits)
         return made
 
     def valid_authority(self, authority: bytes) -> bool:

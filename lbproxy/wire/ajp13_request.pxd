@@ -1,0 +1,84 @@
+import cython
+
+from lbproxy.wire.fields cimport FieldCursor
+
+cdef bytes TARGET
+cdef bytes TEXT
+cdef bytes _LINE_END
+cdef bytes _PROTOCOL
+cdef bytes _NULL
+cdef bytes _CHUNKED
+cdef bytes _HEX
+cdef int _ENCODING_NAME, _FORWARD_REQUEST, _BY_NAME, _CODED, _END
+cdef int _QUERY, _ROUTE, _CIPHER, _ATTRIBUTE, _KEY_SIZE, _SECRET, _STORED_METHOD
+
+cdef class Facts:
+    cdef readonly bytes remote_addr
+    cdef readonly long remote_port
+    cdef readonly bytes local_addr
+    cdef public long server_port
+    cdef readonly bint secure
+    cdef readonly bytes tls_protocol
+    cdef readonly bytes tls_cipher
+    cdef readonly long tls_key_size
+    cdef public bytes secret
+    cdef public bytes route
+    cdef public bytes authority
+    cdef readonly bytes client
+    cdef readonly bytes tail
+
+cdef class Ajp13Encoder(FieldCursor):
+    cdef bytearray _packet
+    cdef Py_ssize_t _at
+    cdef Py_ssize_t _limit
+    cdef Py_ssize_t _host_start
+    cdef Py_ssize_t _host_end
+    cdef int _fields
+
+    @cython.locals(
+        b="const unsigned char *", text="const char *", out="unsigned char *", size="const char *",
+        n=Py_ssize_t, p=Py_ssize_t, method_end=Py_ssize_t, method=int, target=Py_ssize_t,
+        query=Py_ssize_t, count_at=Py_ssize_t, port=long,
+    )
+    cpdef bytes forward_request(self, bytes request, Facts facts, Py_ssize_t packet_size)
+
+    cdef _find_host(self, bytes request, Py_ssize_t p, Py_ssize_t n)
+
+    @cython.locals(
+        b="const unsigned char *", start=Py_ssize_t, end=Py_ssize_t, p=Py_ssize_t,
+        name_end=Py_ssize_t, port=long, default=long, authority=bytes,
+    )
+    cdef long _server(self, bytes request, Facts facts) except -1
+
+    @cython.locals(
+        b="const unsigned char *", left=int, hosts=int, has_length=bint, coded=bint, drop=bint,
+        step=int, size=Py_ssize_t, first=int, code=int, authority=bytes,
+    )
+    cdef _headers(self, Facts facts, long port)
+
+    @cython.locals(out="unsigned char *")
+    cdef int _byte(self, int value) except -1
+    cdef int _number(self, long value) except -1
+    cdef int _full(self) except -1
+
+    @cython.locals(
+        b="const unsigned char *", out="unsigned char *", n=Py_ssize_t, p=Py_ssize_t, i=Py_ssize_t
+    )
+    cdef int _plain(self, bytes block) except -1
+
+    @cython.locals(
+        out="unsigned char *", value="const unsigned char *",
+        p=Py_ssize_t, size=Py_ssize_t, i=Py_ssize_t,
+    )
+    cdef int _put(self, const unsigned char *b, Py_ssize_t start, Py_ssize_t end) except -1
+
+    @cython.locals(target="const unsigned char *")
+    cdef Py_ssize_t _skip_target(self, const unsigned char *b, Py_ssize_t p, Py_ssize_t n)
+
+    @cython.locals(
+        out="unsigned char *", target="const unsigned char *", hexadecimal="const unsigned char *",
+        begin=Py_ssize_t, at=Py_ssize_t, last=Py_ssize_t,
+    )
+    cdef Py_ssize_t _target(
+        self, const unsigned char *b, Py_ssize_t p, Py_ssize_t n, bint path
+    ) except -1

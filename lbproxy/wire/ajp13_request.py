@@ -1,0 +1,452 @@
+"""AJP/1.3, to the node: the head of an HTTP/1.1 request becomes one FORWARD_REQUEST packet.
+
+The head is the one that lbproxy has rendered for a node: parsed strictly, filtered, with our own
+fields. The same strict cursor reads it once more, so that this module relies on nobody's care: a
+control byte, a second Host or Content-Length with Transfer-Encoding is refused here as well.
+
+What the codes mean, and the rules that containers do not check: see `ajp13`.
+"""
+
+from __future__ import annotations
+
+from lbproxy.wire.ajp13 import MAX_PACKET_SIZE, METHODS
+from lbproxy.wire.fields import BadHead, FieldCursor
+
+# Tomcat answers 500 to a request of more fields (maxHeaderCount); Undertow takes 200.
+MAX_FIELDS = 100
+# Undertow takes the first byte of a longer name's length for a coded name.
+MAX_NAME = 255
+
+_FORWARD_REQUEST = 2
+_BY_NAME = 255  # the method is in _STORED_METHOD
+_CODED = 160  # the first byte of a coded field name
+_QUERY, _ROUTE, _CIPHER, _ATTRIBUTE, _KEY_SIZE, _SECRET, _STORED_METHOD = 5, 6, 8, 10, 11, 12, 13
+_END = 255
+
+_LINE_END = b" HTTP/1.1\r\n"
+_PROTOCOL = b"\x00\x08HTTP/1.1\x00"
+_NULL = b"\xff\xff"
+_CHUNKED = b"transfer-encodingchunked"
+_ENCODING_NAME = 17  # how much of it is the name
+_HEX = b"0123456789ABCDEF"
+
+# TARGET[byte]: 1 where the byte goes on, 2 where it is percent-encoded: Undertow refuses bytes from
+# 128 on, in path and query. Space, control bytes and `#` are refused.
+TARGET = bytes(0 if c <= 32 or c == 127 or c == 35 else 1 if c < 127 else 2 for c in range(256))
+# TEXT[byte]: 1 where the byte may stand in a string: what a field value may hold. The containers
+# hand CR, LF and NUL to the application as they are.
+TEXT = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))
+
+
+def _string(text: bytes) -> bytes:
+    """Return a string of AJP. Raises: ValueError: a control byte, or too long for any packet."""
+    if len(text) > MAX_PACKET_SIZE - 4 or any(not TEXT[c] for c in text):
+        raise ValueError("what is said of a client holds a control byte or is too long")
+    return len(text).to_bytes(2, "big") + text + b"\x00"
+
+
+def _attribute(name: bytes, value: bytes) -> bytes:
+    return bytes((_ATTRIBUTE,)) + _string(name) + _string(value)
+
+
+class Facts:
+    """What the node is told beside the head: who the client is, and by which way it came.
+
+    The same facts as the forwarded fields state, so that no two sources disagree. One object serves
+    every request for which they hold; `secret`, `route`, `server_port` and `authority` may be set
+    anew before each.
+
+    Args: remote_addr: the client's bare IP address, empty where unknown; remote_port: 0 unknown;
+    local_addr: our address that was reached; server_port: the client's view of our port, as
+    X-Forwarded-Port states it and never the socket's (a Host without a port means the scheme's
+    default, whatever the socket is bound to), 0 for what the Host says; secure: the client speaks
+    TLS; tls_protocol: such as b"TLSv1.3"; tls_cipher: its name; tls_key_size: in bits, 0 unknown;
+    secret: the node's; route: the node's; authority: whom the client asked for where a trusted
+    proxy says so (X-Forwarded-Host), empty for the Host of the head.
+    Raises: ValueError: a control byte in what is fixed.
+    """
+
+    def __init__(
+        self,
+        remote_addr: bytes = b"",
+        remote_port: int = 0,
+        local_addr: bytes = b"",
+        server_port: int = 0,
+        secure: bool = False,
+        tls_protocol: bytes = b"",
+        tls_cipher: bytes = b"",
+        tls_key_size: int = 0,
+        secret: bytes = b"",
+        route: bytes = b"",
+        authority: bytes = b"",
+    ) -> None:
+        self.remote_addr = remote_addr
+        self.remote_port = remote_port
+        self.local_addr = local_addr
+        self.server_port = server_port
+        self.secure = secure
+        self.tls_protocol = tls_protocol
+        self.tls_cipher = tls_cipher
+        self.tls_key_size = tls_key_size
+        self.secret = secret
+        self.route = route
+        self.authority = authority
+        # The client's address, and null for its name; written as they stand.
+        self.client: bytes = _string(remote_addr) + _NULL
+        self.tail: bytes = self._last_attributes()
+
+    def _last_attributes(self) -> bytes:
+        """Return the attributes that no request changes, and the end of them."""
+        attributes = []
+        if self.secure:
+            if self.tls_cipher:
+                attributes.append(bytes((_CIPHER,)) + _string(self.tls_cipher))
+            if 0 < self.tls_key_size < 65536:
+                # The one attribute that is no string.
+                attributes.append(bytes((_KEY_SIZE,)) + self.tls_key_size.to_bytes(2, "big"))
+            if self.tls_protocol:
+                attributes.append(_attribute(b"AJP_SSL_PROTOCOL", self.tls_protocol))
+        if self.remote_port:
+            attributes.append(_attribute(b"AJP_REMOTE_PORT", b"%d" % self.remote_port))
+        if self.local_addr:
+            attributes.append(_attribute(b"AJP_LOCAL_ADDR", self.local_addr))
+        attributes.append(bytes((_END,)))
+        return b"".join(attributes)
+
+
+class Ajp13Encoder(FieldCursor):
+    """Makes FORWARD_REQUEST packets; one serves all connections of a worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._packet = bytearray(MAX_PACKET_SIZE)
+        self._at = 0
+        self._limit = 0
+        self._host_start = 0
+        self._host_end = 0
+        self._fields = 0
+
+    def forward_request(self, request: bytes, facts: Facts, packet_size: int) -> bytes:
+        """Return the packet for a request head.
+
+        Hop-by-hop fields and Expect are left out, `transfer-encoding: chunked` stays (Undertow
+        reads no body without it), Host gets the client's port where it lacks it.
+
+        Args: request: request line in origin form or `OPTIONS *`, field lines, empty line;
+        packet_size: the node's packet size in bytes.
+        Raises: BadHead: bad_request (grammar, control bytes, doubtful framing),
+        request_line_too_long (the target alone exceeds the packet), head_too_large (all of it
+        does, or a name has more than MAX_NAME bytes), too_many_fields (more than MAX_FIELDS).
+        """
+        b = request
+        text = request
+        n = len(request)
+        out = self._packet
+        size = self._packet
+        self._limit = packet_size if packet_size < MAX_PACKET_SIZE else MAX_PACKET_SIZE
+        p = 0
+        while p < n and b[p] > 32 and b[p] < 127:
+            p += 1
+        if p == 0 or p >= n or b[p] != 32:
+            raise BadHead("bad_request", "method")
+        method_end = p
+        method = METHODS.get(text[:p], _BY_NAME)
+        self._at = 4
+        self._byte(_FORWARD_REQUEST)
+        self._byte(method)
+        self._plain(_PROTOCOL)
+        target = p + 1
+        if target + 1 < n and b[target] == 42:
+            # RFC 9112 section 3.2.4: about the server as a whole.
+            if b[target + 1] != 32 or method != METHODS[b"OPTIONS"]:
+                raise BadHead("bad_request", "request target")
+        elif target >= n or b[target] != 47:
+            # A container would take the host from an absolute form, or all of it for a path.
+            raise BadHead("bad_request", "request target is not in origin form")
+        p = self._target(b, target, n, True)
+        query = 0
+        if p < n and b[p] == 63:
+            query = p + 1
+            p = self._skip_target(b, query, n)
+            if p - target > self._limit:
+                raise BadHead("request_line_too_long", "the target exceeds the AJP packet size")
+        if n - p < 11 or not self.starts(b, p, _LINE_END):
+            raise BadHead("bad_request", "request line")
+        p += 11
+        self._plain(facts.client)
+        self._find_host(request, p, n)
+        port = self._server(request, facts)
+        self._byte(1 if facts.secure else 0)
+        count_at = self._at
+        self._number(0)
+        self.begin(request, p, n)
+        self._headers(facts, port)
+        if self.position != n:
+            raise BadHead("bad_request", "bytes behind the head")
+        out[count_at] = self._fields >> 8
+        out[count_at + 1] = self._fields & 255
+        if facts.secret:
+            self._byte(_SECRET)
+            self._put(facts.secret, 0, len(facts.secret))
+        if query:
+            self._byte(_QUERY)
+            self._target(b, query, n, False)
+        if method == _BY_NAME:
+            self._byte(_STORED_METHOD)
+            self._put(b, 0, method_end)
+        if facts.route:
+            self._byte(_ROUTE)
+            self._put(facts.route, 0, len(facts.route))
+        self._plain(facts.tail)
+        p = self._at - 4
+        out[0] = 0x12
+        out[1] = 0x34
+        out[2] = p >> 8
+        out[3] = p & 255
+        return bytes(size[: p + 4])
+
+    def _find_host(self, request: bytes, p: int, n: int) -> None:
+        """Find the value of Host: it is needed before the fields, and mostly stands first."""
+        self.begin(request, p, n)
+        while self.advance() > 0:
+            if self.name_end - self.name_start == 4 and self.is_name(b"host"):
+                self._host_start = self.value_start
+                self._host_end = self.value_end
+                return
+        raise BadHead("bad_request", "no Host")
+
+    def _server(self, request: bytes, facts: Facts) -> int:
+        """Write the server's name and port.
+
+        Returns: the port that Host lacks, or 0 where none need be added: Tomcat takes the port
+        from Host alone, and the scheme's default where it has none.
+        """
+        b = request
+        end = self._host_end
+        start = self._host_start
+        authority = facts.authority
+        if authority:
+            b = authority
+            start = 0
+            end = len(authority)
+        port = 0
+        p = end
+        while p > start and 48 <= b[p - 1] <= 57:
+            p -= 1
+        if p < end and p > start and b[p - 1] == 58:
+            name_end = p - 1
+            if end - p > 5:
+                raise BadHead("bad_request", "port of the Host")
+            while p < end:
+                port = port * 10 + (b[p] - 48)
+                p += 1
+            if port == 0 or port > 65535:
+                raise BadHead("bad_request", "port of the Host")
+        else:
+            name_end = end
+        if name_end == start:
+            raise BadHead("bad_request", "Host is empty")
+        self._put(b, start, name_end)
+        if port:
+            self._number(port)
+            return 0
+        default = 443 if facts.secure else 80
+        port = facts.server_port
+        if port < 1 or port > 65535:
+            port = default
+        self._number(port)
+        return 0 if port == default else port
+
+    def _headers(self, facts: Facts, port: int) -> None:
+        """Write the fields that go on. Args: port: what Host lacks, or 0."""
+        b = self.data
+        left = MAX_FIELDS
+        hosts = 0
+        has_length = False
+        coded = False
+        while True:
+            step = self.advance()
+            if step <= 0:
+                if step < 0:
+                    raise BadHead("bad_request", "the head has no end")
+                break
+            size = self.name_end - self.name_start
+            first = b[self.name_start] | 32
+            code = 0
+            drop = False
+            if first == 97:  # a
+                if size == 6 and self.is_name(b"accept"):
+                    code = 1
+                elif size == 14 and self.is_name(b"accept-charset"):
+                    code = 2
+                elif size == 15 and self.is_name(b"accept-encoding"):
+                    code = 3
+                elif size == 15 and self.is_name(b"accept-language"):
+                    code = 4
+                elif size == 13 and self.is_name(b"authorization"):
+                    code = 5
+            elif first == 99:  # c
+                if size == 6 and self.is_name(b"cookie"):
+                    code = 9
+                elif size == 12 and self.is_name(b"content-type"):
+                    code = 7
+                elif size == 14 and self.is_name(b"content-length"):
+                    if has_length:
+                        raise BadHead("bad_request", "Content-Length twice")
+                    has_length = True
+                    self.length_value()  # digits, or it is refused
+                    code = 8
+                elif size == 10:
+                    drop = self.is_name(b"connection")
+                elif size == 7 and self.is_name(b"cookie2"):
+                    code = 10
+            elif first == 104:  # h
+                if size == 4 and self.is_name(b"host"):
+                    hosts += 1
+                    code = 11
+                elif size == 14:
+                    drop = self.is_name(b"http2-settings")
+            elif first == 116:  # t
+                if size == 17 and self.is_name(b"transfer-encoding"):
+                    if coded or not self.is_value(b"chunked"):
+                        raise BadHead("bad_request", "Transfer-Encoding")
+                    coded = True
+                    drop = True  # and written below, in our words
+                else:
+                    drop = (size == 2 and self.is_name(b"te")) or (
+                        size == 7 and self.is_name(b"trailer")
+                    )
+            elif first == 117:  # u
+                if size == 10 and self.is_name(b"user-agent"):
+                    code = 14
+                elif size == 7:
+                    drop = self.is_name(b"upgrade")
+            elif first == 112:  # p
+                if size == 6 and self.is_name(b"pragma"):
+                    code = 12
+                else:
+                    drop = (size == 16 and self.is_name(b"proxy-connection")) or (
+                        size == 19 and self.is_name(b"proxy-authorization")
+                    )
+            elif first == 114:  # r
+                if size == 7 and self.is_name(b"referer"):
+                    code = 13
+            elif first == 101:  # e
+                drop = size == 6 and self.is_name(b"expect")
+            elif first == 107:  # k
+                drop = size == 10 and self.is_name(b"keep-alive")
+            if drop:
+                continue
+            left -= 1
+            if code:
+                self._byte(_CODED)
+                self._byte(code)
+            else:
+                if size > MAX_NAME:
+                    raise BadHead("head_too_large", "a field name exceeds 255 bytes")
+                self._put(b, self.name_start, self.name_end)
+            if code == 11 and (port or facts.authority):
+                authority = facts.authority or self.value()
+                if port:
+                    authority += b":%d" % port
+                self._put(authority, 0, len(authority))
+            else:
+                self._put(b, self.value_start, self.value_end)
+        if hosts != 1:
+            raise BadHead("bad_request", "Host twice")
+        if coded:
+            if has_length:
+                raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
+            left -= 1
+            self._put(_CHUNKED, 0, _ENCODING_NAME)
+            self._put(_CHUNKED, _ENCODING_NAME, len(_CHUNKED))
+        if left < 0:
+            raise BadHead("too_many_fields", "more fields than a node takes over AJP")
+        self._fields = MAX_FIELDS - left
+
+    def _byte(self, value: int) -> None:
+        out = self._packet
+        if self._at >= self._limit:
+            self._full()
+        out[self._at] = value
+        self._at += 1
+
+    def _number(self, value: int) -> None:
+        """Write an integer of two bytes."""
+        self._byte(value >> 8)
+        self._byte(value & 255)
+
+    def _full(self) -> None:
+        raise BadHead("head_too_large", "the head exceeds the node's AJP packet size")
+
+    def _plain(self, block: bytes) -> None:
+        """Write bytes as they stand."""
+        b = block
+        out = self._packet
+        n = len(block)
+        p = self._at
+        if n > self._limit - p:
+            self._full()
+        for i in range(n):
+            out[p + i] = b[i]
+        self._at = p + n
+
+    def _put(self, b: bytes, start: int, end: int) -> None:
+        """Write a string. The caller knows that `b` holds it. Raises: BadHead."""
+        out = self._packet
+        value = TEXT
+        p = self._at
+        size = end - start
+        if size + 3 > self._limit - p:
+            self._full()
+        out[p] = size >> 8
+        out[p + 1] = size & 255
+        p += 2
+        for i in range(start, end):
+            if not value[b[i]]:
+                raise BadHead("bad_request", "control byte in what the node is told")
+            out[p] = b[i]
+            p += 1
+        out[p] = 0
+        self._at = p + 1
+
+    def _skip_target(self, b: bytes, p: int, n: int) -> int:
+        target = TARGET
+        while p < n and target[b[p]]:
+            p += 1
+        return p
+
+    def _target(self, b: bytes, p: int, n: int, path: bool) -> int:
+        """Write a path or a query as a string; bytes from 128 on are percent-encoded.
+
+        Returns: the offset behind it: at a space or, for a path, at its `?`.
+        """
+        out = self._packet
+        target = TARGET
+        hexadecimal = _HEX
+        begin = self._at
+        at = begin + 2
+        last = self._limit - 4  # room for one escape and the final zero
+        while p < n and target[b[p]]:
+            if path and b[p] == 63:
+                break
+            if at > last:
+                break
+            if target[b[p]] == 1:
+                out[at] = b[p]
+                at += 1
+            else:
+                out[at] = 37
+                out[at + 1] = hexadecimal[b[p] >> 4]
+                out[at + 2] = hexadecimal[b[p] & 15]
+                at += 3
+            p += 1
+        if at > last:
+            if path:
+                raise BadHead("request_line_too_long", "the path exceeds the AJP packet size")
+            self._full()
+        out[at] = 0
+        out[begin] = (at - begin - 2) >> 8
+        out[begin + 1] = (at - begin - 2) & 255
+        self._at = at + 1
+        return p

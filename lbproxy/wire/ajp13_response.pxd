@@ -1,0 +1,72 @@
+import cython
+
+from lbproxy.wire.fields cimport FieldCursor
+from lbproxy.wire.http1_head cimport HeadLimits
+from lbproxy.wire.http1_response cimport ResponseHead
+
+cdef bytearray _SCRATCH
+cdef bytes NAME
+cdef bytes TEXT
+cdef list _STATUS_LINES
+cdef frozenset _FRAMING_NAMES
+cdef frozenset _CONNECTION_KNOWN
+cdef int _SEND_BODY_CHUNK, _SEND_HEADERS, _END_RESPONSE, _GET_BODY_CHUNK, _CPONG
+cdef int _IDLE, _HEADING, _ANSWERING, _STATUS_400
+
+cdef class Ajp13Reader(FieldCursor):
+    cdef HeadLimits limits
+    cdef readonly ResponseHead head
+    cdef readonly bytes payload
+    cdef readonly int wanted
+    cdef readonly bint reuse
+    cdef readonly long long missing
+    cdef bytearray _held
+    cdef Py_ssize_t _need
+    cdef bytes _rest
+    cdef Py_ssize_t _rest_at
+    cdef int _phase
+    cdef int _status
+    cdef long long _left
+    cdef bint _bodiless
+    cdef int _method_id
+    cdef bint _cookies
+
+    cpdef expect(self, int method_id, bint cookies)
+    cpdef bint empty(self)
+    cpdef feed(self, bytes data)
+
+    @cython.locals(
+        b="const unsigned char *", text="const char *",
+        size=Py_ssize_t, p=Py_ssize_t, kind=int, phase=int, count=Py_ssize_t,
+    )
+    cpdef int next(self) except -1
+
+    @cython.locals(b="const unsigned char *", p=Py_ssize_t, have=Py_ssize_t, need=Py_ssize_t)
+    cdef Py_ssize_t _packet(self) except -2
+    @cython.locals(b="const char *", n=Py_ssize_t, rest=bytes)
+    cdef _hold(self, Py_ssize_t need)
+    @cython.locals(text="const char *", held=bytearray, n=Py_ssize_t, end=Py_ssize_t)
+    cdef _fill(self, bytes data, Py_ssize_t start)
+    cdef _not_ajp(self)
+    cdef ResponseHead _head(self, Py_ssize_t p, Py_ssize_t end)
+
+    @cython.locals(
+        b="const unsigned char *", out="unsigned char *",
+        written="const char *", value="const unsigned char *",
+        stop=Py_ssize_t, status=int, size=Py_ssize_t, left=int, head=ResponseHead,
+        never_body=bint, length="long long", announced="long long", has_length=bint,
+        q=Py_ssize_t, line=Py_ssize_t, drop=bint, code=int, first=int, i=Py_ssize_t,
+    )
+    cdef ResponseHead _read_head(self, Py_ssize_t p, Py_ssize_t end)
+
+    @cython.locals(b="const unsigned char *", out="unsigned char *", name=bytes, n=Py_ssize_t, i=Py_ssize_t)
+    cdef Py_ssize_t _write_name(self, int code, Py_ssize_t q, Py_ssize_t stop) except -1
+    @cython.locals(
+        b="const unsigned char *", out="unsigned char *", token="const unsigned char *",
+        marks=int, i=Py_ssize_t,
+    )
+    cdef Py_ssize_t _copy_name(
+        self, Py_ssize_t p, Py_ssize_t size, Py_ssize_t q, Py_ssize_t stop
+    ) except -1
+    @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t)
+    cdef _trim(self)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from lbproxy.cluster.health import (
     Outcome,
@@ -16,17 +17,25 @@ from lbproxy.cluster.health import (
     next_delay,
 )
 from lbproxy.cluster.node import Node
-from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config import schema
 from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.cluster")
 _OTHER_SCHEME = {"http": "https", "https": "http"}
-# At a start the first probes of many nodes are spread, 1,000 of them over five seconds.
+# The first probes of many nodes that come at once are spread, 1,000 of them over five seconds.
 SPREAD_S = 0.005
 MIN_PAUSE_S = 0.1  # between two probes of a node, however long the first one took
 
 Key = tuple[str, str]  # pool, node
+
+
+@dataclass(slots=True)
+class _Running:
+    """A node and the task that probes it."""
+
+    node: Node
+    task: asyncio.Task[None]
 
 
 class Prober:
@@ -49,39 +58,57 @@ class Prober:
         self._random = random
         self._group: asyncio.TaskGroup | None = None
         self._client = ProbeClient()
-        self._tasks: dict[Key, tuple[tuple[object, ...], asyncio.Task[None]]] = {}
+        self._running: dict[str, dict[str, _Running]] = {}  # by pool and node
+        self._seen: dict[str, PoolSnapshot] = {}
         self._wanted: Snapshot | None = None
         self._schemes: dict[Key, str] = {}
         # By pool, node and result (ok, soft, fail): what metrics show.
         self.counts: Counter[tuple[str, str, str]] = Counter()
 
     def sync(self, snapshot: Snapshot) -> None:
-        """Probe the nodes of this snapshot from now on, and no others."""
+        """Probe the nodes of this snapshot from now on, and no others.
+
+        What did not change since the last one costs next to nothing: pools and nodes are compared
+        by identity first.
+        """
         self._wanted = snapshot
         if self._group is None:
             return
-        nodes = {
-            (node.pool, node.name): node
-            for pool in snapshot.pools.values()
-            for node in pool.nodes
-            if self._pools[pool.name].health is not False
-        }
-        for key in [key for key in self._tasks if key not in nodes]:
-            self._tasks.pop(key)[1].cancel()
-            self._forget(key)
-        for key, node in nodes.items():
-            where = (node.scheme, node.host, node.port, node.tls)
-            running = self._tasks.get(key)
-            if running is not None and running[0] == where:
-                continue
-            if running is not None:
-                running[1].cancel()
-                self._schemes.pop(key, None)
-            wait = self._random.random() * SPREAD_S * len(nodes)
+        for name in self._seen.keys() - snapshot.pools.keys():
+            self._sync_pool(PoolSnapshot(name, ()))
+            del self._seen[name]
+        due: list[Node] = []
+        for pool in snapshot.pools.values():
+            if self._seen.get(pool.name) is not pool and self._pools[pool.name].health is not False:
+                self._seen[pool.name] = pool
+                due += self._sync_pool(pool)
+        for node in due:
+            wait = self._random.random() * SPREAD_S * len(due)
             task = self._group.create_task(
                 self._probe_forever(node, wait), name=f"probe {node.pool}/{node.name}"
             )
-            self._tasks[key] = (where, task)
+            self._running[node.pool][node.name] = _Running(node, task)
+
+    def _sync_pool(self, pool: PoolSnapshot) -> list[Node]:
+        """End what is not to be probed any more; return the nodes whose probing must begin."""
+        running = self._running.setdefault(pool.name, {})
+        due: list[Node] = []
+        for node in pool.nodes:
+            known = running.get(node.name)
+            if known is not None:
+                if known.node is node:
+                    continue
+                if _where(known.node) == _where(node):
+                    known.node = node
+                    continue
+                known.task.cancel()
+                self._schemes.pop((node.pool, node.name), None)
+            due.append(node)
+        if len(running) + len(due) > len(pool.nodes):
+            for name in running.keys() - {node.name for node in pool.nodes}:
+                running.pop(name).task.cancel()
+                self._forget((pool.name, name))
+        return due
 
     async def run(self) -> None:
         """Probe until cancelled."""
@@ -93,7 +120,8 @@ class Prober:
                 await asyncio.Event().wait()
             finally:
                 self._group = None
-                self._tasks.clear()
+                self._running.clear()
+                self._seen.clear()
 
     async def _probe_forever(self, node: Node, wait_s: float) -> None:
         settings = self._pools[node.pool].health
@@ -149,3 +177,8 @@ class Prober:
         self._schemes.pop(key, None)
         for outcome in Outcome:
             self.counts.pop((*key, outcome.name.lower()), None)
+
+
+def _where(node: Node) -> tuple[object, ...]:
+    """Return what a probe of the node depends on."""
+    return (node.scheme, node.host, node.port, node.tls)

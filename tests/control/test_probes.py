@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lbproxy.cluster.health import Outcome, ProbeResult
+from lbproxy.cluster.node import Node
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config.schema import Config
@@ -188,3 +189,52 @@ async def test_health_off_means_no_probe(
         await asyncio.sleep(0.01)
         assert [task for task in asyncio.all_tasks() if task.get_name().startswith("probe")] == []
     assert node.seen == []
+
+
+async def test_only_what_changed_is_compared(
+    watch: Callable[..., Watch], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loads change many times a second with many nodes: that must cost next to nothing."""
+    node = await serve()
+    watching = watch(*[f"http://127.0.0.1:{node.port}"] * 3)
+    compared: list[str] = []
+    where = probes._where
+
+    def noting(node: Node) -> tuple[object, ...]:
+        compared.append(node.name)
+        return where(node)
+
+    monkeypatch.setattr(probes, "_where", noting)
+    async with watching.running():
+        await watching.next()
+        watching.prober.sync(watching.registry.snapshot())
+        assert compared == []
+        watching.registry.set_load("idp", "node2", 40)
+        watching.prober.sync(watching.registry.snapshot())
+        assert set(compared) == {"node2"}
+
+
+async def test_a_node_that_joins_many_is_probed_at_once(
+    watch: Callable[..., Watch], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await serve()
+    watching = watch(*[f"http://127.0.0.1:{node.port}"] * 50)
+    whole = watching.registry.snapshot()
+    monkeypatch.setattr(probes, "SPREAD_S", 0.01)
+    waits: list[float] = []
+    forever = Prober._probe_forever
+
+    async def noting(self: Prober, node: Node, wait_s: float) -> None:
+        waits.append(wait_s)
+        await forever(self, node, wait_s)
+
+    monkeypatch.setattr(Prober, "_probe_forever", noting)
+    async with watching.running():
+        await watching.next()
+        assert waits == [pytest.approx(0.25)] * 50
+        watching.prober.sync(watching.without("node1"))
+        waits.clear()
+        watching.prober.sync(whole)
+        while not waits:
+            await watching.next()
+        assert waits == [pytest.approx(0.005)]

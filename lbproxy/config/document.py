@@ -7,13 +7,14 @@ Size, depth and the number of values (aliases counted each time they are used) a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from lbproxy.config.problems import Path, Problem, Severity, written
+from lbproxy.config.problems import Finding, Path, Problem, Severity, written
 
 MAX_BYTES = 1 << 20
 # The deepest key of the schema lies at 7; Python's own limit on recursion is far above.
@@ -68,6 +69,20 @@ class Document:
             Problem(Severity.ERROR, self.file, mark.line, mark.column, written(path), message)
         )
 
+    def with_findings(self, findings: Iterable[Finding]) -> tuple[Problem, ...]:
+        """Return all that is wrong with the file, these findings included, in its order."""
+        problems = {*self.problems, *map(self._located, findings)}
+        return tuple(sorted(problems, key=lambda each: (each.line, each.column, each.path)))
+
+    def _located(self, finding: Finding) -> Problem:
+        mark = self.place(finding.path, key=finding.at_key)
+        message = finding.message
+        if finding.other is not None:
+            message += f" {written(finding.other)}"
+        return Problem(
+            finding.severity, self.file, mark.line, mark.column, written(finding.path), message
+        )
+
 
 class _TooMuch(Exception):
     """A bound was passed; the rest of the file is not read."""
@@ -91,6 +106,26 @@ class _Composer(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+
+def read_file(path: FilePath) -> Document:
+    """Return a file as data with its places; errors are in `problems`. Never raises."""
+    unreadable = Document(str(path))
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as problem:
+        unreadable.report((), Mark(1, 1), f"cannot be read: {problem.strerror}")
+        return unreadable
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        before = content[: problem.start]
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
+        mark = Mark(before.count(b"\n") + 1, column)
+        unreadable.report((), mark, "is not UTF-8 text")
+        return unreadable
+    return read(text, str(path))
 
 
 def read(text: str, file: str) -> Document:

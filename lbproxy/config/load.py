@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lbproxy.config.checks import Names, check
-from lbproxy.config.document import MAX_BYTES, Document, read
+from lbproxy.config.document import Document, read, read_file
 from lbproxy.config.draft import Cutter
 from lbproxy.config.messages import translated
-from lbproxy.config.problems import Finding, Problem, Severity, error, nearest, written
+from lbproxy.config.problems import Finding, Problem, Severity, error, nearest
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
 from lbproxy.config.schema import Config
 
@@ -28,23 +27,7 @@ class LoadResult:
 
 def load_config(path: Path) -> LoadResult:
     """Return the configuration in a file. Never raises."""
-    file = str(path)
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as problem:
-        return _unreadable(file, 1, 1, f"cannot be read: {problem.strerror}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        before = content[: problem.start]
-        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
-        return _unreadable(file, before.count(b"\n") + 1, column, "is not UTF-8 text")
-    return parse_config(text, file, path.absolute().parent)
-
-
-def _unreadable(file: str, line: int, column: int, message: str) -> LoadResult:
-    return LoadResult(None, (Problem(Severity.ERROR, file, line, column, "", message),))
+    return _checked(read_file(path), path.absolute().parent)
 
 
 def parse_config(text: str, file: str, base: Path) -> LoadResult:
@@ -52,19 +35,19 @@ def parse_config(text: str, file: str, base: Path) -> LoadResult:
 
     Args: file: what the problems call it; base: absolute, where relative file names start.
     """
-    document = read(text, file)
+    return _checked(read(text, file), base)
+
+
+def _checked(document: Document, base: Path) -> LoadResult:
     if not isinstance(document.data, dict):
         if not document.problems:
             document.report((), document.place(()), "must hold listeners, pools and routes")
         return LoadResult(None, tuple(document.problems))
     findings, config = _validate(document.data, base)
-    problems = sorted(
-        {*document.problems, *_located(document, findings)},
-        key=lambda p: (p.line, p.column, p.path),
-    )
+    problems = document.with_findings(findings)
     if any(problem.severity is Severity.ERROR for problem in problems):
         config = None
-    return LoadResult(config, tuple(problems))
+    return LoadResult(config, problems)
 
 
 def _validate(raw: dict[str, object], base: Path) -> tuple[list[Finding], Config | None]:
@@ -122,18 +105,3 @@ def _with_profiles(raw: dict[str, object], findings: list[Finding]) -> dict[str,
             # The rest of the pool is looked at as if it named none.
             merged[name] = {**pool, "profile": "generic"}
     return {**raw, "pools": merged}
-
-
-def _located(document: Document, findings: Iterable[Finding]) -> Iterable[Problem]:
-    for finding in findings:
-        mark = document.place(finding.path, key=finding.at_key)
-        yield Problem(
-            finding.severity,
-            document.file,
-            mark.line,
-            mark.column,
-            written(finding.path),
-            finding.message
-            if finding.other is None
-            else f"{finding.message} {written(finding.other)}",
-        )

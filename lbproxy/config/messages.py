@@ -29,9 +29,12 @@ def models_in(annotation: object) -> Iterator[type[Model]]:
         yield from models_in(argument)
 
 
-def model_at(path: Path) -> type[Model] | None:
-    """Return the model of the section at a path of the file, None if there is none."""
-    model: type[Model] | None = Config
+def model_at(path: Path, root: type[Model]) -> type[Model] | None:
+    """Return the model of the section at a path of the file, None if there is none.
+
+    Args: root: of the file as a whole.
+    """
+    model: type[Model] | None = root
     inside = False  # in a list or a mapping of names, whose next part is an index or a name
     for part in path:
         if model is None:
@@ -54,11 +57,11 @@ def _is_container(annotation: object) -> bool:
     return origin in (tuple, dict)
 
 
-def translated(problem: ValidationError) -> list[Finding]:
-    """Return pydantic's errors as findings."""
+def translated(problem: ValidationError, root: type[Model] = Config) -> list[Finding]:
+    """Return pydantic's errors as findings. Args: root: what was validated."""
     errors = problem.errors()
     locations = [details["loc"] for details in errors]
-    return [_finding(details) for details in errors if not _follows(details, locations)]
+    return [_finding(details, root) for details in errors if not _follows(details, locations)]
 
 
 def _follows(details: ErrorDetails, locations: list[tuple[int | str, ...]]) -> bool:
@@ -69,22 +72,22 @@ def _follows(details: ErrorDetails, locations: list[tuple[int | str, ...]]) -> b
     )
 
 
-def _finding(details: ErrorDetails) -> Finding:
+def _finding(details: ErrorDetails, root: type[Model]) -> Finding:
     path = data_path(details["loc"])
     at_key = details["type"] == "extra_forbidden" or "[key]" in details["loc"]
-    return Finding(Severity.ERROR, path, _message(details, path), at_key)
+    return Finding(Severity.ERROR, path, _message(details, path, root), at_key)
 
 
-def _message(details: ErrorDetails, path: Path) -> str:
+def _message(details: ErrorDetails, path: Path, root: type[Model]) -> str:
     kind, value = details["type"], details["input"]
     context: Mapping[str, object] = details.get("ctx", {})
     or_off = " or off" if ON_TAG in details["loc"][-2:] else ""
     if path == ("workers",):
         return "this version runs one worker process; write auto or 1"
     if kind == "extra_forbidden":
-        return _unknown_key(path)
+        return _unknown_key(path, root)
     if kind == "missing":
-        return f"is missing{_description(path)}"
+        return f"is missing{_description(path, root)}"
     if kind in ("literal_error", "enum"):
         hint = nearest(value, _quoted(str(context["expected"]))) if isinstance(value, str) else ""
         return f"must be {context['expected']}{hint}"
@@ -94,9 +97,9 @@ def _message(details: ErrorDetails, path: Path) -> str:
     if kind == "string_pattern_mismatch":
         return f"must be {WORDS[str(context['pattern'])]}"
     if kind == "too_short":
-        return f"must have at least {context['min_length']} entry{_description(path)}"
+        return f"must have at least {context['min_length']} entry{_description(path, root)}"
     if kind == "model_type":
-        keys = ", ".join(_keys(path))
+        keys = ", ".join(_keys(path, root))
         return f"must be a section{or_off}; its keys: {keys}"
     if kind == "value_error":
         return str(context["error"])
@@ -136,18 +139,18 @@ def _quoted(expected: str) -> list[str]:
     return expected.split("'")[1::2]
 
 
-def _keys(path: Path) -> list[str]:
-    model = model_at(path)
+def _keys(path: Path, root: type[Model]) -> list[str]:
+    model = model_at(path, root)
     return list(model.model_fields) if model is not None else []
 
 
-def _unknown_key(path: Path) -> str:
-    known = _keys(path[:-1])
+def _unknown_key(path: Path, root: type[Model]) -> str:
+    known = _keys(path[:-1], root)
     return f"unknown key{nearest(str(path[-1]), known)} (allowed here: {', '.join(known)})"
 
 
-def _description(path: Path) -> str:
-    model = model_at(path[:-1])
+def _description(path: Path, root: type[Model]) -> str:
+    model = model_at(path[:-1], root)
     field = model.model_fields.get(str(path[-1])) if model is not None and path else None
     text = field.description if field is not None else None
     if not text:

@@ -56,6 +56,7 @@ load: $(VENV)/.dev build/.compiled
 	@exec $(BIN)/python -m bench.logins $(ARGS)
 
 fuzz: $(VENV)/.dev build/.compiled
+	@$(BIN)/python -m tests.fuzz.mcmp --cases 100000 $(ARGS)
 	@exec $(BIN)/python -m tests.fuzz.http1 --cases 100000 $(ARGS)
 
 format: $(VENV)/.dev

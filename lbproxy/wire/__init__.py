@@ -10,4 +10,6 @@ Compiled by Cython from the same files (see the .pxd beside each).
 - `authority`       host and port
 - `cookies`         values of named cookies, as the sender wrote them
 - `proxy_protocol`  the PROXY protocol's first bytes, versions 1 and 2
+- `mcmp`            commands of nodes that announce themselves, and the modules for them
+- `mcmp_client`     the other side of it, as an agent speaks
 """

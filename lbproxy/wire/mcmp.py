@@ -1,0 +1,145 @@
+"""MCMP, the protocol by which mod_cluster nodes announce themselves: its words and its commands.
+
+A node sends HTTP/1.1 requests with methods of their own and bodies like forms. On the way in:
+
+- `mcmp_http`     bytes of a connection -> requests
+- `mcmp_text`     forms, and what their values may hold
+- `mcmp_request`  a request -> one of the commands below
+- `mcmp_answer`   answers in the only form that every node can read; `mcmp_info` INFO and DUMP
+- `mcmp_client`   the other side: commands as a node sends them, and answers read
+
+Terms: *route* is a node's JVMRoute, its identity; a *balancer* is a named group of nodes with
+shared session settings; *aliases* are the host names under which a node serves *contexts* (paths).
+
+Source: MCMP reference, sections 1 to 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+PROTOCOL = "0.2.1"
+BROKEN, STANDBY, KEEP = -1, 0, -2  # what Load says besides 1..100; KEEP changes nothing
+
+
+class Fault(Enum):
+    """What an error means to the node. SYNTAX: it never speaks to us again until it restarts."""
+
+    SYNTAX = "SYNTAX"  # can never become valid
+    MEM = "MEM"  # may become valid: the node announces everything anew at its next tick
+
+
+class Refused(Exception):
+    """A command that is not carried out. Args: message: one line for the node's log."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+
+
+class AppVerb(Enum):
+    """What becomes of contexts. The value is the method."""
+
+    ENABLE = "ENABLE-APP"
+    DISABLE = "DISABLE-APP"
+    STOP = "STOP-APP"
+    REMOVE = "REMOVE-APP"
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """What CONFIG says of a balancer. Args: name: in lower case; attempts: after the first try."""
+
+    name: str = "mycluster"
+    sticky: bool = True
+    cookie: str = "JSESSIONID"
+    path_parameter: str = "jsessionid"
+    remove: bool = False
+    force: bool = True
+    wait_s: float = 0.0
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What CONFIG says of a node.
+
+    Args: host: name in lower case or literal address, without brackets and zone; scheme: what Type
+    says, in lower case; flush: off, on or auto; smax: -1 for the proxy's choice; timeout_s: 0 for
+    the proxy's default.
+    """
+
+    route: str
+    domain: str = ""
+    host: str = "localhost"
+    port: int = 8009
+    scheme: str = "ajp"
+    flush: str = "off"
+    flush_wait_ms: int = 10
+    ping_s: float = 10.0
+    smax: int = -1
+    ttl_s: float = 60.0
+    timeout_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """CONFIG: create or change a node and its balancer. Aliases and contexts: both or neither."""
+
+    node: Announced
+    balancer: Balancer = field(default_factory=Balancer)
+    aliases: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """ENABLE-APP and its like. Args: everything: the whole node; aliases and contexts are empty."""
+
+    verb: AppVerb
+    route: str
+    everything: bool = False
+    aliases: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """STATUS. Args: load: 1..100, or STANDBY, BROKEN, KEEP."""
+
+    route: str
+    load: int = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a PING shall go. Args: scheme: http, https or ajp; host: as in Announced."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """PING of the proxy itself (neither is given), of a node or of an address."""
+
+    route: str | None = None
+    address: Address | None = None
+
+
+class Query(Enum):
+    """What has no parameters. The value is the method."""
+
+    INFO = "INFO"
+    DUMP = "DUMP"
+    VERSION = "VERSION"
+
+
+Command = Config | App | Status | Ping | Query
+
+METHODS = frozenset(
+    {"CONFIG", "STATUS", "PING", *(verb.value for verb in AppVerb), *(each.value for each in Query)}
+)

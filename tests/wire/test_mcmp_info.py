@@ -1,0 +1,102 @@
+"""INFO and DUMP: the reference's example line by line, and what the Java node makes of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbproxy.wire.mcmp import Announced, Balancer
+from lbproxy.wire.mcmp_info import HostRecord, NodeRecord, render_dump, render_info
+from tests.java_node import parse_info
+
+KC1 = NodeRecord(
+    number=1,
+    node=Announced("kc1", domain="east", host="192.0.2.21", port=8080, scheme="http"),
+    balancer="mycluster",
+    load=88,
+    hosts=(HostRecord(("default-host", "localhost"), (("/", "ENABLED"), ("/auth", "DISABLED"))),),
+    elected=41,
+    connected=2,
+)
+
+
+def test_info_is_as_in_the_reference() -> None:
+    assert render_info([KC1]) == (
+        "Node: [1],Name: kc1,Balancer: mycluster,LBGroup: east,Host: 192.0.2.21,Port: 8080,"
+        "Type: http,Flushpackets: Off,Flushwait: 10,Ping: 10,Smax: -1,Ttl: 60,Elected: 41,"
+        "Read: 0,Transfered: 0,Connected: 2,Load: 88\n"
+        "Vhost: [1:1:1], Alias: default-host\n"
+        "Vhost: [1:1:2], Alias: localhost\n"
+        "Context: [1:1:1], Context: /, Status: ENABLED\n"
+        "Context: [1:1:2], Context: /auth, Status: DISABLED\n"
+    )
+
+
+def test_dump_is_as_in_the_reference() -> None:
+    assert render_dump([Balancer(force=False)], [KC1]) == (
+        "balancer: [1] Name: mycluster Sticky: 1 [JSESSIONID]/[jsessionid] remove: 0 force: 0 "
+        "Timeout: 0 maxAttempts: 1\n"
+        "node: [1:1],Balancer: mycluster,JVMRoute: kc1,LBGroup: [east],Host: 192.0.2.21,"
+        "Port: 8080,Type: http,flushpackets: 0,flushwait: 10,ping: 10,smax: -1,ttl: 60,timeout: 0\n"
+        "host: 1 [default-host] vhost: 1 node: 1\n"
+        "host: 2 [localhost] vhost: 1 node: 1\n"
+        "context: 1 [/] vhost: 1 node: 1 status: 1\n"
+        "context: 2 [/auth] vhost: 1 node: 1 status: 2\n"
+    )
+
+
+def test_without_nodes_both_are_empty() -> None:
+    assert render_info([]) == ""
+    assert render_dump([], []) == ""
+
+
+def test_a_literal_address_of_six_has_brackets() -> None:
+    record = NodeRecord(3, Announced("a", host="::1"), "b", -1)
+    assert ",Host: [::1],Port: 8009," in render_info([record])
+    assert ",Host: [::1],Port: 8009," in render_dump([], [record])
+
+
+def test_a_node_that_ascii_cannot_tell_of_is_left_out_whole() -> None:
+    odd = NodeRecord(2, Announced("b"), "x", 1, (HostRecord(("h",), (("/é", "ENABLED"),)),))
+    assert render_info([KC1, odd]) == render_info([KC1])
+    assert render_dump([], [KC1, odd]) == render_dump([], [KC1])
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1, max_size=8)
+HOSTS = st.builds(
+    HostRecord,
+    st.lists(NAMES, min_size=1, max_size=3, unique=True).map(tuple),
+    st.lists(st.tuples(NAMES, st.sampled_from(["ENABLED", "DISABLED", "STOPPED"])), max_size=3).map(
+        lambda contexts: tuple(dict(contexts).items())
+    ),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("abc.", min_size=1, max_size=5), st.lists(HOSTS, max_size=3).map(tuple)),
+        max_size=4,
+        unique_by=lambda each: each[0],
+    )
+)
+def test_a_node_reads_back_what_it_announced(
+    nodes: list[tuple[str, tuple[HostRecord, ...]]],
+) -> None:
+    records = [
+        NodeRecord(number, Announced(route), "b", 50, hosts)
+        for number, (route, hosts) in enumerate(nodes, 1)
+    ]
+    body = render_info(records)
+    assert body.isascii()
+    read = parse_info(body)
+    assert set(read) == {record.node.route for record in records if record.tellable}
+    for record in records:
+        if record.tellable and all(
+            name == name.strip() for h in record.hosts for name in h.aliases
+        ):
+            assert [host.aliases for host in read[record.node.route]] == [
+                set(host.aliases) for host in record.hosts
+            ]
+            assert [len(host.contexts) for host in read[record.node.route]] == [
+                len(host.contexts) for host in record.hosts
+            ]

@@ -109,6 +109,7 @@ class Failure(Enum):
 
 
 BY_CODE: tuple[Failure, ...] = tuple(Failure)
+BY_REASON: dict[str, Failure] = {failure.reason: failure for failure in Failure}
 
 
 class Denied(Exception):

@@ -6,15 +6,15 @@ from lbproxy.proxy.downstream cimport Downstream
 from lbproxy.proxy.exchange cimport Exchange
 from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.pool cimport Pool
+from lbproxy.proxy.upload cimport Upload
 from lbproxy.proxy.upstream cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.http1_request cimport RequestHead
-from lbproxy.wire.http1_body cimport RequestBody
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
-cdef int _SLOW_NODE, _NO_NODE, _FULL, _SLOW_CLIENT
-cdef Py_ssize_t _PIPELINE_BYTES, _LINGER_BYTES, _GATHER_BYTES, _GATHER_ABOVE
-cdef dict _FAILURES
+cdef int SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT
+cdef Py_ssize_t _PIPELINE_BYTES, _LINGER_BYTES
+cdef dict BY_REASON
 
 cdef class ClientConnection(Downstream):
     cdef public Worker worker
@@ -28,12 +28,9 @@ cdef class ClientConnection(Downstream):
     cdef bint _ended
     cdef public Exchange exchange
     cdef public Py_ssize_t requests
-    cdef bytearray _partial
+    cdef public bytearray partial
     cdef bint _busy
-    cdef RequestBody _body
-    cdef bint _gathering
-    cdef bint _may_gather
-    cdef double _heard_at
+    cdef Upload upload
     cdef Py_ssize_t _lingered
     cdef bytes _authority
     cdef bytes _host
@@ -54,7 +51,6 @@ cdef class ClientConnection(Downstream):
     cdef hold(self)
     cpdef block_reading(self)
     cpdef unblock_reading(self)
-    cdef bint asked_https(self)
     cdef enter_tunnel(self)
     @cython.locals(exchange=Exchange)
     cdef exchange_done(self)
@@ -62,13 +58,10 @@ cdef class ClientConnection(Downstream):
     cpdef answer(self, failure, Link link)
     cdef abort(self)
 
-    @cython.locals(phase=int, exchange=Exchange)
-    cpdef expire(self, double now)
-    cdef _expire_slow_reader(self, double now)
-    @cython.locals(upstream=UpstreamConnection, link=Link)
-    cdef _time_out(self, Exchange exchange, failure)
     @cython.locals(link=Link)
-    cdef _end(self, Exchange exchange, failure)
+    cpdef break_off(self, Exchange exchange, failure)
+    @cython.locals(link=Link)
+    cpdef end(self, Exchange exchange, failure)
     cpdef drain(self)
     cpdef cut_off(self)
 
@@ -81,25 +74,15 @@ cdef class ClientConnection(Downstream):
     cdef _hold_back(self, bytes data)
     @cython.locals(
         worker=Worker, exchange=Exchange, pool=Pool, now=double, verdict=Verdict,
-        link=Link, position=Py_ssize_t,
+        link=Link, position=Py_ssize_t, view=ClientView, upload=Upload,
     )
     cdef Py_ssize_t _begin(self, RequestHead head, bytes data) except -1
-    @cython.locals(view=ClientView, parts=list)
-    cdef _render(self, Exchange exchange, RequestHead head)
     @cython.locals(exchange=Exchange)
     cdef Py_ssize_t _redirect(self, RequestHead head) except -1
     cdef Py_ssize_t _deny(self, failure, RequestHead head) except -1
     @cython.locals(exchange=Exchange, worker=Worker)
-    cdef _refuse(self, failure, str detail)
+    cpdef refuse(self, failure, str detail)
 
-    @cython.locals(worker=Worker, exchange=Exchange, position=Py_ssize_t, body=RequestBody)
+    @cython.locals(upload=Upload, position=Py_ssize_t)
     cdef _continue_body(self, bytes data)
-    cdef _gather(self)
-    cpdef stop_gathering(self)
-    cpdef bint stalls(self, double now)
-    @cython.locals(body=RequestBody, piece=bytes)
-    cdef Py_ssize_t _read_body(
-        self, Exchange exchange, bytes data, Py_ssize_t position
-    ) except -1
-    cdef _complete_request(self, Exchange exchange)
-    cdef _give_up(self, Exchange exchange, failure)
+    cdef give_up(self, Exchange exchange, failure)

@@ -12,25 +12,28 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.errors import Denied, Failure
+from lbproxy.errors import BY_REASON, Denied, Failure
 from lbproxy.proxy import answers
 from lbproxy.proxy.downstream import (
     CLOSED,
+    FULL,
     HEADING,
     IDLE,
     LINGERING,
+    NO_NODE,
     SENDING,
+    SLOW_CLIENT,
+    SLOW_NODE,
     TUNNELLING,
     WAITING,
     Downstream,
-    set_low_water,
 )
 from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.link import Link
+from lbproxy.proxy.upload import Upload
 from lbproxy.wire.authority import host_of
 from lbproxy.wire.fields import BadHead, find_part
-from lbproxy.wire.http1_body import RequestBody
-from lbproxy.wire.http1_head import CHUNKED, HEAD, NO_BODY
+from lbproxy.wire.http1_head import HEAD, NO_BODY
 from lbproxy.wire.http1_request import RequestHead
 
 if TYPE_CHECKING:
@@ -38,18 +41,9 @@ if TYPE_CHECKING:
     from lbproxy.proxy.listener import ListenerState
     from lbproxy.proxy.worker import Worker
 
-# Why the client is not read: the node is slower, no node connection yet, pipelined bytes wait, it
-# does not read its answers.
-_SLOW_NODE, _NO_NODE, _FULL, _SLOW_CLIENT = 1, 2, 4, 8
-
 _PIPELINE_BYTES = 64 << 10
 _LINGER_BYTES = 1 << 20
-# Plain bodies of known length are taken in pieces of this size while more than the second is to
-# come. It saves the node's side and ours a wake-up a segment: a third of an upload's time.
-_GATHER_BYTES = 192 << 10
-_GATHER_ABOVE = 4 << 20
 _log = logging.getLogger("lbproxy.client")
-_FAILURES = {failure.reason: failure for failure in Failure}
 
 
 class ClientConnection(Downstream):
@@ -72,12 +66,9 @@ class ClientConnection(Downstream):
         self._ended: bool = False  # the client will send no more
         self.exchange: Exchange | None = None
         self.requests: int = 0
-        self._partial: bytearray | None = None
+        self.partial: bytearray | None = None
         self._busy: bool = False
-        self._body: RequestBody | None = None
-        self._gathering: bool = False
-        self._may_gather: bool = False
-        self._heard_at: float = 0.0
+        self.upload: Upload | None = None
         self._lingered: int = 0
         self._authority: bytes = b""
         self._host: bytes = b""
@@ -102,7 +93,7 @@ class ClientConnection(Downstream):
             self.tls_version = transport.get_extra_info("ssl_object").version()
         failure = worker.admit(self)
         if failure is not None:
-            self._refuse(failure, "")
+            self.refuse(failure, "")
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
@@ -147,8 +138,9 @@ class ClientConnection(Downstream):
         self.transport = None
         self.send = None
         self.pending = b""
-        if self._gathering:
-            self.stop_gathering()
+        if self.upload is not None:
+            self.upload.stop_gathering()
+            self.upload = None
         self.worker.dismiss(self)
         if exchange is not None:
             if exchange.tunnelling:
@@ -174,8 +166,8 @@ class ClientConnection(Downstream):
             self.touch()
             if exchange.upstream is not None:
                 exchange.upstream.resume()
-        elif self.blocked & _SLOW_CLIENT:
-            self.unblock(_SLOW_CLIENT)
+        elif self.blocked & SLOW_CLIENT:
+            self.unblock(SLOW_CLIENT)
             if self.phase == IDLE and not self._busy:
                 self.deadline = self.worker.now + self.worker.idle_timeout
                 self._go_on()
@@ -193,32 +185,28 @@ class ClientConnection(Downstream):
         elif exchange is not None and exchange.pool is not None:
             self.deadline = worker.now + exchange.pool.response_timeout
 
-    def asked_https(self) -> bool:
-        """Return True where the client itself speaks https, to us or to a trusted proxy."""
-        return self.view is not None and self.view.scheme == b"https"
-
     def await_node(self, exchange: Exchange) -> None:
         """There is a connection to a node, and what there is of the request was sent."""
         worker = self.worker
-        if self.blocked & _NO_NODE:
-            self.unblock(_NO_NODE)
-        if self.phase == SENDING and not self.blocked & _SLOW_NODE and not exchange.held_back():
+        if self.blocked & NO_NODE:
+            self.unblock(NO_NODE)
+        if self.phase == SENDING and not self.blocked & SLOW_NODE and not exchange.held_back():
             self.deadline = worker.now + worker.body_timeout
         elif exchange.pool is not None:
             self.deadline = worker.now + exchange.pool.response_timeout
 
     def hold(self) -> None:
         """Read no more until there is a connection to a node."""
-        self.block(_NO_NODE)
+        self.block(NO_NODE)
 
     def block_reading(self) -> None:
         """Read no more: the node is slower, and now it is the node that has to make progress."""
-        self.block(_SLOW_NODE)
+        self.block(SLOW_NODE)
         self.touch()
 
     def unblock_reading(self) -> None:
         """The node has caught up."""
-        self.unblock(_SLOW_NODE)
+        self.unblock(SLOW_NODE)
         if self.phase == SENDING:
             self.deadline = self.worker.now + self.worker.body_timeout
         else:
@@ -231,7 +219,7 @@ class ClientConnection(Downstream):
         self.deadline = self.worker.now + self.worker.tunnel_timeout
         pending = self.pending
         self.pending = b""
-        self.unblock(_FULL)
+        self.unblock(FULL)
         if pending and self.exchange is not None:
             self.exchange.tunnel_up(pending)
 
@@ -239,8 +227,8 @@ class ClientConnection(Downstream):
         """The response was sent: the next request, or the end."""
         exchange = self.exchange
         self.exchange = None
-        if self.blocked & _SLOW_NODE:
-            self.unblock(_SLOW_NODE)
+        if self.blocked & SLOW_NODE:
+            self.unblock(SLOW_NODE)
         if self.phase == CLOSED:
             return
         if self.closing:
@@ -249,7 +237,7 @@ class ClientConnection(Downstream):
         self.phase = IDLE
         if self.write_paused:
             # Answers that nobody reads would pile up here: no further request before they are.
-            self.block(_SLOW_CLIENT)
+            self.block(SLOW_CLIENT)
             self.deadline = self.worker.now + self.worker.write_timeout
             return
         self.deadline = self.worker.now + self.worker.idle_timeout
@@ -281,66 +269,27 @@ class ClientConnection(Downstream):
         self.exchange = None
         self.abort_transport()
 
-    # What the worker's tick calls.
-
-    def expire(self, now: float) -> None:
-        """The phase's deadline has passed."""
-        phase = self.phase
-        exchange = self.exchange
-        if phase == HEADING and self.requests and bytes(self._partial or b"") == b"\r\n":
-            self.close(now)  # an empty line behind a request begins no request
-        elif phase == HEADING:
-            self._refuse(Failure.HEAD_TIMEOUT, "")
-        elif phase == CLOSED or (self.write_paused and phase != LINGERING):
-            self._expire_slow_reader(now)
-        elif phase in (IDLE, LINGERING) or exchange is None:
-            self.close(self.worker.now)
-        elif phase == TUNNELLING:
-            self._end(exchange, Failure.TUNNEL_IDLE)
-        elif exchange.connecting is not None:
-            self.deadline = now + exchange.worker.body_timeout  # connecting has its own limit
-        elif phase == SENDING and not self.blocked & _SLOW_NODE and not exchange.held_back():
-            if exchange.responded:
-                self._end(exchange, Failure.CLIENT_SLOW)
-            else:
-                self._time_out(exchange, Failure.BODY_TIMEOUT)
-        elif exchange.responded:
-            self._end(exchange, Failure.UPSTREAM_STALLED)
-        else:
-            self._time_out(exchange, Failure.UPSTREAM_TIMEOUT)
-
-    def _expire_slow_reader(self, now: float) -> None:
-        # Reading slowly is allowed, not reading is not.
-        unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        if unsent < self.unsent:
-            self.unsent = unsent
-            self.deadline = now + self.worker.write_timeout
-        elif self.exchange is not None:
-            self._end(self.exchange, Failure.CLIENT_SLOW)
-        else:
-            self.abort_transport()
-
-    def _time_out(self, exchange: Exchange, failure: Failure) -> None:
-        """The response has not begun: answer, and give up what is in progress."""
-        upstream = exchange.upstream
+    def break_off(self, exchange: Exchange, failure: Failure) -> None:
+        """End an exchange that is in progress: with an answer, or cut off once one has begun."""
+        if exchange.responded:
+            self.end(exchange, failure)
+            return
         link = exchange.link
-        exchange.upstream = None
-        if upstream is not None:
-            upstream.abort()
-        if link is not None:
-            link.in_flight -= 1
-            if failure.counts_against_node:
-                self.worker.node_failed(link, failure)
+        exchange.let_go()
+        if link is not None and failure.counts_against_node:
+            self.worker.node_failed(link, failure)
         self.answer(failure, link)
 
-    def _end(self, exchange: Exchange, failure: Failure) -> None:
-        """The response has begun: only the log hears of it."""
+    def end(self, exchange: Exchange, failure: Failure) -> None:
+        """Cut the exchange off, visibly: only the log hears why."""
         self.exchange = None
         link = exchange.link
         if link is not None and failure.counts_against_node:
             self.worker.node_failed(link, failure)
         exchange.abandon(failure.reason, failure.status)
         self.abort_transport()
+
+    # What the worker calls.
 
     def drain(self) -> None:
         """The worker ends: close when the exchange in progress is done."""
@@ -352,7 +301,7 @@ class ClientConnection(Downstream):
         """The worker ends now: whatever is in progress is cut off, visibly."""
         exchange = self.exchange
         if exchange is not None:
-            self._end(exchange, Failure.SHUTTING_DOWN)
+            self.end(exchange, Failure.SHUTTING_DOWN)
         else:
             self.abort_transport()
 
@@ -364,15 +313,15 @@ class ClientConnection(Downstream):
         position = 0
         size = len(data)
         worker = self.worker
-        while position < size and self.phase == IDLE and not self.blocked & _SLOW_CLIENT:
+        while position < size and self.phase == IDLE and not self.blocked & SLOW_CLIENT:
             try:
                 head = worker.request_parser.parse(data, position, self.trusted)
             except BadHead as error:
                 self._busy = False
-                self._refuse(_FAILURES[error.reason], error.detail)
+                self.refuse(BY_REASON[error.reason], error.detail)
                 return
             if head is None:
-                self._partial = bytearray(data[position:])
+                self.partial = bytearray(data[position:])
                 self.phase = HEADING
                 if self.requests:
                     self.deadline = worker.now + worker.head_timeout
@@ -388,13 +337,13 @@ class ClientConnection(Downstream):
         data = self.pending
         if data:
             self.pending = b""
-            self.unblock(_FULL)
+            self.unblock(FULL)
             self._process(data)
         if self._ended and self.phase in (IDLE, HEADING):
             self.close(self.worker.now)
 
     def _continue_head(self, data: bytes) -> None:
-        partial = self._partial
+        partial = self.partial
         assert partial is not None
         partial += data
         # A head is parsed again only when a line was completed, so that a dribble of single bytes
@@ -406,7 +355,7 @@ class ClientConnection(Downstream):
             or (len(partial) >= worker.request_line_limit and b"\n" not in partial)
         ):
             whole = bytes(partial)
-            self._partial = None
+            self.partial = None
             self.phase = IDLE
             deadline = self.deadline
             self._process(whole)
@@ -417,7 +366,7 @@ class ClientConnection(Downstream):
         """Keep what came behind the request in progress."""
         self.pending = self.pending + data if self.pending else data
         if len(self.pending) > _PIPELINE_BYTES:
-            self.block(_FULL)
+            self.block(FULL)
 
     def _begin(self, head: RequestHead, data: bytes) -> int:
         """Begin the exchange of one request; return the offset behind what was taken of `data`."""
@@ -469,44 +418,28 @@ class ClientConnection(Downstream):
             link = pool.pick(verdict, now, None)
             if link is None:
                 return self._deny(Failure.NO_NODE, head)
-        self._render(exchange, head)
+        view = self.view
+        assert view is not None
+        if not head.authority:
+            # HTTP/1.0 may come without Host, HTTP/1.1 to the node may not.
+            head.parts.append(b"Host: " + self.local_authority() + b"\r\n")
+        exchange.request = view.render(head, exchange.request_id)
+        if self.trusted:
+            self.address = view.client_address
         if not exchange.has_body:
             self.phase = WAITING
             self.deadline = now + pool.response_timeout
             exchange.start(link)
             return head.end
         self.phase = SENDING
-        self._body = RequestBody(head.length, worker.request_body_limits, exchange.trailer_drops)
-        self._may_gather = not self.secure and head.length > _GATHER_ABOVE
+        self.upload = upload = Upload(self, exchange, head.length)
         position = head.end
         if position < len(data):
-            position = self._read_body(exchange, data, position)
+            position = upload.read(data, position)
             if self.exchange is not exchange:
                 return position
         exchange.start(link)
         return position
-
-    def _render(self, exchange: Exchange, head: RequestHead) -> None:
-        view = self.view
-        assert view is not None
-        parts = head.parts
-        if not head.authority:
-            # HTTP/1.0 may come without Host, HTTP/1.1 to the node may not.
-            parts.append(b"Host: " + self.local_authority() + b"\r\n")
-        if self.trusted:
-            parts.append(view.believed_lines(head.authority, head.received))
-            self.address = view.client_address
-        else:
-            parts.append(view.lines(head.authority))
-        parts.append(b"X-Request-Id: ")
-        parts.append(exchange.request_id)
-        if head.length == CHUNKED:
-            parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
-        elif head.websocket:
-            parts.append(b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-        else:
-            parts.append(b"\r\n\r\n")
-        exchange.request = b"".join(parts)
 
     def _redirect(self, head: RequestHead) -> int:
         exchange = self.exchange
@@ -533,12 +466,12 @@ class ClientConnection(Downstream):
         self.answer(failure, None)
         return head.end
 
-    def _refuse(self, failure: Failure, detail: str) -> None:
+    def refuse(self, failure: Failure, detail: str) -> None:
         """Answer something that is not a request, and end the connection."""
         worker = self.worker
         worker.count_rejected(failure.reason)
         _log.debug("%s: refused: %s %s", self.address, failure.reason, detail)
-        self._partial = None
+        self.partial = None
         self.closing = True
         if self.phase != HEADING and failure is Failure.HEAD_TIMEOUT:
             self.close(self.worker.now)
@@ -552,88 +485,14 @@ class ClientConnection(Downstream):
     # Reading bodies.
 
     def _continue_body(self, data: bytes) -> None:
-        exchange = self.exchange
-        assert exchange is not None
-        worker = self.worker
-        self._heard_at = worker.now
-        self.deadline = worker.now + worker.body_timeout
-        position = self._read_body(exchange, data, 0)
-        body = self._body
-        if body is not None:
-            if self._may_gather and body.left > _GATHER_ABOVE:
-                self._gather()
-            elif self._gathering and body.left <= _GATHER_ABOVE:
-                self.stop_gathering()
+        upload = self.upload
+        assert upload is not None
+        position = upload.hear(data)
         if position < len(data) and self.phase == WAITING:
             self._hold_back(data[position:])
 
-    def _gather(self) -> None:
-        """Let the kernel wake us for large pieces of a large body, not for every segment."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing():
-            self._may_gather = False  # whatever comes of it: once a body
-            try:
-                set_low_water(transport.get_extra_info("socket").fileno(), _GATHER_BYTES)
-            except OSError:
-                return
-            self._gathering = True
-            self.worker.gathering.add(self)
-
-    def stop_gathering(self) -> None:
-        """Hear of every byte again. Without a free descriptor the next tick tries again."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing():
-            try:
-                set_low_water(transport.get_extra_info("socket").fileno(), 1)
-            except OSError:
-                return
-        self._gathering = False
-        self.worker.gathering.discard(self)
-
-    def stalls(self, now: float) -> bool:
-        """Return True where a body that is gathered has not moved for a tick: the rest of it may
-        be waiting in the kernel, too little to wake us."""
-        return now - self._heard_at > self.worker.tick_s
-
-    def _read_body(self, exchange: Exchange, data: bytes, position: int) -> int:
-        """Pass on what there is of the body; return the offset behind it."""
-        body = self._body
-        assert body is not None
-        try:
-            piece = body.feed(data, position)
-        except BadHead:
-            self._give_up(exchange, Failure.BAD_BODY)
-            return len(data)
-        exchange.bytes_in = body.received
-        if 0 <= self.worker.body_limit < body.received:
-            self._give_up(exchange, Failure.BODY_TOO_LARGE)
-            return len(data)
-        if body.done:
-            self._complete_request(exchange)
-        if piece:
-            exchange.send_body(piece)
-        return body.position
-
-    def _complete_request(self, exchange: Exchange) -> None:
-        exchange.request_done = True
-        self._body = None
-        self.phase = WAITING
-        if exchange.pool is not None:
-            self.deadline = self.worker.now + exchange.pool.response_timeout
-
-    def _give_up(self, exchange: Exchange, failure: Failure) -> None:
+    def give_up(self, exchange: Exchange, failure: Failure) -> None:
         """The body is unusable: the node's connection ends before it could look complete."""
         self.worker.count_rejected(failure.reason)
         self.closing = True
-        if exchange.responded:
-            self._end(exchange, failure)
-            return
-        if exchange.connecting is not None:
-            exchange.connecting.cancel()
-            exchange.connecting = None
-        if exchange.link is not None:
-            exchange.link.in_flight -= 1
-        if exchange.upstream is not None:
-            exchange.upstream.abort()
-            exchange.upstream = None
-        self.answer(failure, exchange.link)
+        self.break_off(exchange, failure)

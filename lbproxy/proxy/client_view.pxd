@@ -1,3 +1,7 @@
+import cython
+
+from lbproxy.wire.http1_request cimport RequestHead
+
 cdef class ClientView:
     cdef readonly object rules
     cdef readonly str peer
@@ -8,5 +12,8 @@ cdef class ClientView:
     cdef bytes _host
     cdef bytes _lines
 
+    cpdef bint asked_https(self)
     cpdef bytes lines(self, bytes host)
     cpdef bytes believed_lines(self, bytes host, list received)
+    @cython.locals(parts=list)
+    cpdef bytes render(self, RequestHead head, bytes request_id)

@@ -1,4 +1,4 @@
-"""Who the client of one connection is, and the field lines that tell the nodes."""
+"""Who the client of one connection is, and its requests as the nodes get to see them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from lbproxy.proxy.forwarding import (
     port_of,
 )
 from lbproxy.wire.authority import valid_authority
+from lbproxy.wire.http1_head import CHUNKED
+from lbproxy.wire.http1_request import RequestHead
 
 
 class ClientView:
@@ -32,6 +34,10 @@ class ClientView:
         self._listener_scheme: bytes = scheme
         self._host: bytes | None = None
         self._lines: bytes = b""
+
+    def asked_https(self) -> bool:
+        """Return True where the client itself speaks https, to us or to a trusted proxy."""
+        return self.scheme == b"https"
 
     def lines(self, host: bytes) -> bytes:
         """Return the field lines, each with CRLF, for a peer that is not believed.
@@ -59,3 +65,23 @@ class ClientView:
             host = said.host
         host, port = agree(host, said.port, self.scheme)
         return self.rules.render(said.chain, self.scheme, host, port)
+
+    def render(self, head: RequestHead, request_id: bytes) -> bytes:
+        """Return the request's head for the node, as HTTP/1.1; sets client_address and scheme.
+
+        Consumes the head's parts.
+        """
+        parts = head.parts
+        if self.trusted:
+            parts.append(self.believed_lines(head.authority, head.received))
+        else:
+            parts.append(self.lines(head.authority))
+        parts.append(b"X-Request-Id: ")
+        parts.append(request_id)
+        if head.length == CHUNKED:
+            parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+        elif head.websocket:
+            parts.append(b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        else:
+            parts.append(b"\r\n\r\n")
+        return b"".join(parts)

@@ -12,8 +12,8 @@ cdef class Downstream:
     cdef public double deadline
     cdef public bint closing
     cdef public bint write_paused
-    cdef Py_ssize_t unsent
-    cdef int blocked
+    cdef public Py_ssize_t unsent
+    cdef public int blocked
     cdef bytes pending
 
     cdef write(self, bytes data)
@@ -22,4 +22,4 @@ cdef class Downstream:
     cdef block(self, int why)
     cdef unblock(self, int why)
     cdef close_after(self, bint complete, double now)
-    cdef abort_transport(self)
+    cpdef abort_transport(self)

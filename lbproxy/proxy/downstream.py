@@ -14,6 +14,9 @@ from collections.abc import Callable
 # time; what still arrives is thrown away, so that a reset does not destroy the answer (RFC 9112
 # section 9.6). CLOSED: nothing more happens.
 IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED = range(7)
+# Why the client is not read: the node is slower, no node connection yet, pipelined bytes wait, it
+# does not read its answers.
+SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT = 1, 2, 4, 8
 
 _LINGER_S = 2.0
 _RESET = struct.pack("ii", 1, 0)

@@ -2,6 +2,7 @@ cimport cython
 
 from lbproxy.cluster.sticky cimport Verdict
 from lbproxy.proxy.client cimport ClientConnection
+from lbproxy.proxy.client_view cimport ClientView
 from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.pool cimport Pool
 from lbproxy.proxy.upstream cimport UpstreamConnection
@@ -29,6 +30,7 @@ cdef class Exchange:
     cdef public bytes request_id
     cdef public bytes request
     cdef public bytes held
+    cdef public bytes request_trailers
     cdef public bint has_body
     cdef public bint request_done
     cdef public bint sent
@@ -58,11 +60,11 @@ cdef class Exchange:
     cdef start(self, Link link)
     @cython.locals(link=Link, upstream=UpstreamConnection)
     cdef send(self, bint look)
-    @cython.locals(held=bytes)
     cpdef attach(self, UpstreamConnection upstream)
+    cdef mark_sent(self)
     @cython.locals(upstream=UpstreamConnection)
-    cdef send_body(self, bytes data)
-    cdef bint held_back(self)
+    cdef send_body(self, bytes payload, bint last)
+    cpdef bint held_back(self)
     cdef _connect(self, Link link)
 
     cdef pass_interim(self, ResponseHead head)
@@ -72,8 +74,7 @@ cdef class Exchange:
     cdef respond(self, ResponseHead head, bytes payload, bint complete)
     @cython.locals(client=ClientConnection)
     cdef body(self, bytes payload, bint complete)
-    cdef bytes _chunks(self, bytes payload, bint complete)
-    @cython.locals(pool=Pool, link=Link, verdict=Verdict)
+    @cython.locals(pool=Pool, link=Link, verdict=Verdict, view=ClientView)
     cdef _affinity(self, ResponseHead head, list parts)
 
     @cython.locals(parts=list)
@@ -90,6 +91,7 @@ cdef class Exchange:
     cpdef fail(self, failure)
     @cython.locals(pool=Pool)
     cdef answered(self, int status, str reason, Py_ssize_t size, Link link)
+    cdef let_go(self)
     @cython.locals(link=Link)
     cdef abandon(self, str reason, int status)
     @cython.locals(pool=Pool, replayable=bint, other=Link)

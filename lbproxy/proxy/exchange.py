@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.sticky import FAILOVER, OWNER, Verdict
 from lbproxy.errors import Failure, Retry
-from lbproxy.wire.http1_body import LAST_CHUNK, chunk
+from lbproxy.wire.http1_body import chunks
 from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
 from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
@@ -58,9 +58,11 @@ class Exchange:
         self.connecting: asyncio.Task[None] | None = None
         self.verdict: Verdict | None = None
         self.request_id: bytes = b""
-        # The request as far as the node has not got it: rendered head, then body.
+        # The request: its head as HTTP/1.1, and what came of its body before there was a
+        # connection to the node.
         self.request: bytes = b""
         self.held: bytes = b""
+        self.request_trailers: bytes = b""
         self.has_body: bool = False
         self.request_done: bool = True
         self.sent: bool = False
@@ -116,31 +118,22 @@ class Exchange:
         self.connecting = None
         self.upstream = upstream
         upstream.begin(self)
+        self.client.await_node(self)
+
+    def mark_sent(self) -> None:
+        """The node connection sends the request now."""
         # Most requests are sent at once: then their beginning is the time, not a system call.
         self.sent_at = monotonic() if self.waited else self.started
         self.sent = True
-        held = self.held
-        if not held:
-            upstream.write(self.request)
-        else:
-            self.held = b""
-            self.body_sent = True
-            if len(held) < _JOIN_BELOW:
-                upstream.write(self.request + held)
-            else:
-                upstream.write(self.request)
-                upstream.write(held)
-        self.client.await_node(self)
 
-    def send_body(self, data: bytes) -> None:
-        """Pass on a piece of the request's body, framed for the node."""
+    def send_body(self, payload: bytes, last: bool) -> None:
+        """Pass on a piece of the request's body, without framing. Args: last: it ends with it."""
         upstream = self.upstream
         if upstream is not None:
-            self.body_sent = True
-            upstream.write(data)
+            upstream.send_body(payload, last)
         else:
             # No connection yet. The client is not read any further, so this stays one buffer.
-            self.held = self.held + data if self.held else data
+            self.held = self.held + payload if self.held else payload
 
     def held_back(self) -> bool:
         """Return True while the client keeps its body until the node says 100, or is taken to."""
@@ -199,7 +192,7 @@ class Exchange:
         size = len(payload)
         self.bytes_out = size
         if self.chunked_down:
-            payload = self._chunks(payload, complete)
+            payload = chunks(payload, complete, self.trailers)
             size = len(payload)
         if size < _JOIN_BELOW:
             parts.append(payload)
@@ -217,19 +210,13 @@ class Exchange:
         client = self.client
         self.bytes_out += len(payload)
         if self.chunked_down:
-            payload = self._chunks(payload, complete)
+            payload = chunks(payload, complete, self.trailers)
         if payload:
             client.write(payload)
         if complete:
             self.finish(monotonic())
         else:
             client.touch()
-
-    def _chunks(self, payload: bytes, complete: bool) -> bytes:
-        framed = chunk(payload) if payload else b""
-        if complete:
-            return framed + LAST_CHUNK + self.trailers + b"\r\n"
-        return framed
 
     def _affinity(self, head: ResponseHead, parts: list[bytes]) -> None:
         pool = self.pool
@@ -241,7 +228,9 @@ class Exchange:
         if head.set_cookies is not None:
             pool.learn(head.set_cookies, link)
         if pool.own_cookie and pool.needs_own_cookie(verdict, link):
-            parts.append(pool.own_cookie_line(link, self.client.asked_https()))
+            view = self.client.view
+            assert view is not None
+            parts.append(pool.own_cookie_line(link, view.asked_https()))
 
     # Tunnels.
 
@@ -299,14 +288,7 @@ class Exchange:
         assert link is not None
         link.in_flight -= 1
         if upstream is not None:
-            upstream.resume()
-            if self.reusable and self.request_done and not (self.has_body and upstream.writing()):
-                upstream.release()
-            elif upstream.writing():
-                # It has answered: what it does not read of the request must not keep it open.
-                upstream.abort()
-            else:
-                upstream.close()
+            upstream.finish(self)
         link.codes[self.status // 100] += 1
         self._record(now)
         self.client.exchange_done()
@@ -345,23 +327,27 @@ class Exchange:
 
     def abandon(self, reason: str, status: int) -> None:
         """The client's side ended it: closed, timed out or reset. The node's connection ends."""
+        self.let_go()
         link = self.link
-        if self.connecting is not None:
-            self.connecting.cancel()
-            self.connecting = None
-        if self.upstream is not None:
-            self.upstream.abort()
-            self.upstream = None
-        if link is not None:
-            link.in_flight -= 1
-            if self.responded:
-                link.codes[self.status // 100] += 1
+        if link is not None and self.responded:
+            link.codes[self.status // 100] += 1
         self.reason = reason
         if not self.responded:
             self.status = status
             if self.pool is not None:
                 self.pool.unserved[status // 100] += 1
         self._record(monotonic())
+
+    def let_go(self) -> None:
+        """End what is under way at the node, so that nothing of it looks complete there."""
+        if self.connecting is not None:
+            self.connecting.cancel()
+            self.connecting = None
+        if self.upstream is not None:
+            self.upstream.abort()
+            self.upstream = None
+        if self.link is not None:
+            self.link.in_flight -= 1
 
     def _next_link(self, link: Link, failure: Failure) -> Link | None:
         """Return where the request goes again, or None where it may not or cannot."""

@@ -1,7 +1,9 @@
-"""A connection to a node: reads responses for the exchange that it serves.
+"""A connection to a node: one exchange at a time, from the pool and back to it.
 
-A connection serves one exchange at a time and goes back to its link only after a complete, clean
-one. Whatever arrives while it is idle closes it.
+What is alike for every protocol is here: the transport, backpressure, waiting idle, the end. How
+a request is framed and a response is read is for the subclasses: `http1_upstream`,
+`ajp_upstream`. A connection goes back to its link only after a complete, clean exchange.
+Whatever arrives while it is idle closes it.
 """
 
 from __future__ import annotations
@@ -11,19 +13,11 @@ import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.errors import Failure
-from lbproxy.wire.fields import BadHead
-from lbproxy.wire.http1_body import ChunkedReader
-from lbproxy.wire.http1_head import CHUNKED, NO_BODY, UNTIL_CLOSE
-from lbproxy.wire.http1_response import ResponseHead
-
 if TYPE_CHECKING:
+    from lbproxy.errors import Failure
     from lbproxy.proxy.exchange import Exchange
     from lbproxy.proxy.link import Link
     from lbproxy.proxy.worker import Worker
-
-_HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL = range(5)
-_FAILURES = {failure.reason: failure for failure in Failure}
 
 
 class UpstreamConnection:
@@ -43,11 +37,52 @@ class UpstreamConnection:
         self.served: int = 0  # exchanges begun; from the second on it may have been stale
         self.clean_end: bool = False
         self._poll: select.poll | None = None
-        self._state: int = _HEAD
-        self._partial: bytes = b""
-        self._left: int = 0
-        self._reader: ChunkedReader | None = None
         self._paused: bool = False
+
+    # What a protocol does in its own way.
+
+    def send_request(self, exchange: Exchange) -> None:
+        """Send the request's head and what was held of its body."""
+        raise NotImplementedError
+
+    def send_body(self, payload: bytes, last: bool) -> None:
+        """Pass on a piece of the request's body.
+
+        Args: payload: without framing, empty only where `last`; last: the body ends with it.
+        """
+        raise NotImplementedError
+
+    def receive(self, exchange: Exchange, data: bytes) -> None:
+        """Bytes of the response."""
+        raise NotImplementedError
+
+    def lost(self, exchange: Exchange, error: Exception | None) -> None:
+        """The connection ended in the midst of an exchange."""
+        raise NotImplementedError
+
+    def clean(self, exchange: Exchange) -> bool:
+        """Return True where nothing of the exchange, which is over, can follow on it."""
+        raise NotImplementedError
+
+    # What the exchange and the link call.
+
+    def begin(self, exchange: Exchange) -> None:
+        """Serve `exchange` next: send what there is of its request."""
+        self.exchange = exchange
+        self.served += 1
+        self.send_request(exchange)
+
+    def finish(self, exchange: Exchange) -> None:
+        """The exchange is over: back to the idle ones if it was clean, else the end."""
+        self.resume()
+        if self.clean(exchange):
+            self.exchange = None
+            self.link.give(self, self.worker.now)
+        elif self.writing():
+            # It has answered: what it does not read of the request must not keep it open.
+            self.abort()
+        else:
+            self.close()
 
     def quiet(self) -> bool:
         """Return True where no byte and no end of file waits in the socket."""
@@ -64,18 +99,6 @@ class UpstreamConnection:
     def alive(self) -> bool:
         """Return True while it stands, as far as the event loop knows."""
         return self.transport is not None and not self.transport.is_closing()
-
-    def begin(self, exchange: Exchange) -> None:
-        """Serve `exchange` next."""
-        self.exchange = exchange
-        self.served += 1
-        self._state = _HEAD
-
-    def release(self) -> None:
-        """The exchange is complete: back to the idle ones."""
-        self.exchange = None
-        self._reader = None
-        self.link.give(self, self.worker.now)
 
     def close(self) -> None:
         """End the connection; the exchange, if any, has been detached or is told nothing.
@@ -94,6 +117,11 @@ class UpstreamConnection:
         self.exchange = None
         if self.transport is not None:
             self.transport.abort()
+
+    def fail(self, exchange: Exchange, failure: Failure) -> None:
+        """End the connection, and the exchange with this failure."""
+        self.abort()
+        exchange.fail(failure)
 
     def write(self, data: bytes) -> None:
         """Send bytes to the node."""
@@ -129,30 +157,14 @@ class UpstreamConnection:
         self._send = self.transport.write
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a response."""
+        """Bytes of the node."""
         exchange = self.exchange
         if exchange is None:
             # RFC 9112 section 9.3: nothing may come unasked. It must not reach the next client.
             self.link.forget(self)
             self.close()
-            return
-        state = self._state
-        if state == _LENGTH:
-            size = len(data)
-            if size > self._left:
-                exchange.reusable = False
-                data = data[: self._left]
-                size = self._left
-            self._left -= size
-            exchange.body(data, self._left == 0)
-        elif state == _HEAD:
-            self._read_heads(exchange, data)
-        elif state == _CHUNKED:
-            self._read_chunks(exchange, data, 0)
-        elif state == _UNTIL_CLOSE:
-            exchange.body(data, False)
         else:
-            exchange.tunnel_down(data)
+            self.receive(exchange, data)
 
     def eof_received(self) -> bool:
         """The node ended its side in good order (over TLS: with close_notify)."""
@@ -168,19 +180,8 @@ class UpstreamConnection:
         self.exchange = None
         if exchange is None:
             self.link.forget(self)
-        elif self._state == _UNTIL_CLOSE and self.clean_end and error is None:
-            exchange.reusable = False
-            exchange.body(b"", True)
-        elif self._state == _TUNNEL:
-            exchange.tunnel_closed()
-        elif self._state != _HEAD:
-            exchange.fail(Failure.UPSTREAM_TRUNCATED)
-        elif self._partial or exchange.interim:
-            exchange.fail(Failure.UPSTREAM_BAD_RESPONSE)
-        elif self.served > 1:
-            exchange.fail(Failure.UPSTREAM_STALE)
         else:
-            exchange.fail(Failure.UPSTREAM_RESET)
+            self.lost(exchange, error)
 
     def pause_writing(self) -> None:
         """The node reads slower than the client sends."""
@@ -191,105 +192,3 @@ class UpstreamConnection:
         """The node has caught up."""
         if self.exchange is not None:
             self.exchange.client.unblock_reading()
-
-    def _read_heads(self, exchange: Exchange, data: bytes) -> None:
-        position = 0
-        if self._partial:
-            whole = self._partial + data
-            if b"\n" not in data and len(whole) < self.worker.response_head_limit:
-                # No line was completed: a dribble of single bytes is not parsed each time anew.
-                self._partial = whole
-                return
-            data = whole
-            self._partial = b""
-        while True:
-            try:
-                head = self.worker.response_parser.parse(
-                    data, position, exchange.method_id, exchange.wants_cookies
-                )
-            except BadHead as error:
-                self._fail(exchange, _FAILURES[error.reason])
-                return
-            if head is None:
-                self._partial = data[position:]
-                return
-            position = head.end
-            if head.status >= 200:
-                break
-            if head.status == 101:
-                self._upgrade(exchange, head, data)
-                return
-            exchange.pass_interim(head)
-            if position == len(data):
-                return
-        self._begin_body(exchange, head, data)
-
-    def _begin_body(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
-        text = data
-        position = head.end
-        available = len(data) - position
-        if head.length >= NO_BODY:
-            if available > head.length:
-                # More than was announced: never the beginning of another answer.
-                exchange.reusable = False
-                available = head.length
-            self._left = head.length - available
-            self._state = _LENGTH
-            payload = text[position : position + available] if available else b""
-            exchange.respond(head, payload, self._left == 0)
-        elif head.length == CHUNKED:
-            self._reader = ChunkedReader(self.worker.response_body_limits, exchange.trailer_drops)
-            self._state = _CHUNKED
-            if not available:
-                exchange.respond(head, b"", False)
-            else:
-                self._read_first_chunks(exchange, head, data, position)
-        else:
-            assert head.length == UNTIL_CLOSE
-            self._state = _UNTIL_CLOSE
-            exchange.reusable = False
-            exchange.respond(head, text[position : position + available], False)
-
-    def _read_first_chunks(
-        self, exchange: Exchange, head: ResponseHead, data: bytes, position: int
-    ) -> None:
-        reader = self._reader
-        assert reader is not None
-        try:
-            payload = reader.feed(data, position)
-        except BadHead:
-            self._fail(exchange, Failure.UPSTREAM_BAD_RESPONSE)
-            return
-        if reader.done:
-            exchange.trailers = reader.trailers
-            if reader.position < len(data):
-                exchange.reusable = False
-        exchange.respond(head, payload, reader.done)
-
-    def _read_chunks(self, exchange: Exchange, data: bytes, position: int) -> None:
-        reader = self._reader
-        assert reader is not None
-        try:
-            payload = reader.feed(data, position)
-        except BadHead:
-            self._fail(exchange, Failure.UPSTREAM_TRUNCATED)
-            return
-        if reader.done:
-            exchange.trailers = reader.trailers
-            if reader.position < len(data):
-                exchange.reusable = False
-        exchange.body(payload, reader.done)
-
-    def _upgrade(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
-        # A tunnel only where the client asked for this one and the node agreed to this one.
-        if not exchange.websocket or not head.upgrade:
-            self._fail(exchange, Failure.UPSTREAM_BAD_RESPONSE)
-            return
-        self._state = _TUNNEL
-        exchange.open_tunnel(head)
-        if head.end < len(data):
-            exchange.tunnel_down(data[head.end :])
-
-    def _fail(self, exchange: Exchange, failure: Failure) -> None:
-        self.abort()
-        exchange.fail(failure)

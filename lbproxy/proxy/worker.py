@@ -16,17 +16,18 @@ from lbproxy.cluster.stats import WorkerStats
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
 from lbproxy.config.schema import Config
 from lbproxy.errors import ConnectError, Failure
+from lbproxy.proxy import http1_upstream
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.client import ClientConnection
 from lbproxy.proxy.client_view import ClientView
 from lbproxy.proxy.forwarding import ForwardingRules, drop_rules
 from lbproxy.proxy.link import Link
 from lbproxy.proxy.listener import ListenerState
+from lbproxy.proxy.overdue import expire
 from lbproxy.proxy.per_client import PerClient
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.request_ids import RequestIds
 from lbproxy.proxy.routing import Routing
-from lbproxy.proxy.upstream import UpstreamConnection
 from lbproxy.wire.http1_body import BodyLimits
 from lbproxy.wire.http1_head import HeadLimits
 from lbproxy.wire.http1_request import RequestParser
@@ -35,6 +36,7 @@ from lbproxy.wire.http1_response import ResponseParser
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange
     from lbproxy.proxy.tls_layer import TlsLayer
+    from lbproxy.proxy.upload import Upload
 
 _log = logging.getLogger("lbproxy.worker")
 
@@ -122,7 +124,7 @@ class Worker:
         self.routing = Routing(config.routes, self.pools)
         self.clients: set[ClientConnection] = set()
         self.handshakes: set[TlsLayer] = set()
-        self.gathering: set[ClientConnection] = set()  # in the midst of a large plain body
+        self.gathering: set[Upload] = set()  # in the midst of a large plain body
         self.listeners: list[ListenerState] = []
         self.rejected: dict[str, int] = {}
         self._ready: list[Exchange] = []
@@ -207,14 +209,14 @@ class Worker:
         expired = [client for client in self.clients if client.overdue(now)]
         for client in expired:
             try:
-                client.expire(now)
+                expire(client, now)
             except Exception:
                 _log.exception("a fault of lbproxy at the end of a client's time")
         for layer in [layer for layer in self.handshakes if layer.deadline < now]:
             self.count_rejected("tls_handshake")
             layer.abort()
-        for client in [client for client in self.gathering if client.stalls(now)]:
-            client.stop_gathering()
+        for upload in [upload for upload in self.gathering if upload.stalls(now)]:
+            upload.stop_gathering()
         for pool in self.pools.values():
             pool.close_expired(now)
         if self.access_log is not None:
@@ -300,7 +302,7 @@ class Worker:
         assert pool is not None
         try:
             upstream = await link.connect(
-                lambda: UpstreamConnection(self, link), pool.connect_timeout
+                lambda: http1_upstream.Http1Upstream(self, link), pool.connect_timeout
             )
         except ConnectError as error:
             exchange.fail(error.failure)

@@ -43,9 +43,8 @@ cdef class RequestBody:
     cdef readonly Py_ssize_t position
     cdef readonly long long received
     cdef readonly long long left
+    cdef readonly bytes trailers
     cdef ChunkedReader _reader
 
-    @cython.locals(size="long long")
+    @cython.locals(size="long long", reader=ChunkedReader, payload=bytes)
     cpdef bytes feed(self, bytes data, Py_ssize_t start)
-    @cython.locals(payload=bytes, framed=bytes)
-    cdef bytes _feed_chunks(self, ChunkedReader reader, bytes data, Py_ssize_t start)

@@ -44,6 +44,15 @@ def chunk(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload)
 
 
+def chunks(payload: bytes, last: bool, trailers: bytes) -> bytes:
+    """Return the payload, which may be empty, as it goes on in chunks.
+
+    Args: last: the body ends with it; trailers: whole lines, sent behind the last chunk.
+    """
+    framed = chunk(payload) if payload else b""
+    return framed + LAST_CHUNK + trailers + b"\r\n" if last else framed
+
+
 class ChunkedReader:
     """Reads one chunked body.
 
@@ -189,11 +198,12 @@ class ChunkedReader:
 
 
 class RequestBody:
-    """A request's body on its way to the node: received framing in, ours out.
+    """A request's body as it comes from the client: received framing in, payload out.
 
     Args: length: of the body in bytes, or CHUNKED; limits, drops: as for `ChunkedReader`.
     After `feed`: `position` is the offset behind what was read, `done` tells that the body is
-    complete, `received` counts the payload so far, `left` what is to come, negative where chunked.
+    complete, `received` counts the payload so far, `left` what is to come, negative where chunked,
+    `trailers` holds the lines that may go on once it is done.
     """
 
     def __init__(self, length: int, limits: BodyLimits, drops: DropRules | None) -> None:
@@ -201,17 +211,24 @@ class RequestBody:
         self.position: int = 0
         self.received: int = 0
         self.left: int = length
+        self.trailers: bytes = b""
         self._reader: ChunkedReader | None = (
             ChunkedReader(limits, drops) if length == CHUNKED else None
         )
 
     def feed(self, data: bytes, start: int) -> bytes:
-        """Return the next piece for the node; empty where there is none yet.
+        """Return the next piece of the payload; empty where there is none yet.
 
         Raises: BadHead: as `ChunkedReader.feed`.
         """
-        if self._reader is not None:
-            return self._feed_chunks(self._reader, data, start)
+        reader = self._reader
+        if reader is not None:
+            payload = reader.feed(data, start)
+            self.received += len(payload)
+            self.position = reader.position
+            self.done = reader.done
+            self.trailers = reader.trailers
+            return payload
         size = len(data) - start
         if size > self.left:
             size = self.left
@@ -220,13 +237,3 @@ class RequestBody:
         self.position = start + size
         self.done = self.left == 0
         return data if size == len(data) else data[start : start + size]
-
-    def _feed_chunks(self, reader: ChunkedReader, data: bytes, start: int) -> bytes:
-        payload = reader.feed(data, start)
-        self.received += len(payload)
-        self.position = reader.position
-        self.done = reader.done
-        framed = chunk(payload) if payload else b""
-        if reader.done:
-            framed += LAST_CHUNK + reader.trailers + b"\r\n"
-        return framed

@@ -8,7 +8,9 @@ import pytest
 
 from lbproxy.config.schema import ForwardedFields, Forwarding
 from lbproxy.proxy.client_view import ClientView
-from lbproxy.proxy.forwarding import ForwardingRules
+from lbproxy.proxy.forwarding import ForwardingRules, drop_rules
+from lbproxy.wire.http1_head import HeadLimits
+from lbproxy.wire.http1_request import RequestParser
 
 TRUSTED = (ip_network("10.0.0.0/8"),)
 
@@ -142,3 +144,31 @@ def test_a_server_name_cannot_break_the_head() -> None:
         .endswith(b"\r\nX-Forwarded-Server: gate--X--y\r\n")
     )
     assert ForwardingRules(Forwarding(), "machine").server_name == b"machine"
+
+
+@pytest.mark.parametrize(
+    ("fields", "framing"),
+    [
+        (b"Content-Length: 3\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: chunked\r\n"),
+        (
+            b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+        ),
+    ],
+)
+def test_a_head_is_rendered_with_our_lines_and_our_framing(fields: bytes, framing: bytes) -> None:
+    parser = RequestParser(HeadLimits(1000, 1000, 10), drop_rules(()))
+    head = parser.parse(b"GET /a?b HTTP/1.1\r\nHost: c\r\n" + fields + b"\r\n", 0, False)
+    assert head is not None
+    client = view("198.51.100.9")
+    kept = fields if fields.startswith(b"Content-Length") else b""
+    assert client.render(head, b"id1") == (
+        b"GET /a?b HTTP/1.1\r\nHost: c\r\n"
+        + kept
+        + client.lines(b"c")
+        + b"X-Request-Id: id1\r\n"
+        + framing
+        + b"\r\n"
+    )
+    assert client.asked_https()

@@ -137,6 +137,34 @@ def test_chunks_are_written_as_they_are_read(wire: Wire) -> None:
     assert module.chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
 
 
+def test_a_piece_of_a_body_in_chunks(wire: Wire) -> None:
+    chunks = wire.modules["http1_body"].chunks
+    assert chunks(b"ab", False, b"") == b"2\r\nab\r\n"
+    assert chunks(b"", False, b"") == b""
+    assert chunks(b"ab", True, b"X: 1\r\n") == b"2\r\nab\r\n0\r\nX: 1\r\n\r\n"
+    assert chunks(b"", True, b"") == b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("data", "payload"), corpus.GOOD_BODIES)
+def test_a_request_body_loses_its_framing(wire: Wire, data: bytes, payload: bytes) -> None:
+    module = wire.modules["http1_body"]
+    for cut in range(len(data)):
+        body = module.RequestBody(module.CHUNKED, module.BodyLimits(256, 8192, 128), None)
+        assert body.feed(data[:cut], 0) + body.feed(data[cut:], 0) == payload
+        assert (body.done, body.received, body.position) == (True, len(payload), len(data) - cut)
+        assert body.left < 0
+
+
+def test_a_request_body_of_known_length_ends_there(wire: Wire) -> None:
+    module = wire.modules["http1_body"]
+    body = module.RequestBody(5, module.BodyLimits(256, 8192, 128), None)
+    whole = b"abc"
+    assert body.feed(whole, 0) is whole  # not copied
+    assert (body.done, body.received, body.left) == (False, 3, 2)
+    assert body.feed(b"..deGET /", 2) == b"de"
+    assert (body.done, body.received, body.left, body.position) == (True, 5, 0, 4)
+
+
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.data())
 def test_whatever_is_written_is_read(payloads: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(map(http1_body.chunk, payloads)) + http1_body.LAST_CHUNK + b"\r\n"

@@ -1,0 +1,112 @@
+"""The body of one request, from the bytes of the client to the exchange."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbproxy.errors import Failure
+from lbproxy.proxy.downstream import WAITING, set_low_water
+from lbproxy.wire.fields import BadHead
+from lbproxy.wire.http1_body import RequestBody
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.client import ClientConnection
+    from lbproxy.proxy.exchange import Exchange
+
+# Plain bodies of known length are taken in pieces of this size while more than the second is to
+# come. It saves the node's side and ours a wake-up a segment: a third of an upload's time.
+_GATHER_BYTES = 192 << 10
+_GATHER_ABOVE = 4 << 20
+
+
+class Upload:
+    """Reads one body and passes it on as it comes.
+
+    Args: length: of the body in bytes, or CHUNKED.
+    """
+
+    def __init__(self, client: ClientConnection, exchange: Exchange, length: int) -> None:
+        self.client = client
+        self.exchange = exchange
+        self._body = RequestBody(length, client.worker.request_body_limits, exchange.trailer_drops)
+        self._may_gather: bool = not client.secure and length > _GATHER_ABOVE
+        self._gathering: bool = False
+        self._heard_at: float = 0.0
+
+    def hear(self, data: bytes) -> int:
+        """Bytes of the client after those of the head; return the offset behind the body."""
+        client = self.client
+        worker = client.worker
+        self._heard_at = worker.now
+        client.deadline = worker.now + worker.body_timeout
+        position = self.read(data, 0)
+        left = self._body.left
+        if self._may_gather and left > _GATHER_ABOVE:
+            self._gather()
+        elif self._gathering and left <= _GATHER_ABOVE:
+            self.stop_gathering()
+        return position
+
+    def read(self, data: bytes, position: int) -> int:
+        """Pass on what there is of the body; return the offset behind it."""
+        body = self._body
+        exchange = self.exchange
+        client = self.client
+        try:
+            payload = body.feed(data, position)
+        except BadHead:
+            client.give_up(exchange, Failure.BAD_BODY)
+            return len(data)
+        exchange.bytes_in = body.received
+        if 0 <= client.worker.body_limit < body.received:
+            client.give_up(exchange, Failure.BODY_TOO_LARGE)
+            return len(data)
+        if body.done:
+            self._complete(body.trailers)
+            exchange.send_body(payload, True)
+        elif payload:
+            exchange.send_body(payload, False)
+        return body.position
+
+    def _complete(self, trailers: bytes) -> None:
+        """Now it is the node that has to make progress."""
+        client = self.client
+        exchange = self.exchange
+        exchange.request_trailers = trailers
+        exchange.request_done = True
+        client.upload = None
+        client.phase = WAITING
+        if exchange.pool is not None:
+            client.deadline = client.worker.now + exchange.pool.response_timeout
+
+    def stalls(self, now: float) -> bool:
+        """Return True where a body that is gathered has not moved for a tick: the rest of it may
+        be waiting in the kernel, too little to wake us."""
+        return now - self._heard_at > self.client.worker.tick_s
+
+    def _gather(self) -> None:
+        """Let the kernel wake us for large pieces of a large body, not for every segment."""
+        client = self.client
+        transport = client.transport
+        if transport is not None and not transport.is_closing():
+            self._may_gather = False  # whatever comes of it: once a body
+            try:
+                set_low_water(transport.get_extra_info("socket").fileno(), _GATHER_BYTES)
+            except OSError:
+                return
+            self._gathering = True
+            client.worker.gathering.add(self)
+
+    def stop_gathering(self) -> None:
+        """Hear of every byte again. Without a free descriptor the next tick tries again."""
+        if not self._gathering:
+            return
+        client = self.client
+        transport = client.transport
+        if transport is not None and not transport.is_closing():
+            try:
+                set_low_water(transport.get_extra_info("socket").fileno(), 1)
+            except OSError:
+                return
+        self._gathering = False
+        client.worker.gathering.discard(self)

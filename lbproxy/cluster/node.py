@@ -112,13 +112,15 @@ class Node:
         return f"{self.scheme}://{host}:{self.port}"
 
     @property
+    def may_be_tried(self) -> bool:
+        """True where a request may be sent to it in a panic: it is known and says it is ready."""
+        return not self.quarantined and self.reported not in (Reported.AWAITED, Reported.BROKEN)
+
+    @property
     def usable(self) -> bool:
         """True where nothing observed speaks against sending it a request."""
         return (
-            self.health in (Health.UP, Health.DEGRADED)
-            and not self.ejected
-            and not self.quarantined
-            and self.reported not in (Reported.AWAITED, Reported.BROKEN)
+            self.health in (Health.UP, Health.DEGRADED) and not self.ejected and self.may_be_tried
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.cluster.candidates import candidates
-from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot
 
 HEALTH = {
@@ -15,14 +15,26 @@ HEALTH = {
     "?": Health.UNKNOWN,
     "e": Health.UP,
 }
-ADMIN = {"": Admin.ENABLED, "D": Admin.DRAINING, "S": Admin.STOPPED}
+ADMIN = {"D": Admin.DRAINING, "S": Admin.STOPPED}
+REPORTED = {
+    "a": Reported.ACTIVE,
+    "s": Reported.STANDBY,
+    "b": Reported.BROKEN,
+    "w": Reported.AWAITED,
+}
 
 
 def node(name: str) -> Node:
-    """`u` up, `g` degraded, `d` down, `?` unknown, `e` up but ejected; D draining, S stopped."""
+    """`u` up, `g` degraded, `d` down, `?` unknown, `e` up but ejected; D draining, S stopped; `a`
+    reports that it is active, `s` standby, `b` broken, `w` nothing yet; q in quarantine."""
+    marks = name[2:]
     return Node(
         "p", name, name, "http", "h", 1,
-        health=HEALTH[name[0]], admin=ADMIN[name[2:]], ejected=name[0] == "e",
+        health=HEALTH[name[0]],
+        admin=next((ADMIN[mark] for mark in marks if mark in ADMIN), Admin.ENABLED),
+        ejected=name[0] == "e",
+        reported=next((REPORTED[mark] for mark in marks if mark in REPORTED), Reported.NOTHING),
+        quarantined="q" in marks,
     )  # fmt: skip
 
 
@@ -46,6 +58,23 @@ def node(name: str) -> Node:
         ("u1 d2", 0.5, "u1 d2", "u1 d2", True),
         ("u1 u2 d3", 0.5, "u1 u2", "u1 u2", False),
         ("u1 d2 d3S", 0.4, "u1", "u1", False),  # stopped ones do not count
+        ("u1a u2q", 0.0, "u1a", "u1a", False),
+        ("d1 u2q ?3q", 0.0, "d1", "d1", True),  # a stranger gets nothing, in a panic neither
+        ("u1q", 0.0, "", "", False),
+        ("u1b u2a", 0.0, "u2a", "u2a", False),
+        ("d1a u2b u3w", 0.0, "d1a", "d1a", True),  # what a node says of itself is not doubted
+        ("u1b", 0.0, "", "", False),
+        ("?1w", 0.0, "", "", False),
+        ("u1 u2q u3b u4w d5", 0.4, "u1", "u1", False),  # nor do they count in the share
+        ("u1a u2s", 0.0, "u1a", "u1a u2s", False),  # a standby node keeps what it owns
+        ("g1a u2s", 0.0, "g1a", "g1a u2s", False),
+        ("u1 u2s", 0.0, "u1", "u1 u2s", False),  # who reports nothing is as good as active
+        ("d1a u2s", 0.0, "u2s", "u2s", False),
+        ("d1a g2s u3s", 0.0, "u3s", "g2s u3s", False),
+        ("u1aD u2s", 0.0, "u2s", "u1aD u2s", False),
+        ("e1a d2s", 0.0, "e1a d2s", "e1a d2s", True),
+        ("u1a d2a d3a u4s", 0.5, "u1a d2a d3a", "u1a d2a d3a u4s", True),
+        ("d1a d2a u3s", 0.5, "d1a d2a u3s", "d1a d2a u3s", True),
     ],
 )
 def test_candidates(names: str, threshold: float, new: str, owned: str, panic: bool) -> None:

@@ -34,6 +34,9 @@ cdef class Member:
     cdef public double ewma
     cdef public bint takes_new
     cdef public bint takes_owned
+    cdef public str domain
+    cdef public str balancer
+    cdef public bint sticky
     cdef double _observed_at
 
     @cython.locals(keep=cython.double)
@@ -51,8 +54,10 @@ cdef class Balancer:
     cdef double _slow_until
     cdef bint _equal
 
-    @cython.locals(member=Member, first=Member)
     cpdef void replace(self, object members)
+
+    @cython.locals(member=Member, first=Member)
+    cpdef void refresh(self)
 
     cpdef Member pick(self, double now, bytes session, list tried)
 
@@ -72,6 +77,8 @@ cdef class RoundRobin(Balancer):
     @cython.locals(before=list, position=dict)
     cpdef void replace(self, object members)
 
+    cpdef void refresh(self)
+
     @cython.locals(count=cython.Py_ssize_t, index=cython.Py_ssize_t, member=Member)
     cpdef Member pick(self, double now, bytes session, list tried)
 
@@ -89,7 +96,7 @@ cdef class RoundRobin(Balancer):
 
 
 cdef class Load(RoundRobin):
-    cpdef void replace(self, object members)
+    cpdef void refresh(self)
 
     @cython.locals(load=cython.double)
     cdef double _weight(self, Member member, double now)
@@ -114,7 +121,7 @@ cdef double _score(unsigned long long key, unsigned long long seed, double weigh
 )
 cdef Member _rendezvous(list members, unsigned long long key, list tried, bint owned)
 
-cpdef Member rendezvous(list members, bytes session, list tried)
+cpdef Member rendezvous(list members, bytes session, list tried, bint owned)
 
 
 cdef class TwoChoices(Balancer):
@@ -149,7 +156,7 @@ cdef class LeastRequests(TwoChoices):
     cdef list _sums
 
     @cython.locals(total=cython.double, member=Member)
-    cpdef void replace(self, object members)
+    cpdef void refresh(self)
 
     @cython.locals(here=cython.double, there=cython.double)
     cdef Member _better(self, Member one, Member other, double now)

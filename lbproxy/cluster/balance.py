@@ -8,8 +8,8 @@
   highest: a member that leaves moves only its own sessions.
 
 Weights are scaled by the slow-start ramp, for `load` by the reported load as well. Call `replace`
-after any change of a weight, load or up_since: the change is then in force at the next pick, and
-the cycle goes on where it was.
+or `refresh` after any change of a weight, load or up_since: the change is then in force at the next
+pick, and the cycle goes on where it was.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Member:
 
     Attributes: seed: 64 bits of the name, the same in every process; in_flight: requests at the
     node now, kept by the data plane; ewma: peak EWMA of its latency in seconds, 0 before the
-    first; takes_new: may get sessions that it does not own yet; takes_owned: may get its own.
+    first; takes_new: may get sessions that it does not own yet; takes_owned: may get its own;
+    domain: its group for failover, empty for none; balancer: whose announced settings hold for it,
+    empty for none; sticky: its route in a session's id is honoured.
     """
 
     def __init__(
@@ -87,6 +89,9 @@ class Member:
         self.ewma: float = 0.0
         self.takes_new: bool = True
         self.takes_owned: bool = True
+        self.domain: str = ""
+        self.balancer: str = ""
+        self.sticky: bool = True
         self._observed_at: float = 0.0
 
     def observe(self, now: float, latency_s: float) -> None:
@@ -134,6 +139,10 @@ class Balancer:
         What is known of members that stay (by identity) is kept.
         """
         self._members = list(members)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in that weights, loads or up_since of the present members changed, in O(n)."""
         self._slow_until = 0.0
         self._equal = True
         for member in self._members:
@@ -181,13 +190,17 @@ class RoundRobin(Balancer):
         """As Balancer.replace; the cycle goes on with the first of the next members that stays."""
         before = self._members
         Balancer.replace(self, members)
-        self._planned = False
         position = {id(member): index for index, member in enumerate(self._members)}
         for member in before[self._next :] + before[: self._next]:
             if id(member) in position:
                 self._next = position[id(member)]
                 return
         self._next = self._seed % len(position) if position else 0
+
+    def refresh(self) -> None:
+        """As Balancer.refresh."""
+        Balancer.refresh(self)
+        self._planned = False
 
     def pick(self, now: float, session: bytes | None, tried: list[Member] | None) -> Member | None:
         """As Balancer.pick; the session is not looked at."""
@@ -250,9 +263,9 @@ class Load(RoundRobin):
     its next turn is planned, and all of them after `replace`.
     """
 
-    def replace(self, members: Sequence[Member]) -> None:
-        """As RoundRobin.replace."""
-        RoundRobin.replace(self, members)
+    def refresh(self) -> None:
+        """As RoundRobin.refresh."""
+        RoundRobin.refresh(self)
         self._equal = False
 
     def _weight(self, member: Member, now: float) -> float:
@@ -307,13 +320,15 @@ def _rendezvous(
     return found
 
 
-def rendezvous(members: list[Member], session: bytes, tried: list[Member] | None) -> Member | None:
+def rendezvous(
+    members: list[Member], session: bytes, tried: list[Member] | None, owned: bool
+) -> Member | None:
     """Return the member that a session belongs to by highest random weight.
 
-    Only members with `takes_owned` count. Slow start does not: a session's owner must not move
-    while a member warms up. None if no member is left.
+    Args: owned: only members with `takes_owned` count. Slow start does not: a session's owner must
+    not move while a member warms up. None if no member is left.
     """
-    return _rendezvous(members, _hash(session), tried, True)
+    return _rendezvous(members, _hash(session), tried, owned)
 
 
 class TwoChoices(Balancer):
@@ -403,9 +418,9 @@ class LeastRequests(TwoChoices):
         TwoChoices.__init__(self, slow_start, seed)
         self._sums: list[float] = []  # running sums of the weights; empty where all are equal
 
-    def replace(self, members: Sequence[Member]) -> None:
-        """As Balancer.replace."""
-        Balancer.replace(self, members)
+    def refresh(self) -> None:
+        """As Balancer.refresh."""
+        Balancer.refresh(self)
         self._sums = []
         if not self._equal:
             total = 0.0

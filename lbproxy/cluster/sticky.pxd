@@ -14,6 +14,7 @@ cdef int _HASH
 cdef int _MAX_DOTS
 cdef Py_ssize_t _MAX_VALUES
 cdef Py_ssize_t _MAX_LEARNED_KEY
+cdef double _FORMER_S
 cdef int _QUOTE
 cdef int _DOT
 
@@ -21,22 +22,23 @@ cdef int _DOT
 @cython.locals(end=cython.Py_ssize_t)
 cdef bytes _unquote(bytes value)
 
-@cython.locals(
-    text="const char *", end=cython.Py_ssize_t, index=cython.Py_ssize_t, dots=cython.int,
-    member=Member,
-)
-cdef Member _find_route(bytes value, dict routes, Py_ssize_t longest)
-
-@cython.locals(start=cython.Py_ssize_t, end=cython.Py_ssize_t, member=Member)
-cdef Member _find_ranked(bytes value, dict routes, Py_ssize_t longest)
-
-
 cdef class Verdict:
     cdef public Member member
     cdef public int step
     cdef public int result
     cdef public bytes session
     cdef public Member own
+    cdef public bint lost
+    cdef public str domain
+    cdef public str balancer
+
+    cpdef void lose(self, str domain, str balancer)
+
+
+cdef class Former:
+    cdef public str domain
+    cdef public str balancer
+    cdef public double left_at
 
 
 cdef class Affinity:
@@ -44,6 +46,7 @@ cdef class Affinity:
     cdef bytes _key
     cdef bytes _cookie_name
     cdef str _same_site
+    cdef list _own_steps
     cdef list _steps
     cdef bint _uses_own
     cdef bint _uses_learned
@@ -62,12 +65,16 @@ cdef class Affinity:
     cdef bint _saw_route
 
     @cython.locals(member=Member, own=dict)
-    cpdef void replace(self, object members)
+    cpdef void replace(self, object members, double now=*)
+
+    cpdef void follow_announced(self, bint announced)
 
     @cython.locals(
         verdict=Verdict, member=Member, step=cython.int, failed=cython.int, unknown=cython.int
     )
-    cpdef Verdict decide(self, double now, list cookies, list own, list path_values)
+    cpdef Verdict decide(
+        self, double now, list cookies, list own, list path_values, dict owners=*
+    )
 
     @cython.locals(key=bytes)
     cpdef void learn(self, bytes value, Member member)
@@ -78,22 +85,34 @@ cdef class Affinity:
     @cython.locals(headers=dict)
     cpdef bytes own_cookie_header(self, Member member, bint secure)
 
-    cdef Member _look(self, int step, list cookies, list own, list path_values, Verdict verdict)
+    cdef Member _look(
+        self, int step, double now, list cookies, list own, list path_values, dict owners,
+        Verdict verdict,
+    )
+
+    @cython.locals(count=cython.Py_ssize_t, index=cython.Py_ssize_t, member=Member)
+    cdef Member _by_route(self, list values, double now, dict owners, Verdict verdict)
 
     @cython.locals(
-        count=cython.Py_ssize_t, index=cython.Py_ssize_t, value=bytes, member=Member
+        text="const char *", size=cython.Py_ssize_t, longest=cython.Py_ssize_t,
+        index=cython.Py_ssize_t, end=cython.Py_ssize_t, dots=cython.int, member=Member,
     )
-    cdef Member _by_route(self, list values)
+    cdef Member _find_route(self, bytes value, double now, dict owners, Verdict verdict)
 
-    cdef void _note_unknown(self, bytes value)
+    @cython.locals(member=Member)
+    cdef Member _known(self, bytes route, double now, dict owners, Verdict verdict)
+
+    cdef void _note_lost(self, Member member, Verdict verdict)
+
+    cdef void _note_former(self, Former former, double now, Verdict verdict)
 
     @cython.locals(count=cython.Py_ssize_t, index=cython.Py_ssize_t, key=bytes, member=Member)
-    cdef Member _by_learned(self, list values)
+    cdef Member _by_learned(self, list values, dict owners, Verdict verdict)
 
     @cython.locals(
         count=cython.Py_ssize_t, index=cython.Py_ssize_t, value=bytes, member=Member
     )
-    cdef Member _by_own_cookie(self, list values)
+    cdef Member _by_own_cookie(self, list values, double now, dict owners, Verdict verdict)
 
     cdef bytes _own_value(self, str name)
 

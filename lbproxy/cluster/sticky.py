@@ -5,12 +5,17 @@ name an owner. The first step whose owner takes owned sessions wins. Where none 
 chooses, and the verdict says why: the owner is known but gone or stopped (failover), a route was
 sent that nobody writes (unknown_route), or there is no session yet (new).
 
-Routes. Take what follows each dot of a value, from the left; the first that names a route of the
-pool wins. Routes may hold dots themselves, and signed values hold several. Values that list ranked
-routes (`id.n1.n2.n3`) end in one that is a remainder, too; only where no remainder is known are
-the parts between two dots looked at. A route is compared whole: `node1` is not in `id.xnode1`.
+Routes. At each dot of a value, from the left, take all that follows it, then what follows up to the
+next dot; the first that names a route of the pool, of a node that can take the request, wins.
+Routes may hold dots themselves (so the remainder comes first), signed values hold several, and
+ranked routes (`id.n1.n2.n3`) are to be tried in their order. A route is compared whole: `node1` is
+not in `id.xnode1`.
 
-Source: design, affinity; MCMP reference, section 11.
+Applications. Where nodes announce what they serve, a node is an owner only for the paths that it
+serves: `decide` is told who can be one. An owner that is known but cannot is remembered in the
+verdict with its failover domain, and so is, for FORMER_S, one that has left the pool.
+
+Source: design, affinity; MCMP reference, sections 6.2, 6.4 and 11.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from lbproxy.cluster.balance import Member, rendezvous
 from lbproxy.config.schema import Sticky, StickyStep
@@ -41,6 +46,8 @@ MAX_DOTS = 16
 MAX_VALUES = 16
 # Owners that left are remembered, so that their sessions count as failover.
 MAX_FORMER = 1000
+# So long they are also remembered to have had a domain; later their sessions go to any node.
+FORMER_S = 300.0
 # Longer session ids are remembered by digest, so that the table is bounded in bytes, too.
 MAX_LEARNED_KEY = 64
 OWN_VALUE_BYTES = 18  # of the HMAC: 144 bits, 24 characters without padding
@@ -57,21 +64,9 @@ _HASH = STEPS.index(StickyStep.HASH)
 _MAX_DOTS = MAX_DOTS
 _MAX_VALUES = MAX_VALUES
 _MAX_LEARNED_KEY = MAX_LEARNED_KEY
+_FORMER_S = FORMER_S
 _QUOTE = ord('"')
 _DOT = ord(".")
-
-
-def route_suffixes(value: bytes) -> Iterator[bytes]:
-    """Yield what follows each dot, from the left, at most MAX_DOTS times; never an empty one.
-
-    Args: value: of a session cookie or path parameter, without quotes. Never raises.
-    """
-    start = value.find(b".")
-    for _ in range(MAX_DOTS):
-        if start < 0 or start + 1 == len(value):
-            return
-        yield value[start + 1 :]
-        start = value.find(b".", start + 1)
 
 
 def _unquote(value: bytes) -> bytes:
@@ -82,43 +77,6 @@ def _unquote(value: bytes) -> bytes:
     return value
 
 
-def _find_route(value: bytes, routes: dict[bytes, Member], longest: int) -> Member | None:
-    """Return the member that a value's route names, or None.
-
-    Args: value: without quotes; longest: the length of the longest route, so that nothing longer
-    is copied out of a hostile value.
-    """
-    text = value
-    end = len(value)
-    dots = 0
-    for index in range(end):
-        if text[index] != _DOT:
-            continue
-        if end - index - 1 <= longest:
-            member = routes.get(text[index + 1 : end])
-            if member is not None:
-                return member
-        dots += 1
-        if dots == _MAX_DOTS:
-            break
-    return _find_ranked(value, routes, longest) if dots > 1 else None
-
-
-def _find_ranked(value: bytes, routes: dict[bytes, Member], longest: int) -> Member | None:
-    """Return the member named by the first known part between two dots, or None."""
-    start = value.find(b".") + 1
-    for _ in range(_MAX_DOTS - 1):
-        end = value.find(b".", start)
-        if end < 0:
-            return None
-        if end - start <= longest:
-            member = routes.get(value[start:end])
-            if member is not None:
-                return member
-        start = end + 1
-    return None
-
-
 class Verdict:
     """What affinity says of one request.
 
@@ -126,7 +84,8 @@ class Verdict:
     step: index into STEP_NAMES of the step that decided; result: index into RESULT_NAMES (FAILOVER
     with a member: the hash step took over from an owner that is gone); session: the session's id,
     the first value that was sent, or None; own: the member that our own cookie names, where that
-    step was reached.
+    step was reached; lost: an owner is known that cannot take the request, of this domain and with
+    these announced settings (their name, or empty).
     """
 
     def __init__(self) -> None:
@@ -135,6 +94,25 @@ class Verdict:
         self.result: int = _NEW
         self.session: bytes | None = None
         self.own: Member | None = None
+        self.lost: bool = False
+        self.domain: str = ""
+        self.balancer: str = ""
+
+    def lose(self, domain: str, balancer: str) -> None:
+        """Note an owner that cannot take the request; the first one noted counts."""
+        if not self.lost:
+            self.lost = True
+            self.domain = domain
+            self.balancer = balancer
+
+
+class Former:
+    """What is remembered of an owner that left. Args: left_at: monotonic seconds."""
+
+    def __init__(self, domain: str, balancer: str, left_at: float) -> None:
+        self.domain: str = domain
+        self.balancer: str = balancer
+        self.left_at: float = left_at
 
 
 class Affinity:
@@ -146,7 +124,8 @@ class Affinity:
         self._key: bytes = key
         self._cookie_name: bytes = settings.own_cookie.name.encode()
         self._same_site: str = settings.own_cookie.same_site
-        self._steps: list[int] = [STEPS.index(step) for step in settings.by]
+        self._own_steps: list[int] = [STEPS.index(step) for step in settings.by]
+        self._steps: list[int] = self._own_steps
         self._uses_own: bool = _OWN_COOKIE in self._steps
         self._uses_learned: bool = _LEARNED in self._steps
         self._members: list[Member] = []
@@ -154,8 +133,8 @@ class Affinity:
         self._routes: dict[bytes, Member] = {}
         self._longest: int = 0
         self._own: dict[bytes, Member] = {}
-        self._former_routes: OrderedDict[bytes, None] = OrderedDict()
-        self._former_own: OrderedDict[bytes, None] = OrderedDict()
+        self._former_routes: OrderedDict[bytes, Former] = OrderedDict()
+        self._former_own: OrderedDict[bytes, Former] = OrderedDict()
         self._learned: OrderedDict[bytes, str] = OrderedDict()
         self._max_learned: int = settings.learned.entries
         self._secure_headers: dict[str, bytes] = {}
@@ -164,16 +143,18 @@ class Affinity:
         self._saw_owner: bool = False
         self._saw_route: bool = False
 
-    def replace(self, members: Sequence[Member]) -> None:
-        """Take over all members of the pool, usable or not."""
-        routes = {member.route: member for member in members if member.route}
-        _remember(self._former_routes, self._routes, routes)
+    def replace(self, members: Sequence[Member], now: float = 0.0) -> None:
+        """Take over all members of the pool, usable or not. Args: now: monotonic seconds."""
+        routes = {member.route: member for member in members if member.route and member.sticky}
+        _remember(self._former_routes, self._routes, routes, now)
+        for member in members:
+            self._former_routes.pop(member.route, None)  # it is there, if not sticky
         own: dict[bytes, Member] = {}
         if self._uses_own:
             known = {member.name: value for value, member in self._own.items()}
             for member in members:
                 own[known.get(member.name) or self._own_value(member.name)] = member
-            _remember(self._former_own, self._own, own)
+            _remember(self._former_own, self._own, own, now)
         self._members = list(members)
         self._names = {member.name: member for member in members}
         self._routes = routes
@@ -182,18 +163,33 @@ class Affinity:
         self._secure_headers.clear()
         self._plain_headers.clear()
 
+    def follow_announced(self, announced: bool) -> None:
+        """Look at routes as well, in cookies and paths, whatever the settings say.
+
+        Args: announced: nodes announced that they write them. The steps come behind the settings'
+        own, but before `hash`, which remembers nobody.
+        """
+        steps = list(self._own_steps)
+        if announced:
+            more = [step for step in (_ROUTE, _PATH_PARAMETER) if step not in steps]
+            end = steps.index(_HASH) if _HASH in steps else len(steps)
+            steps[end:end] = more
+        self._steps = steps
+
     def decide(
         self,
         now: float,
         cookies: list[bytes] | None,
         own: list[bytes] | None,
         path_values: list[bytes] | None,
+        owners: dict[Member, None] | None = None,
     ) -> Verdict:
         """Return who owns the request's session. Never raises.
 
-        Args: now: monotonic seconds, as in Balancer.pick; no step ages; cookies: values of
-        `cookie`, then of the `also` names, in the order sent; own: values of our own cookie;
-        path_values: of the path parameter. None or empty where none was sent.
+        Args: now: monotonic seconds, as in Balancer.pick; cookies: values of `cookie`, then of the
+        `also` names, in the order sent; own: values of our own cookie; path_values: of the path
+        parameter; None or empty where none was sent; owners: the members that can be owners of
+        what is asked for; None for all that take owned sessions.
         """
         verdict = Verdict()
         if cookies is not None and len(cookies) > 0:
@@ -205,7 +201,7 @@ class Affinity:
         for step in self._steps:
             self._saw_owner = False
             self._saw_route = False
-            member = self._look(step, cookies, own, path_values, verdict)
+            member = self._look(step, now, cookies, own, path_values, owners, verdict)
             if member is not None:
                 verdict.member = member
                 verdict.step = step
@@ -271,48 +267,109 @@ class Affinity:
     def _look(
         self,
         step: int,
+        now: float,
         cookies: list[bytes] | None,
         own: list[bytes] | None,
         path_values: list[bytes] | None,
+        owners: dict[Member, None] | None,
         verdict: Verdict,
     ) -> Member | None:
         """Return the usable owner that one step names, or None; notes what else it saw."""
         if step == _ROUTE:
-            return self._by_route(cookies) if cookies is not None else None
+            return None if cookies is None else self._by_route(cookies, now, owners, verdict)
         if step == _PATH_PARAMETER:
-            return self._by_route(path_values) if path_values is not None else None
+            if path_values is None:
+                return None
+            return self._by_route(path_values, now, owners, verdict)
         if step == _LEARNED:
-            return self._by_learned(cookies) if cookies is not None else None
+            return None if cookies is None else self._by_learned(cookies, owners, verdict)
         if step == _OWN_COOKIE:
             if own is not None:
-                verdict.own = self._by_own_cookie(own)
+                verdict.own = self._by_own_cookie(own, now, owners, verdict)
             return verdict.own
         if verdict.session is None or len(verdict.session) == 0:
             return None
-        return rendezvous(self._members, verdict.session, None)
+        if owners is None:
+            return rendezvous(self._members, verdict.session, None, True)
+        return rendezvous(list(owners), verdict.session, None, False)
 
-    def _by_route(self, values: list[bytes]) -> Member | None:
+    def _by_route(
+        self,
+        values: list[bytes],
+        now: float,
+        owners: dict[Member, None] | None,
+        verdict: Verdict,
+    ) -> Member | None:
         count = min(len(values), _MAX_VALUES)
         for index in range(count):
-            value = _unquote(values[index])
-            member = _find_route(value, self._routes, self._longest)
+            member = self._find_route(_unquote(values[index]), now, owners, verdict)
             if member is not None:
-                if member.takes_owned:
-                    return member
-                self._saw_owner = True
-            else:
-                self._note_unknown(value)
+                return member
         return None
 
-    def _note_unknown(self, value: bytes) -> None:
-        """Note whether a value without a known route names a former one, or any at all."""
-        for suffix in route_suffixes(value):
-            self._saw_route = True
-            if len(suffix) <= self._longest and suffix in self._former_routes:
-                self._saw_owner = True
-                return
+    def _find_route(
+        self,
+        value: bytes,
+        now: float,
+        owners: dict[Member, None] | None,
+        verdict: Verdict,
+    ) -> Member | None:
+        """Return the usable owner that a value names, without quotes, or None.
 
-    def _by_learned(self, values: list[bytes]) -> Member | None:
+        Nothing longer than the longest route is copied out of a hostile value.
+        """
+        text = value
+        size = len(value)
+        longest = self._longest
+        dots = 0
+        for index in range(size - 1):
+            if text[index] != _DOT:
+                continue
+            self._saw_route = True
+            dots += 1
+            if size - index - 1 <= longest:
+                member = self._known(text[index + 1 : size], now, owners, verdict)
+                if member is not None:
+                    return member
+            end = index + 1
+            while end < size and text[end] != _DOT:
+                end += 1
+            if index + 1 < end < size and end - index - 1 <= longest:
+                member = self._known(text[index + 1 : end], now, owners, verdict)
+                if member is not None:
+                    return member
+            if dots == _MAX_DOTS:
+                break
+        return None
+
+    def _known(
+        self, route: bytes, now: float, owners: dict[Member, None] | None, verdict: Verdict
+    ) -> Member | None:
+        """Return the member of this route if it can be the owner; notes one that cannot."""
+        member = self._routes.get(route)
+        if member is None:
+            if self._former_routes:
+                self._note_former(self._former_routes.get(route), now, verdict)
+        elif member.takes_owned if owners is None else member in owners:
+            return member
+        else:
+            self._note_lost(member, verdict)
+        return None
+
+    def _note_lost(self, member: Member, verdict: Verdict) -> None:
+        self._saw_owner = True
+        verdict.lose(member.domain, member.balancer)
+
+    def _note_former(self, former: Former | None, now: float, verdict: Verdict) -> None:
+        if former is not None:
+            self._saw_owner = True
+            # One without a domain is as good as unknown: nobody is nearer to its sessions.
+            if former.domain and now - former.left_at < _FORMER_S:
+                verdict.lose(former.domain, former.balancer)
+
+    def _by_learned(
+        self, values: list[bytes], owners: dict[Member, None] | None, verdict: Verdict
+    ) -> Member | None:
         count = min(len(values), _MAX_VALUES)
         for index in range(count):
             key = _learned_key(_unquote(values[index]))
@@ -320,22 +377,31 @@ class Affinity:
             if name is not None:
                 self._learned.move_to_end(key)
                 member = self._names.get(name)
-                if member is not None and member.takes_owned:
+                if member is None:
+                    self._saw_owner = True
+                elif member.takes_owned if owners is None else member in owners:
                     return member
-                self._saw_owner = True
+                else:
+                    self._note_lost(member, verdict)
         return None
 
-    def _by_own_cookie(self, values: list[bytes]) -> Member | None:
+    def _by_own_cookie(
+        self,
+        values: list[bytes],
+        now: float,
+        owners: dict[Member, None] | None,
+        verdict: Verdict,
+    ) -> Member | None:
         count = min(len(values), _MAX_VALUES)
         for index in range(count):
             value = _unquote(values[index])
             member = self._own.get(value)
             if member is not None:
-                if member.takes_owned:
+                if member.takes_owned if owners is None else member in owners:
                     return member
-                self._saw_owner = True
+                self._note_lost(member, verdict)
             elif value in self._former_own:
-                self._saw_owner = True
+                self._note_former(self._former_own[value], now, verdict)
             elif len(value) > 0:
                 self._saw_route = True
         return None
@@ -362,12 +428,15 @@ def _learned_key(value: bytes) -> bytes:
 
 
 def _remember(
-    former: OrderedDict[bytes, None], before: dict[bytes, Member], after: dict[bytes, Member]
+    former: OrderedDict[bytes, Former],
+    before: dict[bytes, Member],
+    after: dict[bytes, Member],
+    now: float,
 ) -> None:
     """Bring `former` up to date: what left is added, what is there again removed."""
-    for value in before:
+    for value, member in before.items():
         if value not in after:
-            former[value] = None
+            former[value] = Former(member.domain, member.balancer, now)
     for value in after:
         former.pop(value, None)
     while len(former) > MAX_FORMER:

@@ -307,9 +307,9 @@ def test_only_the_sessions_of_who_leaves_move(
         before = balancer.pick(1.0, session, None)
         after = fewer.pick(1.0, session, None)
         assert after is (before if before is not gone else balancer.pick(1.0, session, [gone]))
-        assert balance.rendezvous(members, session, None) is before
+        assert balance.rendezvous(members, session, None, True) is before
         gone.takes_owned = False
-        assert balance.rendezvous(members, session, None) is after
+        assert balance.rendezvous(members, session, None, True) is after
         gone.takes_owned = True
 
 

@@ -50,23 +50,6 @@ def test_names_are_those_of_the_metrics(sticky: ModuleType) -> None:
     assert (sticky.N_STEPS, sticky.N_RESULTS) == (5, 4)
 
 
-@pytest.mark.parametrize(
-    ("value", "suffixes"),
-    [
-        (b"", []),
-        (b"id", []),
-        (b"id.", []),
-        (b"id.a", [b"a"]),
-        (b"id.a.b", [b"a.b", b"b"]),
-        (b"id..a", [b".a", b"a"]),
-        (b".", []),
-        (b"." * 40, [b"." * left for left in range(39, 23, -1)]),
-    ],
-)
-def test_route_suffixes(sticky: ModuleType, value: bytes, suffixes: list[bytes]) -> None:
-    assert list(sticky.route_suffixes(value)) == suffixes
-
-
 ROUTES = ("node1", "node2", "a.b", "b", "kc-7d689bc47-2bnxk-52027")
 
 
@@ -82,6 +65,10 @@ ROUTES = ("node1", "node2", "a.b", "b", "kc-7d689bc47-2bnxk-52027")
         (b"id.x.a.b", "a.b"),
         (b"id.b", "b"),
         (b"id.node1.gone", "node1"),  # ranked, the last one unknown
+        (b"id.node1.node2", "node1"),  # ranked: the first one is tried first
+        (b"id.x.b.node1", "b"),
+        (b"id.b.a.b", "b"),
+        (b"id..node1", "node1"),
         (b"id.gone.node2.gone2", "node2"),
         (b"id.gone.node1", "node1"),
         (b'"' + UUID + b'.node1"', "node1"),
@@ -115,14 +102,16 @@ def test_route_of_a_value(
     routes=st.sets(st.text("ab.", min_size=1, max_size=4), min_size=1, max_size=5),
     value=st.text("ab.", max_size=12),
 )
-def test_the_first_suffix_that_names_a_route_wins(
+def test_at_each_dot_the_remainder_then_the_part_and_the_first_route_wins(
     sticky: ModuleType, build: Build, routes: set[str], value: str
 ) -> None:
     affinity = build(*sorted(routes))
     found = affinity.decide(0.0, [value.encode()], None, None)
     parts = value.split(".")
-    suffixes = [".".join(parts[index:]) for index in range(1, len(parts))]
-    wanted = next((route for route in suffixes + parts[1:] if route in routes), None)
+    named = [
+        name for index in range(1, len(parts)) for name in (".".join(parts[index:]), parts[index])
+    ]
+    wanted = next((route for route in named if route in routes), None)
     assert told(sticky, found)[0] == wanted
 
 
@@ -154,6 +143,17 @@ def test_several_cookies(
     stopped.takes_owned = False
     affinity.replace([member("node1"), member("node2"), stopped])
     assert told(sticky, affinity.decide(0.0, values, None, None)) == (owner, "route", result)
+
+
+def test_ranked_routes_go_on_behind_one_that_cannot(
+    sticky: ModuleType, build: Build, member: Callable[[str], Any]
+) -> None:
+    affinity = build()
+    stopped = member("n1")
+    stopped.takes_owned = False
+    affinity.replace([stopped, member("n2"), member("n3")])
+    verdict = affinity.decide(0.0, [b"id.n1.n2.n3"], None, None)
+    assert told(sticky, verdict) == ("n2", "route", "owner")
 
 
 def test_nothing_sent_is_new_by_the_first_step(sticky: ModuleType, build: Build) -> None:
@@ -205,6 +205,112 @@ def test_the_first_reason_is_told(
     affinity.replace([member("b")])
     verdict = affinity.decide(0.0, [b"id.a"], None, [b"id.unknown"])
     assert told(sticky, verdict) == (None, "route", "failover")
+
+
+class TestApplications:
+    """Where nodes announce what they serve, it is told who can be an owner."""
+
+    @pytest.fixture
+    def nodes(self, member: Callable[[str], Any]) -> dict[str, Any]:
+        return {route: member(route) for route in ("a", "b", "c")}
+
+    @pytest.mark.parametrize("by", ["route", "path_parameter", "learned", "own_cookie"])
+    def test_only_who_serves_it_is_an_owner(
+        self, sticky: ModuleType, build: Build, nodes: dict[str, Any], by: str
+    ) -> None:
+        affinity = build(by=(by,), path_parameter="p")
+        affinity.replace(list(nodes.values()))
+        affinity.learn(b"id.a", nodes["a"])
+        affinity.learn(b"id.b", nodes["b"])
+        sent = {
+            "own_cookie": (None, [own_value("name-a"), own_value("name-b")], None),
+            "path_parameter": (None, None, [b"id.a", b"id.b"]),
+        }.get(by, ([b"id.a", b"id.b"], None, None))
+        nodes["b"].takes_owned = False  # of the pool; not asked where an application is
+        found = affinity.decide(0.0, *sent, {nodes["b"]: None})
+        assert told(sticky, found) == ("b", by, "owner")
+        lost = affinity.decide(0.0, *sent, {nodes["c"]: None})
+        assert told(sticky, lost) == (None, by, "failover")
+        assert lost.lost
+
+    def test_the_hash_falls_on_who_serves_it(self, build: Build, nodes: dict[str, Any]) -> None:
+        affinity = build(by=("hash",))
+        affinity.replace(list(nodes.values()))
+        owners = {nodes["a"]: None, nodes["c"]: None}
+        found = {
+            affinity.decide(0.0, [b"s%d" % number], None, None, owners).member.name
+            for number in range(40)
+        }
+        assert found == {"name-a", "name-c"}
+
+    def test_the_first_lost_owner_is_told_with_its_domain(
+        self, build: Build, nodes: dict[str, Any]
+    ) -> None:
+        nodes["a"].domain, nodes["a"].balancer = "east", "one"
+        nodes["b"].domain = "west"
+        affinity = build()
+        affinity.replace(list(nodes.values()))
+        lost = affinity.decide(0.0, [b"id.x", b"id.a", b"id.b"], None, None, {})
+        assert (lost.lost, lost.domain, lost.balancer) == (True, "east", "one")
+        new = affinity.decide(0.0, [b"id.x"], None, None, {})
+        assert not new.lost
+
+    def test_the_domain_of_an_owner_that_left_is_remembered_for_a_while(
+        self, sticky: ModuleType, build: Build, nodes: dict[str, Any]
+    ) -> None:
+        nodes["a"].domain, nodes["a"].balancer = "east", "one"
+        affinity = build()
+        affinity.replace(list(nodes.values()), 100.0)
+        affinity.replace([nodes["c"]], 200.0)
+        soon = affinity.decide(200.0 + sticky.FORMER_S - 1, [b"id.a"], None, None)
+        assert (soon.lost, soon.domain, soon.balancer) == (True, "east", "one")
+        late = affinity.decide(200.0 + sticky.FORMER_S + 1, [b"id.a"], None, None)
+        assert told(sticky, late) == (None, "route", "failover")
+        assert not late.lost  # as good as unknown: it may go anywhere
+        without = affinity.decide(200.0, [b"id.b"], None, None)
+        assert told(sticky, without) == (None, "route", "failover")
+        assert not without.lost
+
+    def test_who_does_not_want_its_routes_looked_at(
+        self, sticky: ModuleType, build: Build, nodes: dict[str, Any]
+    ) -> None:
+        affinity = build()
+        affinity.replace(list(nodes.values()))
+        nodes["a"].sticky = False
+        affinity.replace(list(nodes.values()))
+        verdict = affinity.decide(0.0, [b"id.a"], None, None)
+        assert told(sticky, verdict) == (None, "route", "unknown_route")
+        assert not verdict.lost
+
+    @pytest.mark.parametrize(
+        ("by", "steps"),
+        [
+            (("own_cookie",), ("own_cookie", "route", "path_parameter")),
+            (("learned", "hash"), ("learned", "route", "path_parameter", "hash")),
+            (("path_parameter",), ("path_parameter", "route")),
+            (("route", "hash", "path_parameter"), ("route", "hash", "path_parameter")),
+        ],
+    )
+    def test_announced_routes_are_looked_at_whatever_is_configured(
+        self,
+        sticky: ModuleType,
+        build: Build,
+        nodes: dict[str, Any],
+        by: tuple[str, ...],
+        steps: tuple[str, ...],
+    ) -> None:
+        affinity = build(by=by, path_parameter="p")
+        affinity.replace(list(nodes.values()))
+        before = told(sticky, affinity.decide(0.0, [b"id.a"], None, [b"id.b"]))
+        affinity.follow_announced(True)
+        by_cookie = affinity.decide(0.0, [b"id.a"], None, None)
+        by_path = affinity.decide(0.0, None, None, [b"id.b"])
+        if "hash" not in steps or steps.index("route") < steps.index("hash"):
+            assert told(sticky, by_cookie) == ("a", "route", "owner")
+        if "hash" not in steps or steps.index("path_parameter") < steps.index("hash"):
+            assert told(sticky, by_path) == ("b", "path_parameter", "owner")
+        affinity.follow_announced(False)
+        assert told(sticky, affinity.decide(0.0, [b"id.a"], None, [b"id.b"])) == before
 
 
 class TestLearned:

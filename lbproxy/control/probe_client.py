@@ -100,7 +100,7 @@ class ProbeClient:
         except aiohttp.ClientSSLError as error:
             raise _explain_tls(error) from None
         except aiohttp.ClientConnectorError as error:
-            raise ProbeError(_explain_connect(error.os_error)) from None
+            raise ProbeError(explain_connect(error.os_error)) from None
         except ssl.SSLError as error:
             raise _explain_tls(error) from None
         except (aiohttp.ClientError, OSError) as error:
@@ -158,7 +158,8 @@ def _make_context(tls: NodeTls) -> ssl.SSLContext:
     return context
 
 
-def _explain_connect(error: OSError) -> str:
+def explain_connect(error: OSError) -> str:
+    """Return why there is no connection, for a person."""
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ConnectionResetError):
@@ -200,5 +201,5 @@ def _explain_protocol(error: Exception, scheme: str) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer ended early"
     if isinstance(error, OSError):
-        return _explain_connect(error)
+        return explain_connect(error)
     return f"failed: {type(error).__name__}"

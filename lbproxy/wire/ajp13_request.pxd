@@ -9,8 +9,12 @@ cdef bytes _PROTOCOL
 cdef bytes _NULL
 cdef bytes _CHUNKED
 cdef bytes _HEX
-cdef int _ENCODING_NAME, _FORWARD_REQUEST, _BY_NAME, _CODED, _END
-cdef int _QUERY, _ROUTE, _CIPHER, _ATTRIBUTE, _KEY_SIZE, _SECRET, _STORED_METHOD
+cdef bytes _CIPHER, _KEY_SIZE, _SSL_PROTOCOL, _REMOTE_PORT, _LOCAL_ADDR, _END
+cdef int _FORWARD_REQUEST, _BY_NAME, _CODED
+cdef int _QUERY, _ROUTE, _SECRET, _STORED_METHOD
+
+@cython.locals(b="const unsigned char *", value="const unsigned char *", n=Py_ssize_t, i=Py_ssize_t)
+cdef bytes _string(bytes text)
 
 cdef class Facts:
     cdef readonly bytes remote_addr
@@ -26,6 +30,9 @@ cdef class Facts:
     cdef public bytes authority
     cdef readonly bytes client
     cdef readonly bytes tail
+
+    @cython.locals(tail=bytes)
+    cdef bytes _last_attributes(self)
 
 cdef class Ajp13Encoder(FieldCursor):
     cdef bytearray _packet
@@ -58,19 +65,19 @@ cdef class Ajp13Encoder(FieldCursor):
 
     @cython.locals(out="unsigned char *")
     cdef int _byte(self, int value) except -1
-    cdef int _number(self, long value) except -1
+    @cython.locals(out="unsigned char *", p=Py_ssize_t)
+    cdef int _number(self, int value) except -1
     cdef int _full(self) except -1
 
     @cython.locals(
         b="const unsigned char *", out="unsigned char *", n=Py_ssize_t, p=Py_ssize_t, i=Py_ssize_t
     )
     cdef int _plain(self, bytes block) except -1
-
-    @cython.locals(
-        out="unsigned char *", value="const unsigned char *",
-        p=Py_ssize_t, size=Py_ssize_t, i=Py_ssize_t,
-    )
-    cdef int _put(self, const unsigned char *b, Py_ssize_t start, Py_ssize_t end) except -1
+    @cython.locals(out="unsigned char *", p=Py_ssize_t, i=Py_ssize_t)
+    cdef int _copy(self, const unsigned char *b, Py_ssize_t start, Py_ssize_t size) except -1
+    cdef int _put(self, bytes text) except -1
+    @cython.locals(b="const unsigned char *", value="const unsigned char *", i=Py_ssize_t)
+    cdef int _printable(self, bytes text) except -1
 
     @cython.locals(target="const unsigned char *")
     cdef Py_ssize_t _skip_target(self, const unsigned char *b, Py_ssize_t p, Py_ssize_t n)

@@ -20,14 +20,19 @@ MAX_NAME = 255
 _FORWARD_REQUEST = 2
 _BY_NAME = 255  # the method is in _STORED_METHOD
 _CODED = 160  # the first byte of a coded field name
-_QUERY, _ROUTE, _CIPHER, _ATTRIBUTE, _KEY_SIZE, _SECRET, _STORED_METHOD = 5, 6, 8, 10, 11, 12, 13
-_END = 255
+# Attributes: the codes of those that a request may have, the beginnings of those that Facts may.
+_QUERY, _ROUTE, _SECRET, _STORED_METHOD = 5, 6, 12, 13
+_CIPHER = b"\x08"
+_KEY_SIZE = b"\x0b"
+_SSL_PROTOCOL = b"\x0a\x00\x10AJP_SSL_PROTOCOL\x00"
+_REMOTE_PORT = b"\x0a\x00\x0fAJP_REMOTE_PORT\x00"
+_LOCAL_ADDR = b"\x0a\x00\x0eAJP_LOCAL_ADDR\x00"
+_END = b"\xff"
 
 _LINE_END = b" HTTP/1.1\r\n"
 _PROTOCOL = b"\x00\x08HTTP/1.1\x00"
 _NULL = b"\xff\xff"
-_CHUNKED = b"transfer-encodingchunked"
-_ENCODING_NAME = 17  # how much of it is the name
+_CHUNKED = b"\x00\x11transfer-encoding\x00\x00\x07chunked\x00"
 _HEX = b"0123456789ABCDEF"
 
 # TARGET[byte]: 1 where the byte goes on, 2 where it is percent-encoded: Undertow refuses bytes from
@@ -40,13 +45,15 @@ TEXT = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))
 
 def _string(text: bytes) -> bytes:
     """Return a string of AJP. Raises: ValueError: a control byte, or too long for any packet."""
-    if len(text) > MAX_PACKET_SIZE - 4 or any(not TEXT[c] for c in text):
-        raise ValueError("what is said of a client holds a control byte or is too long")
-    return len(text).to_bytes(2, "big") + text + b"\x00"
-
-
-def _attribute(name: bytes, value: bytes) -> bytes:
-    return bytes((_ATTRIBUTE,)) + _string(name) + _string(value)
+    b = text
+    value = TEXT
+    n = len(text)
+    for i in range(n):
+        if not value[b[i]]:
+            raise ValueError("what is said of a client holds a control byte")
+    if n > MAX_PACKET_SIZE - 4:
+        raise ValueError("what is said of a client exceeds any packet")
+    return n.to_bytes(2, "big") + text + b"\x00"
 
 
 class Facts:
@@ -97,21 +104,20 @@ class Facts:
 
     def _last_attributes(self) -> bytes:
         """Return the attributes that no request changes, and the end of them."""
-        attributes = []
+        tail = _END
+        if self.local_addr:
+            tail = _LOCAL_ADDR + _string(self.local_addr) + tail
+        if self.remote_port:
+            tail = _REMOTE_PORT + _string(b"%d" % self.remote_port) + tail
         if self.secure:
-            if self.tls_cipher:
-                attributes.append(bytes((_CIPHER,)) + _string(self.tls_cipher))
+            if self.tls_protocol:
+                tail = _SSL_PROTOCOL + _string(self.tls_protocol) + tail
             if 0 < self.tls_key_size < 65536:
                 # The one attribute that is no string.
-                attributes.append(bytes((_KEY_SIZE,)) + self.tls_key_size.to_bytes(2, "big"))
-            if self.tls_protocol:
-                attributes.append(_attribute(b"AJP_SSL_PROTOCOL", self.tls_protocol))
-        if self.remote_port:
-            attributes.append(_attribute(b"AJP_REMOTE_PORT", b"%d" % self.remote_port))
-        if self.local_addr:
-            attributes.append(_attribute(b"AJP_LOCAL_ADDR", self.local_addr))
-        attributes.append(bytes((_END,)))
-        return b"".join(attributes)
+                tail = _KEY_SIZE + self.tls_key_size.to_bytes(2, "big") + tail
+            if self.tls_cipher:
+                tail = _CIPHER + _string(self.tls_cipher) + tail
+        return tail
 
 
 class Ajp13Encoder(FieldCursor):
@@ -152,8 +158,7 @@ class Ajp13Encoder(FieldCursor):
         method_end = p
         method = METHODS.get(text[:p], _BY_NAME)
         self._at = 4
-        self._byte(_FORWARD_REQUEST)
-        self._byte(method)
+        self._number(_FORWARD_REQUEST << 8 | method)
         self._plain(_PROTOCOL)
         target = p + 1
         if target + 1 < n and b[target] == 42:
@@ -187,16 +192,16 @@ class Ajp13Encoder(FieldCursor):
         out[count_at + 1] = self._fields & 255
         if facts.secret:
             self._byte(_SECRET)
-            self._put(facts.secret, 0, len(facts.secret))
+            self._put(facts.secret)
         if query:
             self._byte(_QUERY)
             self._target(b, query, n, False)
         if method == _BY_NAME:
             self._byte(_STORED_METHOD)
-            self._put(b, 0, method_end)
+            self._copy(b, 0, method_end)
         if facts.route:
             self._byte(_ROUTE)
-            self._put(facts.route, 0, len(facts.route))
+            self._put(facts.route)
         self._plain(facts.tail)
         p = self._at - 4
         out[0] = 0x12
@@ -229,6 +234,7 @@ class Ajp13Encoder(FieldCursor):
             b = authority
             start = 0
             end = len(authority)
+            self._printable(authority)
         port = 0
         p = end
         while p > start and 48 <= b[p - 1] <= 57:
@@ -246,7 +252,7 @@ class Ajp13Encoder(FieldCursor):
             name_end = end
         if name_end == start:
             raise BadHead("bad_request", "Host is empty")
-        self._put(b, start, name_end)
+        self._copy(b, start, name_end - start)
         if port:
             self._number(port)
             return 0
@@ -339,27 +345,25 @@ class Ajp13Encoder(FieldCursor):
                 continue
             left -= 1
             if code:
-                self._byte(_CODED)
-                self._byte(code)
+                self._number(_CODED << 8 | code)
             else:
                 if size > MAX_NAME:
                     raise BadHead("head_too_large", "a field name exceeds 255 bytes")
-                self._put(b, self.name_start, self.name_end)
+                self._copy(b, self.name_start, size)
             if code == 11 and (port or facts.authority):
                 authority = facts.authority or self.value()
                 if port:
                     authority += b":%d" % port
-                self._put(authority, 0, len(authority))
+                self._put(authority)
             else:
-                self._put(b, self.value_start, self.value_end)
+                self._copy(b, self.value_start, self.value_end - self.value_start)
         if hosts != 1:
             raise BadHead("bad_request", "Host twice")
         if coded:
             if has_length:
                 raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
             left -= 1
-            self._put(_CHUNKED, 0, _ENCODING_NAME)
-            self._put(_CHUNKED, _ENCODING_NAME, len(_CHUNKED))
+            self._plain(_CHUNKED)
         if left < 0:
             raise BadHead("too_many_fields", "more fields than a node takes over AJP")
         self._fields = MAX_FIELDS - left
@@ -373,8 +377,13 @@ class Ajp13Encoder(FieldCursor):
 
     def _number(self, value: int) -> None:
         """Write an integer of two bytes."""
-        self._byte(value >> 8)
-        self._byte(value & 255)
+        out = self._packet
+        p = self._at
+        if p + 2 > self._limit:
+            self._full()
+        out[p] = value >> 8
+        out[p + 1] = value & 255
+        self._at = p + 2
 
     def _full(self) -> None:
         raise BadHead("head_too_large", "the head exceeds the node's AJP packet size")
@@ -391,24 +400,31 @@ class Ajp13Encoder(FieldCursor):
             out[p + i] = b[i]
         self._at = p + n
 
-    def _put(self, b: bytes, start: int, end: int) -> None:
-        """Write a string. The caller knows that `b` holds it. Raises: BadHead."""
+    def _copy(self, b: bytes, start: int, size: int) -> None:
+        """Write a piece of the request that the cursor has looked at as a string."""
         out = self._packet
-        value = TEXT
         p = self._at
-        size = end - start
         if size + 3 > self._limit - p:
             self._full()
         out[p] = size >> 8
         out[p + 1] = size & 255
         p += 2
-        for i in range(start, end):
+        for i in range(size):
+            out[p + i] = b[start + i]
+        out[p + size] = 0
+        self._at = p + size + 1
+
+    def _put(self, text: bytes) -> None:
+        """Write a string that the cursor has not looked at."""
+        self._printable(text)
+        self._copy(text, 0, len(text))
+
+    def _printable(self, text: bytes) -> None:
+        b = text
+        value = TEXT
+        for i in range(len(text)):
             if not value[b[i]]:
                 raise BadHead("bad_request", "control byte in what the node is told")
-            out[p] = b[i]
-            p += 1
-        out[p] = 0
-        self._at = p + 1
 
     def _skip_target(self, b: bytes, p: int, n: int) -> int:
         target = TARGET

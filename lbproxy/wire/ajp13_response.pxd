@@ -9,13 +9,15 @@ cdef bytes NAME
 cdef bytes TEXT
 cdef list _STATUS_LINES
 cdef frozenset _FRAMING_NAMES
+cdef str _TOO_LARGE
 cdef frozenset _CONNECTION_KNOWN
 cdef int _SEND_BODY_CHUNK, _SEND_HEADERS, _END_RESPONSE, _GET_BODY_CHUNK, _CPONG
-cdef int _IDLE, _HEADING, _ANSWERING, _STATUS_400
+cdef int _IDLE, _HEADING, _ANSWERING, _BROKEN, _STATUS_400
 
 cdef class Ajp13Reader(FieldCursor):
     cdef HeadLimits limits
     cdef readonly ResponseHead head
+    cdef readonly bint dated
     cdef readonly bytes payload
     cdef readonly int wanted
     cdef readonly bint reuse
@@ -34,12 +36,13 @@ cdef class Ajp13Reader(FieldCursor):
     cpdef expect(self, int method_id, bint cookies)
     cpdef bint empty(self)
     cpdef feed(self, bytes data)
+    cpdef int next(self) except -1
 
     @cython.locals(
         b="const unsigned char *", text="const char *",
         size=Py_ssize_t, p=Py_ssize_t, kind=int, phase=int, count=Py_ssize_t,
     )
-    cpdef int next(self) except -1
+    cdef int _next(self) except -1
 
     @cython.locals(b="const unsigned char *", p=Py_ssize_t, have=Py_ssize_t, need=Py_ssize_t)
     cdef Py_ssize_t _packet(self) except -2
@@ -54,7 +57,7 @@ cdef class Ajp13Reader(FieldCursor):
         b="const unsigned char *", out="unsigned char *",
         written="const char *", value="const unsigned char *",
         stop=Py_ssize_t, status=int, size=Py_ssize_t, left=int, head=ResponseHead,
-        never_body=bint, length="long long", announced="long long", has_length=bint,
+        bodiless=bint, length="long long", announced="long long", has_length=bint,
         q=Py_ssize_t, line=Py_ssize_t, drop=bint, code=int, first=int, i=Py_ssize_t,
     )
     cdef ResponseHead _read_head(self, Py_ssize_t p, Py_ssize_t end)

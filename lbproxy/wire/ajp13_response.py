@@ -22,8 +22,8 @@ from lbproxy.wire.http1_response import ResponseHead
 NEED_MORE, HEAD, BODY, GET_BODY, END, PONG = range(6)
 
 _SEND_BODY_CHUNK, _SEND_HEADERS, _END_RESPONSE, _GET_BODY_CHUNK, _CPONG = 3, 4, 5, 6, 9
-# Between exchanges; before the head; behind it.
-_IDLE, _HEADING, _ANSWERING = range(3)
+# Between exchanges; before the head; behind it; something was refused.
+_IDLE, _HEADING, _ANSWERING, _BROKEN = range(4)
 
 # The head is written here before it is copied out. A head of more bytes is too large, whatever the
 # limits say: a packet holds 65,535 bytes, and coded names grow.
@@ -46,6 +46,9 @@ _STATUS_LINES = [
 _FRAMING_NAMES = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
 _CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade"))
 _STATUS_400 = 400
+# Tomcat leaves values out of a head that exceeds its packetSize, or ends without one; Undertow
+# misstates the length of one that exceeds 16 KiB.
+_TOO_LARGE = " (is it larger than the node's AJP packet size?)"
 
 
 def _bad(detail: str) -> BadHead:
@@ -59,7 +62,8 @@ class Ajp13Reader(FieldCursor):
 
     Call `expect` for each exchange, `feed` what arrives, then `next` until it returns NEED_MORE.
 
-    Attributes, each good until the next call of `next`: head: of HEAD; payload: of BODY; wanted:
+    Attributes, each good until the next call of `next`: head: of HEAD; dated: of HEAD, it has a
+    Date (Tomcat sends none over AJP); payload: of BODY; wanted:
     of GET_BODY, how many bytes the node asks for, at least one; reuse: of END, the connection may
     serve another exchange as far as the node is concerned: it said so, the response is whole, not
     a byte came behind it, and the status is not 400 (after which Undertow closes, whatever it
@@ -70,6 +74,7 @@ class Ajp13Reader(FieldCursor):
         super().__init__()
         self.limits = limits
         self.head: ResponseHead | None = None
+        self.dated: bool = False
         self.payload: bytes = b""
         self.wanted: int = 0
         self.reuse: bool = False
@@ -118,9 +123,18 @@ class Ajp13Reader(FieldCursor):
     def next(self) -> int:
         """Return the kind of the next event.
 
-        Raises: BadHead: upstream_bad_response, upstream_head_too_large. The connection is to be
-        closed then.
+        Raises: BadHead: upstream_bad_response, upstream_head_too_large; and from then on, whatever
+        is fed: the connection is to be closed.
         """
+        try:
+            return self._next()
+        except BadHead:
+            self._phase = _BROKEN
+            raise
+
+    def _next(self) -> int:
+        if self._phase == _BROKEN:
+            raise _bad("an AJP connection that is out of step")
         while True:
             size = self._packet()
             if size < 0:
@@ -171,7 +185,7 @@ class Ajp13Reader(FieldCursor):
                 return HEAD
             if kind == _END_RESPONSE:
                 if phase == _HEADING:
-                    raise _bad("the end of a response that has not begun")
+                    raise _bad("the end of a response that has not begun" + _TOO_LARGE)
                 if size != 2:
                     raise _bad("an AJP end of response of a wrong length")
                 self._phase = _IDLE
@@ -248,10 +262,10 @@ class Ajp13Reader(FieldCursor):
         b = self.data
         begin = b[self.position : self.position + 7]
         if b"HTTP/1.".startswith(begin):
-            raise _bad("not AJP: the node answers HTTP")
+            raise _bad("not AJP: answers HTTP")
         if begin[0] in (0x15, 0x16) and (len(begin) == 1 or begin[1] == 3):
-            raise _bad("not AJP: the node answers TLS")
-        raise _bad("not AJP: no packet begins like this")
+            raise _bad("not AJP: answers TLS")
+        raise _bad("not AJP: no packet begins like its answer")
 
     def _head(self, p: int, end: int) -> ResponseHead:
         try:
@@ -288,7 +302,8 @@ class Ajp13Reader(FieldCursor):
         head = ResponseHead()
         head.status = status
         self._status = status
-        never_body = status == 204
+        self.dated = False
+        bodiless = status == 204 or status == 304
         length = CHUNKED
         has_length = False
         nominated: set[bytes] | None = None
@@ -320,7 +335,7 @@ class Ajp13Reader(FieldCursor):
             size = b[p] << 8 | b[p + 1]
             p += 2
             if end - p < size + 1 or b[p + size] != 0:
-                raise _bad("a field value that exceeds its packet")
+                raise _bad("a field value that exceeds its packet" + _TOO_LARGE)
             if size + 2 > stop - q:
                 raise BadHead("upstream_head_too_large", "the head exceeds its limit")
             for i in range(p, p + size):
@@ -343,15 +358,21 @@ class Ajp13Reader(FieldCursor):
                     drop = True
                 has_length = True
                 length = announced
-                drop = drop or never_body
+                # Both containers say 0 with a 304, which would be the length of the answer to the
+                # same GET (RFC 9110 section 8.6).
+                drop = drop or bodiless
             elif code == 7 or (first == 115 and self.is_name(b"set-cookie")):
                 if self._cookies:
                     self._trim()
                     if head.set_cookies is None:
                         head.set_cookies = []
                     head.set_cookies.append(self.value())
+            elif code == 4:
+                self.dated = True
             elif code == 0:
-                if first == 99:  # c
+                if first == 100:  # d
+                    self.dated = self.dated or self.is_name(b"date")
+                elif first == 99:  # c
                     if self.is_name(b"connection"):
                         drop = True
                         tokens = list_tokens(self.value())
@@ -370,12 +391,10 @@ class Ajp13Reader(FieldCursor):
             if drop:
                 q = line
         if p != end:
-            # Undertow understates or overstates the length of a head of more than one buffer: what
-            # follows would be the middle of something.
-            raise _bad("an AJP head of another length than its fields")
+            raise _bad("an AJP head of another length than its fields" + _TOO_LARGE)
         head.parts.append(_STATUS_LINES[status])
         head.parts.append(bytes(written[:q]))
-        self._bodiless = never_body or status == 304 or self._method_id == HEAD_METHOD
+        self._bodiless = bodiless or self._method_id == HEAD_METHOD
         head.length = NO_BODY if self._bodiless else length
         self._left = head.length
         if nominated is not None:

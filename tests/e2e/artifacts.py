@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ class Missing(Exception):
 def cache() -> Path:
     """Return the folder outside of the checkout that holds what was fetched."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "lbproxy-e2e"
+    folder = Path(os.environ.get("LBPROXY_E2E_CACHE") or Path(base) / "lbproxy-e2e")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -56,14 +57,16 @@ def fetch(artifact: str) -> Path:
     return target
 
 
-def unpacked(archive: Path, folder: str, prepare: Callable[[Path], None]) -> Path:
+def unpacked(archive: Path, folder: str, prepare: Callable[[Path], None], recipe: str = "") -> Path:
     """Return the folder that a zip archive holds, unpacked and prepared once.
 
-    Args: folder: its top folder's name; prepare: called with the folder before its first use.
+    Args: folder: its top folder's name; prepare: called with the folder before its first use;
+    recipe: what it is prepared by, so that another recipe makes another folder.
     """
-    home = archive.parent / folder
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:10]
+    home = archive.parent / (f"{folder}-{digest}" if recipe else folder)
     if not home.exists():
-        making = archive.parent / f"{folder}.making"
+        making = archive.parent / f"{home.name}.making"
         shutil.rmtree(making, ignore_errors=True)
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(making)

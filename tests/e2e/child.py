@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -98,6 +99,18 @@ class Child:
         assert self._process.stdout is not None
         self._process.stdout.close()
         return code
+
+
+def free_address(*ports: int) -> str:
+    """Return a loopback address on which these ports were free a moment ago: a machine's own."""
+    while True:
+        address = f"127.{secrets.randbelow(60) + 64}.{secrets.randbelow(256)}.1"
+        try:
+            for port in ports:
+                socket.create_server((address, port)).close()
+        except OSError:
+            continue
+        return address
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -69,12 +69,16 @@ class Door:
             "admin": {"bind": f"127.0.0.1:{self.admin_port}"},
             "access_log": {"path": str(self.log)},
         } | sections
-        path = folder / "lbproxy.yaml"
-        path.write_text(safe_dump(config))
-        self.child = Child(
-            "lbproxy", [sys.executable, "-m", "lbproxy", "run", "-c", path], CHECKOUT
-        )
+        self._config = folder / "lbproxy.yaml"
+        self._config.write_text(safe_dump(config))
+        self.child = self.start()
+
+    def start(self) -> Child:
+        """Start it again after its end, on the same ports; wait until it serves."""
+        command = [sys.executable, "-m", "lbproxy", "run", "-c", str(self._config)]
+        self.child = Child("lbproxy", command, CHECKOUT)
         self.child.until(r"\bserving\b", START_S)
+        return self.child
 
     def __enter__(self) -> Door:
         return self

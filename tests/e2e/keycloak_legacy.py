@@ -2,81 +2,100 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 from tests.e2e.artifacts import fetch, tool, unpacked
-from tests.e2e.child import Child
+from tests.e2e.child import free_address
 from tests.e2e.h2 import Database
 from tests.e2e.realm import ADMIN, make_realm
+from tests.e2e.tap import Tap
+from tests.e2e.wildfly import (
+    CLUSTER,
+    CLUSTERING,
+    HTTP,
+    MOD_CLUSTER,
+    START_S,
+    Server,
+    prepare,
+)
 
 VERSION = "16.1.1"
 PREFIX = "/auth"
-PORT = 8080
-ADDRESSES = {"kc1": "127.0.44.1", "kc2": "127.0.44.2"}
-DATABASE = "127.0.44.3"
-START_S = 180.0
+NAMES = ("kc1", "kc2")
 
-# Two owners of each session, as the profile's hint says; members by list instead of multicast.
-SETUP = """embed-server --server-config=standalone-ha.xml
-/subsystem=undertow/server=default-server/http-listener=default:\
-write-attribute(name=proxy-address-forwarding,value=true)
-/subsystem=datasources/data-source=KeycloakDS:\
+# Two owners of each session, as the profile's hint says.
+SETUP = (
+    CLUSTERING
+    + """/subsystem=datasources/data-source=KeycloakDS:\
 write-attribute(name=connection-url,value="${env.E2E_DATABASE}")
-/subsystem=jgroups/channel=ee:write-attribute(name=stack,value=tcp)
-/subsystem=jgroups/stack=tcp/protocol=MPING:remove
-/subsystem=jgroups/stack=tcp/protocol=TCPPING:\
-add(add-index=0,properties={initial_hosts="${env.E2E_MEMBERS}",port_range=0})
 /subsystem=infinispan/cache-container=keycloak/distributed-cache=authenticationSessions:\
 write-attribute(name=owners,value=2)
 /subsystem=infinispan/cache-container=keycloak/distributed-cache=sessions:\
 write-attribute(name=owners,value=2)
 /subsystem=infinispan/cache-container=keycloak/distributed-cache=clientSessions:\
 write-attribute(name=owners,value=2)
+"""
+)
+
+# Listed in lbproxy's configuration, by HTTP.
+BY_HAND = """/subsystem=undertow/server=default-server/http-listener=default:\
+write-attribute(name=proxy-address-forwarding,value=true)
 /subsystem=modcluster:remove
-stop-embedded-server
 """
 
+# As its guide for mod_cluster has it: AJP, and the sticky cookie's name said by the node.
+ANNOUNCED = (
+    MOD_CLUSTER
+    + """/subsystem=undertow/servlet-container=default/setting=session-cookie:\
+add(name=AUTH_SESSION_ID)
+"""
+)
 
-def home() -> Path:
-    """Return an unpacked Keycloak, configured. Raises: Missing."""
+
+def home(setup: str) -> Path:
+    """Return an unpacked Keycloak, configured by a management script. Raises: Missing."""
     tool("java")
     archive = fetch(f"org.keycloak:keycloak-server-dist:{VERSION}:zip")
-    return unpacked(archive, f"keycloak-{VERSION}", _configure)
 
-
-def _configure(folder: Path) -> None:
-    for script in (folder / "bin").glob("*.sh"):
-        script.chmod(0o755)
-    (folder / "setup.cli").write_text(SETUP)
-    for command in (
-        ("jboss-cli.sh", f"--file={folder / 'setup.cli'}"),
-        ("add-user-keycloak.sh", "-u", ADMIN, "-p", ADMIN),
-    ):
+    def configure(folder: Path) -> None:
+        prepare(folder, setup)
         subprocess.run(
-            [folder / "bin" / command[0], *command[1:]],
+            [folder / "bin" / "add-user-keycloak.sh", "-u", ADMIN, "-p", ADMIN],
             check=True,
             capture_output=True,
             timeout=START_S,
         )
 
+    return unpacked(archive, f"keycloak-{VERSION}", configure, setup)
+
 
 class LegacyCluster:
-    """The database, both nodes, and a realm with a user and a public client."""
+    """The database, both nodes, and a realm with a user and a public client.
 
-    def __init__(self, folder: Path) -> None:
-        self.home = home()
-        self.folder = folder
-        (jar,) = self.home.glob("modules/system/layers/base/com/h2database/h2/main/h2-*.jar")
-        self.database = Database(jar, DATABASE, folder)
-        self.nodes: dict[str, Child] = {}
+    Args: taps: where kc1 and kc2 announce themselves; None: they do not.
+    """
+
+    def __init__(self, folder: Path, taps: dict[str, Tap] | None = None) -> None:
+        base = home(SETUP + (BY_HAND if taps is None else ANNOUNCED))
+        (jar,) = base.glob("modules/system/layers/base/com/h2database/h2/main/h2-*.jar")
+        self.database = Database(jar, free_address(), folder)
+        self.servers = {
+            name: Server(base, name, folder, {"E2E_DATABASE": self.database.url}) for name in NAMES
+        }
+        members = ",".join(f"{each.address}[{CLUSTER}]" for each in self.servers.values())
+        for name, server in self.servers.items():
+            server.environment["E2E_MEMBERS"] = members
+            if taps is not None:
+                server.environment |= {"E2E_MCMP": str(taps[name].port), "E2E_LISTENER": "ajp"}
 
     def __enter__(self) -> LegacyCluster:
         try:
             self.database.start()
-            for name in ADDRESSES:
-                self.start(name)
+            # One after the other: the first makes the tables.
+            for server in self.servers.values():
+                server.start()
+                server.until_up()
             make_realm(self.urls["kc1"] + PREFIX)
         except BaseException:
             self.__exit__()
@@ -84,34 +103,10 @@ class LegacyCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for node in self.nodes.values():
-            node.terminate()
+        for server in self.servers.values():
+            server.stop()
         self.database.stop()
 
     @property
     def urls(self) -> dict[str, str]:
-        return {name: f"http://{address}:{PORT}" for name, address in ADDRESSES.items()}
-
-    def start(self, name: str) -> None:
-        """Start a node and wait until it serves."""
-        base, address = self.folder / name, ADDRESSES[name]
-        if not base.exists():
-            shutil.copytree(self.home / "standalone", base)
-        self.nodes[name] = Child(
-            name,
-            [
-                self.home / "bin" / "standalone.sh",
-                *("-c", "standalone-ha.xml", f"-Djboss.server.base.dir={base}"),
-                *(f"-Djboss.node.name={name}", "-b", address),
-                *("-bmanagement", address, "-bprivate", address),
-            ],
-            base,
-            {
-                # Else the script does not pass TERM on.
-                "LAUNCH_JBOSS_IN_BACKGROUND": "true",
-                "E2E_DATABASE": self.database.url,
-                "E2E_MEMBERS": ",".join(f"{each}[7600]" for each in ADDRESSES.values()),
-                "JAVA_OPTS": "-Xms64m -Xmx512m -Djava.net.preferIPv4Stack=true",
-            },
-        )
-        self.nodes[name].until(r"WFLYSRV0025|WFLYSRV0026", START_S)
+        return {name: f"http://{each.address}:{HTTP}" for name, each in self.servers.items()}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.door import Door, nodes_of
-from tests.e2e.keycloak_legacy import ADDRESSES, PREFIX, LegacyCluster
+from tests.e2e.keycloak_legacy import NAMES, PREFIX, LegacyCluster
 from tests.e2e.realm import CALLBACK, REALM, Login, claims, events, route_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -29,7 +29,7 @@ FORGED = {
 def door(legacy: LegacyCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     pool = POOL | {"nodes": nodes_of(legacy.urls)}
     with Door(tmp_path_factory.mktemp("door"), pool) as running:
-        for name in ADDRESSES:
+        for name in NAMES:
             running.until_health(name, "up")
         yield running
 
@@ -60,9 +60,9 @@ def test_a_login_from_the_form_to_the_logout_stays_with_its_owner(
             login.logout(login.refresh(tokens))
         assert [(line["node"], line["sticky"]) for line in lines] == [(route, "route:owner")] * 5
         routes.add(route)
-        if routes == set(ADDRESSES):
+        if routes == set(NAMES):
             break
-    assert routes == set(ADDRESSES), "all sessions have one owner"
+    assert routes == set(NAMES), "all sessions have one owner"
     assert {event["ipAddress"] for event in events(legacy.urls["kc1"] + PREFIX)} == {"127.0.0.1"}
 
 
@@ -97,7 +97,7 @@ def test_a_login_survives_the_crash_of_its_node(door: Door, legacy: LegacyCluste
     else:
         raise AssertionError("no session is owned by kc2")
     before = door.metric("lbproxy_sticky_total", result="failover")
-    legacy.nodes["kc2"].kill()
+    legacy.servers["kc2"].running.kill()
     tokens = login.tokens(login.submit(page))
     assert login.user(tokens)["preferred_username"] == "alice"
     assert door.metric("lbproxy_sticky_total", result="failover") > before

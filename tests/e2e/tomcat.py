@@ -99,13 +99,28 @@ java.util.concurrent.*" %><%!
 %>"""
 
 
+def home() -> Path:
+    """Return an unpacked Tomcat. Raises: Missing."""
+    archive = fetch(f"org.apache.tomcat:tomcat:{VERSION}:zip")
+    return unpacked(archive, f"apache-tomcat-{VERSION}", lambda _: None)
+
+
+def command(home: Path, base: Path, *options: str) -> list[str]:
+    """Return how to start the instance in a folder of its own. Raises: Missing."""
+    return [
+        *(tool("java"), "-Xmx256m", *options),
+        *(f"-Dcatalina.home={home}", f"-Dcatalina.base={base}"),
+        f"-Djava.io.tmpdir={base / 'temp'}",
+        *("-cp", f"{home / 'bin/bootstrap.jar'}:{home / 'bin/tomcat-juli.jar'}"),
+        *("org.apache.catalina.startup.Bootstrap", "start"),
+    ]
+
+
 class TomcatPair:
     """node1 and node2. Raises: Missing, when made."""
 
     def __init__(self, folder: Path) -> None:
-        self.java = tool("java")
-        archive = fetch(f"org.apache.tomcat:tomcat:{VERSION}:zip")
-        self.home = unpacked(archive, f"apache-tomcat-{VERSION}", lambda _: None)
+        self.home = home()
         self.folder = folder
         self.nodes: dict[str, Child] = {}
 
@@ -129,17 +144,7 @@ class TomcatPair:
     def start(self, name: str) -> None:
         """Start a node and wait until it serves."""
         base = self._base(name)
-        self.nodes[name] = Child(
-            name,
-            [
-                *(self.java, "-Xmx256m", f"-Dnode={name}"),
-                *(f"-Dcatalina.home={self.home}", f"-Dcatalina.base={base}"),
-                f"-Djava.io.tmpdir={base / 'temp'}",
-                *("-cp", f"{self.home / 'bin/bootstrap.jar'}:{self.home / 'bin/tomcat-juli.jar'}"),
-                *("org.apache.catalina.startup.Bootstrap", "start"),
-            ],
-            base,
-        )
+        self.nodes[name] = Child(name, command(self.home, base, f"-Dnode={name}"), base)
         self.nodes[name].until("Server startup in", START_S)
 
     def _base(self, name: str) -> Path:

@@ -8,7 +8,10 @@ writes into session cookies; *health* is what was observed, *admin* what was com
 *member* is a node as the balancer of one worker sees it.
 
 - `node`        the model: Node, Health, Admin, what may take traffic
-- `registry`    the one writer; `snapshot` the immutable view that workers read
+- `contexts`    what a node serves: virtual hosts, aliases, contexts, and their algebra
+- `registry`    the one writer; `roster` the nodes of a pool, in which it writes; `membership` what
+                nodes that announce themselves may make it write
+- `snapshot`    the immutable view that workers read
 - `health`      rise and fall of probes, passive ejection
 - `candidates`  which nodes of a pool may be given a request; panic
 - `balance`     choosing a member: one class a policy; `turns` whose turn it is in round robin

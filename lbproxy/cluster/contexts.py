@@ -8,7 +8,8 @@ Source: MCMP reference, sections 1, 4.2, 5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -54,3 +55,93 @@ class BalancerSettings:
     force: bool = True
     wait_s: float = 0.0
     attempts: int = 1
+
+
+Hosts = tuple[VirtualHost, ...]
+
+
+def set_contexts(
+    hosts: Hosts, aliases: Collection[str], paths: Collection[str], state: ContextState
+) -> Hosts:
+    """Return the hosts with these contexts in this state; contexts and host are made if absent.
+
+    The host is the one that shares an alias, in any case of letters, and gets those that it has
+    not. Where aliases tell of several hosts as one, those become one: a node's alias is in one
+    virtual host only, and the first word on a context stays.
+    """
+    found = _sharing(hosts, aliases)
+    host = _joined(hosts[index] for index in found) if found else VirtualHost((), ())
+    host = VirtualHost(_union(host.aliases, aliases), _with_states(host.contexts, paths, state))
+    if not found:
+        return (*hosts, host)
+    return tuple(
+        host if index == found[0] else other
+        for index, other in enumerate(hosts)
+        if index == found[0] or index not in found
+    )
+
+
+def remove_contexts(hosts: Hosts, aliases: Collection[str], paths: Collection[str]) -> Hosts:
+    """Return the hosts without these contexts; a host goes with its last one. Never fails."""
+    found = _sharing(hosts, aliases)
+    return tuple(
+        host
+        for host in (
+            _without(host, paths) if index in found else host for index, host in enumerate(hosts)
+        )
+        if host.contexts
+    )
+
+
+def set_every_context(hosts: Hosts, state: ContextState) -> Hosts:
+    """Return the hosts with every context that they have in this state."""
+    return tuple(
+        replace(host, contexts=tuple(Context(context.path, state) for context in host.contexts))
+        for host in hosts
+    )
+
+
+def count_contexts(hosts: Hosts) -> int:
+    """Return how many contexts there are."""
+    return sum(len(host.contexts) for host in hosts)
+
+
+def count_aliases(hosts: Hosts) -> int:
+    """Return how many aliases there are."""
+    return sum(len(host.aliases) for host in hosts)
+
+
+def _sharing(hosts: Hosts, aliases: Collection[str]) -> list[int]:
+    wanted = {alias.casefold() for alias in aliases}
+    return [
+        index
+        for index, host in enumerate(hosts)
+        if any(alias.casefold() in wanted for alias in host.aliases)
+    ]
+
+
+def _joined(hosts: Iterable[VirtualHost]) -> VirtualHost:
+    first, *rest = hosts
+    for other in rest:
+        known = {context.path for context in first.contexts}
+        new = tuple(context for context in other.contexts if context.path not in known)
+        first = VirtualHost(_union(first.aliases, other.aliases), first.contexts + new)
+    return first
+
+
+def _union(aliases: tuple[str, ...], more: Collection[str]) -> tuple[str, ...]:
+    # By exact spelling: the node compares what it is told with its own.
+    return tuple(dict.fromkeys((*aliases, *more)))
+
+
+def _with_states(
+    contexts: tuple[Context, ...], paths: Collection[str], state: ContextState
+) -> tuple[Context, ...]:
+    by_path = {context.path: context for context in contexts}
+    by_path |= {path: Context(path, state) for path in paths}
+    return tuple(by_path.values())
+
+
+def _without(host: VirtualHost, paths: Collection[str]) -> VirtualHost:
+    left = tuple(context for context in host.contexts if context.path not in paths)
+    return replace(host, contexts=left)

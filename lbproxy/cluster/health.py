@@ -54,6 +54,8 @@ class Aspect(Enum):
     ADMIN = "admin"
     EJECTION = "ejection"
     MEMBERSHIP = "membership"
+    REPORT = "report"
+    CONTEXT = "context"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,13 +58,16 @@ class Tuning:
     """What an announced node asks of connections to it; None: as the pool has it.
 
     Args: response_s: wait for the head of its response; ping_s: for a connection or a CPONG;
-    max_idle: idle connections that are kept; ttl_s: how long those above max_idle are.
+    max_idle: idle connections that are kept; ttl_s: how long those above max_idle are; flush,
+    flush_wait_ms: when it wants packets passed on (on, off, auto), which is at once in any case.
     """
 
     response_s: float | None = None
     ping_s: float | None = None
     max_idle: int | None = None
     ttl_s: float | None = None
+    flush: str = "off"
+    flush_wait_ms: int = 10
 
 
 @dataclass(frozen=True, slots=True)

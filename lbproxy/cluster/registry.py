@@ -8,13 +8,12 @@ peer should know (commands, removal).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lbproxy.cluster import health as rules
 from lbproxy.cluster.health import (
     Aspect,
-    EjectionState,
+    Outcome,
     ProbeResult,
     ProbeState,
     Transition,
@@ -23,96 +22,24 @@ from lbproxy.cluster.health import (
     note_success,
 )
 from lbproxy.cluster.node import Admin, Health, Node, NodeTls
-from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.cluster.roster import (
+    ABSENT,
+    PRESENT,
+    Change,
+    Changes,
+    Conflict,
+    Entry,
+    Roster,
+    UnknownName,
+    introduce,
+    list_names,
+)
+from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config import schema
 from lbproxy.config.sources import ConfiguredNode
 from lbproxy.config.units import parse_node_url
 
-ABSENT = "absent"
-PRESENT = "present"
-
-
-class UnknownName(LookupError):
-    """There is no such pool, or no such node in it; the text lists what there is."""
-
-
-class Conflict(ValueError):
-    """A node would take what another node of its pool has: the text says what, and who."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing to log. Args: before, after: as a person reads them."""
-
-    pool: str
-    node: str
-    what: Aspect
-    before: str
-    after: str
-    reason: str
-
-
-Changes = tuple[Change, ...]
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A node and what its health rests on."""
-
-    node: Node
-    probe: ProbeState
-    ejection: EjectionState
-
-
-class _Pool:
-    """The nodes of one pool, by name, in the order in which they came."""
-
-    def __init__(self, name: str, settings: schema.Pool) -> None:
-        self.name = name
-        self.settings = settings
-        self.entries: dict[str, _Entry] = {}
-        self.by_route: dict[str, _Entry] = {}
-        self.ejected = 0
-        self.snapshot: PoolSnapshot | None = None  # None: something changed since the last one
-
-    def add(self, node: Node, now: float) -> None:
-        """Take a node in; without probes it is up at once.
-
-        Raises: Conflict: its name or route is taken.
-        """
-        for entry in (self.entries.get(node.name), self.by_route.get(node.route)):
-            if entry is not None:
-                what = "name" if entry.node.name == node.name else f"route {node.route!r}"
-                raise Conflict(f"node {node.name!r} has the {what} of {_introduce(entry.node)}")
-        if self.settings.health is False:
-            node = replace(node, health=Health.UP, up_since=now)
-        probe = ProbeState(health=node.health, since=now, reach=node.health)
-        self.entries[node.name] = _Entry(node, probe, EjectionState())
-        self.by_route[node.route] = self.entries[node.name]
-        self.snapshot = None
-
-    def remove(self, node: Node) -> None:
-        """Forget a node."""
-        del self.entries[node.name]
-        del self.by_route[node.route]
-        self.ejected -= node.ejected
-        self.snapshot = None
-
-    def set(self, entry: _Entry, node: Node) -> None:
-        """Put a node's new value in place of the old one."""
-        if node != entry.node:
-            self.ejected += node.ejected - entry.node.ejected
-            entry.node = node
-            self.snapshot = None
-
-    def changes(self, entry: _Entry, *transitions: Transition | None) -> Changes:
-        """Return what is to be logged of a node."""
-        name = entry.node.name
-        return tuple(
-            Change(self.name, name, change.what, change.before, change.after, change.reason)
-            for change in transitions
-            if change is not None
-        )
+__all__ = ["Change", "Changes", "Conflict", "Registry", "UnknownName", "node_from_config"]
 
 
 class Registry:
@@ -124,7 +51,7 @@ class Registry:
         Args: now: monotonic seconds, as everywhere here. Raises: Conflict: two nodes of a pool
         share a name or a route.
         """
-        self._pools = {name: _Pool(name, pool) for name, pool in config.pools.items()}
+        self._pools = {name: Roster(name, pool) for name, pool in config.pools.items()}
         self._snapshot = Snapshot(version=0, pools={})
         for pool in self._pools.values():
             for configured in pool.settings.nodes:
@@ -136,14 +63,19 @@ class Registry:
 
     def snapshot(self) -> Snapshot:
         """Return the present view; the same object while nothing changed."""
-        stale = [pool for pool in self._pools.values() if pool.snapshot is None]
-        if stale:
-            for pool in stale:
-                nodes = tuple(entry.node for entry in pool.entries.values())
-                pool.snapshot = PoolSnapshot(pool.name, nodes)
-            pools = {pool.name: pool.snapshot for pool in self._pools.values() if pool.snapshot}
+        if self.changed:
+            pools = {pool.name: pool.take_snapshot() for pool in self._pools.values()}
             self._snapshot = Snapshot(self._snapshot.version + 1, pools)
         return self._snapshot
+
+    @property
+    def changed(self) -> bool:
+        """True where something changed since the last snapshot."""
+        return any(pool.snapshot is None for pool in self._pools.values())
+
+    def roster(self, pool: str) -> Roster:
+        """Return the nodes of a pool, for those who write in it. Raises: UnknownName."""
+        return self._pool(pool)
 
     def observe_probe(self, pool: str, node: str, result: ProbeResult, now: float) -> Changes:
         """Take in one probe's result."""
@@ -154,6 +86,8 @@ class Registry:
         settings = home.settings.health
         if settings is False:
             return ()
+        if entry.node.quarantined and result.outcome is not Outcome.FAIL:
+            home.set(entry, replace(entry.node, quarantined=False))
         entry.probe, change = rules.observe(entry.probe, result, settings, now)
         if change is None:
             return ()
@@ -225,14 +159,6 @@ class Registry:
             changes += self._return_to_use(home, entry, ended, now)
         return changes
 
-    def set_load(self, pool: str, node: str, load: int | None) -> Changes:
-        """Take in the load that a node reports: 1..100, None for none."""
-        found = self._find(pool, node)
-        if found is not None:
-            home, entry = found
-            home.set(entry, replace(entry.node, load=load))
-        return ()
-
     def add(self, node: Node, now: float) -> Changes:
         """Take in a node of another source than the configuration.
 
@@ -240,14 +166,12 @@ class Registry:
         address already. (A configuration may name one address twice: its author knows.)
         """
         home = self._pool(node.pool)
-        for other in home.entries.values():
-            twin = other.node
-            if (twin.host, twin.port) == (node.host, node.port) and twin.name != node.name:
-                raise Conflict(
-                    f"node {node.name!r} has the address {node.url} of {_introduce(twin)}"
-                )
-        home.add(node, now)
-        entry = home.entries[node.name]
+        twin = next(home.at(node), None)
+        if twin is not None and twin.node.name != node.name:
+            raise Conflict(
+                f"node {node.name!r} has the address {node.url} of {introduce(twin.node)}"
+            )
+        entry = home.add(node, now)
         reason = f"{node.source.value}: {node.url}, route {node.route}"
         return home.changes(entry, Transition(Aspect.MEMBERSHIP, ABSENT, PRESENT, reason))
 
@@ -255,31 +179,31 @@ class Registry:
         """Forget a node. Raises: UnknownName."""
         home = self._pool(pool)
         entry = self._entry(home, node)
-        home.remove(entry.node)
+        home.remove(entry)
         return home.changes(entry, Transition(Aspect.MEMBERSHIP, PRESENT, ABSENT, reason))
 
-    def _return_to_use(self, pool: _Pool, entry: _Entry, change: Transition, now: float) -> Changes:
+    def _return_to_use(self, pool: Roster, entry: Entry, change: Transition, now: float) -> Changes:
         # Slow start holds for it as for a node that came up: it may still be weak.
         node = replace(entry.node, ejected=False, up_since=now, reason=change.reason)
         pool.set(entry, node)
         return pool.changes(entry, change)
 
-    def _find(self, pool: str, node: str) -> tuple[_Pool, _Entry] | None:
+    def _find(self, pool: str, node: str) -> tuple[Roster, Entry] | None:
         home = self._pools.get(pool)
         entry = home.entries.get(node) if home is not None else None
         return None if home is None or entry is None else (home, entry)
 
-    def _pool(self, name: str) -> _Pool:
+    def _pool(self, name: str) -> Roster:
         try:
             return self._pools[name]
         except KeyError:
-            raise UnknownName(f"no pool {name!r}; {_list('pools', self._pools)}") from None
+            raise UnknownName(f"no pool {name!r}; {list_names('pools', self._pools)}") from None
 
-    def _entry(self, pool: _Pool, name: str) -> _Entry:
+    def _entry(self, pool: Roster, name: str) -> Entry:
         try:
             return pool.entries[name]
         except KeyError:
-            known = _list("nodes", pool.entries)
+            known = list_names("nodes", pool.entries)
             raise UnknownName(f"no node {name!r} in pool {pool.name!r}; {known}") from None
 
 
@@ -303,16 +227,3 @@ def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
 
 def _answers(health: Health) -> bool:
     return health in (Health.UP, Health.DEGRADED)
-
-
-def _introduce(node: Node) -> str:
-    return f"node {node.name!r} ({node.url}, from {node.source.value})"
-
-
-def _list(what: str, names: Iterable[str]) -> str:
-    """Return what there is, for an error's text; of many only the first."""
-    known = list(names)
-    if not known:
-        return f"there are no {what}"
-    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
-    return f"{what}: {', '.join(known[:10])}{more}"

@@ -149,7 +149,6 @@ def test_late_observations_of_a_node_that_left_are_ignored(registry: Registry) -
     assert registry.observe_probe("idp", "a", OK, 1.0) == ()
     assert registry.report_failure("idp", "a", "refused", 1.0) == ()
     assert registry.report_success("no", "a", 1.0) == ()
-    assert registry.set_load("idp", "a", 5) == ()
 
 
 def test_nodes_join_and_leave(registry: Registry) -> None:
@@ -194,13 +193,15 @@ def test_a_snapshot_is_kept_until_something_changes(registry: Registry) -> None:
     first = registry.snapshot()
     assert first.version == 1
     assert registry.snapshot() is first
-    registry.set_load("idp", "a", 40)
+    assert not registry.changed
+    registry.command("idp", "a", Admin.DRAINING, "told", 1.0)
+    assert registry.changed
     second = registry.snapshot()
     assert second.version == 2
     assert second.pools["plain"] is first.pools["plain"]
-    assert second.pools["idp"].nodes[0].load == 40
-    assert first.pools["idp"].nodes[0].load is None
-    registry.set_load("idp", "a", 40)
+    assert second.pools["idp"].nodes[0].admin is Admin.DRAINING
+    assert first.pools["idp"].nodes[0].admin is Admin.ENABLED
+    registry.command("idp", "a", Admin.DRAINING, "told", 1.0)
     registry.report_failure("idp", "a", "refused", 1.0)
     assert registry.snapshot() is second
     assert pickle.loads(pickle.dumps(second)) == second
@@ -208,7 +209,7 @@ def test_a_snapshot_is_kept_until_something_changes(registry: Registry) -> None:
 
 events = st.lists(
     st.tuples(
-        st.sampled_from(["probe+", "probe-", "failure", "success", "tick", "load", "add", "remove"])
+        st.sampled_from(["probe+", "probe-", "failure", "success", "tick", "add", "remove"])
         | st.sampled_from(Admin),
         st.sampled_from(["a", "b", "c", "d"]),
         st.floats(0.1, 30.0),
@@ -229,8 +230,6 @@ def play(registry: Registry, event: str | Admin, name: str, now: float) -> tuple
             return registry.report_success("idp", name, now)
         case "tick":
             return registry.tick(now)
-        case "load":
-            return registry.set_load("idp", name, int(now) % 100 + 1)
         case "add":
             return registry.add(joining(name=name, route=name, host=name), now)
         case _:

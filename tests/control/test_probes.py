@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lbproxy.cluster.health import Outcome, ProbeResult
-from lbproxy.cluster.node import Node
+from lbproxy.cluster.node import Admin, Node
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config.schema import Config
@@ -209,7 +209,7 @@ async def test_only_what_changed_is_compared(
         await watching.next()
         watching.prober.sync(watching.registry.snapshot())
         assert compared == []
-        watching.registry.set_load("idp", "node2", 40)
+        watching.registry.command("idp", "node2", Admin.DRAINING, "told", 0.0)
         watching.prober.sync(watching.registry.snapshot())
         assert set(compared) == {"node2"}
 

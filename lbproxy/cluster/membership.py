@@ -1,0 +1,289 @@
+"""Nodes that announce themselves: how they join, what they say of themselves, how they leave.
+
+Everything may be said twice. Where a node stands is answered by three facts that do not mix: what
+it reports (`Node.reported`, its load and contexts), what probes find (`Node.health`) and what an
+operator commands (`Node.admin`, which a node's own words never change). A node that joins or moves
+is quarantined until a probe has succeeded.
+
+Source: MCMP reference, sections 3.3, 4.1 to 4.4, 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from lbproxy.cluster.contexts import (
+    BalancerSettings,
+    ContextState,
+    Hosts,
+    count_aliases,
+    count_contexts,
+    remove_contexts,
+    set_contexts,
+    set_every_context,
+)
+from lbproxy.cluster.health import Aspect, Transition
+from lbproxy.cluster.node import Health, Node, Reported, Source
+from lbproxy.cluster.registry import Registry
+from lbproxy.cluster.roster import (
+    ABSENT,
+    PRESENT,
+    Change,
+    Changes,
+    Conflict,
+    Entry,
+    UnknownName,
+    introduce,
+)
+
+ANNOUNCED = frozenset({Source.MCMP, Source.AGENT})
+# A node speaks every 10 s; one that was not heard for so long may be gone without a word.
+RECENT_S = 30.0
+STANDBY_LOAD, BROKEN_LOAD, KEEP_LOAD = 0, -1, -2
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much nodes may announce. Args: contexts, aliases: of one node."""
+
+    nodes: int
+    contexts: int
+    aliases: int
+
+
+class Membership:
+    """The announced nodes of one pool.
+
+    Methods that change something return what to log. Their `source` is who speaks: an announced
+    node belongs to the source that it came from, for others it is not there.
+
+    Args: registry: writes there; pool: that the nodes join; forget_s: a node whose probes fail for
+    so long is removed. Raises: UnknownName: there is no such pool.
+    """
+
+    def __init__(self, registry: Registry, pool: str, bounds: Bounds, forget_s: float) -> None:
+        self._roster = registry.roster(pool)
+        self._bounds = bounds
+        self._forget_s = forget_s
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return the announced nodes, in the order in which they came."""
+        entries = self._roster.entries.values()
+        return tuple(entry.node for entry in entries if entry.node.source in ANNOUNCED)
+
+    def find(self, route: str, source: Source) -> Node:
+        """Return a node. Raises: UnknownName."""
+        return self._entry(route, source).node
+
+    def balancers(self) -> tuple[BalancerSettings, ...]:
+        """Return what nodes said of their balancers."""
+        return self._roster.balancers()
+
+    def announce(self, node: Node, balancer: BalancerSettings, now: float) -> Changes:
+        """Take a node in, or take over what it says anew; the last word on a balancer holds.
+
+        A known node at its known address keeps contexts, load and health. At another address it
+        is taken for a new one, though what an operator commanded stays. Another node at its
+        address must be dead or silent, or the newcomer has to wait: a node that has restarted
+        with a new route shall get in, but two hosts that announce one address (`127.0.0.1`) shall
+        not push each other out for ever.
+
+        Args: node: as it begins, with its source and balancer's name. Raises: Conflict.
+        """
+        roster = self._roster
+        known = roster.by_route.get(node.route)
+        if known is not None and known.node.source is not node.source:
+            raise Conflict(f"route {node.route!r} is that of {introduce(known.node)}")
+        namesake = roster.entries.get(node.name)
+        if namesake is not None and namesake is not known:
+            raise Conflict(f"the name of node {node.name!r} is that of {introduce(namesake.node)}")
+        twins = {other.node.name: other for other in roster.at(node) if other is not known}
+        for twin in twins.values():
+            self._check_twin(node, twin, now)
+        if known is None and not twins:
+            self._check_room()
+        changes: Changes = ()
+        for twin in twins.values():
+            reason = f"{node.name!r} announced its address {node.url}, and it was dead or silent"
+            changes += self._remove(twin, reason, alarming=True)
+        if known is None:
+            changes += self._add(node, now)
+        elif _place(known.node) == _place(node):
+            known.heard = now
+            roster.set(known, _updated(known.node, node))
+        else:
+            reason = f"moved from {known.node.url} to {node.url}"
+            changes += self._remove(known, reason, alarming=True)
+            changes += self._add(replace(node, admin=known.node.admin), now)
+        roster.set_balancer(balancer)
+        return changes
+
+    def set_contexts(
+        self,
+        route: str,
+        aliases: Collection[str],
+        paths: Collection[str],
+        state: ContextState,
+        source: Source,
+        now: float,
+    ) -> Changes:
+        """Set contexts of a node, which come into being where they are not.
+
+        Raises: UnknownName; Conflict: too many.
+        """
+        entry = self._entry(route, source)
+        hosts = set_contexts(entry.node.virtual_hosts or (), aliases, paths, state)
+        for what, count, limit in (
+            ("contexts", count_contexts(hosts), self._bounds.contexts),
+            ("aliases", count_aliases(hosts), self._bounds.aliases),
+        ):
+            if count > limit:
+                raise Conflict(f"node {route!r} would have {count} {what}, more than {limit}")
+        return self._set_hosts(entry, hosts, now)
+
+    def set_every_context(
+        self, route: str, state: ContextState, source: Source, now: float
+    ) -> Changes:
+        """Set all contexts that a node has. Raises: UnknownName."""
+        entry = self._entry(route, source)
+        return self._set_hosts(entry, set_every_context(_hosts(entry), state), now)
+
+    def remove_contexts(
+        self,
+        route: str,
+        aliases: Collection[str],
+        paths: Collection[str],
+        source: Source,
+        now: float,
+    ) -> Changes:
+        """Remove contexts of a node; what is not there is removed already."""
+        entry = self._known(route, source)
+        if entry is None:
+            return ()
+        return self._set_hosts(entry, remove_contexts(_hosts(entry), aliases, paths), now)
+
+    def leave(self, route: str, source: Source) -> Changes:
+        """Remove a node that says goodbye; one that is not there has left already."""
+        entry = self._known(route, source)
+        return () if entry is None else self._remove(entry, "it left", alarming=False)
+
+    def report(self, route: str, load: int, source: Source, now: float) -> Changes:
+        """Take in a node's word on its load.
+
+        Args: load: 1..100, STANDBY_LOAD, BROKEN_LOAD or KEEP_LOAD. Raises: UnknownName.
+        """
+        entry = self._entry(route, source)
+        entry.heard = now
+        node = entry.node
+        if load == KEEP_LOAD:
+            return ()
+        if load == BROKEN_LOAD:
+            after = replace(node, reported=Reported.BROKEN, load=None)
+        elif load == STANDBY_LOAD:
+            after = replace(node, reported=Reported.STANDBY, load=None)
+        else:
+            after = replace(node, reported=Reported.ACTIVE, load=load)
+        if after.reported is node.reported:
+            self._roster.set(entry, after)
+            return ()
+        reason = f"it reports load {load}"
+        self._roster.set(entry, replace(after, reason=reason))
+        change = Transition(Aspect.REPORT, node.reported.value, after.reported.value, reason)
+        return self._roster.changes(entry, change)
+
+    def sweep(self, now: float) -> Changes:
+        """Remove nodes whose probes have failed for long; to be called about once a second."""
+        return tuple(
+            change
+            for entry in [*self._roster.entries.values()]
+            if entry.node.source in ANNOUNCED
+            and entry.probe.health is Health.DOWN
+            and now - entry.probe.since >= self._forget_s
+            for change in self._remove(
+                entry, f"its probes failed for {self._forget_s:g} s", alarming=True
+            )
+        )
+
+    def _check_twin(self, node: Node, twin: Entry, now: float) -> None:
+        other = twin.node
+        text = f"node {node.name!r} has the address {node.url} of {introduce(other)}"
+        if other.source is not node.source:
+            raise Conflict(text)
+        if other.health is not Health.DOWN and now - twin.heard < RECENT_S:
+            raise Conflict(f"{text}, which was heard from a moment ago")
+
+    def _check_room(self) -> None:
+        count = sum(self._roster.sources[source] for source in ANNOUNCED)
+        if count >= self._bounds.nodes:
+            raise Conflict(f"there are {count} nodes already, no more are allowed")
+
+    def _add(self, node: Node, now: float) -> Changes:
+        entry = self._roster.add(node, now)
+        reason = f"{node.source.value}: {node.url}"
+        return self._roster.changes(entry, Transition(Aspect.MEMBERSHIP, ABSENT, PRESENT, reason))
+
+    def _remove(self, entry: Entry, reason: str, *, alarming: bool) -> Changes:
+        self._roster.remove(entry)
+        name = entry.node.name
+        return (
+            Change(self._roster.name, name, Aspect.MEMBERSHIP, PRESENT, ABSENT, reason, alarming),
+        )
+
+    def _set_hosts(self, entry: Entry, hosts: Hosts, now: float) -> Changes:
+        entry.heard = now
+        before, after = _spell(_hosts(entry)), _spell(hosts)
+        self._roster.set(entry, replace(entry.node, virtual_hosts=hosts))
+        name = entry.node.name
+        return tuple(
+            Change(
+                self._roster.name,
+                *(name, Aspect.CONTEXT, before.get(path, ABSENT), after.get(path, ABSENT)),
+                f"context {path}",
+            )
+            for path in {**before, **after}
+            if before.get(path) != after.get(path)
+        )
+
+    def _known(self, route: str, source: Source) -> Entry | None:
+        entry = self._roster.by_route.get(route)
+        return entry if entry is not None and entry.node.source is source else None
+
+    def _entry(self, route: str, source: Source) -> Entry:
+        entry = self._known(route, source)
+        if entry is None:
+            raise UnknownName(f"no node with route {route!r}: it has to announce itself")
+        return entry
+
+
+def _hosts(entry: Entry) -> Hosts:
+    return entry.node.virtual_hosts or ()
+
+
+def _place(node: Node) -> tuple[str, str, int]:
+    return (node.scheme, node.host, node.port)
+
+
+def _updated(old: Node, new: Node) -> Node:
+    """Return a known node with what it says anew. It must report again if it was broken."""
+    reported = Reported.AWAITED if old.reported is Reported.BROKEN else old.reported
+    return replace(
+        old,
+        tls=new.tls,
+        secret_file=new.secret_file,
+        packet_size=new.packet_size,
+        balancer=new.balancer,
+        domain=new.domain,
+        tuning=new.tuning,
+        reported=reported,
+    )
+
+
+def _spell(hosts: Hosts) -> dict[str, str]:
+    """Return the state of every context, by its path and the first alias of its host."""
+    several = len(hosts) > 1
+    return {
+        f"{context.path} of {host.aliases[0]}" if several else context.path: context.state.value
+        for host in hosts
+        for context in host.contexts
+    }

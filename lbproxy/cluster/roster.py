@@ -1,0 +1,182 @@
+"""The nodes of one pool, found by name, route and address; what the registry writes in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from lbproxy.cluster.contexts import BalancerSettings
+from lbproxy.cluster.health import Aspect, EjectionState, ProbeState, Transition
+from lbproxy.cluster.node import Health, Node, Source
+from lbproxy.cluster.snapshot import PoolSnapshot
+from lbproxy.config import schema
+
+ABSENT = "absent"
+PRESENT = "present"
+
+Address = tuple[str, int]
+
+
+class UnknownName(LookupError):
+    """There is no such pool, or no such node in it; the text lists what there is."""
+
+
+class Conflict(ValueError):
+    """A node would take what another node of its pool has: the text says what, and who."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing to log. Args: before, after: as a person reads them; alarming: no daily event."""
+
+    pool: str
+    node: str
+    what: Aspect
+    before: str
+    after: str
+    reason: str
+    alarming: bool = False
+
+
+Changes = tuple[Change, ...]
+
+
+@dataclass(slots=True)
+class Entry:
+    """A node and what its health rests on. Args: heard: monotonic seconds of its last word."""
+
+    node: Node
+    probe: ProbeState
+    ejection: EjectionState
+    heard: float
+
+
+class Roster:
+    """The nodes of one pool, in the order in which they came.
+
+    Nothing here decides who may join by its address: see `Registry.add`.
+    """
+
+    def __init__(self, name: str, settings: schema.Pool) -> None:
+        self.name = name
+        self.settings = settings
+        self.entries: dict[str, Entry] = {}
+        self.by_route: dict[str, Entry] = {}
+        self.ejected = 0
+        self.sources: Counter[Source] = Counter()
+        self.snapshot: PoolSnapshot | None = None  # None: something changed since the last one
+        self._by_address: dict[Address, list[Entry]] = {}
+        self._balancers: dict[str, BalancerSettings] = {}
+        self._references: Counter[str] = Counter()
+
+    def add(self, node: Node, now: float) -> Entry:
+        """Take a node in; without probes it is up at once.
+
+        Raises: Conflict: its name or route is taken.
+        """
+        for entry in (self.entries.get(node.name), self.by_route.get(node.route)):
+            if entry is not None:
+                what = "name" if entry.node.name == node.name else f"route {node.route!r}"
+                raise Conflict(f"node {node.name!r} has the {what} of {introduce(entry.node)}")
+        if self.settings.health is False:
+            node = replace(node, health=Health.UP, up_since=now)
+        probe = ProbeState(health=node.health, since=now, reach=node.health)
+        entry = Entry(node, probe, EjectionState(), now)
+        self.entries[node.name] = entry
+        self.by_route[node.route] = entry
+        self.sources[node.source] += 1
+        self._index(entry, node)
+        self.snapshot = None
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """Forget a node."""
+        node = entry.node
+        del self.entries[node.name]
+        del self.by_route[node.route]
+        self.ejected -= node.ejected
+        self.sources[node.source] -= 1
+        self._unindex(entry, node)
+        self.snapshot = None
+
+    def set(self, entry: Entry, node: Node) -> None:
+        """Put a node's new value, of the same name, route and source, in place of the old one."""
+        old = entry.node
+        if node == old:
+            return
+        self.ejected += node.ejected - old.ejected
+        if _addresses(node) != _addresses(old) or node.balancer != old.balancer:
+            # In this order: what both refer to is not forgotten in between.
+            self._index(entry, node)
+            self._unindex(entry, old)
+        entry.node = node
+        self.snapshot = None
+
+    def at(self, node: Node) -> Iterator[Entry]:
+        """Yield the nodes that have an address of this one."""
+        for address in _addresses(node):
+            yield from self._by_address.get(address, ())
+
+    def set_balancer(self, balancer: BalancerSettings) -> None:
+        """Take in what a node said of its balancer; forgotten with the balancer's last node."""
+        if self._balancers.get(balancer.name) != balancer:
+            self._balancers[balancer.name] = balancer
+            self.snapshot = None
+
+    def balancers(self) -> tuple[BalancerSettings, ...]:
+        """Return what nodes say of their balancers."""
+        return tuple(self._balancers.values())
+
+    def take_snapshot(self) -> PoolSnapshot:
+        """Return the present view; the same object while nothing changed."""
+        if self.snapshot is None:
+            nodes = tuple([entry.node for entry in self.entries.values()])
+            self.snapshot = PoolSnapshot(self.name, nodes, dict(self._balancers))
+        return self.snapshot
+
+    def changes(self, entry: Entry, *transitions: Transition | None) -> Changes:
+        """Return what is to be logged of a node."""
+        name = entry.node.name
+        return tuple(
+            Change(self.name, name, change.what, change.before, change.after, change.reason)
+            for change in transitions
+            if change is not None
+        )
+
+    def _index(self, entry: Entry, node: Node) -> None:
+        for address in _addresses(node):
+            self._by_address.setdefault(address, []).append(entry)
+        self._references[node.balancer] += 1
+
+    def _unindex(self, entry: Entry, node: Node) -> None:
+        for address in _addresses(node):
+            there = self._by_address[address]
+            del there[next(at for at, other in enumerate(there) if other is entry)]
+            if not there:
+                del self._by_address[address]
+        self._references[node.balancer] -= 1
+        if not self._references[node.balancer]:
+            del self._references[node.balancer]
+            self._balancers.pop(node.balancer, None)
+
+
+def _addresses(node: Node) -> set[Address]:
+    """Return every address of a node: as it is named, and what its name stands for."""
+    if not node.addresses:
+        return {(node.host, node.port)}
+    return {(host, node.port) for host in (node.host, *node.addresses)}
+
+
+def introduce(node: Node) -> str:
+    """Return a node as an error's text names it."""
+    return f"node {node.name!r} ({node.url}, from {node.source.value})"
+
+
+def list_names(what: str, names: Iterable[str]) -> str:
+    """Return what there is, for an error's text; of many only the first."""
+    known = list(names)
+    if not known:
+        return f"there are no {what}"
+    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+    return f"{what}: {', '.join(known[:10])}{more}"

@@ -16,7 +16,7 @@ complain = $(if $(filter ok,$(firstword $(1))),,$(error $(1)))
 help:
 	@echo "make demo    three demo identity nodes behind lbproxy on https://localhost:8443"
 	@echo "make test    all tests, in parallel             (ARGS='-k sticky' reaches pytest)"
-	@echo "make e2e     real Keycloak and Tomcat nodes behind lbproxy; needs Java 17 and Maven"
+	@echo "make e2e     real Keycloak, WildFly and Tomcat nodes; needs Java 17 and Maven"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make bench   side by side with nginx, HAProxy, Envoy, Apache, Caddy"
 	@echo "make load    whole logins by Locust through the demo; affinity must hold"
@@ -33,6 +33,7 @@ test: $(VENV)/.dev build/.compiled
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 e2e: $(VENV)/.dev build/.compiled
+	@$(eval FOUND := $(shell sh .ci/java.sh))$(call complain,$(FOUND))
 	@LBPROXY_E2E=1 $(BIN)/python -m pytest -rs -m e2e tests/e2e $(ARGS)
 
 check: format-check lint types imports

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import urllib.error
 import urllib.request
@@ -12,17 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.child import Child
-from tests.e2e.tap import Tap
+from tests.e2e.tap import Tap, complaints
 
 APP, OTHER = "/app", "/other"
 STOP_S = 60.0
 # That a node works on requests with. What it reports is the share of them that is free.
 THREADS = 8
-# What a node says when lbproxy's answers are not what it can use, or come too late: requests (22)
-# or sessions (25) that did not end in time; a head that cannot be parsed (40); an error that is
-# for ever (41), one that a reset mends (42); no answer (43).
-COMPLAINT = re.compile("MODCLUSTER0000(22|25|4[0-3])")
-TRACE = "\tat org.jboss.modcluster"
 
 
 class Announced(ABC):
@@ -87,9 +81,7 @@ class Announced(ABC):
 
         Args: after: how many lines of its output are left out.
         """
-        lines = self.running.lines[after:]
-        found = {match[1] for line in lines if (match := COMPLAINT.search(line))}
-        return found | {"trace" for line in lines if TRACE in line}
+        return complaints(self.running.lines[after:])
 
     @contextmanager
     def stopping(self) -> Iterator[None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.e2e.artifacts import fetch, tool, unpacked
+from tests.e2e.browser import Browser, Page
 from tests.e2e.child import free_address
 from tests.e2e.h2 import Database
-from tests.e2e.realm import ADMIN, make_realm
+from tests.e2e.realm import ADMIN, Login, make_realm, route_of
 from tests.e2e.tap import Tap
 from tests.e2e.wildfly import (
     CLUSTER,
@@ -110,3 +112,16 @@ class LegacyCluster:
     @property
     def urls(self) -> dict[str, str]:
         return {name: f"http://{each.address}:{HTTP}" for name, each in self.servers.items()}
+
+
+def login_owned_by(browser: Callable[[], Browser], node: str) -> tuple[Login, Page]:
+    """Return a login that was begun, whose session a node owns, and its form.
+
+    Who owns a session is chance: a hash of its id says it, not the node that answers.
+    """
+    for _ in range(30):
+        login = Login(browser(), PREFIX)
+        page = login.begin()
+        if route_of(login.browser.cookie("AUTH_SESSION_ID")) == node:
+            return login, page
+    raise AssertionError(f"no session is owned by {node}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,11 @@ from urllib.parse import parse_qs
 
 LOOPBACK = "127.0.0.1"
 PATIENCE_S = 30.0
+# What a node says when lbproxy's answers are not what it can use, or come too late: requests (22)
+# or sessions (25) that did not end in time; a head that cannot be parsed (40); an error that is
+# for ever (41), one that a reset mends (42); no answer (43).
+COMPLAINT = re.compile("MODCLUSTER0000(22|25|4[0-3])")
+TRACE = "\tat org.jboss.modcluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,17 @@ class Tap:
                 )
             )
             self._news.notify_all()
+
+
+def complaints(log: Iterable[str]) -> set[str]:
+    """Return the codes of what mod_cluster, in a node's log, had to complain of."""
+    found: set[str] = set()
+    for line in log:
+        if (match := COMPLAINT.search(line)) is not None:
+            found.add(match[1])
+        if TRACE in line:
+            found.add("trace")
+    return found
 
 
 def _pump(source: socket.socket, sink: socket.socket, take: Callable[[Message], object]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.door import Door, nodes_of
-from tests.e2e.keycloak_legacy import NAMES, PREFIX, LegacyCluster
-from tests.e2e.realm import CALLBACK, REALM, Login, claims, events, route_of
+from tests.e2e.keycloak_legacy import NAMES, PREFIX, LegacyCluster, login_owned_by
+from tests.e2e.realm import CALLBACK, REALM, claims, events, route_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -44,26 +44,18 @@ def test_discovery_names_the_public_origin_only(door: Door) -> None:
         assert [url for url in urls if not url.startswith(f"{door.origin}/")] == []
 
 
+@pytest.mark.parametrize("owner", NAMES)
 def test_a_login_from_the_form_to_the_logout_stays_with_its_owner(
-    door: Door, legacy: LegacyCluster
+    door: Door, legacy: LegacyCluster, owner: str
 ) -> None:
-    routes = set()
-    # The route names the owner by the session id's hash, not the node that answered: by chance.
-    for _ in range(20):
-        login = Login(door.browser(), PREFIX)
-        page = login.begin()
-        route = route_of(login.browser.cookie("AUTH_SESSION_ID"))
-        with door.logged() as lines:
-            tokens = login.tokens(login.submit(page))
-            assert claims(tokens["id_token"])["iss"] == f"{door.origin}{PREFIX}/realms/{REALM}"
-            assert login.user(tokens)["preferred_username"] == "alice"
-            login.logout(login.refresh(tokens))
-        assert [(line["node"], line["sticky"]) for line in lines] == [(route, "route:owner")] * 5
-        routes.add(route)
-        if routes == set(NAMES):
-            break
-    assert routes == set(NAMES), "all sessions have one owner"
-    assert {event["ipAddress"] for event in events(legacy.urls["kc1"] + PREFIX)} == {"127.0.0.1"}
+    login, page = login_owned_by(door.browser, owner)
+    with door.logged() as lines:
+        tokens = login.tokens(login.submit(page))
+        assert claims(tokens["id_token"])["iss"] == f"{door.origin}{PREFIX}/realms/{REALM}"
+        assert login.user(tokens)["preferred_username"] == "alice"
+        login.logout(login.refresh(tokens))
+    assert [(line["node"], line["sticky"]) for line in lines] == [(owner, "route:owner")] * 5
+    assert {event["ipAddress"] for event in events(legacy.urls[owner] + PREFIX)} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(
@@ -89,13 +81,7 @@ def test_the_doctor_finds_nothing_wrong(door: Door) -> None:
 
 
 def test_a_login_survives_the_crash_of_its_node(door: Door, legacy: LegacyCluster) -> None:
-    for _ in range(20):
-        login = Login(door.browser(), PREFIX)
-        page = login.begin()
-        if route_of(login.browser.cookie("AUTH_SESSION_ID")) == "kc2":
-            break
-    else:
-        raise AssertionError("no session is owned by kc2")
+    login, page = login_owned_by(door.browser, "kc2")
     before = door.metric("lbproxy_sticky_total", result="failover")
     legacy.servers["kc2"].running.kill()
     tokens = login.tokens(login.submit(page))

@@ -14,6 +14,7 @@ writes into session cookies; *health* is what was observed, *admin* what was com
 - `snapshot`    the immutable view that workers read
 - `health`      rise and fall of probes, passive ejection
 - `candidates`  which nodes of a pool may be given a request; panic
+- `contexts`    what a node announces that it serves; `applications` who may be asked for which path
 - `balance`     choosing a member: one class a policy; `turns` whose turn it is in round robin
 - `sticky`      finding the owner of a session, step by step
 - `budget`      how many retries are affordable

@@ -35,24 +35,33 @@ class Candidates:
 
 def candidates(pool: PoolSnapshot, panic_threshold: float) -> Candidates:
     """Return which nodes of a pool may be given new and owned sessions, as `choose` does."""
-    serving = [node for node in pool.nodes if node.takes_owned]
-    return choose([node for node in serving if node.takes_new], serving, panic_threshold)
+    serving = [(node, node.takes_new) for node in pool.nodes if node.takes_owned]
+    return choose(serving, panic_threshold)
 
 
-def choose(enabled: Iterable[Node], serving: Iterable[Node], panic_threshold: float) -> Candidates:
+def choose(members: Iterable[tuple[Node, bool]], panic_threshold: float) -> Candidates:
     """Return which of these nodes may be given new and owned sessions.
 
-    Args: enabled: those which the commands allow new sessions; serving: those which they allow
-    owned ones; panic_threshold: usable share of the enabled nodes at or below which health is
-    ignored; 0 for only when none is. Where none is enabled the share of the serving ones counts.
+    Args: members: those that commands allow owned sessions, and whether new ones as well;
+    panic_threshold: usable share of the latter at or below which health is ignored; 0 for only
+    when none is. Where none takes new ones the share of all counts.
     """
-    enabled = [node for node in enabled if node.may_be_tried]
-    serving = [node for node in serving if node.may_be_tried]
-    counted = enabled or serving
-    fit = [node for node in enabled if node.usable]
-    owned = [node for node in serving if node.usable]
-    usable = len(fit) if enabled else len(owned)
-    if usable <= panic_threshold * len(counted):
+    serving: list[Node] = []
+    enabled: list[Node] = []
+    owned: list[Node] = []
+    fit: list[Node] = []
+    for node, new in members:
+        if not node.may_be_tried:
+            continue
+        serving.append(node)
+        if new:
+            enabled.append(node)
+        if node.seems_well:
+            owned.append(node)
+            if new:
+                fit.append(node)
+    usable, counted = (fit, enabled) if enabled else (owned, serving)
+    if len(usable) <= panic_threshold * len(counted):
         # Standby nodes stay out of a panic as long as an active one is usable.
         spared = _active(enabled) if _active(fit) else enabled
         return Candidates(tuple(spared), tuple(serving), panic=bool(serving))

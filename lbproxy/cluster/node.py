@@ -117,14 +117,21 @@ class Node:
     @property
     def may_be_tried(self) -> bool:
         """True where a request may be sent to it in a panic: it is known and says it is ready."""
-        return not self.quarantined and self.reported not in (Reported.AWAITED, Reported.BROKEN)
+        return not (
+            self.quarantined
+            or self.reported is Reported.AWAITED
+            or self.reported is Reported.BROKEN
+        )
+
+    @property
+    def seems_well(self) -> bool:
+        """True where nothing observed speaks against sending it a request."""
+        return not self.ejected and (self.health is Health.UP or self.health is Health.DEGRADED)
 
     @property
     def usable(self) -> bool:
-        """True where nothing observed speaks against sending it a request."""
-        return (
-            self.health in (Health.UP, Health.DEGRADED) and not self.ejected and self.may_be_tried
-        )
+        """True where it seems well and may be tried."""
+        return self.seems_well and self.may_be_tried
 
     @property
     def takes_new(self) -> bool:

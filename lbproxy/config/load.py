@@ -52,7 +52,7 @@ def _checked(document: Document, base: Path) -> LoadResult:
 
 def _validate(raw: dict[str, object], base: Path) -> tuple[list[Finding], Config | None]:
     findings: list[Finding] = []
-    data = _with_profiles(raw, findings)
+    data = _with_defaults(raw, findings)
     context: dict[str, object] = {"base": base}
     listeners = _listeners(data)
     names = Names(
@@ -85,19 +85,25 @@ def _listeners(data: dict[str, object]) -> list[dict[str, object]]:
     return [_mapping(entry) for entry in listeners] if isinstance(listeners, list) else []
 
 
-def _with_profiles(raw: dict[str, object], findings: list[Finding]) -> dict[str, object]:
-    """Return the data with each pool's profile below the pool's own keys."""
+def _with_defaults(raw: dict[str, object], findings: list[Finding]) -> dict[str, object]:
+    """Return the data with each pool's profile below the pool's own keys.
+
+    Nodes that join by mcmp report their load so that it is followed, which no profile can know.
+    """
     pools = raw.get("pools")
     if not isinstance(pools, dict):
         return raw
+    joined = _mapping(raw.get("mcmp")).get("pool")
     merged: dict[str, object] = {}
     for name, pool in pools.items():
         merged[name] = pool
         if not isinstance(pool, dict):
             continue
         profile = pool.get("profile", "generic")
+        reported = {"balance": "load"} if name == joined else {}
         if profile in NAMES:
-            merged[name] = with_defaults(load_profile(profile).defaults, pool)
+            defaults = {**load_profile(profile).defaults, **reported}
+            merged[name] = with_defaults(defaults, pool)
         elif isinstance(profile, str):
             hint = nearest(profile, NAMES)
             message = f"there is no such profile{hint} (profiles: {', '.join(NAMES)})"

@@ -230,7 +230,8 @@ class Pool(Model):
     profile: str = "generic"
     """Defaults for this section: generic, fusionauth, keycloak, keycloak-legacy, wso2is, curity."""
     balance: Policy = Policy.ROUND_ROBIN
-    """How a node is chosen where no session decides."""
+    """How a node is chosen where no session decides; in the pool that nodes join by mcmp `load` is
+    the default, whatever the profile."""
     sticky: OrOff[Sticky] = False
     """Affinity of sessions to nodes, or off."""
     health: OrOff[Health] = Health()

@@ -135,6 +135,8 @@ class Mcmp(Model):
     """true: the request's host must be one of the context's aliases."""
     contexts: tuple[PathPrefix, ...] = ()
     """Only these contexts are taken in; none: all of them."""
+    all_stopped: Literal[503, 404] = 503
+    """Status below a context that every node which has it has stopped."""
     tls: OrOff[McmpTls] = False
     """TLS with client certificates, or off."""
     max: McmpLimits = McmpLimits()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lbproxy.config.load import parse_config
+from lbproxy.config.schema import Policy
 
 FILE = """
 listeners: [{{name: http, bind: "127.0.0.1:8080"}}]
@@ -103,3 +104,21 @@ def test_what_does_not_fit_is_said(pool: str, rest: str, expected: str) -> None:
 )
 def test_what_fits_is_taken(pool: str, rest: str) -> None:
     assert said(pool, rest) == []
+
+
+@pytest.mark.parametrize(
+    ("pool", "rest", "policy"),
+    [
+        ("profile: keycloak", "", Policy.ROUND_ROBIN),
+        ("profile: fusionauth", "", Policy.LEAST_REQUESTS),
+        ("profile: keycloak", "mcmp: {bind: '127.0.0.1:6666', pool: idp}", Policy.LOAD),
+        ("profile: fusionauth", "mcmp: {bind: '127.0.0.1:6666', pool: idp}", Policy.LOAD),
+        ("balance: hash", "mcmp: {bind: '127.0.0.1:6666', pool: idp}", Policy.HASH),
+    ],
+)
+def test_a_pool_that_nodes_join_follows_their_load_unless_it_says_otherwise(
+    pool: str, rest: str, policy: Policy
+) -> None:
+    result = parse_config(FILE.format(pool=f"{pool}\n    {NODE}", rest=rest), "x", Path("/"))
+    assert result.config is not None
+    assert result.config.pools["idp"].balance is policy

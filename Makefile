@@ -58,6 +58,7 @@ load: $(VENV)/.dev build/.compiled
 
 fuzz: $(VENV)/.dev build/.compiled
 	@$(BIN)/python -m tests.fuzz.mcmp --cases 100000 $(ARGS)
+	@$(BIN)/python -m tests.fuzz.ajp13 --cases 100000 $(ARGS)
 	@exec $(BIN)/python -m tests.fuzz.http1 --cases 100000 $(ARGS)
 
 format: $(VENV)/.dev

@@ -1,5 +1,6 @@
 import cython
 
+from lbproxy.wire.authority cimport valid_authority
 from lbproxy.wire.fields cimport FieldCursor
 
 cdef bytes TARGET
@@ -38,30 +39,25 @@ cdef class Ajp13Encoder(FieldCursor):
     cdef bytearray _packet
     cdef Py_ssize_t _at
     cdef Py_ssize_t _limit
-    cdef Py_ssize_t _host_start
-    cdef Py_ssize_t _host_end
     cdef int _fields
 
     @cython.locals(
         b="const unsigned char *", text="const char *", out="unsigned char *", size="const char *",
         n=Py_ssize_t, p=Py_ssize_t, method_end=Py_ssize_t, method=int, target=Py_ssize_t,
-        query=Py_ssize_t, count_at=Py_ssize_t, port=long,
+        query=Py_ssize_t, count_at=Py_ssize_t, port=long, authority=bytes,
     )
     cpdef bytes forward_request(self, bytes request, Facts facts, Py_ssize_t packet_size)
 
-    cdef _find_host(self, bytes request, Py_ssize_t p, Py_ssize_t n)
+    cdef bytes _find_host(self, bytes request, Py_ssize_t p, Py_ssize_t n)
 
-    @cython.locals(
-        b="const unsigned char *", start=Py_ssize_t, end=Py_ssize_t, p=Py_ssize_t,
-        name_end=Py_ssize_t, port=long, default=long, authority=bytes,
-    )
-    cdef long _server(self, bytes request, Facts facts) except -1
+    @cython.locals(b="const unsigned char *", n=Py_ssize_t, p=Py_ssize_t, port=long, usual=long)
+    cdef long _server(self, bytes authority, Facts facts) except -1
 
     @cython.locals(
         b="const unsigned char *", left=int, hosts=int, has_length=bint, coded=bint, drop=bint,
-        step=int, size=Py_ssize_t, first=int, code=int, authority=bytes,
+        step=int, size=Py_ssize_t, first=int, code=int,
     )
-    cdef _headers(self, Facts facts, long port)
+    cdef _headers(self, bytes authority)
 
     @cython.locals(out="unsigned char *")
     cdef int _byte(self, int value) except -1
@@ -75,9 +71,8 @@ cdef class Ajp13Encoder(FieldCursor):
     cdef int _plain(self, bytes block) except -1
     @cython.locals(out="unsigned char *", p=Py_ssize_t, i=Py_ssize_t)
     cdef int _copy(self, const unsigned char *b, Py_ssize_t start, Py_ssize_t size) except -1
-    cdef int _put(self, bytes text) except -1
     @cython.locals(b="const unsigned char *", value="const unsigned char *", i=Py_ssize_t)
-    cdef int _printable(self, bytes text) except -1
+    cdef int _put(self, bytes text) except -1
 
     @cython.locals(target="const unsigned char *")
     cdef Py_ssize_t _skip_target(self, const unsigned char *b, Py_ssize_t p, Py_ssize_t n)

@@ -10,6 +10,7 @@ What the codes mean, and the rules that containers do not check: see `ajp13`.
 from __future__ import annotations
 
 from lbproxy.wire.ajp13 import MAX_PACKET_SIZE, METHODS
+from lbproxy.wire.authority import valid_authority
 from lbproxy.wire.fields import BadHead, FieldCursor
 
 # Tomcat answers 500 to a request of more fields (maxHeaderCount); Undertow takes 200.
@@ -128,8 +129,6 @@ class Ajp13Encoder(FieldCursor):
         self._packet = bytearray(MAX_PACKET_SIZE)
         self._at = 0
         self._limit = 0
-        self._host_start = 0
-        self._host_end = 0
         self._fields = 0
 
     def forward_request(self, request: bytes, facts: Facts, packet_size: int) -> bytes:
@@ -179,13 +178,17 @@ class Ajp13Encoder(FieldCursor):
             raise BadHead("bad_request", "request line")
         p += 11
         self._plain(facts.client)
-        self._find_host(request, p, n)
-        port = self._server(request, facts)
+        authority = self._find_host(request, p, n)
+        if facts.authority:
+            authority = facts.authority
+        port = self._server(authority, facts)
+        if port:
+            authority += b":%d" % port
         self._byte(1 if facts.secure else 0)
         count_at = self._at
         self._number(0)
         self.begin(request, p, n)
-        self._headers(facts, port)
+        self._headers(authority)
         if self.position != n:
             raise BadHead("bad_request", "bytes behind the head")
         out[count_at] = self._fields >> 8
@@ -210,61 +213,45 @@ class Ajp13Encoder(FieldCursor):
         out[3] = p & 255
         return bytes(size[: p + 4])
 
-    def _find_host(self, request: bytes, p: int, n: int) -> None:
-        """Find the value of Host: it is needed before the fields, and mostly stands first."""
+    def _find_host(self, request: bytes, p: int, n: int) -> bytes:
+        """Return the value of Host: it is needed before the fields, and mostly stands first."""
         self.begin(request, p, n)
         while self.advance() > 0:
             if self.name_end - self.name_start == 4 and self.is_name(b"host"):
-                self._host_start = self.value_start
-                self._host_end = self.value_end
-                return
+                return self.value()
         raise BadHead("bad_request", "no Host")
 
-    def _server(self, request: bytes, facts: Facts) -> int:
+    def _server(self, authority: bytes, facts: Facts) -> int:
         """Write the server's name and port.
 
-        Returns: the port that Host lacks, or 0 where none need be added: Tomcat takes the port
-        from Host alone, and the scheme's default where it has none.
+        Returns: the port that the authority lacks, or 0 where none need be added: Tomcat takes the
+        port from Host alone, and the scheme's default where it has none.
         """
-        b = request
-        end = self._host_end
-        start = self._host_start
-        authority = facts.authority
-        if authority:
-            b = authority
-            start = 0
-            end = len(authority)
-            self._printable(authority)
-        port = 0
-        p = end
-        while p > start and 48 <= b[p - 1] <= 57:
+        if not valid_authority(authority):
+            raise BadHead("bad_request", "Host is not a host")
+        b = authority
+        n = len(authority)
+        p = n
+        while 48 <= b[p - 1] <= 57 and p > 1:
             p -= 1
-        if p < end and p > start and b[p - 1] == 58:
-            name_end = p - 1
-            if end - p > 5:
-                raise BadHead("bad_request", "port of the Host")
-            while p < end:
+        if b[p - 1] == 58 and p < n:
+            self._copy(b, 0, p - 1)
+            port = 0
+            while p < n:
                 port = port * 10 + (b[p] - 48)
                 p += 1
-            if port == 0 or port > 65535:
-                raise BadHead("bad_request", "port of the Host")
-        else:
-            name_end = end
-        if name_end == start:
-            raise BadHead("bad_request", "Host is empty")
-        self._copy(b, start, name_end - start)
-        if port:
             self._number(port)
             return 0
-        default = 443 if facts.secure else 80
+        self._copy(b, 0, n)
+        usual = 443 if facts.secure else 80
         port = facts.server_port
         if port < 1 or port > 65535:
-            port = default
+            port = usual
         self._number(port)
-        return 0 if port == default else port
+        return 0 if port == usual else port
 
-    def _headers(self, facts: Facts, port: int) -> None:
-        """Write the fields that go on. Args: port: what Host lacks, or 0."""
+    def _headers(self, authority: bytes) -> None:
+        """Write the fields that go on. Args: authority: what the node is told in Host."""
         b = self.data
         left = MAX_FIELDS
         hosts = 0
@@ -350,11 +337,8 @@ class Ajp13Encoder(FieldCursor):
                 if size > MAX_NAME:
                     raise BadHead("head_too_large", "a field name exceeds 255 bytes")
                 self._copy(b, self.name_start, size)
-            if code == 11 and (port or facts.authority):
-                authority = facts.authority or self.value()
-                if port:
-                    authority += b":%d" % port
-                self._put(authority)
+            if code == 11:
+                self._copy(authority, 0, len(authority))
             else:
                 self._copy(b, self.value_start, self.value_end - self.value_start)
         if hosts != 1:
@@ -415,16 +399,13 @@ class Ajp13Encoder(FieldCursor):
         self._at = p + size + 1
 
     def _put(self, text: bytes) -> None:
-        """Write a string that the cursor has not looked at."""
-        self._printable(text)
-        self._copy(text, 0, len(text))
-
-    def _printable(self, text: bytes) -> None:
+        """Write a string that the cursor has not looked at. Raises: BadHead: a control byte."""
         b = text
         value = TEXT
         for i in range(len(text)):
             if not value[b[i]]:
                 raise BadHead("bad_request", "control byte in what the node is told")
+        self._copy(b, 0, len(text))
 
     def _skip_target(self, b: bytes, p: int, n: int) -> int:
         target = TARGET

@@ -218,7 +218,7 @@ class Ajp13Reader(FieldCursor):
                 continue
             if b[p] != 65 or (have > 1 and b[p + 1] != 66):
                 self._not_ajp()
-            need = 4
+            need = 4 if have > 1 else 2  # so that a wrong second byte is not waited for
             if have >= 4:
                 need += b[p + 2] << 8 | b[p + 3]
                 if have >= need:

@@ -19,6 +19,8 @@ RESPONSE_NAMES = (
 ).split()
 STRING_ATTRIBUTES = {5: "query", 6: "route", 8: "cipher", 12: "secret", 13: "stored_method"}
 
+Headers = list[tuple[bytes | int, bytes]]  # name or code, value
+
 CPONG = bytes.fromhex("4142000109")
 FLUSH = bytes.fromhex("4142000403000000")
 END_REUSE = bytes.fromhex("414200020501")
@@ -155,9 +157,7 @@ def string(text: bytes) -> bytes:
     return len(text).to_bytes(2, "big") + text + b"\x00"
 
 
-def send_headers(
-    status: int, headers: list[tuple[bytes | int, bytes]], reason: bytes | None = b""
-) -> bytes:
+def send_headers(status: int, headers: Headers, reason: bytes | None = b"") -> bytes:
     """Return SEND_HEADERS. Args: headers: name or code, value; reason: None for null."""
     parts = [b"\x04", status.to_bytes(2, "big")]
     parts.append(b"\xff\xff" if reason is None else string(reason))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lbproxy.wire import ajp13_request
-from tests.fuzz import ajp13_peer
+from tests.fuzz import ajp13_peer, corpus
+from tests.fuzz.ajp13 import naive
 from tests.fuzz.ajp13_peer import Forward
+from tests.fuzz.mutate import mutate
 
 if TYPE_CHECKING:
     from tests.wire.conftest import Wire
@@ -34,7 +38,6 @@ EXAMPLE = (
     b"Cookie: AUTH_SESSION_ID=5f0c.node1\r\n"
     b"x-request-id: r1\r\n\r\n"
 )
-PLAIN = b"GET /a HTTP/1.1\r\nHost: a.example\r\n"
 
 
 def encode(wire: Wire, request: bytes, packet_size: int = 8192, **facts: Any) -> Forward:
@@ -85,28 +88,376 @@ def test_a_container_reads_the_worked_example(wire: Wire) -> None:
     )
 
 
+def head(*lines: bytes, first: bytes = b"GET /a HTTP/1.1") -> bytes:
+    return b"\r\n".join((first, b"Host: a.example", *lines, b"", b""))
+
+
+def fields(read: Forward) -> list[tuple[bytes, bytes]]:
+    assert read.headers[0] == (b"host", b"a.example")
+    return read.headers[1:]
+
+
 def test_what_is_not_known_is_not_said(wire: Wire) -> None:
-    read = encode(wire, PLAIN + b"\r\n")
+    read = encode(wire, head())
     assert read.attributes == {}
     assert (read.server_name, read.server_port, read.secure) == (b"a.example", 80, False)
+    assert read.remote_addr == b""  # null would make Tomcat say null to the application
 
 
-def test_a_large_upload_is_said_to_be_chunked(wire: Wire) -> None:
-    read = encode(wire, PLAIN + b"Transfer-Encoding: chunked\r\n\r\n")
-    assert read.headers == [(b"host", b"a.example"), (b"transfer-encoding", b"chunked")]
+def test_tls_is_said_of_tls_alone(wire: Wire) -> None:
+    read = encode(wire, head(), **FACTS | {"secure": False, "server_port": 80})
+    assert sorted(read.attributes) == ["AJP_LOCAL_ADDR", "AJP_REMOTE_PORT", "route", "secret"]
+    read = encode(wire, head(), secure=True)
+    assert (read.secure, read.server_port, read.attributes) == (True, 443, {})
+
+
+@pytest.mark.parametrize("bits", [0, 65536])
+def test_a_key_size_that_is_none_is_not_said(wire: Wire, bits: int) -> None:
+    assert "key_size" not in encode(wire, head(), secure=True, tls_key_size=bits).attributes
+
+
+def test_facts_that_belong_to_the_node_may_change(wire: Wire) -> None:
+    facts = wire.ajp_facts(**FACTS)
+    facts.secret, facts.route = b"", b"node2"
+    facts.server_port, facts.authority = 8443, b"b.example"
+    read = ajp13_peer.decode(wire.ajp_encoder().forward_request(head(), facts, 8192))
+    assert (read.attributes["route"], "secret" in read.attributes) == (b"node2", False)
+    assert read.headers == [(b"host", b"b.example:8443")]
+
+
+# Rule: Tomcat takes the port from Host alone. Host, the port as the client knows it, TLS; what the
+# node is told: host, server name, server port.
+HOSTS = [
+    (b"a.example", 0, False, b"a.example", b"a.example", 80),
+    (b"a.example", 0, True, b"a.example", b"a.example", 443),
+    (b"a.example", 80, False, b"a.example", b"a.example", 80),
+    (b"a.example", 443, True, b"a.example", b"a.example", 443),
+    (b"a.example", 8443, True, b"a.example:8443", b"a.example", 8443),
+    (b"a.example", 443, False, b"a.example:443", b"a.example", 443),
+    (b"a.example:8443", 443, True, b"a.example:8443", b"a.example", 8443),
+    (b"a.example:443", 0, True, b"a.example:443", b"a.example", 443),
+    (b"a.example", 65536, True, b"a.example", b"a.example", 443),
+    (b"a.example", -1, False, b"a.example", b"a.example", 80),
+    (b"192.0.2.1", 8080, False, b"192.0.2.1:8080", b"192.0.2.1", 8080),
+    (b"8080", 0, False, b"8080", b"8080", 80),
+    (b"[2001:db8::1]", 8443, True, b"[2001:db8::1]:8443", b"[2001:db8::1]", 8443),
+    (b"[2001:db8::1]:99", 8443, True, b"[2001:db8::1]:99", b"[2001:db8::1]", 99),
+    (b"a:1", 8443, True, b"a:1", b"a", 1),
+    (b"a:65535", 0, True, b"a:65535", b"a", 65535),
+]
+
+
+@pytest.mark.parametrize(("host", "known", "secure", "told", "name", "port"), HOSTS)
+def test_host_holds_the_port_of_the_client(
+    wire: Wire, host: bytes, known: int, secure: bool, told: bytes, name: bytes, port: int
+) -> None:
+    request = b"GET / HTTP/1.1\r\nA: b\r\nhOST:  " + host + b" \r\nC: d\r\n\r\n"
+    read = encode(wire, request, server_port=known, secure=secure)
+    assert read.headers == [(b"A", b"b"), (b"host", told), (b"C", b"d")]
+    assert (read.server_name, read.server_port) == (name, port)
+    # As a trusted proxy says whom the client asked for.
+    other = encode(wire, head(), server_port=known, secure=secure, authority=host)
+    assert other.headers == [(b"host", told)]
+    assert (other.server_name, other.server_port) == (name, port)
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b":80", b"a:", b"a:0", b"a:65536", b"a:123456", b"a@b", b"a b", b"[::1", b"a:b"]
+)
+def test_a_host_that_is_none(wire: Wire, host: bytes) -> None:
+    assert refused(wire, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n") == "bad_request"
+
+
+@pytest.mark.parametrize("authority", [b"a\r\nb", b"a\x00", b"a:0", b" "])
+def test_what_a_proxy_says_is_a_host(wire: Wire, authority: bytes) -> None:
+    assert refused(wire, head(), authority=authority) == "bad_request"
+
+
+@pytest.mark.parametrize(("code", "name"), list(enumerate(ajp13_peer.METHODS, 1)))
+def test_methods_with_a_code(wire: Wire, code: int, name: bytes) -> None:
+    request = head(first=name + b" /a HTTP/1.1")
+    packet = wire.ajp_encoder().forward_request(request, wire.ajp_facts(), 8192)
+    assert packet[5] == code
+    read = ajp13_peer.decode(packet)
+    assert (read.method.encode(), "stored_method" in read.attributes) == (name, False)
+
+
+@pytest.mark.parametrize("name", [b"PATCH", b"QUERY", b"get", b"X-Y_Z", b"A" * 300])
+def test_methods_without_a_code_go_by_name(wire: Wire, name: bytes) -> None:
+    """A code FF without the name would run with no method at all."""
+    request = head(first=name + b" /a?b HTTP/1.1")
+    packet = wire.ajp_encoder().forward_request(request, wire.ajp_facts(**FACTS), 8192)
+    assert packet[5] == 0xFF
+    read = ajp13_peer.decode(packet)
+    assert (read.method.encode(), read.attributes["query"]) == (name, b"b")
+
+
+TARGETS: list[tuple[bytes, bytes, bytes | None]] = [
+    (b"/", b"/", None),
+    (b"/a?", b"/a", b""),  # absent and empty differ
+    (b"/a?b?c=/d", b"/a", b"b?c=/d"),
+    (b"/a;x=1/..;/b%2f%00", b"/a;x=1/..;/b%2f%00", None),  # signatures depend on bytes
+    (b"//a/%2e%2e/%7E~", b"//a/%2e%2e/%7E~", None),
+    (b'/a|b"<>`{}\\^', b'/a|b"<>`{}\\^', None),
+    (b"/p\xc3\xa4ge?q=\xe4\xff", b"/p%C3%A4ge", b"q=%E4%FF"),  # Undertow refuses such bytes
+    (b"/?\x80", b"/", b"%80"),
+]
+
+
+@pytest.mark.parametrize(("target", "path", "query"), TARGETS)
+def test_targets(wire: Wire, target: bytes, path: bytes, query: bytes | None) -> None:
+    read = encode(wire, head(first=b"GET " + target + b" HTTP/1.1"))
+    assert (read.uri, read.attributes.get("query")) == (path, query)
+
+
+def test_options_of_the_server(wire: Wire) -> None:
+    assert encode(wire, head(first=b"OPTIONS * HTTP/1.1")).uri == b"*"
+    assert refused(wire, head(first=b"GET * HTTP/1.1")) == "bad_request"
+    assert refused(wire, head(first=b"OPTIONS *? HTTP/1.1")) == "bad_request"
+    assert refused(wire, head(first=b"OPTIONS *a HTTP/1.1")) == "bad_request"
+
+
+@pytest.mark.parametrize(("code", "name"), list(enumerate(ajp13_peer.REQUEST_NAMES, 1)))
+def test_names_with_a_code(wire: Wire, code: int, name: bytes) -> None:
+    value = b"a.example" if name == b"host" else b"1"
+    request = head() if name == b"host" else head(name.upper() + b":" + value)
+    packet = wire.ajp_encoder().forward_request(request, wire.ajp_facts(), 8192)
+    coded = bytes((0xA0, code)) + ajp13_peer.string(value)
+    assert packet.count(coded) == (0 if name == b"connection" else 1)
+
+
+@pytest.mark.parametrize("name", [b"Accepts", b"Cookie3", b"Host-", b"X", b"x-aB~", b"Range"])
+def test_other_names_go_as_they_are(wire: Wire, name: bytes) -> None:
+    assert fields(encode(wire, head(name + b": v"))) == [(name, b"v")]
+
+
+DROPPED = (
+    b"Connection: close, x|Keep-Alive: 5|TE: trailers|Trailer: X|Upgrade: websocket|"
+    b"Expect: 100-continue|Proxy-Connection: x|Proxy-Authorization: x|HTTP2-Settings: x"
+).split(b"|")
+
+
+@pytest.mark.parametrize("line", DROPPED)
+def test_what_is_meant_for_this_hop_ends_here(wire: Wire, line: bytes) -> None:
+    read = encode(wire, head(b"A: b", line.swapcase(), line, b"C: d"))
+    assert fields(read) == [(b"A", b"b"), (b"C", b"d")]
+
+
+def test_values_go_as_they_are(wire: Wire) -> None:
+    """Without the white space around them, with repetitions, in their order, all bytes from 128."""
+    read = encode(wire, head(b"A: \t b \tc \t", b"A:", b"a: \xe4\xff\x80", b"A:" + b"x" * 5000))
+    assert fields(read) == [
+        (b"A", b"b \tc"),
+        (b"A", b""),
+        (b"a", b"\xe4\xff\x80"),
+        (b"A", b"x" * 5000),
+    ]
+
+
+@pytest.mark.parametrize("value", [b"0", b"29", b"0029", b"9" * 18])
+def test_a_length_goes_on(wire: Wire, value: bytes) -> None:
+    read = encode(wire, head(b"Content-Length: " + value))
+    assert fields(read) == [(b"content-length", value)]
+
+
+def test_a_body_without_a_length_is_said_to_be_chunked(wire: Wire) -> None:
+    """Undertow sees no body otherwise."""
+    read = encode(wire, head(b"Transfer-Encoding:\tCHUNKED ", b"A: b"))
+    assert fields(read) == [(b"A", b"b"), (b"transfer-encoding", b"chunked")]
+
+
+DOUBTFUL = [
+    (b"Content-Length: 5", b"Content-Length: 5"),  # Undertow answers twice
+    (b"Content-Length: 5", b"Transfer-Encoding: chunked"),  # Tomcat waits, Undertow miscounts
+    (b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
+    (b"Transfer-Encoding: gzip",),
+    (b"Transfer-Encoding: chunked, chunked",),
+    (b"Transfer-Encoding: xchunked",),
+    (b"Content-Length: +5",),
+    (b"Content-Length: ",),
+    (b"Content-Length: 5, 5",),
+    (b"Content_Length: 5",),
+    (b"Host: a.example",),
+    (b"A b: c",),
+    (b"A : b",),
+    (b": b",),
+    (b"A",),
+    (b"A: b", b" folded"),
+    (b"A: b\x00",),
+    (b"A: b\nC: d",),
+    (b"A: b\rC: d",),
+    (b"A: \x7f",),
+    (b"A\xe4: b",),
+]
+
+
+@pytest.mark.parametrize("lines", DOUBTFUL)
+def test_doubtful_heads(wire: Wire, lines: tuple[bytes, ...]) -> None:
+    assert refused(wire, head(*lines)) == "bad_request"
+
+
+FIRST_LINES = (
+    b"|GET|GET /|GET / HTTP/1.0|GET / HTTP/1.1 |GET  / HTTP/1.1|GET http://b/x HTTP/1.1|"
+    b"GET a HTTP/1.1|GET /a b HTTP/1.1|GET /a#b HTTP/1.1|GET /a\x00 HTTP/1.1|GET ?a HTTP/1.1|"
+    b"GET /\x7f HTTP/1.1|G\xe4T / HTTP/1.1|GET /?a#b HTTP/1.1|GET /?\t HTTP/1.1| / HTTP/1.1|"
+    b"CONNECT a:443 HTTP/1.1|GET\t/ HTTP/1.1|GET /\nX: y HTTP/1.1|GET /?\rX HTTP/1.1"
+).split(b"|")
+
+
+@pytest.mark.parametrize("first", FIRST_LINES)
+def test_first_lines_that_are_refused(wire: Wire, first: bytes) -> None:
+    assert refused(wire, head(first=first)) == "bad_request"
+
+
+def test_no_piece_of_a_head_is_taken(wire: Wire) -> None:
+    for cut in range(len(EXAMPLE)):
+        assert refused(wire, EXAMPLE[:cut]) == "bad_request"
+    assert refused(wire, EXAMPLE + b"x") == "bad_request"
+    assert refused(wire, EXAMPLE + EXAMPLE) == "bad_request"
+
+
+def test_no_host(wire: Wire) -> None:
+    assert refused(wire, b"GET / HTTP/1.1\r\n\r\n") == "bad_request"
+    assert refused(wire, b"GET / HTTP/1.1\r\nHosts: a\r\n\r\n", authority=b"a") == "bad_request"
+
+
+@pytest.mark.parametrize("name", ["secret", "route"])
+@pytest.mark.parametrize("value", [b"a\x00b", b"a\r\nb", b"\x7f"])
+def test_control_bytes_in_what_is_known_of_the_node(wire: Wire, name: str, value: bytes) -> None:
+    facts: dict[str, Any] = {name: value}
+    assert refused(wire, head(), **facts) == "bad_request"
+
+
+@pytest.mark.parametrize("name", ["remote_addr", "local_addr", "tls_protocol", "tls_cipher"])
+@pytest.mark.parametrize("value", [b"a\x00b", b"\n", b"a" * 65533])
+def test_facts_that_cannot_be_said(wire: Wire, name: str, value: bytes) -> None:
+    with pytest.raises(ValueError, match="what is said of a client"):
+        wire.ajp_facts(**{name: value, "secure": True})
+
+
+# Limits.
 
 
 def test_a_packet_of_exactly_the_size(wire: Wire) -> None:
     """Tomcat takes 8192 bytes and answers 500 to one more."""
-    room = 8192 - len(
-        wire.ajp_encoder().forward_request(PLAIN + b"X: \r\n\r\n", wire.ajp_facts(), 8192)
+    encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
+    for size in (8192, 65536):
+        room = size - len(encoder.forward_request(head(b"X:"), facts, size))
+        largest = head(b"X: " + b"y" * room)
+        assert len(encoder.forward_request(largest, facts, size)) == size
+        longer = head(b"X: " + b"y" * (room + 1))
+        assert refused(wire, longer, size, **FACTS) == "head_too_large"
+    assert refused(wire, longer, 1 << 20, **FACTS) == "head_too_large"  # no packet is larger
+
+
+def test_no_size_is_exceeded_by_a_byte(wire: Wire) -> None:
+    """Wherever the packet ends: in a number, a name, an attribute."""
+    encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
+    request = EXAMPLE.replace(b"POST", b"PATCH").replace(b"?x=1", b"?x=\xe4\xe4")
+    whole = encoder.forward_request(request, facts, 8192)
+    for size in range(-1, len(whole)):
+        assert refused(wire, request, size, **FACTS) in ("head_too_large", "request_line_too_long")
+    assert encoder.forward_request(request, facts, len(whole)) == whole
+
+
+@pytest.mark.parametrize("target", [b"/" + b"a" * 8200, b"/?" + b"a" * 8200, b"/" + b"\xe4" * 2800])
+def test_a_target_that_is_too_long_by_itself(wire: Wire, target: bytes) -> None:
+    assert refused(wire, head(first=b"GET " + target + b" HTTP/1.1")) == "request_line_too_long"
+
+
+def test_a_target_that_is_too_long_beside_the_rest(wire: Wire) -> None:
+    """It is the cookies that a client can delete."""
+    for target in (b"/?" + b"a" * 5000, b"/" + b"a" * 5000):
+        request = head(b"Cookie: " + b"c" * 5000, first=b"GET " + target + b" HTTP/1.1")
+        assert refused(wire, request) == "head_too_large"
+
+
+def test_names_have_at_most_255_bytes(wire: Wire) -> None:
+    """Undertow takes the first byte of a longer one's length for a code."""
+    assert fields(encode(wire, head(b"a" * 255 + b": b"))) == [(b"a" * 255, b"b")]
+    assert refused(wire, head(b"a" * 256 + b": b")) == "head_too_large"
+    assert refused(wire, head(b"a" * 0xA001 + b": b"), 65536) == "head_too_large"
+
+
+def test_there_are_at_most_100_fields(wire: Wire) -> None:
+    """Tomcat answers 500 to more. Those that do not go on do not count."""
+    lines = [b"A: b"] * 99 + [b"TE: x"] * 9
+    assert len(encode(wire, head(*lines)).headers) == 100
+    assert refused(wire, head(b"A: b", *lines)) == "too_many_fields"
+    assert refused(wire, head(b"Transfer-Encoding: chunked", *lines)) == "too_many_fields"
+    assert refused(wire, head(*lines * 9), 65536) == "too_many_fields"
+
+
+def test_an_encoder_forgets_what_it_refused(wire: Wire) -> None:
+    encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
+    for bad in (head(b"A: b\x00"), head(b"A: " + b"b" * 9000), b"", EXAMPLE[:-2]):
+        with pytest.raises(wire.bad_head):
+            encoder.forward_request(bad, facts, 8192)
+        packet = encoder.forward_request(EXAMPLE, facts, 8192)
+        assert sha256(packet).hexdigest()[:16] == "cde4c3892540ebbf"
+
+
+# Whatever a client sends.
+
+NAMES = st.sampled_from(
+    b"a A-b x-forwarded-for cookie Content-Type query_string stored_method secret AJP_REMOTE_PORT "
+    b"javax.servlet.include.request_uri remote_user REMOTE_ADDR ssl_cert accept upgrade te "
+    b"proxy-connection keep-alive x_y pragma".split()
+) | st.text("abAB-_.!~", min_size=1, max_size=260).map(str.encode)
+VALUES = st.binary(max_size=60).map(lambda text: bytes(c for c in text if c >= 32 and c != 127)) | (
+    st.sampled_from([b"\xff", b"\xff\xff", b"\xa0\t\xa0", b"\xff ", b"0" * 300, b"a\tb"])
+)
+PATHS = st.binary(max_size=40).map(
+    lambda text: b"/" + bytes(c for c in text if c > 32 and c not in b"#?\x7f")
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([b"GET", b"POST", b"PATCH", b"SECRET"]),
+    PATHS,
+    st.none() | PATHS,
+    st.lists(st.tuples(NAMES, VALUES), max_size=30),
+    st.booleans(),
+)
+def test_nothing_of_a_client_becomes_more_than_a_value(
+    wire: Wire,
+    method: bytes,
+    path: bytes,
+    query: bytes | None,
+    sent: list[tuple[bytes, bytes]],
+    chunked: bool,
+) -> None:
+    """A container reads the method, the target and the fields that were sent, and of the rest what
+    the proxy says: no field, method or target makes an attribute of its own."""
+    if chunked:
+        sent = [(b"Transfer-Encoding", b"chunked"), *sent]
+    target = path if query is None else path + b"?" + query
+    request = head(
+        *(name + b": " + value for name, value in sent), first=method + b" " + target + b" HTTP/1.1"
     )
-    head = PLAIN + b"X: " + b"y" * room + b"\r\n\r\n"
-    assert len(wire.ajp_encoder().forward_request(head, wire.ajp_facts(), 8192)) == 8192
-    longer = PLAIN + b"X: " + b"y" * (room + 1) + b"\r\n\r\n"
-    assert refused(wire, longer) == "head_too_large"
-    assert encode(wire, longer, 16384).headers[-1] == (b"X", b"y" * (room + 1))
+    if any(len(name) > 255 for name, _ in sent):
+        assert refused(wire, request, 16384, **FACTS) == "head_too_large"
+        return
+    read = encode(wire, request, 16384, **FACTS)
+    expected = naive(request)
+    expected.remote_addr = b"192.0.2.44"
+    lower = [(name.lower(), value) for name, value in read.headers]
+    assert lower == [(name.lower(), value) for name, value in expected.headers]
+    assert read.attributes == expected.attributes
+    read.headers = expected.headers
+    assert read == expected
 
 
-def test_limits() -> None:
-    assert (ajp13_request.MAX_FIELDS, ajp13_request.MAX_NAME) == (100, 255)
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32))
+def test_bent_heads_are_encoded_alike_built_and_plain(built: Wire, plain: Wire, seed: int) -> None:
+    random = Random(seed)
+    data = mutate(random, random.choice(corpus.GOOD_REQUESTS), corpus.GOOD_REQUESTS)
+    made = []
+    for wire in (built, plain):
+        try:
+            made.append(wire.ajp_encoder().forward_request(data, wire.ajp_facts(**FACTS), 8192))
+        except wire.bad_head as error:
+            made.append(str(error).encode())
+    assert made[0] == made[1]

@@ -9,6 +9,7 @@ Compiled by Cython from the same files (see the .pxd beside each).
                     become events and heads; `ajp13` holds the codes of both
 - `authority`       host and port
 - `cookies`         values of named cookies, as the sender wrote them
+- `advertise`       mod_cluster's multicast datagrams, and what a node makes of one
 - `proxy_protocol`  the PROXY protocol's first bytes, versions 1 and 2
 - `mcmp`            commands of nodes that announce themselves, and the modules for them
 - `mcmp_client`     the other side of it, as an agent speaks

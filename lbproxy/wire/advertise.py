@@ -10,7 +10,7 @@ at that moment would not take later datagrams either.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -55,8 +55,12 @@ class Advertisement:
     @property
     def manager(self) -> str:
         """Address and port as they are written, IPv6 in brackets."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
+        return manager(self.address, self.port)
+
+
+def manager(address: str, port: int) -> str:
+    """Return address and port as datagrams hold them, IPv6 in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def unreachable(address: IPv4Address | IPv6Address) -> str | None:
@@ -115,6 +119,9 @@ def render(advertisement: Advertisement, sequence: int, seconds: float, salted: 
     return "\r\n".join(lines).encode("ascii")
 
 
+_NOTHING: Mapping[str, str] = {}
+
+
 class Reaction(Enum):
     """What a node does with a datagram."""
 
@@ -140,7 +147,7 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
-        """True where the node comes to the address, or did so before."""
+        """True where a node comes to the address that it first heard with this id."""
         return self.reaction in (Reaction.REGISTERS, Reaction.KNOWS)
 
 
@@ -156,10 +163,11 @@ class _Read:
     manager: str | None = None
 
 
-def judge(datagram: bytes, salted: bytes, known: Collection[str] = ()) -> Verdict:
+def judge(datagram: bytes, salted: bytes, known: Mapping[str, str] = _NOTHING) -> Verdict:
     """Return what a node makes of a datagram.
 
-    Args: salted: of the node's key; known: ids that it has seen. Never raises.
+    Args: salted: of the node's key; known: ids that it has seen, with the address and port that
+    came first, or nothing where that was of no use. Never raises.
     """
     text = datagram[:MAX_DATAGRAM].decode("latin-1")
     if not text.startswith("HTTP/1."):
@@ -197,7 +205,7 @@ def _fields(status: int, lines: list[str]) -> _Read:
     )
 
 
-def _decide(read: _Read, salted: bytes, known: Collection[str], cut: bool) -> Verdict:
+def _decide(read: _Read, salted: bytes, known: Mapping[str, str], cut: bool) -> Verdict:
     tail = f"; only its first {MAX_DATAGRAM} bytes are read" if cut else ""
     server = read.server
     if server is None:
@@ -208,17 +216,26 @@ def _decide(read: _Read, salted: bytes, known: Collection[str], cut: bool) -> Ve
         return Verdict(Reaction.BREAKS, f"it has no {missing}{tail}", server)
     if read.digest.lower() != digest(salted, read.date, read.sequence, server):
         return Verdict(Reaction.IGNORES, "its digest does not fit the key", server)
+    if server in known:
+        return _again(server, read.manager, known[server])
     if read.manager is None:
-        if server in known:
-            return Verdict(Reaction.KNOWS, "its id was seen before", server)
         reason = f"it has no X-Manager-Address after Server{tail}"
         return Verdict(Reaction.WASTES, reason, server)
-    address, port = _manager(read.manager)
-    if server in known:
-        return Verdict(Reaction.KNOWS, "its id was seen before", server, address, port or 0)
+    address, port = _split(read.manager)
     if port is None:
         return Verdict(Reaction.BREAKS, f"{read.manager!r} cannot be read", server, address)
     return _usable(server, address, port)
+
+
+def _again(server: str, said: str | None, first: str) -> Verdict:
+    address, port = ("", 0) if said is None else _split(said)
+    if not first:
+        reaction, reason = Reaction.IGNORES, "its id came before, without an address of use"
+    elif said == first:
+        reaction, reason = Reaction.KNOWS, "its id and address came before"
+    else:
+        reaction, reason = Reaction.KNOWS, f"its id came before with {first}, which stays"
+    return Verdict(reaction, reason, server, address, port or 0)
 
 
 def _usable(server: str, address: str, port: int) -> Verdict:
@@ -237,7 +254,7 @@ def _usable(server: str, address: str, port: int) -> Verdict:
     return Verdict(Reaction.REGISTERS, "it is new and complete", server, address, port)
 
 
-def _manager(value: str) -> tuple[str, int | None]:
+def _split(value: str) -> tuple[str, int | None]:
     """Return address and port as a node splits them; None where that throws."""
     colon = value.rfind(":")
     if colon < 0:

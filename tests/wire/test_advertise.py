@@ -19,6 +19,7 @@ from lbproxy.wire.advertise import (
     digest,
     http_date,
     judge,
+    manager,
     render,
     salt,
     unreachable,
@@ -81,7 +82,7 @@ def test_ipv6_is_in_brackets() -> None:
 )
 def test_what_no_node_could_use_is_refused(address: str) -> None:
     """A wildcard, a zone or a name would use up the id: nodes never look at it again."""
-    with pytest.raises(ValueError, match="cannot be advertised|does not appear"):
+    with pytest.raises(ValueError, match=r"cannot be advertised|does not appear"):
         Advertisement(SERVER, address, 6666)
 
 
@@ -135,8 +136,10 @@ def test_whatever_is_rendered_a_node_accepts(
     verdict = judge(datagram, salt(key))
     assert verdict.reaction is Reaction.REGISTERS
     assert (verdict.server, verdict.address, verdict.port) == (str(server), address, port)
-    again = judge(datagram, salt(key), known={str(server)})
+    ours = manager(address, port)
+    again = judge(datagram, salt(key), known={str(server): ours})
     assert again.reaction is Reaction.KNOWS
+    assert again.accepted
     assume(key != other)
     assert judge(datagram, salt(other)).reaction is Reaction.IGNORES
 
@@ -217,11 +220,20 @@ def test_upper_case_digests_are_accepted() -> None:
     assert judge(upper, NO_KEY).reaction is Reaction.REGISTERS
 
 
-def test_an_id_that_was_seen_keeps_its_address() -> None:
+def test_an_id_keeps_the_address_that_came_first() -> None:
+    known = {str(SERVER): "192.0.2.10:6666"}
     moved = GOOD.replace(b"192.0.2.10", b"192.0.2.11")
-    assert judge(moved, NO_KEY, known=[str(SERVER)]).reaction is Reaction.KNOWS
-    forged = judge(moved, salt(b"key"), known=[str(SERVER)])
+    verdict = judge(moved, NO_KEY, known)
+    assert verdict.reaction is Reaction.KNOWS
+    assert "192.0.2.10:6666" in verdict.reason
+    forged = judge(moved, salt(b"key"), known)
     assert forged.reaction is Reaction.IGNORES
+
+
+def test_an_id_that_came_without_an_address_is_lost() -> None:
+    verdict = judge(GOOD, NO_KEY, {str(SERVER): ""})
+    assert verdict.reaction is Reaction.IGNORES
+    assert not verdict.accepted
 
 
 @given(st.binary(max_size=600))

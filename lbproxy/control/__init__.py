@@ -1,7 +1,7 @@
 """The control plane: it observes the nodes, takes commands, and publishes snapshots.
 
 Terms: a *probe* is one health request to a node; a *command* is what an operator wants of a node;
-to *publish* is to hand the workers a new snapshot.
+to *publish* is to hand the workers a new snapshot; a *link* is a network interface of this machine.
 
 - `plane`         puts the parts together; what the runtime starts
 - `probes`        when each node is probed, and what becomes of the answer
@@ -10,4 +10,8 @@ to *publish* is to hand the workers a new snapshot.
 - `admin`         the admin API: handlers
 - `admin_guard`   who may use it, and errors as problem documents
 - `admin_server`  where it listens
+- `advertiser`    tells nodes by multicast where the MCMP listener is
+- `multicast`     where that works, and what is missing elsewhere; `multicast_state` looks,
+  `multicast_switch` changes it, `multicast_listener` hears what others send
+- `links`         the network interfaces, followed while they change; `netlink` asks the kernel
 """

@@ -28,6 +28,7 @@ _MODULES = {
     "doctor": "doctor",
     "demo": "demo",
     "demo-node": "demo",
+    "net": "net",
     "schema": "schema",
 }
 

@@ -87,6 +87,9 @@ class Failure(Enum):
     UPSTREAM_STALE          = "upstream_stale", 502, IDEMPOTENT, NOTHING  # a reused connection died
     UPSTREAM_RESET          = "upstream_reset", 502, IDEMPOTENT, BLAME  # a fresh one died
     UPSTREAM_TIMEOUT        = "upstream_timeout", 504, NEVER, BLAME
+    UPSTREAM_NOT_AJP        = "upstream_not_ajp", 502, IDEMPOTENT, BLAME  # answers HTTP or TLS
+    # Containers end the connection where a body exceeds their limit: no fault of the node.
+    UPSTREAM_REFUSED_BODY   = "upstream_refused_body", 502, NEVER, NOTHING
 
     # The response. Once a node has begun to answer, nothing is sent again.
     UPSTREAM_BAD_RESPONSE   = "upstream_bad_response", 502, NEVER, BLAME  # not HTTP, two readings

@@ -1,5 +1,6 @@
 import cython
 
+from lbproxy.wire.ajp13_request cimport Facts
 from lbproxy.wire.http1_request cimport RequestHead
 
 cdef class ClientView:
@@ -9,11 +10,16 @@ cdef class ClientView:
     cdef readonly str client_address
     cdef readonly bytes scheme
     cdef bytes _listener_scheme
+    cdef bytes _authority
+    cdef Facts _facts
     cdef bytes _host
     cdef bytes _lines
 
     cpdef bint asked_https(self)
     cpdef bytes lines(self, bytes host)
     cpdef bytes believed_lines(self, bytes host, list received)
+    @cython.locals(facts=Facts)
+    cpdef Facts facts(self, transport)
+    cdef Facts _facts_of_peer(self, transport)
     @cython.locals(parts=list)
     cpdef bytes render(self, RequestHead head, bytes request_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from lbproxy.proxy.forwarding import (
     DEFAULT_PORTS,
     ForwardingRules,
@@ -9,6 +11,7 @@ from lbproxy.proxy.forwarding import (
     canonical_address,
     port_of,
 )
+from lbproxy.wire.ajp13_request import Facts
 from lbproxy.wire.authority import valid_authority
 from lbproxy.wire.http1_head import CHUNKED
 from lbproxy.wire.http1_request import RequestHead
@@ -32,6 +35,8 @@ class ClientView:
         self.client_address: str = self.peer
         self.scheme: bytes = scheme
         self._listener_scheme: bytes = scheme
+        self._authority: bytes = b""  # of the last request, as a trusted peer says it
+        self._facts: Facts | None = None
         self._host: bytes | None = None
         self._lines: bytes = b""
 
@@ -64,7 +69,43 @@ class ClientView:
         if valid_authority(said.host):
             host = said.host
         host, port = agree(host, said.port, self.scheme)
+        self._authority = host
         return self.rules.render(said.chain, self.scheme, host, port)
+
+    def facts(self, transport: asyncio.BaseTransport | None) -> Facts:
+        """Return what a node is told over AJP: the same as the lines of the last request say.
+
+        Args: transport: the client's, of which more is told where the peer is the client.
+        """
+        facts = self._facts
+        if facts is None:
+            facts = self._facts = self._facts_of_peer(transport)
+        if not self.trusted:
+            return facts
+        return Facts(
+            self.client_address.encode(),
+            local_addr=facts.local_addr,
+            secure=self.scheme == b"https",
+            authority=self._authority,
+        )
+
+    def _facts_of_peer(self, transport: asyncio.BaseTransport | None) -> Facts:
+        assert transport is not None
+        name = transport.get_extra_info("peername")
+        # Behind the PROXY protocol the socket is not the client's.
+        own = isinstance(name, tuple) and canonical_address(name[0]) == self.peer
+        here = transport.get_extra_info("sockname")
+        session = transport.get_extra_info("ssl_object")
+        cipher, _, bits = (session and session.cipher()) or ("", "", 0)
+        return Facts(
+            self.peer.encode(),
+            name[1] if own else 0,
+            canonical_address(here[0]).encode() if isinstance(here, tuple) else b"",
+            secure=self._listener_scheme == b"https",
+            tls_protocol=session.version().encode() if session else b"",
+            tls_cipher=cipher.encode(),
+            tls_key_size=bits,
+        )
 
     def render(self, head: RequestHead, request_id: bytes) -> bytes:
         """Return the request's head for the node, as HTTP/1.1; sets client_address and scheme.

@@ -67,6 +67,7 @@ cdef class Exchange:
     cpdef bint held_back(self)
     cdef _connect(self, Link link)
 
+    cdef invite(self)
     cdef pass_interim(self, ResponseHead head)
     @cython.locals(
         client=ClientConnection, link=Link, now=double, parts=list, size=Py_ssize_t,
@@ -89,6 +90,8 @@ cdef class Exchange:
     cdef finish(self, double now)
     @cython.locals(link=Link, again=Link)
     cpdef fail(self, failure)
+    @cython.locals(link=Link)
+    cdef refuse(self, failure)
     @cython.locals(pool=Pool)
     cdef answered(self, int status, str reason, Py_ssize_t size, Link link)
     cdef let_go(self)

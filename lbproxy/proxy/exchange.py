@@ -118,13 +118,13 @@ class Exchange:
         self.connecting = None
         self.upstream = upstream
         upstream.begin(self)
-        self.client.await_node(self)
 
     def mark_sent(self) -> None:
         """The node connection sends the request now."""
         # Most requests are sent at once: then their beginning is the time, not a system call.
         self.sent_at = monotonic() if self.waited else self.started
         self.sent = True
+        self.client.await_node(self)
 
     def send_body(self, payload: bytes, last: bool) -> None:
         """Pass on a piece of the request's body, without framing. Args: last: it ends with it."""
@@ -146,6 +146,13 @@ class Exchange:
         self.connecting = self.worker.connect(self, link)
 
     # From the node.
+
+    def invite(self) -> None:
+        """The body is wanted: a client that waits for 100 Continue gets it."""
+        if self.held_back():
+            self.interim = True
+            self.client.await_node(self)  # from here on the body is the client's to send
+            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def pass_interim(self, head: ResponseHead) -> None:
         """Pass on a 1xx other than 101; HTTP/1.0 knows none (RFC 9110 section 15.2)."""
@@ -314,6 +321,16 @@ class Exchange:
             self.link = None
             self.client.answer(failure, link)
 
+    def refuse(self, failure: Failure) -> None:
+        """The request cannot be said in the node's protocol; nothing was sent of it."""
+        link = self.link
+        assert link is not None
+        link.in_flight -= 1
+        self.link = None
+        self.upstream = None
+        self.worker.count_rejected(failure.reason)
+        self.client.answer(failure, None)
+
     def answered(self, status: int, reason: str, size: int, link: Link | None) -> None:
         """An answer of our own ended it; link: the node that failed last, if any."""
         self.status = status
@@ -353,12 +370,12 @@ class Exchange:
         """Return where the request goes again, or None where it may not or cannot."""
         pool = self.pool
         assert pool is not None
-        replayable = self.head.idempotent() and not self.body_sent
+        replayable = not self.sent or (self.head.idempotent() and not self.body_sent)
         if failure is Failure.UPSTREAM_STALE and replayable and not self.stale_retried:
             self.stale_retried = True
             link.close_idle()  # what one of them says of the others is likely true
             return link
-        if failure.retry is Retry.NEVER or (self.sent and not replayable):
+        if failure.retry is Retry.NEVER or not replayable:
             return None
         if self.retries >= pool.attempts:
             return None

@@ -11,8 +11,14 @@ cdef class Link(Member):
     cdef public double idle_timeout
     cdef public list codes
     cdef public dict failures
+    cdef public list pinging
     cdef public bint failing
     cdef public bint secure
+    cdef public Py_ssize_t packet_size
+    cdef public bytes secret
+    cdef public double ping_timeout
+    cdef str _unusable
+    cdef set _hints
     cdef object _tls
 
     @cython.locals(idle=list, connection=UpstreamConnection)

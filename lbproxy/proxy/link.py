@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -11,11 +12,16 @@ from typing import TYPE_CHECKING, cast
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.stats import NodeStats
+from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy.tls import TlsError, client_context, server_hostname
 
 if TYPE_CHECKING:
     from lbproxy.proxy.upstream import UpstreamConnection
+
+# For a sign of life of an AJP node, where the node itself asks for no other time.
+_PING_S = 1.0
+_log = logging.getLogger("lbproxy.node")
 
 
 class Link(Member):
@@ -42,9 +48,18 @@ class Link(Member):
         self.failures: dict[str, int] = {}
         # Closed by us, but the node has not read yet what it was sent.
         self.ending: list[UpstreamConnection] = []
+        # Asked for a sign of life before they get a request; `idle_until` is the limit.
+        self.pinging: list[UpstreamConnection] = []
         self.failing: bool = False
         self.secure: bool = node.scheme == "https"
+        self.packet_size: int = node.packet_size
+        self.secret: bytes = b""
+        self.ping_timeout: float = node.tuning.ping_s or _PING_S
+        self._unusable: str = ""
+        self._hints: set[str] = set()
         self._tls: ssl.SSLContext | None = None
+        if node.secret_file is not None:
+            self._read_secret(node.secret_file)
 
     def take(self, look: bool) -> UpstreamConnection | None:
         """Return the idle connection that was used last, or None.
@@ -78,6 +93,8 @@ class Link(Member):
         """A connection ended; it is no longer offered."""
         if connection in self.idle:
             self.idle.remove(connection)
+        elif connection in self.pinging:
+            self.pinging.remove(connection)
 
     def close_expired(self, now: float) -> None:
         """End the connections whose time is over; of the idle ones the oldest stand first."""
@@ -95,6 +112,9 @@ class Link(Member):
                 if connection.idle_until <= now:
                     connection.abort()
             self.ending = [each for each in self.ending if each.idle_until > now]
+        if self.pinging:
+            for connection in [each for each in self.pinging if each.idle_until <= now]:
+                connection.ping_failed()
 
     def retire(self) -> None:
         """The node has left: keep no connection, neither now nor when its exchanges end."""
@@ -118,6 +138,8 @@ class Link(Member):
         """
         loop = asyncio.get_running_loop()
         node = self.node
+        if self._unusable:
+            raise ConnectError(Failure.CONNECT_FAILED, self._unusable)
         try:
             context = self._context()
             async with asyncio.timeout(timeout_s):
@@ -148,12 +170,12 @@ class Link(Member):
     def reaches(self, node: Node) -> bool:
         """Return True where what is held of the node is good for its new state as well."""
         mine = self.node
-        return (mine.scheme, mine.host, mine.port, mine.tls, mine.route) == (
-            node.scheme,
-            node.host,
-            node.port,
-            node.tls,
-            node.route,
+        return (
+            *(mine.scheme, mine.host, mine.port, mine.tls, mine.route),
+            *(mine.secret_file, mine.packet_size),
+        ) == (
+            *(node.scheme, node.host, node.port, node.tls, node.route),
+            *(node.secret_file, node.packet_size),
         )
 
     def update(self, node: Node) -> None:
@@ -162,6 +184,20 @@ class Link(Member):
         self.weight = float(node.weight)
         self.load = float(node.load or 0)
         self.up_since = node.up_since
+        self.ping_timeout = node.tuning.ping_s or _PING_S
+
+    def hint(self, text: str) -> None:
+        """Say once in the log what is likely the matter with the node."""
+        if text not in self._hints:
+            self._hints.add(text)
+            _log.warning("node %s of pool %s: %s", self.name, self.node.pool, text)
+
+    def _read_secret(self, file: str) -> None:
+        try:
+            self.secret = read_secret(file)
+        except (OSError, ValueError) as error:
+            self._unusable = f"no AJP secret: {error}"
+            self.hint(self._unusable)
 
     def stats(self) -> NodeStats:
         """Return the counters so far."""

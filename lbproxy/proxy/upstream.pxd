@@ -22,6 +22,7 @@ cdef class UpstreamConnection:
     cdef receive(self, Exchange exchange, bytes data)
     cdef lost(self, Exchange exchange, error)
     cdef bint clean(self, Exchange exchange) except -1
+    cpdef ping_failed(self)
 
     cdef begin(self, Exchange exchange)
     cdef finish(self, Exchange exchange)

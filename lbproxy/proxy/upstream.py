@@ -64,6 +64,10 @@ class UpstreamConnection:
         """Return True where nothing of the exchange, which is over, can follow on it."""
         raise NotImplementedError
 
+    def ping_failed(self) -> None:
+        """The node gave no sign of life in time, where it was asked for one before a request."""
+        raise NotImplementedError
+
     # What the exchange and the link call.
 
     def begin(self, exchange: Exchange) -> None:

@@ -8,7 +8,9 @@ from lbproxy.proxy.link cimport Link
 from lbproxy.proxy.pool cimport Pool
 from lbproxy.proxy.request_ids cimport RequestIds
 from lbproxy.proxy.routing cimport Routing
+from lbproxy.wire.ajp13_request cimport Ajp13Encoder
 from lbproxy.wire.fields cimport DropRules
+from lbproxy.wire.http1_head cimport HeadLimits
 from lbproxy.wire.http1_request cimport RequestHead, RequestParser
 from lbproxy.wire.http1_response cimport ResponseParser
 from lbproxy.wire.http1_body cimport BodyLimits
@@ -35,7 +37,9 @@ cdef class Worker:
     cdef public DropRules trailer_drops
     cdef public bint pass_trailers
     cdef public RequestParser request_parser
+    cdef public HeadLimits response_limits
     cdef public ResponseParser response_parser
+    cdef public Ajp13Encoder ajp_encoder
     cdef public BodyLimits request_body_limits
     cdef public BodyLimits response_body_limits
     cdef public object forwarding

@@ -16,7 +16,7 @@ from lbproxy.cluster.stats import WorkerStats
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
 from lbproxy.config.schema import Config
 from lbproxy.errors import ConnectError, Failure
-from lbproxy.proxy import http1_upstream
+from lbproxy.proxy import ajp_upstream, http1_upstream
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.client import ClientConnection
 from lbproxy.proxy.client_view import ClientView
@@ -28,6 +28,7 @@ from lbproxy.proxy.per_client import PerClient
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.request_ids import RequestIds
 from lbproxy.proxy.routing import Routing
+from lbproxy.wire.ajp13_request import Ajp13Encoder
 from lbproxy.wire.http1_body import BodyLimits
 from lbproxy.wire.http1_head import HeadLimits
 from lbproxy.wire.http1_request import RequestParser
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange
     from lbproxy.proxy.tls_layer import TlsLayer
     from lbproxy.proxy.upload import Upload
+    from lbproxy.proxy.upstream import UpstreamConnection
 
 _log = logging.getLogger("lbproxy.worker")
 
@@ -104,9 +106,11 @@ class Worker:
         self.request_parser = RequestParser(
             HeadLimits(limits.request_line, limits.head, limits.fields), self.trailer_drops
         )
-        self.response_parser = ResponseParser(
-            HeadLimits(limits.response_head, limits.response_head, limits.response_fields)
+        self.response_limits = HeadLimits(
+            limits.response_head, limits.response_head, limits.response_fields
         )
+        self.response_parser = ResponseParser(self.response_limits)
+        self.ajp_encoder = Ajp13Encoder()
         self.request_body_limits = BodyLimits(limits.chunk_line, limits.trailers, limits.fields)
         self.response_body_limits = BodyLimits(
             limits.chunk_line, limits.trailers, limits.response_fields
@@ -301,9 +305,7 @@ class Worker:
         pool = exchange.pool
         assert pool is not None
         try:
-            upstream = await link.connect(
-                lambda: http1_upstream.Http1Upstream(self, link), pool.connect_timeout
-            )
+            upstream = await link.connect(lambda: self._make(link), pool.connect_timeout)
         except ConnectError as error:
             exchange.fail(error.failure)
         except Exception:
@@ -316,10 +318,20 @@ class Worker:
                 # Ended, or spoken on unasked, before this task had its turn; nothing was sent.
                 exchange.fail(Failure.UPSTREAM_RESET)
 
+    def _make(self, link: Link) -> UpstreamConnection:
+        if link.node.scheme == "ajp":
+            return ajp_upstream.AjpUpstream(self, link)
+        return http1_upstream.Http1Upstream(self, link)
+
     def node_failed(self, link: Link, failure: Failure) -> None:
         """Count a failure of a node, and tell the control plane where it is to blame."""
         reason = failure.reason
         link.failures[reason] = link.failures.get(reason, 0) + 1
+        if failure is Failure.UPSTREAM_TIMEOUT and link.node.scheme == "ajp":
+            link.hint(
+                "no answer: over AJP also where the head of a response exceeds the connector's "
+                "packetSize"
+            )
         if failure.counts_against_node:
             link.failing = True
             # A node that fails at once must not look like the fastest.

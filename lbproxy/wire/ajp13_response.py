@@ -123,8 +123,8 @@ class Ajp13Reader(FieldCursor):
     def next(self) -> int:
         """Return the kind of the next event.
 
-        Raises: BadHead: upstream_bad_response, upstream_head_too_large; and from then on, whatever
-        is fed: the connection is to be closed.
+        Raises: BadHead: upstream_not_ajp, upstream_bad_response, upstream_head_too_large; and from
+        then on, whatever is fed: the connection is to be closed.
         """
         try:
             return self._next()
@@ -262,10 +262,10 @@ class Ajp13Reader(FieldCursor):
         b = self.data
         begin = b[self.position : self.position + 7]
         if b"HTTP/1.".startswith(begin):
-            raise _bad("not AJP: answers HTTP")
+            raise BadHead("upstream_not_ajp", "not AJP: answers HTTP")
         if begin[0] in (0x15, 0x16) and (len(begin) == 1 or begin[1] == 3):
-            raise _bad("not AJP: answers TLS")
-        raise _bad("not AJP: no packet begins like its answer")
+            raise BadHead("upstream_not_ajp", "not AJP: answers TLS")
+        raise BadHead("upstream_not_ajp", "not AJP: no packet begins like its answer")
 
     def _head(self, p: int, end: int) -> ResponseHead:
         try:

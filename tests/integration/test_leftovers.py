@@ -18,6 +18,8 @@ from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.errors import Failure
 from lbproxy.proxy.downstream import reset_on_close
+from tests.fuzz.ajp13_peer import END_REUSE, send_body, send_headers
+from tests.integration.ajp_node import AjpPeer
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, Node, NodePeer, Peer, Stage
@@ -51,6 +53,22 @@ async def silent(peer: NodePeer) -> None:
 async def speaks_no_tls(peer: NodePeer) -> None:
     await peer.read_some()
     await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+def over_ajp(*packets: bytes, data: bool = False, wait: bool = True) -> Script:
+    """Return a node that reads a request over AJP and sends this. Args: data: first reads one
+    packet of its body; wait: for the other end."""
+
+    async def script(peer: NodePeer) -> None:
+        ajp = AjpPeer(peer)
+        await ajp.request()
+        if data:
+            await ajp.data()
+        await ajp.send(*packets)
+        if packets and wait:
+            await peer.read_rest()
+
+    return script
 
 
 async def pours(peer: NodePeer) -> None:
@@ -187,6 +205,8 @@ def timeouts(**keys: Any) -> dict[str, Any]:
 
 NO_SUCH_NAME = {"tls": {"server_name": "a" * 70}}  # longer than a label may be
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+AJP = {"scheme": "ajp"}
+AJP_HALF = send_headers(200, [(3, b"8")]) + send_body(b"half")
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"
 
 CASES = [
@@ -226,6 +246,17 @@ CASES = [
     Case("upstream_stale", 502, twice, goes_stale),
     Case("upstream_reset", 502, sends(GET), answers()),
     Case("upstream_timeout", 504, sends(GET), silent, timeouts(response=SHORT)),
+    Case("upstream_timeout", 504, sends(GET), silent, timeouts(response=SHORT) | AJP),
+    Case("upstream_not_ajp", 502, sends(GET), over_ajp(b"HTTP/1.1 400 Bad Request\r\n\r\n"), AJP),
+    Case("upstream_refused_body", 502, sends(HALF_POST), over_ajp(data=True), AJP),
+    Case("upstream_reset", 502, sends(GET), over_ajp(), AJP),
+    Case("upstream_bad_response", 502, sends(GET), over_ajp(END_REUSE), AJP),
+    Case("upstream_truncated", 200, sends(GET), over_ajp(AJP_HALF, wait=False), AJP),
+    Case("upstream_stalled", 200, sends(GET), over_ajp(AJP_HALF), timeouts(response=SHORT) | AJP),
+    Case("body_timeout", 408, sends(HALF_POST), silent, timeouts(body_idle=SHORT) | AJP),
+    Case("head_too_large", 431, sends(GET[:-2] + b"A: " + b"a" * 9000 + b"\r\n\r\n"), keys=AJP),
+    Case("client_abort", 499, sends(HALF_POST, until_end=False), silent, AJP),
+    Case("client_abort", 200, sends(GET, until_end=False), over_ajp(AJP_HALF), AJP),
     Case("upstream_bad_response", 502, sends(GET), answers(b"nonsense\r\n\r\n")),
     Case("upstream_bad_response", 502, sends(GET), answers(SWITCHING)),
     Case("upstream_bad_response", 502, sends(GET), answers(b"HTTP/1.1 200 O")),

@@ -1,0 +1,25 @@
+"""Secrets that are shared with nodes, read from their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Far more than any connector is given, and it fits the smallest AJP packet beside a head.
+MAX_SECRET = 1 << 10
+
+
+def read_secret(file: str) -> bytes:
+    """Return what the file holds, without a newline at its end.
+
+    Raises: OSError; ValueError: nothing, too much, or what could not be sent: control bytes. Never
+    with the content.
+    """
+    secret = Path(file).read_bytes()
+    secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+    if not secret:
+        raise ValueError(f"{file} is empty")
+    if len(secret) > MAX_SECRET:
+        raise ValueError(f"{file} holds more than {MAX_SECRET} bytes: is it the secret's file?")
+    if any(byte < 32 or byte == 127 for byte in secret):
+        raise ValueError(f"{file} holds control characters or several lines")
+    return secret

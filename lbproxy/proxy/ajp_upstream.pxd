@@ -1,0 +1,71 @@
+import cython
+
+from lbproxy.proxy.client cimport ClientConnection
+from lbproxy.proxy.client_view cimport ClientView
+from lbproxy.proxy.exchange cimport Exchange
+from lbproxy.proxy.link cimport Link
+from lbproxy.proxy.upstream cimport UpstreamConnection
+from lbproxy.proxy.worker cimport Worker
+from lbproxy.wire.ajp13_request cimport Ajp13Encoder, Facts
+from lbproxy.wire.ajp13_response cimport Ajp13Reader
+from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.http1_response cimport ResponseHead
+
+cdef double _PING_AFTER_S
+cdef Py_ssize_t _READ_AHEAD, _READ_AHEAD_PACKETS, _RESUME_PACKETS
+cdef int _FORBIDDEN
+cdef int BODY, END, GET_BODY, HEAD, NEED_MORE, PONG
+cdef bytes CPING, EMPTY_PACKET
+cdef dict BY_REASON
+
+cdef class AjpUpstream(UpstreamConnection):
+    cdef Ajp13Encoder _encoder
+    cdef Ajp13Reader _reader
+    cdef Py_ssize_t _most
+    cdef bint _pinging
+    cdef bint _heard
+    cdef ResponseHead _head
+    cdef bytes _payload
+    cdef bint _in_step
+    cdef Py_ssize_t _asked
+    cdef bint _complete
+    cdef bint _ended
+    cdef bytes _body
+    cdef Py_ssize_t _at
+    cdef list _more
+    cdef Py_ssize_t _waiting
+    cdef bint _holding
+
+    @cython.locals(link=Link)
+    cdef send_request(self, Exchange exchange)
+    @cython.locals(
+        link=Link, client=ClientConnection, view=ClientView, facts=Facts, packet=bytes,
+    )
+    cdef _forward(self, Exchange exchange)
+    @cython.locals(held=bytes)
+    cdef _begin_body(self, Exchange exchange)
+    @cython.locals(exchange=Exchange, most=Py_ssize_t)
+    cdef send_body(self, bytes payload, bint last)
+    @cython.locals(size=Py_ssize_t)
+    cdef _supply(self, Exchange exchange)
+    cdef _forget_body(self)
+
+    @cython.locals(reader=Ajp13Reader, kind=int, head=ResponseHead)
+    cdef receive(self, Exchange exchange, bytes data)
+    @cython.locals(kind=int)
+    cdef _read_pong(self, Exchange exchange)
+    cdef _read_body(self, Exchange exchange, bytes payload)
+    cdef _read_question(self, Exchange exchange, Py_ssize_t wanted)
+    @cython.locals(reader=Ajp13Reader)
+    cdef _read_end(self, Exchange exchange)
+    @cython.locals(head=ResponseHead, payload=bytes)
+    cdef _respond(self, Exchange exchange, bint complete)
+    cdef bint clean(self, Exchange exchange) except -1
+
+    cdef _refuse(self, Exchange exchange, error)
+    @cython.locals(exchange=Exchange)
+    cpdef ping_failed(self)
+    @cython.locals(unread=bint)
+    cdef lost(self, Exchange exchange, error)
+    cpdef pause_writing(self)
+    cpdef resume_writing(self)

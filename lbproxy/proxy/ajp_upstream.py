@@ -1,0 +1,330 @@
+"""A connection to a node that speaks AJP/1.3: packets out, packets in.
+
+The node asks for the body of a request, piece by piece, except for the first packet of a body of
+known length, which it awaits unasked. What the client sends ahead waits here; above a few packets
+the client is not read. AJP has no interim answers: whether a client that asked for 100 Continue
+gets it is decided here.
+
+An Upgrade is not for AJP: such a request goes on without it and gets an ordinary answer (RFC 9110
+section 7.8 lets a server ignore it), as with Apache's mod_proxy_ajp.
+
+Source: the description in Apache Tomcat Connectors (`ajpv13a`), and what Tomcat and Undertow do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbproxy.errors import BY_REASON, Failure
+from lbproxy.proxy.upstream import UpstreamConnection
+from lbproxy.wire.ajp13 import CPING, DATA_OVERHEAD, EMPTY_PACKET, data_packet
+from lbproxy.wire.ajp13_response import BODY, END, GET_BODY, HEAD, NEED_MORE, PONG, Ajp13Reader
+from lbproxy.wire.fields import BadHead
+from lbproxy.wire.http1_response import ResponseHead
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.exchange import Exchange
+    from lbproxy.proxy.link import Link
+    from lbproxy.proxy.worker import Worker
+    from lbproxy.wire.ajp13_request import Ajp13Encoder
+
+# A connection that was idle for longer is asked whether it still stands: firewalls forget idle
+# connections without a word, and a connector may be paused with its connections open.
+_PING_AFTER_S = 3.0
+# The client is not read while more of its body waits: enough to have the next packets at hand,
+# however large (and then in packets).
+_READ_AHEAD = 64 << 10
+_READ_AHEAD_PACKETS = 4
+_RESUME_PACKETS = 2
+_FORBIDDEN = 403
+
+
+class AjpUpstream(UpstreamConnection):
+    """One AJP connection to a node."""
+
+    def __init__(self, worker: Worker, link: Link) -> None:
+        super().__init__(worker, link)
+        self._encoder: Ajp13Encoder = worker.ajp_encoder
+        self._reader = Ajp13Reader(worker.response_limits)
+        self._most: int = link.packet_size - DATA_OVERHEAD  # of a body in one packet
+        self._pinging: bool = False
+        # The response: whether any of it came; a head that is passed on with what follows it.
+        self._heard: bool = False
+        self._head: ResponseHead | None = None
+        self._payload: bytes = b""
+        self._in_step: bool = False
+        # The request's body: how much the node waits for; whether the client has sent the end of
+        # it, and the node got that; what waits.
+        self._asked: int = 0
+        self._complete: bool = True
+        self._ended: bool = True
+        self._body: bytes = b""
+        self._at: int = 0
+        self._more: list[bytes] = []
+        self._waiting: int = 0
+        self._holding: bool = False
+
+    # The request.
+
+    def send_request(self, exchange: Exchange) -> None:
+        """Send the request, after a sign of life where the connection was idle for long."""
+        link = self.link
+        if (
+            self.served > 1
+            and self.idle_until - self.worker.now < link.idle_timeout - _PING_AFTER_S
+        ):
+            self._pinging = True
+            self.idle_until = self.worker.now + link.ping_timeout
+            link.pinging.append(self)
+            if not exchange.request_done:
+                exchange.client.hold()
+            exchange.client.touch()
+            self.write(CPING)
+        else:
+            self._forward(exchange)
+
+    def _forward(self, exchange: Exchange) -> None:
+        link = self.link
+        client = exchange.client
+        view = client.view
+        assert view is not None
+        facts = view.facts(client.transport)
+        facts.secret = link.secret
+        facts.route = link.route
+        try:
+            packet = self._encoder.forward_request(exchange.request, facts, link.packet_size)
+        except BadHead as error:
+            # Nothing was sent, and no other node of this kind would take it.
+            self.exchange = None
+            link.give(self, self.worker.now)
+            exchange.refuse(BY_REASON[error.reason])
+            return
+        exchange.mark_sent()
+        self._reader.expect(exchange.method_id, exchange.wants_cookies)
+        self._heard = False
+        self._in_step = False
+        self._asked = 0
+        self._complete = True
+        self._ended = True
+        self.write(packet)
+        if exchange.has_body:
+            self._begin_body(exchange)
+
+    def _begin_body(self, exchange: Exchange) -> None:
+        held = exchange.held
+        exchange.held = b""
+        self._complete = exchange.request_done
+        if held:
+            self._more.append(held)
+            self._waiting = len(held)
+        if exchange.head.length > 0:
+            # Its first packet is awaited unasked, and it ends by its length.
+            self._asked = self._most
+            if not held:
+                exchange.invite()
+        else:
+            self._ended = False
+        self._supply(exchange)
+
+    def send_body(self, payload: bytes, last: bool) -> None:
+        """Take a piece of the request's body; it goes on when the node asks for it."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if self._pinging:
+            # Should the connection be dead, all of it goes to another one.
+            exchange.held = exchange.held + payload if exchange.held else payload
+            return
+        if last:
+            self._complete = True
+        if payload:
+            self._more.append(payload)
+            self._waiting += len(payload)
+        self._supply(exchange)
+        if not self._complete and not self._holding:
+            most = _READ_AHEAD_PACKETS * self._most
+            if self._waiting > (most if most > _READ_AHEAD else _READ_AHEAD):
+                self._holding = True
+                exchange.client.block_reading()
+
+    def _supply(self, exchange: Exchange) -> None:
+        """Answer the node's question for body, where there is an answer yet: exactly one packet."""
+        if self._asked == 0:
+            return
+        size = len(self._body) - self._at
+        if size == 0 and self._more:
+            self._body = self._more[0] if len(self._more) == 1 else b"".join(self._more)
+            self._more = []
+            self._at = 0
+            size = len(self._body)
+        if size == 0:
+            if self._complete:
+                self._asked = 0
+                self._ended = True
+                self.write(EMPTY_PACKET)
+                exchange.client.touch()
+            return
+        if size > self._asked:
+            size = self._asked
+        self._asked = 0
+        exchange.body_sent = True
+        self.write(data_packet(self._body, self._at, size))
+        self._at += size
+        self._waiting -= size
+        if self._holding and self._waiting <= _RESUME_PACKETS * self._most:
+            self._holding = False
+            exchange.client.unblock_reading()
+        elif self._holding or self._complete:
+            exchange.client.touch()
+
+    def _forget_body(self) -> None:
+        self._body = b""
+        self._at = 0
+        self._more = []
+        self._waiting = 0
+        self._holding = False
+
+    # The response.
+
+    def receive(self, exchange: Exchange, data: bytes) -> None:
+        """Packets of the node."""
+        reader = self._reader
+        self._heard = True
+        try:
+            reader.feed(data)
+            if self._pinging:
+                self._read_pong(exchange)
+                return
+            while True:
+                kind = reader.next()
+                if kind == NEED_MORE:
+                    break
+                if kind == BODY:
+                    self._read_body(exchange, reader.payload)
+                elif kind == HEAD:
+                    head = reader.head
+                    assert head is not None
+                    if not reader.dated:
+                        head.parts.append(b"Date: " + self.worker.date() + b"\r\n")
+                    self._head = head
+                elif kind == GET_BODY:
+                    self._read_question(exchange, reader.wanted)
+                elif kind == END:
+                    self._read_end(exchange)
+                    return
+                if self.exchange is not exchange:
+                    return  # the client has left
+        except BadHead as error:
+            self._refuse(exchange, error)
+            return
+        if self._head is not None:
+            self._respond(exchange, False)
+
+    def _read_pong(self, exchange: Exchange) -> None:
+        kind = self._reader.next()
+        if kind == NEED_MORE:
+            return
+        self._pinging = False
+        self.link.pinging.remove(self)
+        if kind != PONG or not self._reader.empty():
+            self.fail(exchange, Failure.UPSTREAM_STALE)
+        else:
+            self._forward(exchange)
+
+    def _read_body(self, exchange: Exchange, payload: bytes) -> None:
+        if self._head is None:
+            exchange.body(payload, False)
+        elif not self._payload:
+            # A short answer is complete with the next packet: then it is one write.
+            self._payload = payload
+        else:
+            self._respond(exchange, False)
+            exchange.body(payload, False)
+
+    def _read_question(self, exchange: Exchange, wanted: int) -> None:
+        if self._asked:
+            raise BadHead("upstream_bad_response", "the node asks for body twice")
+        self._asked = wanted if wanted < self._most else self._most
+        if not self._complete and not self._waiting:
+            exchange.invite()
+        self._supply(exchange)
+
+    def _read_end(self, exchange: Exchange) -> None:
+        reader = self._reader
+        if reader.missing:
+            if exchange.responded:
+                self.fail(exchange, Failure.UPSTREAM_TRUNCATED)
+            else:
+                self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE)
+            return
+        self._in_step = reader.reuse
+        self._forget_body()
+        if self._head is not None:
+            if self._head.status == _FORBIDDEN and not reader.reuse:
+                self.link.hint(
+                    "answers 403 and ends the connection: is the AJP secret right (secret_file)?"
+                )
+            self._respond(exchange, True)
+        else:
+            exchange.body(b"", True)
+
+    def _respond(self, exchange: Exchange, complete: bool) -> None:
+        head = self._head
+        payload = self._payload
+        assert head is not None
+        self._head = None
+        self._payload = b""
+        exchange.respond(head, payload, complete)
+
+    def clean(self, exchange: Exchange) -> bool:
+        """Return True where the node is done with the request and awaits the next one.
+
+        What it did not ask for of the body need not be sent; what it awaits must have been.
+        """
+        return self._in_step and exchange.reusable and self._asked == 0 and not self.writing()
+
+    # What goes wrong.
+
+    def _refuse(self, exchange: Exchange, error: BadHead) -> None:
+        if self._pinging:
+            self.ping_failed()
+            return
+        self.link.hint(error.detail)
+        if exchange.responded:
+            self.fail(exchange, Failure.UPSTREAM_TRUNCATED)
+        else:
+            self.fail(exchange, BY_REASON[error.reason])
+
+    def ping_failed(self) -> None:
+        """No sign of life in time: nothing was sent yet, so the request goes elsewhere."""
+        exchange = self.exchange
+        self._pinging = False
+        self.link.forget(self)
+        if exchange is not None:
+            self.fail(exchange, Failure.UPSTREAM_STALE)
+
+    def lost(self, exchange: Exchange, error: Exception | None) -> None:
+        """The connection ended in the midst of an exchange."""
+        unread = self._waiting > 0 or not self._complete or not self._ended
+        self._forget_body()
+        if self._pinging:
+            self._pinging = False
+            self.link.forget(self)
+            exchange.fail(Failure.UPSTREAM_STALE)
+        elif exchange.responded:
+            exchange.fail(Failure.UPSTREAM_TRUNCATED)
+        elif not self._heard and self.served > 1:
+            exchange.fail(Failure.UPSTREAM_STALE)
+        elif unread:
+            # Undertow does so where the body exceeds its limit, which says nothing of the node.
+            exchange.fail(Failure.UPSTREAM_REFUSED_BODY)
+        elif self._heard:
+            exchange.fail(Failure.UPSTREAM_BAD_RESPONSE)
+        else:
+            exchange.fail(Failure.UPSTREAM_RESET)
+
+    def pause_writing(self) -> None:
+        """Nothing to do: no more than a head and the packet that was asked for is ever written."""
+
+    def resume_writing(self) -> None:
+        """Nothing to do, as above."""

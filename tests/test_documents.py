@@ -234,6 +234,9 @@ class NoWorkers:
     def stats(self) -> WorkerStats:
         return WorkerStats()
 
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        return 0
+
 
 def test_every_place_of_the_admin_api_is_documented() -> None:
     config = parse_config(BASE, "base", ROOT).config

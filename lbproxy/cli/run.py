@@ -15,6 +15,8 @@ from lbproxy.cli.check import print_problems
 from lbproxy.config.load import load_config
 from lbproxy.config.schema import Config
 from lbproxy.control.admin_server import AdminBindError, AdminError
+from lbproxy.control.mcmp_access import McmpError
+from lbproxy.control.mcmp_server import McmpBindError
 from lbproxy.proxy.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
@@ -59,10 +61,10 @@ def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None
     """Serve until a signal; return the exit code, having said why where it could not."""
     try:
         return process.run(config, path, on_ready)
-    except (BindError, AdminBindError) as error:
+    except (BindError, AdminBindError, McmpBindError) as error:
         code = Exit.COULD_NOT_BIND
         message = str(error)
-    except (TlsError, AdminError, OSError) as error:
+    except (TlsError, AdminError, McmpError, OSError) as error:
         code = Exit.CONFIGURATION
         message = f"{path}: {error}"
     print(f"lbproxy: {message}", file=sys.stderr)

@@ -56,6 +56,7 @@ class Aspect(Enum):
     MEMBERSHIP = "membership"
     REPORT = "report"
     CONTEXT = "context"
+    SETTINGS = "settings"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ Source: MCMP reference, sections 3.3, 4.1 to 4.4, 5.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from lbproxy.cluster.contexts import (
     BalancerSettings,
@@ -41,6 +41,8 @@ ANNOUNCED = frozenset({Source.MCMP, Source.AGENT})
 # A node speaks every 10 s; one that was not heard for so long may be gone without a word.
 RECENT_S = 30.0
 STANDBY_LOAD, BROKEN_LOAD, KEEP_LOAD = 0, -1, -2
+# What a known node may say anew without becoming another one.
+_TOLD = ("tls", "secret_file", "packet_size", "balancer", "domain", "tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,32 @@ class Membership:
         entries = self._roster.entries.values()
         return tuple(entry.node for entry in entries if entry.node.source in ANNOUNCED)
 
+    def get(self, route: str) -> Node | None:
+        """Return the node that has a route, wherever it was learned from."""
+        entry = self._roster.by_route.get(route)
+        return None if entry is None else entry.node
+
+    def at(self, host: str, port: int) -> Node | None:
+        """Return a node at this address, wherever it was learned from."""
+        entry = self._roster.at_address((host, port))
+        return None if entry is None else entry.node
+
     def find(self, route: str, source: Source) -> Node:
-        """Return a node. Raises: UnknownName."""
+        """Return an announced node. Raises: UnknownName."""
         return self._entry(route, source).node
 
     def balancers(self) -> tuple[BalancerSettings, ...]:
         """Return what nodes said of their balancers."""
         return self._roster.balancers()
 
-    def announce(self, node: Node, balancer: BalancerSettings, now: float) -> Changes:
+    def announce(
+        self,
+        node: Node,
+        balancer: BalancerSettings,
+        now: float,
+        aliases: Collection[str] = (),
+        paths: Collection[str] = (),
+    ) -> Changes:
         """Take a node in, or take over what it says anew; the last word on a balancer holds.
 
         A known node at its known address keeps contexts, load and health. At another address it
@@ -89,7 +108,8 @@ class Membership:
         with a new route shall get in, but two hosts that announce one address (`127.0.0.1`) shall
         not push each other out for ever.
 
-        Args: node: as it begins, with its source and balancer's name. Raises: Conflict.
+        Args: node: as it begins, with its source and balancer's name; aliases, paths: of contexts
+        that it has and that begin stopped. Raises: Conflict; then nothing has changed.
         """
         roster = self._roster
         known = roster.by_route.get(node.route)
@@ -103,21 +123,31 @@ class Membership:
             self._check_twin(node, twin, now)
         if known is None and not twins:
             self._check_room()
+        stays = known is not None and _place(known.node) == _place(node)
+        hosts = _hosts(known) if known is not None and stays else ()
+        if paths:
+            hosts = set_contexts(hosts, aliases, paths, ContextState.STOPPED)
+            self._check_size(node.route, hosts)
         changes: Changes = ()
         for twin in twins.values():
             reason = f"{node.name!r} announced its address {node.url}, and it was dead or silent"
             changes += self._remove(twin, reason, alarming=True)
         if known is None:
-            changes += self._add(node, now)
-        elif _place(known.node) == _place(node):
-            known.heard = now
-            roster.set(known, _updated(known.node, node))
+            entry, joined = self._add(node, now)
+            changes += joined
+        elif stays:
+            entry = known
+            changes += self._update(entry, node)
         else:
             reason = f"moved from {known.node.url} to {node.url}"
             changes += self._remove(known, reason, alarming=True)
-            changes += self._add(replace(node, admin=known.node.admin), now)
-        roster.set_balancer(balancer)
-        return changes
+            entry, joined = self._add(replace(node, admin=known.node.admin), now)
+            changes += joined
+        before = roster.set_balancer(balancer)
+        if before is not None and before != balancer:
+            told = f"balancer {balancer.name}: {_difference(before, balancer)}"
+            changes += roster.changes(entry, _other_settings(told))
+        return changes + self._set_hosts(entry, hosts, now)
 
     def set_contexts(
         self,
@@ -133,13 +163,8 @@ class Membership:
         Raises: UnknownName; Conflict: too many.
         """
         entry = self._entry(route, source)
-        hosts = set_contexts(entry.node.virtual_hosts or (), aliases, paths, state)
-        for what, count, limit in (
-            ("contexts", count_contexts(hosts), self._bounds.contexts),
-            ("aliases", count_aliases(hosts), self._bounds.aliases),
-        ):
-            if count > limit:
-                raise Conflict(f"node {route!r} would have {count} {what}, more than {limit}")
+        hosts = set_contexts(_hosts(entry), aliases, paths, state)
+        self._check_size(route, hosts)
         return self._set_hosts(entry, hosts, now)
 
     def set_every_context(
@@ -218,10 +243,28 @@ class Membership:
         if count >= self._bounds.nodes:
             raise Conflict(f"there are {count} nodes already, no more are allowed")
 
-    def _add(self, node: Node, now: float) -> Changes:
+    def _check_size(self, route: str, hosts: Hosts) -> None:
+        for what, count, limit in (
+            ("contexts", count_contexts(hosts), self._bounds.contexts),
+            ("aliases", count_aliases(hosts), self._bounds.aliases),
+        ):
+            if count > limit:
+                raise Conflict(f"node {route!r} would have {count} {what}, more than {limit}")
+
+    def _add(self, node: Node, now: float) -> tuple[Entry, Changes]:
         entry = self._roster.add(node, now)
         reason = f"{node.source.value}: {node.url}"
-        return self._roster.changes(entry, Transition(Aspect.MEMBERSHIP, ABSENT, PRESENT, reason))
+        transition = Transition(Aspect.MEMBERSHIP, ABSENT, PRESENT, reason)
+        return entry, self._roster.changes(entry, transition)
+
+    def _update(self, entry: Entry, node: Node) -> Changes:
+        """Take over what a node says anew. It must report again if it was broken."""
+        old = entry.node
+        reported = Reported.AWAITED if old.reported is Reported.BROKEN else old.reported
+        new = replace(old, reported=reported, **{name: getattr(node, name) for name in _TOLD})
+        self._roster.set(entry, new)
+        told = _difference(old, new)
+        return self._roster.changes(entry, _other_settings(told)) if told else ()
 
     def _remove(self, entry: Entry, reason: str, *, alarming: bool) -> Changes:
         self._roster.remove(entry)
@@ -264,18 +307,16 @@ def _place(node: Node) -> tuple[str, str, int]:
     return (node.scheme, node.host, node.port)
 
 
-def _updated(old: Node, new: Node) -> Node:
-    """Return a known node with what it says anew. It must report again if it was broken."""
-    reported = Reported.AWAITED if old.reported is Reported.BROKEN else old.reported
-    return replace(
-        old,
-        tls=new.tls,
-        secret_file=new.secret_file,
-        packet_size=new.packet_size,
-        balancer=new.balancer,
-        domain=new.domain,
-        tuning=new.tuning,
-        reported=reported,
+def _other_settings(reason: str) -> Transition:
+    return Transition(Aspect.SETTINGS, "as announced", "as announced anew", reason)
+
+
+def _difference(old: Node | BalancerSettings, new: Node | BalancerSettings) -> str:
+    """Return in words what a node announced otherwise than before."""
+    names = _TOLD if isinstance(old, Node) else [field.name for field in fields(old)]
+    pairs = ((name, getattr(old, name), getattr(new, name)) for name in names)
+    return ", ".join(
+        f"{name} {before} -> {after}" for name, before, after in pairs if before != after
     )
 
 

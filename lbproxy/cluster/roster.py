@@ -118,11 +118,21 @@ class Roster:
         for address in _addresses(node):
             yield from self._by_address.get(address, ())
 
-    def set_balancer(self, balancer: BalancerSettings) -> None:
-        """Take in what a node said of its balancer; forgotten with the balancer's last node."""
-        if self._balancers.get(balancer.name) != balancer:
+    def at_address(self, address: Address) -> Entry | None:
+        """Return the first of the nodes that have this address."""
+        found = self._by_address.get(address)
+        return found[0] if found else None
+
+    def set_balancer(self, balancer: BalancerSettings) -> BalancerSettings | None:
+        """Take in what a node said of its balancer; forgotten with the balancer's last node.
+
+        Returns: what was said before, if anything was.
+        """
+        before = self._balancers.get(balancer.name)
+        if before != balancer:
             self._balancers[balancer.name] = balancer
             self.snapshot = None
+        return before
 
     def balancers(self) -> tuple[BalancerSettings, ...]:
         """Return what nodes say of their balancers."""

@@ -14,4 +14,7 @@ to *publish* is to hand the workers a new snapshot; a *link* is a network interf
 - `multicast`     where that works, and what is missing elsewhere; `multicast_state` looks,
   `multicast_switch` changes it, `multicast_listener` hears what others send
 - `links`         the network interfaces, followed while they change; `netlink` asks the kernel
+- `mcmp`          nodes that announce themselves: `mcmp_server` listens, `mcmp_connection` serves
+                  one peer, `mcmp_access` says who may, `mcmp_commands` what each command does,
+                  `mcmp_admission` which nodes may join, `mcmp_report` what INFO tells
 """

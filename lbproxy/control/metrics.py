@@ -25,12 +25,14 @@ _CODE_CLASSES = tuple(f"{digit}xx" for digit in range(1, 6))
 _LE = (*map(str, DURATION_BUCKETS), "+Inf")
 
 ProbeCounts = Mapping[tuple[str, str, str], int]
+MessageCounts = Mapping[tuple[str, str], int]
 
 
 class ClusterCollector(Collector):
     """Every metric of lbproxy itself.
 
-    Args: nodes, stats, probes: read anew at each collection; `probes` counts by pool, node, result.
+    Args: nodes, stats, probes, messages: read anew at each collection; `probes` counts by pool,
+    node, result; `messages` those of MCMP by command and result.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class ClusterCollector(Collector):
         nodes: Callable[[], Iterable[Node]],
         stats: Callable[[], WorkerStats],
         probes: Callable[[], ProbeCounts],
+        messages: Callable[[], MessageCounts] = dict,
     ) -> None:
         self._nodes = nodes
         self._stats = stats
         self._probes = probes
+        self._messages = messages
 
     def collect(self) -> Iterator[Metric]:
         """Yield each family once."""
@@ -54,6 +58,12 @@ class ClusterCollector(Collector):
         yield from _requests(stats.pools)
         yield _durations(stats.pools)
         yield from self._of_nodes(stats)
+        messages = CounterMetricFamily(
+            "lbproxy_mcmp_messages", "Messages of announced nodes.", labels=["command", "result"]
+        )
+        for labels, count in self._messages().items():
+            messages.add_metric(labels, count)
+        yield messages
         yield _simple(
             GaugeMetricFamily(
                 "lbproxy_connections", "Client connections open now.", labels=["listener"]

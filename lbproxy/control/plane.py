@@ -16,11 +16,14 @@ from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.control.admin_server import AdminServer
+from lbproxy.control.mcmp import Mcmp
 from lbproxy.control.metrics import ClusterCollector, Metrics
 from lbproxy.control.probes import Prober
 
 _log = logging.getLogger("lbproxy.cluster")
 TICK_S = 1.0
+# Loads change many times a second where nodes are many; they are published together.
+GATHER_S = 0.05
 _ALARMING = frozenset(
     {
         (Aspect.HEALTH, Health.DOWN.value),
@@ -36,13 +39,19 @@ class Workers(Protocol):
     def stats(self) -> WorkerStats:
         """Return the counters of all workers, added up."""
 
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        """Return the requests that are at a node for one of its contexts, of all workers.
+
+        Counted from the choice of the node to the last byte of its answer; 0 for what is unknown.
+        """
+
 
 class ControlPlane:
     """Observes the nodes, takes commands, and hands each new snapshot to `publish`.
 
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot at
     most once a turn of the loop, first by start(); clock: monotonic seconds.
-    Raises: AdminError for an admin section that cannot be used.
+    Raises: AdminError, McmpError for a section that cannot be used.
     """
 
     def __init__(
@@ -61,12 +70,21 @@ class ControlPlane:
         self._clock = clock
         self._published: Snapshot | None = None
         self._publish_scheduled = False
+        self._gathering: asyncio.TimerHandle | None = None
         self._shutting_down = False
         self._task: asyncio.Task[None] | None = None
         self._prober = Prober(
             config.pools, self._observe, registry.probe_state, jitter or random.Random()
         )
-        collector = ClusterCollector(registry.nodes, workers.stats, lambda: self._prober.counts)
+        self._mcmp: Mcmp | None = None
+        if config.mcmp is not False:
+            self._mcmp = Mcmp(config.mcmp, config.resolver, registry, self, clock)
+        collector = ClusterCollector(
+            registry.nodes,
+            workers.stats,
+            lambda: self._prober.counts,
+            lambda: self._mcmp.counts if self._mcmp is not None else {},
+        )
         self._admin: AdminServer | None = None
         if config.admin is not False:
             self._admin = AdminServer(config.admin, self, Metrics(collector))
@@ -76,11 +94,18 @@ class ControlPlane:
         """The TCP port of the admin API; 0 where there is none, or a Unix socket."""
         return self._admin.port if self._admin is not None else 0
 
+    @property
+    def mcmp_port(self) -> int:
+        """The TCP port at which nodes announce themselves; 0 where there is none."""
+        return self._mcmp.port if self._mcmp is not None else 0
+
     async def start(self) -> None:
-        """Listen, publish the first snapshot, begin to probe. Raises: AdminError."""
+        """Listen, publish the first snapshot, begin to probe. Raises: AdminError, McmpError."""
         if self._admin is not None:
             await self._admin.start()
-        self._publish_now()
+        self.publish_now()
+        if self._mcmp is not None:
+            await self._mcmp.start()
         self._task = asyncio.create_task(self._run(), name="control plane")
         self._task.add_done_callback(_tell_end)
 
@@ -89,8 +114,10 @@ class ControlPlane:
         self._shutting_down = True
 
     async def stop(self) -> None:
-        """End the probes and the admin API; may be called again."""
+        """End the probes, the MCMP listener and the admin API; may be called again."""
         self.shut_down()
+        if self._mcmp is not None:
+            await self._mcmp.stop()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -118,6 +145,16 @@ class ControlPlane:
         """Return the workers' counters."""
         return self._workers.stats()
 
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        """Return the requests that are at a node for one of its contexts."""
+        return await self._workers.in_flight(pool, node, context)
+
+    def changed(self) -> None:
+        """Publish within GATHER_S, if there is something new."""
+        if self._gathering is None and self._is_stale():
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.call_later(GATHER_S, self.publish_now)
+
     def not_ready(self) -> str | None:
         """Return why no traffic should come, None where it may."""
         if self._shutting_down:
@@ -132,7 +169,10 @@ class ControlPlane:
             group.create_task(self._prober.run(), name="prober")
             while True:
                 await asyncio.sleep(TICK_S)
-                self._note(self._registry.tick(self._clock()))
+                now = self._clock()
+                self._note(self._registry.tick(now))
+                if self._mcmp is not None:
+                    self._note(self._mcmp.sweep(now))
 
     def _observe(self, pool: str, node: str, result: ProbeResult) -> None:
         self._note(self._registry.observe_probe(pool, node, result, self._clock()))
@@ -142,10 +182,17 @@ class ControlPlane:
             _log_change(change)
         if changes and not self._publish_scheduled:
             self._publish_scheduled = True
-            asyncio.get_running_loop().call_soon(self._publish_now)
+            asyncio.get_running_loop().call_soon(self.publish_now)
 
-    def _publish_now(self) -> None:
+    def _is_stale(self) -> bool:
+        return self._registry.changed or self._registry.snapshot() is not self._published
+
+    def publish_now(self) -> None:
+        """Publish a snapshot, if there is something new."""
         self._publish_scheduled = False
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         snapshot = self._registry.snapshot()
         if snapshot is not self._published:
             self._published = snapshot
@@ -154,7 +201,8 @@ class ControlPlane:
 
 
 def _log_change(change: Change) -> None:
-    level = logging.WARNING if (change.what, change.after) in _ALARMING else logging.INFO
+    alarming = change.alarming or (change.what, change.after) in _ALARMING
+    level = logging.WARNING if alarming else logging.INFO
     _log.log(
         level,
         "pool %s node %s: %s %s -> %s: %s",

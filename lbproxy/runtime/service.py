@@ -70,10 +70,17 @@ class Service:
         assert self._control is not None
         return self._control.admin_port
 
+    @property
+    def mcmp_port(self) -> int:
+        """The port at which nodes announce themselves."""
+        assert self._control is not None
+        return self._control.mcmp_port
+
     async def start(self) -> None:
         """Begin to serve.
 
-        Raises: TlsError, AdminError, OSError: what the configuration names cannot be used.
+        Raises: TlsError, AdminError, McmpError, OSError: what the configuration names cannot be
+        used.
         """
         config = self._config
         states = self._listener_states()
@@ -165,6 +172,11 @@ class _Direct:
 
     def stats(self) -> WorkerStats:
         return WorkerStats() if self.worker is None else self.worker.stats()
+
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        pools = self.stats().pools
+        counters = pools[pool].nodes.get(node) if pool in pools else None
+        return 0 if counters is None else counters.in_flight
 
     def node_failed(self, pool: str, node: str, reason: str) -> None:
         if self.control is not None:

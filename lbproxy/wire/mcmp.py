@@ -67,8 +67,8 @@ class Announced:
     """What CONFIG says of a node.
 
     Args: host: name in lower case or literal address, without brackets and zone; scheme: what Type
-    says, in lower case; flush: off, on or auto; smax: -1 for the proxy's choice; timeout_s: 0 for
-    the proxy's default.
+    says, in lower case; flush: off, on or auto; ping_s, smax, ttl_s, timeout_s: None where the
+    proxy shall choose.
     """
 
     route: str
@@ -78,10 +78,10 @@ class Announced:
     scheme: str = "ajp"
     flush: str = "off"
     flush_wait_ms: int = 10
-    ping_s: float = 10.0
-    smax: int = -1
-    ttl_s: float = 60.0
-    timeout_s: float = 0.0
+    ping_s: float | None = None
+    smax: int | None = None
+    ttl_s: float | None = None
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from lbproxy.wire.mcmp import Announced, Balancer
 
 _CODES = {"ENABLED": 1, "DISABLED": 2, "STOPPED": 3}
 _FLUSH = {"off": 0, "on": 1, "auto": 2}
+# What httpd shows of a node that left the choice to it.
+_PING_S, _SMAX, _TTL_S, _TIMEOUT_S = 10.0, -1, 60.0, 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ def _info_node(record: NodeRecord) -> str:
         f"Node: [{record.number}],Name: {node.route},Balancer: {record.balancer},"
         f"LBGroup: {node.domain},Host: {_host(node.host)},Port: {node.port},Type: {node.scheme},"
         f"Flushpackets: {node.flush.capitalize()},Flushwait: {node.flush_wait_ms},"
-        f"Ping: {node.ping_s:.0f},Smax: {node.smax},Ttl: {node.ttl_s:.0f},"
+        f"Ping: {_or(node.ping_s, _PING_S):.0f},Smax: {_or(node.smax, _SMAX):.0f},"
+        f"Ttl: {_or(node.ttl_s, _TTL_S):.0f},"
         f"Elected: {record.elected},Read: 0,Transfered: 0,Connected: {record.connected},"
         f"Load: {record.load}"
     )
@@ -129,9 +132,14 @@ def _dump_node(record: NodeRecord) -> str:
         f"node: [{record.number}:{record.number}],Balancer: {record.balancer},"
         f"JVMRoute: {node.route},LBGroup: [{node.domain}],Host: {_host(node.host)},"
         f"Port: {node.port},Type: {node.scheme},flushpackets: {_FLUSH[node.flush]},"
-        f"flushwait: {node.flush_wait_ms},ping: {node.ping_s:.0f},smax: {node.smax},"
-        f"ttl: {node.ttl_s:.0f},timeout: {node.timeout_s:.0f}"
+        f"flushwait: {node.flush_wait_ms},ping: {_or(node.ping_s, _PING_S):.0f},"
+        f"smax: {_or(node.smax, _SMAX):.0f},ttl: {_or(node.ttl_s, _TTL_S):.0f},"
+        f"timeout: {_or(node.timeout_s, _TIMEOUT_S):.0f}"
     )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
 def _host(host: str) -> str:

@@ -133,6 +133,7 @@ def _config(given: _Given) -> Config:
 
 def _announced(given: _Given) -> Announced:
     default = Announced(given.route())
+    smax = given.read("smax", parse_signed, -1)
     return Announced(
         route=default.route,
         domain=given.read("Domain", plain, default.domain),
@@ -142,10 +143,10 @@ def _announced(given: _Given) -> Announced:
         scheme=given.read("Type", parse_token, default.scheme).lower(),
         flush=given.read("flushpackets", parse_flush, default.flush),
         flush_wait_ms=given.read("flushwait", parse_milliseconds, default.flush_wait_ms),
-        ping_s=given.read("ping", parse_seconds, default.ping_s),
-        smax=given.read("smax", parse_signed, default.smax),
-        ttl_s=given.read("ttl", parse_seconds, default.ttl_s),
-        timeout_s=given.read("Timeout", parse_seconds, default.timeout_s),
+        ping_s=given.read("ping", parse_seconds, 0.0) or None,
+        smax=smax if smax >= 0 else None,
+        ttl_s=given.read("ttl", parse_seconds, 0.0) or None,
+        timeout_s=given.read("Timeout", parse_seconds, 0.0) or None,
     )
 
 

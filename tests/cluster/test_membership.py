@@ -120,7 +120,10 @@ def test_the_same_address_again_keeps_contexts_load_and_health(world: World) -> 
     before = world.node("n1")
     other = BalancerSettings("other", force=False)
     changes = world.join(balancer=other, domain="east", tuning=Tuning(response_s=5.0))
-    assert changes == ()
+    (change,) = changes
+    assert change.what is Aspect.SETTINGS
+    assert change.reason.startswith("balancer mycluster -> other, domain  -> east, tuning Tuning(")
+    assert world.join(balancer=other, domain="east", tuning=Tuning(response_s=5.0)) == ()
     assert world.node("n1") == replace(
         before, balancer="other", domain="east", tuning=Tuning(response_s=5.0)
     )
@@ -314,6 +317,18 @@ def test_limits_hold_and_leave_everything_as_it_was() -> None:
     world.join("c", 3)
 
 
+def test_contexts_that_come_with_the_node_begin_stopped(world: World) -> None:
+    for _ in range(2):
+        world.members.announce(announced(), BALANCER, world.now, ["h"], ["/a"])
+        assert world.node("n1").virtual_hosts == (VirtualHost(("h",), (Context("/a", STOPPED),)),)
+    before = world.registry.snapshot()
+    with pytest.raises(Conflict, match="6 contexts, more than 5"):
+        world.members.announce(
+            announced("n2", 9), BALANCER, world.now, ["h"], [f"/{n}" for n in range(6)]
+        )
+    assert world.registry.snapshot() is before
+
+
 def test_a_node_that_replaces_a_dead_one_needs_no_room() -> None:
     world = World(nodes=1)
     world.ready()
@@ -344,7 +359,8 @@ def test_nodes_whose_probes_fail_for_long_are_forgotten(world: World) -> None:
 def test_the_last_word_on_a_balancer_holds_and_it_goes_with_its_last_node(world: World) -> None:
     world.join("a", 1)
     newer = BalancerSettings("mycluster", cookie="AUTH_SESSION_ID")
-    world.join("b", 2, newer)
+    _, change = world.join("b", 2, newer)
+    assert change.reason == "balancer mycluster: cookie JSESSIONID -> AUTH_SESSION_ID"
     assert world.registry.snapshot().pools["idp"].balancers == {"mycluster": newer}
     other = BalancerSettings("other")
     world.join("b", 2, other)

@@ -53,9 +53,13 @@ class Workers:
     """Counters that a test fills in."""
 
     counters: WorkerStats = field(default_factory=WorkerStats)
+    requests: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def stats(self) -> WorkerStats:
         return self.counters
+
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        return self.requests.get((pool, node, context), 0)
 
 
 @dataclass(frozen=True)

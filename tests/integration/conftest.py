@@ -354,6 +354,10 @@ class Stage:
         self._stack.callback(peer.close)
         return peer
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call this when the test is over."""
+        self._stack.callback(call)
+
     async def close(self) -> None:
         await self._stack.aclose()
 

@@ -45,14 +45,15 @@ def test_config_as_wildfly_sends_it() -> None:
         "&Type=http&ping=10"
     )
     assert read("CONFIG", body) == Config(
-        Announced("kc1", host="192.0.2.21", port=8080, scheme="http"), Balancer(force=False)
+        Announced("kc1", host="192.0.2.21", port=8080, scheme="http", ping_s=10.0),
+        Balancer(force=False),
     )
 
 
 def test_defaults_are_those_of_httpd() -> None:
     command = read("CONFIG", "JVMRoute=kc1")
     assert command == Config(
-        Announced("kc1", "", "localhost", 8009, "ajp", "off", 10, 10.0, -1, 60.0, 0.0),
+        Announced("kc1", "", "localhost", 8009, "ajp", "off", 10, None, None, None, None),
         Balancer("mycluster", True, "JSESSIONID", "jsessionid", False, True, 0.0, 1),
     )
 

@@ -1,0 +1,82 @@
+"""All that lets nodes announce themselves, as the control plane starts and stops it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from lbproxy.cluster.membership import Bounds, Membership
+from lbproxy.cluster.registry import Changes, Registry
+from lbproxy.config import sources
+from lbproxy.config.sources import Resolver as ResolverSettings
+from lbproxy.control.mcmp_access import Access
+from lbproxy.control.mcmp_commands import McmpCommands, Plane
+from lbproxy.control.mcmp_server import McmpServer
+from lbproxy.control.resolver import ResolveError, Resolver
+
+
+class Mcmp:
+    """The listener, the commands and the nodes that they are about.
+
+    Args: plane: publishes and counts; clock: monotonic seconds.
+    Raises: McmpError for settings that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: sources.Mcmp,
+        resolver: ResolverSettings,
+        registry: Registry,
+        plane: Plane,
+        clock: Callable[[], float],
+    ) -> None:
+        bounds = Bounds(settings.max.nodes, settings.max.contexts, settings.max.aliases)
+        self._members = Membership(registry, settings.pool, bounds, settings.forget)
+        self._resolver_settings = resolver
+        self._resolver: Resolver | None = None
+        access = Access(settings, time.time)
+        self._commands = McmpCommands(
+            settings,
+            self._members,
+            plane,
+            access,
+            self._resolve,
+            server_id=secrets.randbits(31),
+            clock=clock,
+        )
+        self._server = McmpServer(settings, access, self._commands.handle, clock)
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the listener, 0 for a Unix socket."""
+        return self._server.port
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Messages so far, by command and result."""
+        return self._commands.counts
+
+    async def start(self) -> None:
+        """Listen. Raises: McmpBindError."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """End the listener and its connections; may be called again."""
+        await self._server.stop()
+        resolver, self._resolver = self._resolver, None
+        if resolver is not None:
+            await resolver.close()
+
+    def sweep(self, now: float) -> Changes:
+        """Remove the nodes whose probes have failed for long."""
+        return self._members.sweep(now)
+
+    async def _resolve(self, name: str) -> tuple[str, ...]:
+        if self._resolver is None:
+            self._resolver = Resolver(self._resolver_settings)
+        try:
+            return (await self._resolver.addresses(name)).addresses
+        except ResolveError:
+            return ()

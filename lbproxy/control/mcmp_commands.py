@@ -1,0 +1,278 @@
+"""What each MCMP command does to the registry, and what is answered.
+
+Every command may come twice. What is not carried out changes nothing. What is answered rests on
+what is known already: only PING waits for a node, and STOP-APP for the workers' counts.
+
+Source: MCMP reference, sections 3.2, 4, 10.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from lbproxy import __version__
+from lbproxy.cluster.contexts import ContextState
+from lbproxy.cluster.membership import Membership
+from lbproxy.cluster.node import Health, Node, NodeTls, Source
+from lbproxy.cluster.registry import Change, Changes, Conflict, UnknownName
+from lbproxy.cluster.stats import WorkerStats
+from lbproxy.config.sources import Mcmp
+from lbproxy.control.mcmp_access import Access, Peer
+from lbproxy.control.mcmp_admission import Admission, Resolve, balancer_settings
+from lbproxy.control.mcmp_ping import Pinger
+from lbproxy.control.mcmp_report import Numbers, balancer_records, node_records
+from lbproxy.wire.mcmp import (
+    BROKEN,
+    METHODS,
+    App,
+    AppVerb,
+    Command,
+    Config,
+    Fault,
+    Ping,
+    Query,
+    Refused,
+    Status,
+)
+from lbproxy.wire.mcmp_answer import (
+    DONE,
+    Answer,
+    ping_answer,
+    refusal,
+    status_answer,
+    stop_answer,
+    version_answer,
+)
+from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp_info import NodeRecord, render_dump, render_info
+from lbproxy.wire.mcmp_request import read_command
+
+_log = logging.getLogger("lbproxy.mcmp")
+_STATES = {
+    AppVerb.ENABLE: ContextState.ENABLED,
+    AppVerb.DISABLE: ContextState.DISABLED,
+    AppVerb.STOP: ContextState.STOPPED,
+}
+# A node that is refused says the same every 10 s; the log shall not.
+QUIET_S = 300.0
+MAX_SAID = 1000
+# A node that says goodbye for all its contexts announces them anew within a tick or two.
+EMPTIED_S = 60.0
+MAX_EMPTIED = 1000
+
+
+class Plane(Protocol):
+    """What the commands need of the control plane."""
+
+    def changed(self) -> None:
+        """Publish a snapshot soon, if there is something new."""
+
+    def publish_now(self) -> None:
+        """Publish a snapshot, if there is something new."""
+
+    def stats(self) -> WorkerStats:
+        """Return the workers' counters."""
+
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        """Return the requests that are at a node for one of its contexts."""
+
+
+class McmpCommands:
+    """Carries out commands.
+
+    Args: server_id: a number that no other start of lbproxy has; resolve: as of Admission; clock:
+    monotonic seconds. `counts`: messages by command and result, for metrics.
+    """
+
+    def __init__(
+        self,
+        settings: Mcmp,
+        members: Membership,
+        plane: Plane,
+        access: Access,
+        resolve: Resolve,
+        *,
+        server_id: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pool = settings.pool
+        self._contexts = frozenset(settings.contexts)
+        self._members = members
+        self._plane = plane
+        self._access = access
+        self._admission = Admission(settings, resolve, self._host_of)
+        self._pinger = Pinger()
+        self._numbers = Numbers()
+        self._server_id = server_id
+        self._clock = clock
+        self._said: OrderedDict[str, float] = OrderedDict()
+        self._emptied: OrderedDict[str, float] = OrderedDict()
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    async def handle(self, request: Request, peer: Peer) -> Answer:
+        """Carry out one request and return what to answer."""
+        if request.method not in METHODS:
+            self.counts["other", "refused"] += 1
+            return Answer(501, message=f"{request.method} is no command of MCMP")
+        try:
+            source = self._access.source(peer, request)
+            command, ignored = read_command(request.method, request.wildcard, request.body)
+            if ignored and _log.isEnabledFor(logging.DEBUG):
+                _log.debug("peer %s %s: left alone: %s", peer.text, request.method, ignored)
+            answer = await self._carry_out(command, request.method, peer, source)
+        except (Conflict, UnknownName) as error:
+            answer = refusal(Refused(Fault.MEM, f"MEM: {error}"))
+        except Refused as refused:
+            answer = refusal(refused)
+        result = "ok" if answer.fault is None else answer.fault.value.lower()
+        self.counts[request.method, result] += 1
+        if answer.fault is not None:
+            self._tell_refusal(peer, request.method, answer.message)
+        return answer
+
+    async def _carry_out(self, command: Command, method: str, peer: Peer, source: Source) -> Answer:
+        match command:
+            case Status():
+                return self._status(command, peer, source)
+            case App():
+                return await self._app(command, peer, source)
+            case Config():
+                return await self._config(command, peer, source)
+            case Ping():
+                return await self._ping(command)
+            case Query.INFO:
+                return Answer(body=render_info(self._records()))
+            case Query.DUMP:
+                balancers = balancer_records(self._members.balancers())
+                return Answer(body=render_dump(balancers, self._records()))
+            case Query.VERSION:
+                return version_answer(f"lbproxy/{__version__}")
+
+    async def _config(self, command: Config, peer: Peer, source: Source) -> Answer:
+        node = await self._admission.node(command.node, command.balancer.name, peer, source)
+        paths = self._taken_in(command.contexts)
+        changes = self._members.announce(
+            node, balancer_settings(command.balancer), self._clock(), command.aliases, paths
+        )
+        self._note(peer, "CONFIG", changes)
+        if any(change.alarming for change in changes):
+            # A probe of the old address must not speak for the new one.
+            self._plane.publish_now()
+        return DONE
+
+    async def _app(self, command: App, peer: Peer, source: Source) -> Answer:
+        members, now, route = self._members, self._clock(), command.route
+        paths = self._taken_in(command.contexts)
+        if command.verb is AppVerb.REMOVE:
+            if command.everything:
+                changes = members.leave(route, source)
+                if changes:
+                    _remember(self._emptied, route, now, MAX_EMPTIED)
+            else:
+                changes = members.remove_contexts(route, command.aliases, paths, source, now)
+        elif command.everything:
+            changes = members.set_every_context(route, _STATES[command.verb], source, now)
+        elif paths:
+            changes = members.set_contexts(
+                route, command.aliases, paths, _STATES[command.verb], source, now
+            )
+        else:
+            members.find(route, source)
+            changes = ()
+        self._note(peer, command.verb.value, changes)
+        if changes and command.verb is not AppVerb.ENABLE:
+            # Once it has its answer a node may be gone, and of a context that no worker sends
+            # requests to any more, those that are counted only get fewer.
+            self._plane.publish_now()
+        if command.verb is not AppVerb.STOP or command.everything:
+            return DONE
+        name = members.find(route, source).name
+        requests = 0
+        for path in paths:
+            requests += await self._plane.in_flight(self._pool, name, path)
+        return stop_answer(route, command.aliases, command.contexts, requests)
+
+    def _status(self, command: Status, peer: Peer, source: Source) -> Answer:
+        changes = self._members.report(command.route, command.load, source, self._clock())
+        self._note(peer, "STATUS", changes)
+        if command.load == BROKEN:
+            self._plane.publish_now()
+        node = self._members.find(command.route, source)
+        self._check_not_emptied(node)
+        return status_answer(command.route, node.health is not Health.DOWN, self._server_id)
+
+    def _check_not_emptied(self, node: Node) -> None:
+        """Have a node announce its contexts that has just removed them all without meaning it.
+
+        Where INFO shows other aliases than its own, a node removes everything, and then announces
+        only what INFO did not show as enabled: nothing (MCMP reference, section 3.4, trap). MEM
+        makes it look at INFO again.
+        """
+        removed = self._emptied.get(node.route)
+        if removed is None or node.virtual_hosts:
+            return
+        del self._emptied[node.route]
+        if self._clock() - removed < EMPTIED_S:
+            raise Refused(Fault.MEM, "MEM: no context is known; announce them anew")
+
+    async def _ping(self, command: Ping) -> Answer:
+        if command.route is not None:
+            node = self._members.get(command.route)
+            if node is None:
+                raise UnknownName(f"no node with route {command.route!r}")
+            ok = await self._pinger.ping(node.scheme, node.host, node.port, node.tls)
+            return ping_answer(command.route, ok, self._server_id)
+        if command.address is None:
+            return ping_answer(None, True, self._server_id)
+        scheme, host, port = command.address.scheme, command.address.host, command.address.port
+        # Elsewhere there is no node, and lbproxy scans no ports for others.
+        known = self._members.at(host, port)
+        ok = known is not None and await self._pinger.ping(
+            scheme, host, port, known.tls if known.scheme == scheme else NodeTls()
+        )
+        return ping_answer(None, ok, self._server_id)
+
+    def _records(self) -> list[NodeRecord]:
+        nodes = self._members.nodes()
+        return node_records(nodes, self._numbers, self._plane.stats())
+
+    def _taken_in(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        if not self._contexts:
+            return paths
+        return tuple(path for path in paths if path in self._contexts)
+
+    def _host_of(self, route: str) -> str | None:
+        node = self._members.get(route)
+        return None if node is None else node.host
+
+    def _note(self, peer: Peer, method: str, changes: Changes) -> None:
+        for change in changes:
+            _tell_change(peer, method, change)
+        self._plane.changed()
+
+    def _tell_refusal(self, peer: Peer, method: str, message: str) -> None:
+        """Log a refusal, once in a while for the same peer and reason."""
+        key = f"{peer.address} {method} {message}"
+        said, now = self._said.get(key), self._clock()
+        if said is None or now - said >= QUIET_S:
+            _remember(self._said, key, now, MAX_SAID)
+            _log.warning("peer %s %s: refused: %s", peer.text, method, message)
+
+
+def _remember(times: OrderedDict[str, float], key: str, now: float, limit: int) -> None:
+    times[key] = now
+    times.move_to_end(key)
+    if len(times) > limit:
+        times.popitem(last=False)
+
+
+def _tell_change(peer: Peer, method: str, change: Change) -> None:
+    _log.log(
+        logging.WARNING if change.alarming else logging.INFO,
+        "peer %s %s: pool %s node %s: %s %s -> %s: %s",
+        *(peer.text, method, change.pool, change.node, change.what.value),
+        *(change.before, change.after, change.reason),
+    )

@@ -1,0 +1,265 @@
+"""Nodes that announce themselves, over real sockets: they join, serve, drain, leave, come back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lbproxy.cluster.contexts import ContextState
+from lbproxy.cluster.node import Admin, Health, Reported
+from tests.integration.announcing import Link, State
+from tests.integration.conftest import Door, Node, NodePeer, Stage
+from tests.java_node import JavaHost, JavaNode
+
+MCMP: dict[str, Any] = {"bind": "127.0.0.1:0", "pool": "idp"}
+HEALTH = {"path": "/health", "interval": "20ms", "timeout": "2s", "rise": 1, "fall": 1}
+
+
+async def announced_door(stage: Stage, **mcmp: Any) -> Door:
+    """A door whose pool has no node but those that join."""
+    return await stage.door(
+        [], pool={"health": HEALTH}, mcmp=MCMP | mcmp, admin={"bind": "127.0.0.1:0"}
+    )
+
+
+def link_to(stage: Stage, door: Door, node: JavaNode) -> Link:
+    """What a node holds of this door."""
+    link = Link(node, door.service.mcmp_port)
+    stage.at_end(link.close)
+    return link
+
+
+async def join(stage: Stage, door: Door, node: Node, **more: Any) -> Link:
+    """Let a scripted node announce itself and wait until it may be used."""
+    link = link_to(stage, door, JavaNode(node.name, node.port, **more))
+    assert await link.tick() is State.OK
+    await door.until(lambda: door.node(node.name).usable)
+    return link
+
+
+def contexts(door: Door, name: str = "node1") -> dict[str, ContextState]:
+    hosts = door.node(name).virtual_hosts
+    assert hosts is not None
+    return {context.path: context.state for host in hosts for context in host.contexts}
+
+
+async def test_a_node_joins_as_wildfly_does_and_serves(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    assert (await door.get("/")).status == 503
+    assert await door.admin("/readyz") == 503
+    link = await join(stage, door, node)
+    assert link.sent == ["INFO", "CONFIG", "ENABLE-APP", "ENABLE-APP", "STATUS"]
+    assert contexts(door) == {"/": ContextState.ENABLED, "/auth": ContextState.ENABLED}
+    assert door.node("node1").load == 50
+    assert (await door.get("/auth/x")).body == b"node1"
+    assert await door.admin("/readyz") == 200
+
+
+async def test_a_tick_later_a_node_has_nothing_more_to_say_than_its_load(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    link = await join(stage, door, node)
+    link.sent.clear()
+    await link.tick(75)
+    assert link.sent == ["STATUS"]
+    await door.until(lambda: door.node("node1").load == 75)
+
+
+async def test_a_node_gets_nothing_before_a_probe_has_succeeded(stage: Stage) -> None:
+    healthy = asyncio.Event()
+
+    async def script(peer: NodePeer) -> None:
+        request = await peer.read_message()
+        if request.first.split()[1] == b"/health":
+            await peer.answer(status="200 OK" if healthy.is_set() else "503 Not Yet")
+        else:
+            await peer.answer(b"served")
+
+    node, door = await stage.node(script), await announced_door(stage)
+    link = link_to(stage, door, JavaNode("node1", node.port))
+    await link.tick()
+    await door.until(lambda: door.node("node1").health is Health.DOWN)
+    assert door.node("node1").quarantined
+    assert (await door.get("/auth")).status == 503
+    healthy.set()
+    await door.until(lambda: door.node("node1").usable)
+    assert (await door.get("/auth")).body == b"served"
+
+
+async def test_a_restart_of_lbproxy_is_healed_by_the_nodes_next_ticks(stage: Stage) -> None:
+    node, first = await stage.node(), await announced_door(stage)
+    link = await join(stage, first, node)
+    second = await announced_door(stage)  # the same in another process knows nobody
+    link.port = second.service.mcmp_port
+    link.close()
+    assert await link.tick() is State.ERROR
+    link.sent.clear()
+    assert await link.tick() is State.OK
+    assert link.sent == ["INFO", "CONFIG", "ENABLE-APP", "ENABLE-APP", "STATUS"]
+    await second.until(lambda: second.node("node1").usable)
+    assert (await second.get("/")).body == b"node1"
+
+
+async def test_a_connection_that_breaks_makes_no_difference(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    link = await join(stage, door, node)
+    link.close()
+    assert await link.tick(60) is State.OK
+    link.state = State.ERROR
+    link.sent.clear()
+    assert await link.tick() is State.OK
+    assert link.sent == ["INFO", "CONFIG", "STATUS"]  # INFO showed everything as it is
+    assert set(contexts(door)) == {"/", "/auth"}
+
+
+async def test_a_node_that_changed_repairs_what_info_shows(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    link = await join(stage, door, node)
+    host = link.node.hosts[0]
+    host.contexts = {"/auth": False, "/new": True}
+    link.state = State.ERROR
+    await link.tick()
+    assert contexts(door) == {"/auth": ContextState.STOPPED, "/new": ContextState.ENABLED}
+
+
+async def test_a_node_with_other_aliases_is_not_left_without_contexts(stage: Stage) -> None:
+    """It removes everything and then announces only what INFO had not shown as enabled: nothing."""
+    node, door = await stage.node(), await announced_door(stage)
+    link = await join(stage, door, node)
+    link.node.hosts[0].aliases.append("idp.example.com")
+    link.state = State.ERROR
+    link.sent.clear()
+    assert await link.tick() is State.ERROR
+    assert link.sent == ["INFO", "REMOVE-APP", "CONFIG", "STATUS"]
+    assert await link.tick() is State.OK
+    assert set(contexts(door)) == {"/", "/auth"}
+    hosts = door.node("node1").virtual_hosts
+    assert hosts is not None
+    assert set(hosts[0].aliases) == {"localhost", "default-host", "idp.example.com"}
+
+
+async def test_aliases_come_back_as_they_were_spelled(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    hosts = [JavaHost("Default-Host", ["LocalHost", "Default-Host"], {"/": True})]
+    link = await join(stage, door, node, hosts=hosts)
+    link.state = State.ERROR
+    link.sent.clear()
+    assert await link.tick() is State.OK
+    assert link.sent == ["INFO", "CONFIG", "STATUS"]
+
+
+async def test_a_graceful_stop_waits_for_the_requests_and_no_longer(stage: Stage) -> None:
+    began, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def script(peer: NodePeer) -> None:
+        while True:
+            request = await peer.read_message()
+            if request.first.split()[1] == b"/auth/slow":
+                began.set()
+                await go_on.wait()
+                await peer.answer(b"done")
+                ended.set()
+            else:
+                await peer.answer()
+
+    node, door = await stage.node(script), await announced_door(stage)
+    link = await join(stage, door, node)
+    slow = asyncio.create_task(door.get("/auth/slow"))
+    await began.wait()
+    host = link.node.hosts[0]
+    stopping = asyncio.create_task(link.stop_context(host, "/auth", ended))
+    await door.until(lambda: link.sent.count("STOP-APP") == 1)
+    go_on.set()
+    assert (await slow).body == b"done"
+    assert await stopping >= 2
+    await link.stop_context(host, "/", ended)
+    answer = await link.send(link.node.everything("REMOVE"))
+    assert (answer.status, link.state) == (200, State.OK)
+    assert (await door.get("/auth")).status in (404, 503)
+    assert link.sent[-1] == "REMOVE-APP"
+
+
+async def test_goodbyes_may_be_said_twice(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    link = await join(stage, door, node)
+    host = link.node.hosts[0]
+    for _ in range(2):
+        for command in (
+            link.node.app("REMOVE", host, "/auth"),
+            link.node.app("REMOVE", JavaHost("x", ["nobody"], {}), "/"),
+            link.node.everything("REMOVE"),
+        ):
+            assert (await link.send(command)).status == 200
+    assert link.state is State.OK
+
+
+@pytest.mark.parametrize("verb", ["ENABLE", "DISABLE", "STOP"])
+async def test_who_is_not_known_is_told_to_come_again(stage: Stage, verb: str) -> None:
+    door = await announced_door(stage)
+    link = link_to(stage, door, JavaNode("nobody", 1))
+    for command in (
+        link.node.app(verb, link.node.hosts[0], "/"),
+        link.node.everything(verb),
+        link.node.status(50),
+        ("PING", "/", [("JVMRoute", "nobody")]),
+    ):
+        link.state = State.OK
+        answer = await link.send(command)
+        assert (answer.status, answer.type, link.state) == (500, "MEM", State.ERROR)
+        assert answer.message is not None
+        assert answer.message.startswith("MEM: ")
+
+
+async def test_a_node_of_another_address_replaces_the_old_one(stage: Stage) -> None:
+    one, two = await stage.node(), await stage.node(name="node1b")
+    door = await announced_door(stage)
+    link = await join(stage, door, one)
+    door.command("node1", Admin.DRAINING)
+    link.node.port = two.port
+    assert (await link.send(link.node.config())).status == 200
+    assert door.node("node1").port == two.port
+    assert contexts(door) == {}
+    assert door.node("node1").admin is Admin.DRAINING
+    assert await link.tick() is State.OK
+
+
+async def test_an_address_that_is_taken_is_no_ground_to_give_up(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    await join(stage, door, node)
+    other = link_to(stage, door, JavaNode("node2", node.port))
+    assert await other.tick() is State.ERROR  # and not DOWN: it comes again
+    assert other.sent == ["INFO", "CONFIG"]
+
+
+async def test_what_an_operator_commands_survives_what_the_node_says(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    link = await join(stage, door, node)
+    door.command("node1", Admin.STOPPED)
+    link.state = State.ERROR
+    await link.tick(90)
+    assert door.node("node1").admin is Admin.STOPPED
+    assert (await door.get("/auth")).status == 503
+    door.command("node1", Admin.ENABLED)
+    await door.until(lambda: door.node("node1").admin is Admin.ENABLED)
+    assert (await door.get("/auth")).status == 200
+
+
+async def test_a_node_that_says_that_it_is_broken_gets_nothing_at_once(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage)
+    link = await join(stage, door, node)
+    assert await link.tick(-1) is State.OK
+    assert (await door.get("/auth")).status == 503
+    assert door.node("node1").reported is Reported.BROKEN
+    await link.tick(20)
+    await door.until(lambda: door.node("node1").usable)
+
+
+async def test_nodes_that_cannot_be_reached_are_forgotten(stage: Stage) -> None:
+    node, door = await stage.node(), await announced_door(stage, forget="50ms")
+    link = await join(stage, door, node)
+    await node.stop()
+    control = door.service._control
+    assert control is not None
+    await door.until(lambda: not control.nodes())
+    assert await link.tick() is State.ERROR

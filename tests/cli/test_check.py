@@ -40,7 +40,7 @@ def test_warnings_do_not_fail(file: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_errors_fail_and_come_at_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_text(GOOD.replace("http://a", "ajp://a").replace("{pool: idp}", "{pool: x}"))
+    file.write_text(GOOD.replace("http://a", "ftp://a").replace("{pool: idp}", "{pool: x}"))
     assert main(["check", "-c", str(file)]) == 1
     first, second, summary = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{file}:2:38: pools.idp.nodes[0].url: ")

@@ -17,8 +17,8 @@ from typing import Protocol
 _log = logging.getLogger("lbproxy.links")
 # Events come in groups (an address goes, the next one comes): what is between them is of no use.
 SETTLE_S = 0.1
-# A burst that is longer than this is read on in the next turn of the loop.
-MAX_READS = 64
+# A longer burst is read on in the next turn of the loop: each costs about half a millisecond.
+MAX_READS = 8
 # After a failure (no descriptor left, say) the watch is opened anew.
 RETRY_S = 5.0
 

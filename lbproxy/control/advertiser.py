@@ -148,9 +148,14 @@ class Advertiser:
     ) -> None:
         try:
             self._group = parse_group(settings.group)
-            self._bound: Ip = ip_address(address[0])
         except ValueError as error:
-            raise AdvertiseError(f"mcmp.advertise: {error}") from None
+            raise AdvertiseError(f"mcmp.advertise.group: {error}") from None
+        try:
+            self._bound: Ip = ip_address(address[0])
+        except ValueError:
+            raise AdvertiseError(
+                f"mcmp.bind {address[0]} cannot be advertised: write an address, not a name"
+            ) from None
         flaw = None if self._bound.is_unspecified else unreachable(self._bound)
         if flaw is not None:
             raise AdvertiseError(f"mcmp.bind {address[0]} cannot be advertised: {flaw}")

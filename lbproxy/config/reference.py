@@ -1,7 +1,7 @@
 """The reference of the configuration, made from the schema: for people and for editors.
 
 `python -m lbproxy.config.reference` brings `docs/configuration.md` and `conf/lbproxy.schema.json`
-of a source tree up to date.
+of a source tree up to date, and so the agent's `docs/agent.md` and `conf/agent.schema.json`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
+from lbproxy.config.agent import AgentConfig
 from lbproxy.config.messages import models_in
 from lbproxy.config.model import Model
 from lbproxy.config.profiles import NAMES, load_profile
@@ -24,6 +25,7 @@ from lbproxy.config.schema import Config
 from lbproxy.config.units import Kind, format_duration
 
 BEGIN = "<!-- made from lbproxy/config/schema.py by lbproxy.config.reference: begin -->"
+AGENT_BEGIN = "<!-- made from lbproxy/config/agent.py by lbproxy.config.reference: begin -->"
 END = "<!-- end -->"
 
 
@@ -112,18 +114,18 @@ def _number(annotation: object, metadata: Sequence[object]) -> str:
     return words
 
 
-def json_schema() -> dict[str, object]:
-    """Return the JSON Schema by which editors check and complete a configuration."""
-    schema = Config.model_json_schema()
+def json_schema(root: type[Model] = Config) -> dict[str, object]:
+    """Return the JSON Schema by which editors check and complete a file."""
+    schema = root.model_json_schema()
     _drop_titles(schema)
-    _text_defaults(schema, Config)
-    models = {model.__name__: model for _, model in sections()}
+    _text_defaults(schema, root)
+    models = {model.__name__: model for _, model in sections(root)}
     for name, definition in schema["$defs"].items():
         if name in models:
             _text_defaults(definition, models[name])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "lbproxy configuration",
+        "title": f"lbproxy{' agent' if root is AgentConfig else ''} configuration",
         **schema,
     }
 
@@ -148,20 +150,29 @@ def _drop_titles(schema: object) -> None:
             _drop_titles(value)
 
 
-def json_schema_text() -> str:
+def json_schema_text(root: type[Model] = Config) -> str:
     """Return the JSON Schema as the file that `conf/` holds."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json_schema(root), indent=2, ensure_ascii=False) + "\n"
 
 
 def markdown() -> str:
     """Return the generated part of `docs/configuration.md`."""
-    parts = []
-    for path, model in sections():
-        about = " ".join((model.__doc__ or "").split())
-        parts.append(f"## {f'`{path}`' if path else 'The file'}\n\n{about}\n\n{_table(model)}")
+    parts = list(_tables(Config, "##"))
     parts.append("## Profiles\n\nWhat a pool's `profile` sets; the pool's own keys come on top.")
     parts += [_profile(name) for name in NAMES]
     return "\n".join(f"{part}\n" for part in parts)
+
+
+def agent_markdown() -> str:
+    """Return the generated part of `docs/agent.md`."""
+    return "\n".join(f"{part}\n" for part in _tables(AgentConfig, "###"))
+
+
+def _tables(root: type[Model], heading: str) -> Iterator[str]:
+    for path, model in sections(root):
+        about = " ".join((model.__doc__ or "").split())
+        title = f"`{path}`" if path else "The file"
+        yield f"{heading} {title}\n\n{about}\n\n{_table(model)}"
 
 
 def _table(model: type[Model]) -> str:
@@ -198,18 +209,24 @@ def _profile(name: str) -> str:
     )
 
 
-def updated(text: str) -> str:
-    """Return a document with its generated part made anew."""
-    before, _, rest = text.partition(BEGIN)
+def updated(text: str, begin: str = BEGIN) -> str:
+    """Return a document with its generated part made anew. Args: begin: the line before it."""
+    made = markdown() if begin == BEGIN else agent_markdown()
+    before, _, rest = text.partition(begin)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{markdown()}\n{END}{after}"
+    return f"{before}{begin}\n\n{made}\n{END}{after}"
 
 
 def main(root: Path = Path()) -> None:
     """Bring the generated files of the source tree at `root` up to date."""
-    document = root / "docs" / "configuration.md"
-    document.write_text(updated(document.read_text("utf-8")), "utf-8")
-    (root / "conf" / "lbproxy.schema.json").write_text(json_schema_text(), "utf-8")
+    for name, begin, model in (
+        ("configuration", BEGIN, Config),
+        ("agent", AGENT_BEGIN, AgentConfig),
+    ):
+        document = root / "docs" / f"{name}.md"
+        document.write_text(updated(document.read_text("utf-8"), begin), "utf-8")
+        schema = "lbproxy" if model is Config else "agent"
+        (root / "conf" / f"{schema}.schema.json").write_text(json_schema_text(model), "utf-8")
 
 
 if __name__ == "__main__":

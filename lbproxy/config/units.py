@@ -204,6 +204,42 @@ def _node_url_text(value: str) -> str:
     return value
 
 
+def parse_proxy_url(text: str) -> NodeUrl:
+    """Return scheme, host and port of a proxy's `mcmp` listener: `http://host:port` or https."""
+    wanted = 'write "http://10.0.0.5:6666" or "https://lb.internal:6666"'
+    if text.startswith("ajp:"):
+        raise ValueError(f"must begin with http:// or https://; {wanted}")
+    try:
+        url, port = parse_node_url(text), urlsplit(text).port
+    except ValueError:
+        raise ValueError(f"not the address of a proxy's mcmp listener; {wanted}") from None
+    if port is None:
+        raise ValueError(f"has no port; {wanted}")
+    return url
+
+
+def _proxy_url_text(value: str) -> str:
+    parse_proxy_url(value)
+    return value
+
+
+def parse_page_url(text: str) -> tuple[NodeUrl, str]:
+    """Return the place and the path of a page: `http://127.0.0.1:9000/health/ready`."""
+    wanted = 'write "http://127.0.0.1:9000/health/ready"'
+    head, slash, path = text.partition("://")[2].partition("/")
+    if not text.startswith(("http://", "https://")) or not re.fullmatch(PATH, f"{slash}{path}"):
+        raise ValueError(f"not the address of a page; {wanted}")
+    try:
+        return parse_node_url(f"{text.partition('://')[0]}://{head}"), f"/{path}"
+    except ValueError:
+        raise ValueError(f"not the address of a page; {wanted}") from None
+
+
+def _page_url_text(value: str) -> str:
+    parse_page_url(value)
+    return value
+
+
 def parse_host_pattern(value: str) -> str:
     """Return a route's host in lower case: `idp.example.com`, `*.example.com` or `[::1]`."""
     host = value.lower().removesuffix(".")
@@ -257,6 +293,8 @@ LOG_PATH = r"^(-|/.*)$"
 ABSOLUTE_PATH = r"^/.*[^/]$"
 DNS_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9.])?$"
 DNS_SERVER = r"^([0-9.]+(:[0-9]{1,5})?|[0-9A-Fa-f:]+|\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?)$"
+CONTEXT = r"^/[A-Za-z0-9._~!$&()*+=:@/-]*$"
+ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 GROUP = r"^([0-9.]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$"
 WORDS = {
     NAME: "letters, digits, _ and -",
@@ -269,6 +307,8 @@ WORDS = {
     ABSOLUTE_PATH: "an absolute path",
     DNS_NAME: "a name in DNS, such as keycloak-headless.idp.svc",
     DNS_SERVER: "an address, or an address and a port: 10.0.0.2, 10.0.0.2:53, [fd00::2]:53",
+    CONTEXT: "a path of letters, digits and the signs . _ ~ ! $ & ( ) * + = : @ - between slashes",
+    ENVIRONMENT_NAME: "the name of an environment variable: letters, digits and _",
     GROUP: "a multicast address and a port: 224.0.1.105:23364",
 }
 
@@ -346,6 +386,18 @@ NodeUrlText = Annotated[
     Kind("url"),
     AfterValidator(_node_url_text),
     WithJsonSchema(_TEXT | {"pattern": "^(https?|ajp)://"}),
+]
+ProxyUrlText = Annotated[
+    str,
+    Kind("url"),
+    AfterValidator(_proxy_url_text),
+    WithJsonSchema(_TEXT | {"pattern": "^https?://"}),
+]
+PageUrlText = Annotated[
+    str,
+    Kind("url"),
+    AfterValidator(_page_url_text),
+    WithJsonSchema(_TEXT | {"pattern": "^https?://"}),
 ]
 HostPattern = Annotated[str, Kind("host"), AfterValidator(parse_host_pattern)]
 FilePath = Annotated[str, Kind("file"), AfterValidator(parse_file)]

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lbproxy.config.agent import AgentConfig
+from lbproxy.config.agent_load import load_agent_config
 from lbproxy.config.load import load_config
+from lbproxy.config.model import Model
 from lbproxy.config.profiles import NAMES
 from lbproxy.config.reference import (
+    AGENT_BEGIN,
+    BEGIN,
     entries,
     in_yaml,
     json_schema,
@@ -17,20 +22,26 @@ from lbproxy.config.reference import (
     sections,
     updated,
 )
+from lbproxy.config.schema import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 REMAKE = "run: python -m lbproxy.config.reference"
-HEADER = "# yaml-language-server: $schema=lbproxy.schema.json\n"
+HEADER = "# yaml-language-server: $schema={}.schema.json\n"
+ROOTS: dict[str, type[Model]] = {"lbproxy": Config, "agent": AgentConfig}
+SECTIONS = [(name, path) for name, root in ROOTS.items() for path, _ in sections(root)]
 
 
-def test_the_document_is_up_to_date() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
-    assert text == updated(text), REMAKE
+@pytest.mark.parametrize(("name", "begin"), [("configuration", BEGIN), ("agent", AGENT_BEGIN)])
+def test_the_document_is_up_to_date(name: str, begin: str) -> None:
+    text = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert text == updated(text, begin), REMAKE
 
 
-def test_the_json_schema_is_up_to_date() -> None:
-    assert (CONF / "lbproxy.schema.json").read_text("utf-8") == json_schema_text(), REMAKE
+@pytest.mark.parametrize("name", ROOTS)
+def test_the_json_schema_is_up_to_date(name: str) -> None:
+    made = json_schema_text(ROOTS[name])
+    assert (CONF / f"{name}.schema.json").read_text("utf-8") == made, REMAKE
 
 
 def test_the_json_schema_knows_off_and_units() -> None:
@@ -46,8 +57,9 @@ def test_the_json_schema_knows_off_and_units() -> None:
     assert definitions["Limits"]["properties"]["body"]["default"] == "16MiB"
 
 
-def test_every_key_is_described() -> None:
-    for path, model in sections():
+@pytest.mark.parametrize("root", ROOTS.values())
+def test_every_key_is_described(root: type[Model]) -> None:
+    for path, model in sections(root):
         for entry in entries(model):
             assert entry.description, f"{path}.{entry.key} has no description"
 
@@ -56,9 +68,9 @@ def test_every_key_is_described() -> None:
 def test_the_files_in_conf_are_fine(file: str, folder: Path) -> None:
     copy = folder / file
     text = (CONF / file).read_text("utf-8")
-    assert text.startswith(HEADER)
+    assert text.startswith(HEADER.format("agent" if file == "agent.yaml" else "lbproxy"))
     copy.write_text(text, "utf-8")
-    result = load_config(copy)
+    result = load_agent_config(copy, {}) if file == "agent.yaml" else load_config(copy)
     assert result.problems == ()
     assert result.config is not None
 
@@ -86,12 +98,12 @@ def _values(data: object, path: str) -> list[object]:
     return found
 
 
-@pytest.mark.parametrize("path", [path for path, _ in sections()])
-def test_the_reference_file_names_every_key_with_its_default(path: str) -> None:
-    text = (CONF / "lbproxy.yaml").read_text("utf-8")
+@pytest.mark.parametrize(("name", "path"), SECTIONS)
+def test_the_reference_file_names_every_key_with_its_default(name: str, path: str) -> None:
+    text = (CONF / f"{name}.yaml").read_text("utf-8")
     lines = text.splitlines()
     data = yaml.safe_load(text)
-    model = dict(sections())[path]
+    model = dict(sections(ROOTS[name]))[path]
     for entry in entries(model):
         values = _values(data, f"{path}.{entry.key}")
         assert values, f"{path}.{entry.key} is missing"

@@ -1,0 +1,165 @@
+"""What an agent's own file may say: the node beside it, the lbproxies it announces that node to.
+
+In the models durations are seconds (float). `False` is YAML's `off`. Unknown keys are errors. The
+text below each field is its description in `docs/agent.md` and in the JSON schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lbproxy.config.model import CookieName, Model, OrOff, Port
+from lbproxy.config.sources import NodeTls
+from lbproxy.config.units import (
+    ABSOLUTE_PATH,
+    CONTEXT,
+    DNS_NAME,
+    ENVIRONMENT_NAME,
+    NODE_NAME,
+    PATH,
+    BindAddress,
+    Codes,
+    Duration,
+    FilePath,
+    NodeUrlText,
+    PageUrlText,
+    PositiveDuration,
+    ProxyUrlText,
+    parse_bind,
+)
+
+ContextPath = Annotated[str, Field(pattern=CONTEXT)]
+Alias = Annotated[str, Field(pattern=DNS_NAME)]
+
+
+class AgentHealth(Model):
+    """How the agent sees whether the node may take traffic; the profile's values come first."""
+
+    url: PageUrlText | None = None
+    """The page that is asked for, whole; null: made of the node's host and the keys below."""
+    path: Annotated[str, Field(pattern=PATH)] = "/api/status"
+    """What is asked for."""
+    port: Port | None = None
+    """null: the port of the node's url."""
+    scheme: Literal["http", "https", "auto"] | None = None
+    """null: as the node's url; auto: as the node's url, then the other one."""
+    interval: PositiveDuration = 2.0
+    """Time between two probes."""
+    timeout: PositiveDuration = 2.0
+    """How long an answer may take."""
+    rise: Annotated[int, Field(gt=0)] = 2
+    """So many good answers in a row make it healthy again; the first one ever counts at once."""
+    fall: Annotated[int, Field(gt=0)] = 3
+    """So many bad answers in a row make it unhealthy: its load is reported as -1."""
+    expect: Codes = "200"
+    """Status codes that are good: `"200"`, `"200,204"`, `"200-299"`."""
+    soft: Codes = ""
+    """Codes that mean degraded: the node stays, with the lowest load."""
+    body: str | None = None
+    """Text that a good answer must hold."""
+    host: str | None = None
+    """The Host field of the probe; null: the address that is asked."""
+    tls: NodeTls = NodeTls()
+    """Verification where the page is https."""
+
+
+class AgentTimeouts(Model):
+    """What lbproxy is told to wait for this node; null: what lbproxy's pool says."""
+
+    response: Annotated[PositiveDuration, Field(ge=1)] | None = None
+    """For an answer to a request (Timeout), whole seconds."""
+    ping: Annotated[PositiveDuration, Field(ge=1)] | None = None
+    """For an answer to a probe (ping), whole seconds."""
+
+
+class AgentNode(Model):
+    """The node beside the agent, as it is announced."""
+
+    route: Annotated[str, Field(pattern=NODE_NAME)]
+    """Its name at lbproxy, and the suffix that it writes into session cookies (JVMRoute)."""
+    url: NodeUrlText
+    """Where lbproxy reaches it: `http://host:port`, `https://host:port` or `ajp://host:port`."""
+    balancer: Annotated[str, Field(pattern=NODE_NAME)] = "mycluster"
+    """The group of nodes that share session settings (Balancer)."""
+    domain: Annotated[str, Field(pattern=NODE_NAME)] | None = None
+    """The group of nodes that sessions move to first (Domain)."""
+    contexts: Annotated[tuple[ContextPath, ...], Field(min_length=1)] = ("/",)
+    """Paths that the node serves."""
+    aliases: Annotated[tuple[Alias, ...], Field(min_length=1)] = ("localhost",)
+    """Host names that the contexts belong to; of use where lbproxy has `match_alias`."""
+    session_cookie: CookieName | None = None
+    """The cookie that ends in the route; null: the one of the profile, if it has one."""
+    health: AgentHealth = AgentHealth()
+    """When it may take traffic."""
+    timeouts: AgentTimeouts = AgentTimeouts()
+    """What lbproxy is told to wait."""
+
+
+class AgentTls(Model):
+    """TLS towards https proxies."""
+
+    ca: FilePath | None = None
+    """PEM file of the authority that signed the proxies' certificates; null: the system's."""
+    cert: FilePath | None = None
+    """PEM file of the agent's certificate; read anew for each connection."""
+    key: FilePath | None = None
+    """PEM file of its private key, without a passphrase."""
+    server_name: str | None = None
+    """The name that the proxies' certificates must hold; null: the host of each url."""
+
+
+class AgentLoad(Model):
+    """What is reported as load: 1 (busy) to 100 (idle); 0 is a standby."""
+
+    source: Literal["cpu", "fixed", "file"] = "cpu"
+    """cpu: what is left of the CPU; fixed: `value`; file: the number that `file` holds."""
+    value: Annotated[int, Field(ge=0, le=100)] | None = None
+    """The load of source fixed."""
+    file: Annotated[str, Field(pattern=ABSOLUTE_PATH)] | None = None
+    """A file that holds 0 to 100, read before each report."""
+    cgroup: Annotated[str, Field(pattern=ABSOLUTE_PATH)] | None = None
+    """The control group that is measured, such as `/system.slice/keycloak.service`, against its
+    own limit; null: the agent's own or an outer one with a limit (a container), else the machine.
+    """
+    smoothing: Duration = 15.0
+    """Time in which two thirds of a change of the CPU's use are reported."""
+
+
+class AgentDrain(Model):
+    """How the node leaves."""
+
+    sessions: Duration = 0.0
+    """So long the node keeps its own sessions but gets no new ones."""
+    deadline: PositiveDuration = 60.0
+    """For the whole of leaving; requests that last longer are not waited for."""
+
+
+class AgentConfig(Model):
+    """A whole, valid configuration of an agent."""
+
+    profile: str = "generic"
+    """Defaults for health and session cookie: fusionauth, keycloak, wso2is, curity and so on."""
+    node: AgentNode
+    """The node beside the agent."""
+    proxies: Annotated[tuple[ProxyUrlText, ...], Field(min_length=1)]
+    """The lbproxies' `mcmp` listeners: `http://host:port` or `https://host:port`."""
+    every_address: bool = False
+    """true: each address that a proxy's name resolves to is a proxy of its own."""
+    tls: AgentTls = AgentTls()
+    """TLS towards https proxies."""
+    token_file: FilePath | None = None
+    """File with the secret by which messages are signed, as `mcmp.agents.token_file` there."""
+    token_env: Annotated[str, Field(pattern=ENVIRONMENT_NAME)] | None = None
+    """The environment variable that holds the secret, instead of a file."""
+    load: AgentLoad = AgentLoad()
+    """What is reported as load."""
+    interval: PositiveDuration = 5.0
+    """Time between two reports; the longest pause before a proxy that failed is tried again."""
+    timeout: PositiveDuration = 3.0
+    """For a connection to a proxy, TLS included, and for each answer."""
+    drain: AgentDrain = AgentDrain()
+    """How the node leaves."""
+    control: OrOff[BindAddress] = parse_bind("unix:/run/lbproxy-agent/agent.sock")
+    """Where `lbproxy agent leave` reaches the running agent: a Unix socket or a loopback port."""

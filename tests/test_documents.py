@@ -19,6 +19,8 @@ from lbproxy.cli.arguments import Exit
 from lbproxy.cluster.node import Health, Node
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
+from lbproxy.config.agent import AgentConfig
+from lbproxy.config.agent_load import parse_agent_config
 from lbproxy.config.load import parse_config
 from lbproxy.config.schema import Config
 from lbproxy.control.admin import make_admin_app
@@ -285,6 +287,10 @@ def whole(part: str) -> str:
 @pytest.mark.parametrize("block", [*blocks("yaml")], ids=str)
 def test_configurations_are_valid(block: Block, folder: Path) -> None:
     data = yaml.safe_load(block.text)
+    if set(data) <= set(AgentConfig.model_fields):
+        agent = parse_agent_config(block.text, str(block), folder, {})
+        assert not agent.problems, "\n".join(map(str, agent.problems))
+        return
     complete = {"listeners", "pools", "routes"} <= set(data)
     text = block.text if complete else whole(block.text)
     result = parse_config(text, str(block), folder)

@@ -26,6 +26,7 @@ _MODULES = {
     "enable": "nodes",
     "disable": "nodes",
     "doctor": "doctor",
+    "agent": "agent",
     "demo": "demo",
     "demo-node": "demo",
     "net": "net",

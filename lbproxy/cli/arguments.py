@@ -1,4 +1,4 @@
-"""What all commands share: their place in the argument parser, and their exit codes."""
+"""What commands share: their place in the argument parser, exit codes, the form of log lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from enum import IntEnum
 from typing import TypeAlias
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Exit(IntEnum):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.cli.arguments import LOG_FORMAT, Exit, Subparsers
 from lbproxy.cli.check import print_problems
 from lbproxy.config.load import load_config
 from lbproxy.config.schema import Config
@@ -20,8 +20,6 @@ from lbproxy.control.mcmp_server import McmpBindError
 from lbproxy.proxy.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -1,0 +1,113 @@
+"""Whether the node may take traffic, by probes of its health page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from lbproxy.cluster.health import (
+    Outcome,
+    ProbeResult,
+    ProbeState,
+    RandomSource,
+    judge,
+    next_delay,
+    observe,
+)
+from lbproxy.cluster.node import Health, NodeTls
+from lbproxy.config import schema
+from lbproxy.config.agent import AgentHealth, AgentNode
+from lbproxy.config.units import parse_node_url, parse_page_url
+from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target
+
+_log = logging.getLogger("lbproxy.agent")
+_OTHER_SCHEME = {"http": "https", "https": "http"}
+# Seconds between two lines that say why the node is still not healthy.
+REMIND_S = 60.0
+
+
+def target_of(node: AgentNode) -> Target:
+    """Return the page that is asked for; of scheme auto the one to begin with."""
+    health, url = node.health, parse_node_url(node.url)
+    host, port, path = url.host, health.port or url.port, health.path
+    scheme = health.scheme
+    if health.url is not None:
+        place, path = parse_page_url(health.url)
+        scheme, host, port = "https" if place.scheme == "https" else "http", place.host, place.port
+    elif scheme is None or scheme == "auto":
+        scheme = "https" if url.scheme == "https" else "http"
+    tls = NodeTls(ca=health.tls.ca, server_name=health.tls.server_name, verify=health.tls.verify)
+    return Target(scheme, host, port, path, tls, health.host)
+
+
+def settings_of(health: AgentHealth) -> schema.Health:
+    """Return the rules by which probes are judged, as a pool has them."""
+    return schema.Health(
+        interval=health.interval,
+        timeout=health.timeout,
+        rise=health.rise,
+        fall=health.fall,
+        expect=health.expect,
+        soft=health.soft,
+        body=health.body,
+    )
+
+
+class Watch:
+    """Probes the node.
+
+    Args: changed: called whenever `health` is another.
+    """
+
+    def __init__(
+        self, node: AgentNode, changed: Callable[[Health], None], random: RandomSource
+    ) -> None:
+        self._target = target_of(node)
+        self._either = node.health.url is None and node.health.scheme == "auto"
+        self._settings = settings_of(node.health)
+        self._changed = changed
+        self._random = random
+        self._state = ProbeState()
+        self.reason = "not probed yet"
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        loop = asyncio.get_running_loop()
+        reminded = loop.time()
+        async with ProbeClient() as client:
+            while True:
+                result = await self._probe(client)
+                self.reason = result.reason
+                now = loop.time()
+                self._state, change = observe(self._state, result, self._settings, now)
+                if change is not None:
+                    _log.log(
+                        logging.WARNING if self._state.health is Health.DOWN else logging.INFO,
+                        *("node health %s -> %s: %s", change.before, change.after, change.reason),
+                    )
+                    self._changed(self._state.health)
+                    reminded = now
+                elif result.outcome is Outcome.FAIL and now - reminded >= REMIND_S:
+                    _log.info("waiting for the node's health: %s", result.reason)
+                    reminded = now
+                await asyncio.sleep(next_delay(self._state, self._settings, self._random))
+
+    async def _probe(self, client: ProbeClient) -> ProbeResult:
+        try:
+            answer = await self._ask(client)
+        except ProbeError as error:
+            return ProbeResult(Outcome.FAIL, error.reason)
+        return judge(answer.status, answer.body, self._settings)
+
+    async def _ask(self, client: ProbeClient) -> Answer:
+        try:
+            return await client.fetch(self._target, self._settings.timeout)
+        except ProbeError as error:
+            if not self._either or not error.wrong_scheme:
+                raise
+        other = _OTHER_SCHEME[self._target.scheme]
+        _log.info("health port %d answers %s: probing that", self._target.port, other)
+        self._target = replace(self._target, scheme=other)
+        return await client.fetch(self._target, self._settings.timeout)

@@ -1,0 +1,212 @@
+"""The agent's life towards one proxy: what to say next, and what the answer means. No I/O.
+
+A `Standing` is what a proxy knows of the node, as far as its answers say; a `Goal` is what the
+agent wants. `NEXT` has the step from each to the other, `AFTER` the phase that an outcome leads to.
+Every step may be repeated: a proxy that has forgotten the node says so, and is told everything
+again; one that does not answer keeps the phase that it had.
+
+Source: MCMP reference, sections 2.4 (what answers mean), 3.2 (re-registration), 3.6 (leaving).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from lbproxy.cluster.health import RandomSource
+
+# Before a proxy is told again what it called hopeless: somebody may have changed its configuration.
+SLOW_S = 60.0
+# Between two questions how many requests are left.
+POLL_S = 0.5
+# Requests that were routed just before the answer may not be counted yet: zero counts twice.
+ZEROS = 2
+FIRST_PAUSE_S = 0.25
+# A proxy that has been silent for so long is not waited for when the node leaves.
+SILENT_S = 60.0
+# So often a proxy that does not answer is tried while the node leaves; one that has been silent
+# for long before is tried once.
+LEAVE_TRIES = 4
+
+
+class Phase(Enum):
+    """What a proxy knows of the node."""
+
+    ABSENT = "not there"
+    CONFIGURED = "configured"
+    ENABLED = "joined"
+    DISABLED = "disabled"
+    STOPPED = "stopped"
+    SETTLED = "settled"
+    REMOVED = "removed"
+
+
+class Goal(Enum):
+    """What the agent wants."""
+
+    HOLD = "the node is not healthy"
+    SERVE = "serve"
+    QUIET = "no new sessions"
+    STOP = "no requests, then gone"
+    GONE = "gone at once"
+
+
+class Step(Enum):
+    """One exchange with a proxy; with several contexts it takes several messages."""
+
+    CONFIG = "CONFIG"
+    ENABLE = "ENABLE-APP"
+    STATUS = "STATUS"
+    DISABLE = "DISABLE-APP"
+    STOP = "STOP-APP"
+    REMOVE = "REMOVE-APP"
+
+
+class Outcome(Enum):
+    """What became of a step."""
+
+    DONE = "done"
+    UNKNOWN = "unknown"  # the proxy does not know the node (any more), or could not take it in
+    REFUSED = "refused"  # SYNTAX: will never be taken
+    FAILED = "failed"  # another status, such as 403: says nothing about the node
+    LOST = "lost"  # no answer
+
+
+_NOWHERE = (Phase.ABSENT, Phase.REMOVED)
+
+NEXT: dict[tuple[Goal, Phase], Step | None] = {
+    (Goal.HOLD, Phase.ABSENT): None,
+    (Goal.HOLD, Phase.CONFIGURED): Step.STATUS,
+    (Goal.HOLD, Phase.ENABLED): Step.STATUS,
+    (Goal.HOLD, Phase.DISABLED): Step.STATUS,
+    (Goal.HOLD, Phase.STOPPED): Step.STATUS,
+    (Goal.HOLD, Phase.SETTLED): Step.STATUS,
+    (Goal.HOLD, Phase.REMOVED): None,
+    (Goal.SERVE, Phase.ABSENT): Step.CONFIG,
+    (Goal.SERVE, Phase.CONFIGURED): Step.ENABLE,
+    (Goal.SERVE, Phase.ENABLED): Step.STATUS,
+    (Goal.SERVE, Phase.DISABLED): Step.ENABLE,
+    (Goal.SERVE, Phase.STOPPED): Step.ENABLE,
+    (Goal.SERVE, Phase.SETTLED): Step.ENABLE,
+    (Goal.SERVE, Phase.REMOVED): Step.CONFIG,
+    (Goal.QUIET, Phase.ABSENT): None,
+    (Goal.QUIET, Phase.CONFIGURED): Step.DISABLE,
+    (Goal.QUIET, Phase.ENABLED): Step.DISABLE,
+    (Goal.QUIET, Phase.DISABLED): Step.STATUS,
+    (Goal.QUIET, Phase.STOPPED): Step.STATUS,
+    (Goal.QUIET, Phase.SETTLED): Step.STATUS,
+    (Goal.QUIET, Phase.REMOVED): None,
+    (Goal.STOP, Phase.ABSENT): None,
+    (Goal.STOP, Phase.CONFIGURED): Step.DISABLE,
+    (Goal.STOP, Phase.ENABLED): Step.DISABLE,
+    (Goal.STOP, Phase.DISABLED): Step.STOP,
+    (Goal.STOP, Phase.STOPPED): Step.STOP,
+    (Goal.STOP, Phase.SETTLED): Step.REMOVE,
+    (Goal.STOP, Phase.REMOVED): None,
+    (Goal.GONE, Phase.ABSENT): None,
+    (Goal.GONE, Phase.CONFIGURED): Step.REMOVE,
+    (Goal.GONE, Phase.ENABLED): Step.REMOVE,
+    (Goal.GONE, Phase.DISABLED): Step.REMOVE,
+    (Goal.GONE, Phase.STOPPED): Step.REMOVE,
+    (Goal.GONE, Phase.SETTLED): Step.REMOVE,
+    (Goal.GONE, Phase.REMOVED): None,
+}
+
+# None: as before.
+AFTER: dict[tuple[Step, Outcome], Phase | None] = {
+    (Step.CONFIG, Outcome.DONE): Phase.CONFIGURED,
+    (Step.ENABLE, Outcome.DONE): Phase.ENABLED,
+    (Step.STATUS, Outcome.DONE): None,
+    (Step.DISABLE, Outcome.DONE): Phase.DISABLED,
+    (Step.STOP, Outcome.DONE): Phase.STOPPED,
+    (Step.REMOVE, Outcome.DONE): Phase.REMOVED,
+    **{(step, Outcome.UNKNOWN): Phase.ABSENT for step in Step},
+    **{(step, Outcome.REFUSED): Phase.ABSENT for step in Step},
+    **{(step, Outcome.FAILED): None for step in Step},
+    **{(step, Outcome.LOST): None for step in Step},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the agent stands with one proxy.
+
+    Args: failures: steps in a row that were not done; a registration that is forgotten at once
+    again is one, too; requests: still at the node, as the last STOP-APP said; zeros: answers in a
+    row that there is none; heard: monotonic seconds of the last answer, None before the first.
+    """
+
+    phase: Phase = Phase.ABSENT
+    failures: int = 0
+    requests: int = 0
+    zeros: int = 0
+    heard: float | None = None
+
+    @property
+    def registered(self) -> bool:
+        """True where the proxy may send requests to the node."""
+        return self.phase not in _NOWHERE
+
+
+def next_step(standing: Standing, goal: Goal) -> Step | None:
+    """Return what to say now, None for nothing."""
+    return NEXT[goal, standing.phase]
+
+
+def note(
+    standing: Standing, step: Step, outcome: Outcome, now: float, requests: int = 0
+) -> Standing:
+    """Return the standing after a step. Args: requests: what the answer to STOP-APP counts."""
+    phase = AFTER[step, outcome] or standing.phase
+    if outcome is not Outcome.DONE:
+        heard = standing.heard if outcome is Outcome.LOST else now
+        return replace(standing, phase=phase, failures=standing.failures + 1, zeros=0, heard=heard)
+    if step is Step.STOP:
+        zeros = standing.zeros + 1 if requests == 0 else 0
+        if zeros >= ZEROS:
+            phase = Phase.SETTLED
+        return Standing(phase, 0, requests, zeros, now)
+    # CONFIG and ENABLE-APP say nothing about whether the node will be remembered.
+    failures = standing.failures if step in (Step.CONFIG, Step.ENABLE) else 0
+    return Standing(phase, failures, 0, 0, now)
+
+
+def pause(
+    standing: Standing, step: Step, outcome: Outcome, interval_s: float, random: RandomSource
+) -> float:
+    """Return the seconds until the next step, if no other goal comes before.
+
+    Args: standing: after the step. Returns: 0 for at once; failures wait ever longer, with jitter,
+    but not longer than the interval, except after REFUSED.
+    """
+    if outcome is Outcome.REFUSED:
+        return max(SLOW_S, interval_s)
+    if outcome is Outcome.DONE:
+        if step is Step.STATUS:
+            return interval_s
+        return POLL_S if step is Step.STOP and standing.phase is Phase.STOPPED else 0.0
+    if outcome is Outcome.UNKNOWN and step is Step.STATUS and standing.failures == 1:
+        return 0.0  # it was restarted: the sooner it knows, the better
+    return min(interval_s, FIRST_PAUSE_S * 2.0 ** min(standing.failures - 1, 16)) * (
+        0.5 + random.random() / 2
+    )
+
+
+def setting_out(standing: Standing) -> Standing:
+    """Return the standing with which leaving, or coming back, begins: earlier failures are over."""
+    return replace(standing, failures=0, zeros=0)
+
+
+def finished(standing: Standing, goal: Goal, now: float) -> bool:
+    """Return True where, on the way out, nothing is left to say to this proxy."""
+    if goal not in (Goal.QUIET, Goal.STOP, Goal.GONE):
+        return False
+    return not standing.registered or abandoned(standing, now)
+
+
+def abandoned(standing: Standing, now: float) -> bool:
+    """Return True where a registered proxy has not answered for too long to be waited for."""
+    if not standing.registered or not standing.failures:
+        return False
+    silent = standing.heard is None or now - standing.heard > SILENT_S
+    return silent or standing.failures >= LEAVE_TRIES

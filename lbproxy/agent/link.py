@@ -1,0 +1,214 @@
+"""One kept connection to one proxy: a message out, its answer in, within a time.
+
+Certificates and token are read for each connection, so renewed ones are taken up. A connection
+that was kept may have been closed by the other side meanwhile: what fails on it is sent once more
+on a new one, which is harmless because every command may come twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lbproxy import __version__
+from lbproxy.agent.messages import Message
+from lbproxy.config.agent import AgentTls
+from lbproxy.wire.mcmp_client import (
+    BadAnswer,
+    Reply,
+    ReplyReader,
+    render_body,
+    render_command,
+    render_target,
+)
+from lbproxy.wire.mcmp_signature import sign
+
+
+class LinkError(Exception):
+    """No answer; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a proxy is.
+
+    Args: scheme: http or https; host: the url's; address: where to connect to, the host or one of
+    its addresses.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    address: str
+
+    @property
+    def authority(self) -> str:
+        """The Host field of messages: the url's host and port."""
+        return f"{_bracketed(self.host)}:{self.port}"
+
+    def __str__(self) -> str:
+        at = "" if self.address == self.host else f" ({self.address})"
+        return f"{self.scheme}://{self.authority}{at}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How messages are sent. Args: token: returns the key for signatures, None for none; may raise
+    OSError; clock: Unix seconds; nonce: returns another one each time."""
+
+    tls: AgentTls
+    token: Callable[[], bytes | None]
+    clock: Callable[[], float]
+    nonce: Callable[[], bytes]
+
+
+class Link:
+    """Owns at most one connection to a proxy; close it at the end."""
+
+    def __init__(self, place: Place, credentials: Credentials, timeout_s: float) -> None:
+        self._place = place
+        self._credentials = credentials
+        self._timeout_s = timeout_s
+        self._connection: _Connection | None = None
+
+    async def send(self, message: Message) -> Reply:
+        """Return the answer to a message. Raises: LinkError, within about two timeouts."""
+        if self._connection is not None and self._connection.ended:
+            self.close()
+        if self._connection is not None:
+            with suppress(_Ended):  # just while it was idle: nothing is known to be wrong
+                return await self._exchange(self._connection, message)
+        return await self._exchange(None, message)
+
+    async def _exchange(self, kept: _Connection | None, message: Message) -> Reply:
+        keep = False
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                connection = kept or await self._connect()
+                reply = await connection.exchange(self._rendered(connection.key, message))
+            keep = reply.keep_alive
+            return reply
+        except TimeoutError:
+            raise LinkError(f"no answer within {self._timeout_s:g} s") from None
+        except (OSError, EOFError) as error:
+            if kept is not None:
+                raise _Ended(str(error)) from None
+            raise LinkError(_explain(error)) from None
+        except BadAnswer as error:
+            raise LinkError(f"not the answer of an mcmp listener: {error}") from None
+        finally:
+            if not keep:
+                self.close()
+
+    def _rendered(self, key: bytes | None, message: Message) -> bytes:
+        fields = [("User-Agent", f"lbproxy-agent/{__version__}")]
+        if key is not None:
+            signature = sign(
+                key,
+                message.method.encode(),
+                render_target(everything=message.everything).encode(),
+                render_body(message.parameters),
+                self._credentials.clock(),
+                self._credentials.nonce(),
+            )
+            fields.append(("Authorization", signature.decode()))
+        return render_command(
+            message.method,
+            message.parameters,
+            self._place.authority,
+            everything=message.everything,
+            fields=fields,
+        )
+
+    async def _connect(self) -> _Connection:
+        context, name = None, None
+        try:
+            key = self._credentials.token()
+            if self._place.scheme == "https":
+                context = await asyncio.to_thread(_make_context, self._credentials.tls)
+                name = self._credentials.tls.server_name or self._place.host
+        except OSError as error:  # ssl.SSLError is one
+            reason = error.strerror or error
+            raise LinkError(f"token or TLS files cannot be used: {reason}") from None
+        reader, writer = await asyncio.open_connection(
+            self._place.address, self._place.port, ssl=context, server_hostname=name
+        )
+        self._connection = _Connection(reader, writer, key)
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.writer.transport.abort()
+            self._connection = None
+
+
+class _Ended(Exception):
+    """A kept connection broke."""
+
+
+class _Connection:
+    """An open connection. Args: key: by which messages on it are signed."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: bytes | None
+    ) -> None:
+        self._reader = reader
+        self._replies = ReplyReader()
+        self._begun = False  # an answer has begun
+        self.writer = writer
+        self.key = key
+
+    @property
+    def ended(self) -> bool:
+        """True where the other side has closed it."""
+        return self._reader.at_eof()
+
+    async def exchange(self, data: bytes) -> Reply:
+        """Raises: OSError, EOFError, BadAnswer."""
+        self.writer.write(data)
+        await self.writer.drain()
+        while True:
+            piece = await self._reader.read(64 << 10)
+            if not piece and not self._begun:
+                raise EOFError("closed without an answer")
+            self._begun = True
+            self._replies.feed(piece)
+            reply = self._replies.next(ended=not piece)
+            if reply is not None:
+                self._begun = False
+                return reply
+
+
+def _make_context(tls: AgentTls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
+
+
+def _explain(error: OSError | EOFError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = "tls.server_name" if "ismatch" in error.verify_message else "tls.ca"
+        return f"its certificate cannot be verified: {error.verify_message} (see {hint})"
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).lower().replace("_", " ")
+        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
+            return "it answers no TLS: is it http:// and not https://?"
+        if "certificate" in reason or "handshake failure" in reason:
+            return f"it refused the TLS handshake: {reason}; see tls.cert"
+        return f"TLS failed: {reason}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError):
+        return "connection reset"
+    if isinstance(error, EOFError):
+        return "it closed the connection without an answer"
+    return f"cannot connect: {getattr(error, 'strerror', None) or error}"

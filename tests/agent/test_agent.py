@@ -1,0 +1,445 @@
+"""An agent between a node and scripted proxies: join, report, forget, drain, leave, come back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from lbproxy.agent import agent as agent_module
+from lbproxy.agent import life
+from lbproxy.agent.agent import Agent, Left
+from lbproxy.agent.life import Goal
+from lbproxy.wire.mcmp_signature import Verifier
+from tests.agent.conftest import MEM, SYNTAX, Answer, Command, HealthPage, Proxy, Stage
+
+JOIN = ["CONFIG", "ENABLE-APP /", "STATUS 70"]
+LEAVE = ["DISABLE-APP /", "STOP-APP /", "STOP-APP /", "REMOVE-APP /*"]
+DRAINED = Left(True, "no request is left")
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "POLL_S", 0.02)
+    monkeypatch.setattr(life, "FIRST_PAUSE_S", 0.01)
+
+
+async def until_goal(agent: Agent, goal: Goal) -> None:
+    async with asyncio.timeout(10):
+        while agent.goal is not goal:
+            await agent.news()
+
+
+async def test_it_waits_for_the_node_then_joins_and_reports(stage: Stage) -> None:
+    page = await stage.page(503)
+    proxy = await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    await page.probed(2)
+    assert proxy.commands == []
+    assert agent.goal is Goal.HOLD
+    page.status = 200
+    await proxy.heard("STATUS 70", 3)
+    assert proxy.said == JOIN
+    assert agent.joined
+    assert proxy.connections == 1
+
+
+async def test_it_drains_and_leaves(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    assert await agent.leave() == DRAINED
+    assert proxy.said == [*JOIN, *LEAVE]
+    assert proxy.states == {}
+    assert not agent.joined
+
+
+async def test_leaving_before_it_ever_joined(stage: Stage) -> None:
+    page, proxy = await stage.page(503), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    assert await agent.leave() == DRAINED
+    assert proxy.commands == []
+
+
+async def test_requests_are_waited_for(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy(requests=2)
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    leaving = asyncio.ensure_future(agent.leave())
+    await proxy.heard("STOP-APP /", 3)
+    assert any("2 requests left" in line for line in agent.report())
+    assert not leaving.done()
+    proxy.requests = 0
+    assert await leaving == DRAINED
+    assert proxy.said[-1] == "REMOVE-APP /*"
+
+
+async def test_but_not_beyond_the_deadline(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy(requests=2)
+    agent = stage.agent(stage.config(page, proxy, drain={"deadline": "200ms"}))
+    await proxy.heard("STATUS 70")
+    assert await agent.leave() == Left(False, "2 requests had not ended")
+    assert proxy.said[-1] == "REMOVE-APP /*"
+
+
+async def test_owned_sessions_are_kept_for_a_time(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy, drain={"sessions": "200ms", "deadline": "5s"}))
+    await proxy.heard("STATUS 70")
+    assert await agent.leave() == DRAINED
+    assert proxy.said == [*JOIN, "DISABLE-APP /", "STATUS 70", *LEAVE[1:]]
+
+
+async def test_a_hurry_ends_it_at_once(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy(requests=1)
+    agent = stage.agent(stage.config(page, proxy, drain={"sessions": "50s", "deadline": "60s"}))
+    await proxy.heard("STATUS 70")
+    leaving = asyncio.ensure_future(agent.leave())
+    await proxy.heard("DISABLE-APP /")
+    agent.hurry()
+    async with asyncio.timeout(10):
+        assert not (await leaving).drained
+    assert proxy.said[-1] == "REMOVE-APP /*"
+
+
+async def test_contexts_and_their_requests_are_added_up(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy(requests=1)
+    config = stage.config(page, proxy, node={"contexts": ["/", "/auth"]})
+    agent = stage.agent(config.model_copy(update={"drain": config.drain}))
+    await proxy.heard("STATUS 70")
+    leaving = asyncio.ensure_future(agent.leave())
+    await proxy.heard("STOP-APP /auth", 2)
+    assert any("2 requests left" in line for line in agent.report())
+    proxy.requests = 0
+    assert await leaving == DRAINED
+    assert proxy.said[:4] == ["CONFIG", "ENABLE-APP /", "ENABLE-APP /auth", "STATUS 70"]
+
+
+async def test_an_unhealthy_node_is_reported_broken_and_back(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    page.status = 500
+    await proxy.heard("STATUS -1", 2)
+    page.status = 200
+    times = [each.words for each in proxy.commands].count("STATUS 70")
+    await proxy.heard("STATUS 70", times + 1)
+    assert proxy.said == [*JOIN, "STATUS -1", "STATUS 70"]
+
+
+async def test_a_degraded_node_reports_the_lowest_load(stage: Stage) -> None:
+    page, proxy = await stage.page(460), await stage.proxy()
+    node = {"health": {"interval": "50ms", "soft": "460", "timeout": "1s"}}
+    stage.agent(stage.config(page, proxy, node=node))
+    await proxy.heard("STATUS 1")
+    assert proxy.said == ["CONFIG", "ENABLE-APP /", "STATUS 1"]
+
+
+async def test_a_proxy_that_forgot_is_told_again_at_once(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    proxy.states.clear()
+    await proxy.heard("CONFIG", 2)
+    await proxy.until(lambda: proxy.said == [*JOIN, *JOIN])
+    assert caplog.text.count("has forgotten node n1, announcing it anew") == 1
+
+
+async def test_a_restart_of_the_proxy_is_healed(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    await proxy.stop()
+    async with asyncio.timeout(10):
+        while "refused" not in "".join(agent.report()):
+            await agent.news()
+    await proxy.start()
+    await proxy.heard("CONFIG", 2)
+    await proxy.until(lambda: "n1" in proxy.states and proxy.said[-1] == "STATUS 70")
+
+
+async def test_a_proxy_that_does_not_answer_delays_no_other(stage: Stage) -> None:
+    page = await stage.page()
+    good, hole = await stage.proxy(), await stage.proxy()
+
+    async def swallow(command: Command) -> None:
+        await asyncio.Event().wait()
+
+    hole.before = swallow
+    agent = stage.agent(stage.config(page, hole, good, timeout="30s"))
+    await hole.heard("CONFIG")
+    await good.heard("STATUS 70", 5)
+    assert good.said == JOIN
+    assert hole.said == ["CONFIG"]
+    assert agent.joined
+
+
+async def test_leaving_does_not_wait_for_a_dead_proxy(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may still route to the node, so this is not `drained`; but the good one is."""
+    page = await stage.page()
+    good, dead = await stage.proxy(), await stage.proxy()
+    agent = stage.agent(stage.config(page, dead, good, drain={"deadline": "60s"}))
+    await good.heard("STATUS 70")
+    await dead.heard("STATUS 70")
+    await dead.stop()
+    async with asyncio.timeout(10):
+        left = await agent.leave()
+    assert left == Left(False, f"it may still be known to {dead.url}, without an answer")
+    assert good.said == [*JOIN, *LEAVE]
+
+
+async def test_a_proxy_that_never_answered_does_not_spoil_the_end(stage: Stage) -> None:
+    page = await stage.page()
+    good, dead = await stage.proxy(), await stage.proxy()
+    await dead.stop()
+    agent = stage.agent(stage.config(page, dead, good))
+    await good.heard("STATUS 70")
+    assert await agent.leave() == DRAINED
+
+
+async def test_a_wrong_token_is_said_once_and_tried_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    page, proxy = await stage.page(), await stage.proxy(verifier=Verifier(b"right-token-0000"))
+    agent = stage.agent(stage.config(page, proxy), token=b"wrong-token-0000")
+    await proxy.heard("CONFIG", 4)
+    said = [record.message for record in caplog.records if "CONFIG" in record.message]
+    assert said == [
+        f"{proxy.url}: CONFIG was answered 403 its signature does not fit: is the token the same "
+        "on both sides?; trying again"
+    ]
+    assert "token-0000" not in caplog.text
+    assert proxy.states == {}
+    proxy.verifier = Verifier(b"wrong-token-0000")
+    await proxy.heard("STATUS 70")
+    assert agent.joined
+
+
+async def test_a_token_that_stops_fitting_is_no_good_end(stage: Stage) -> None:
+    """403 on the way out: the proxy knows the node and goes on."""
+    page, proxy = await stage.page(), await stage.proxy(verifier=Verifier(b"right-token-0000"))
+    agent = stage.agent(stage.config(page, proxy), token=b"right-token-0000")
+    await proxy.heard("STATUS 70")
+    proxy.verifier = Verifier(b"other-token-0000")
+    left = await agent.leave()
+    assert not left.drained
+    assert proxy.url in left.words
+
+
+async def test_what_will_never_be_taken_is_an_error_and_tried_seldom(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Answer] = [SYNTAX]
+
+    def override(command: Command) -> Answer | None:
+        return answers[0] if answers else None
+
+    page, proxy = await stage.page(), await stage.proxy(override=override)
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("CONFIG")
+    async with asyncio.timeout(10):
+        while "SYNTAX: no" not in "".join(agent.report()):
+            await agent.news()
+    errors = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert [each.message for each in errors] == [
+        f"{proxy.url}: will not take node n1: CONFIG was answered 500 SYNTAX: no"
+    ]
+    assert proxy.said == ["CONFIG"], "and not again within a minute"
+
+
+async def test_a_registration_that_is_never_kept_does_not_flood(stage: Stage) -> None:
+    """Each message taken but STATUS: a pause comes between."""
+
+    def override(command: Command) -> Answer | None:
+        return MEM if command.method == "STATUS" else None
+
+    page, proxy = await stage.page(), await stage.proxy(override=override)
+    stage.agent(stage.config(page, proxy, interval="30s", timeout="1s"))
+    await proxy.heard("STATUS 70", 4)
+    assert len(proxy.commands) <= 15
+
+
+async def test_it_comes_back_when_told(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    assert await agent.leave() == DRAINED
+    assert await agent.leave() == DRAINED, "asked twice, it is still the same end"
+    agent.join()
+    await proxy.heard("CONFIG", 2)
+    await proxy.until(lambda: proxy.said[-3:] == JOIN)
+    assert await agent.leave() == DRAINED
+    assert proxy.said == [*JOIN, *LEAVE, *JOIN, *LEAVE]
+
+
+async def test_coming_back_in_the_midst_of_leaving(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy(requests=1)
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    leaving = asyncio.ensure_future(agent.leave())
+    await proxy.heard("STOP-APP /")
+    agent.join()
+    assert await leaving == Left(False, "it was told to come back")
+    await proxy.heard("ENABLE-APP /", 2)
+    assert agent.joined or agent.goal is Goal.SERVE
+
+
+async def test_it_stays_out_until_told(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    await agent.leave()
+    await restart(agent, page)
+    assert proxy.said == [*JOIN, *LEAVE]
+    assert "gone" in agent.report()[0]
+
+
+async def restart(agent: Agent, page: HealthPage) -> None:
+    """Let the node be seen down and healthy again."""
+    page.status = 503
+    async with asyncio.timeout(10):
+        while agent._health.value != "down":
+            await agent.news()
+        page.status = 200
+        while agent._health.value != "up":
+            await agent.news()
+
+
+async def test_until_restart_it_comes_back_with_the_node(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    await agent.leave(until_restart=True)
+    await page.probed(3)
+    assert proxy.said == [*JOIN, *LEAVE], "a node that was never down did not restart"
+    await restart(agent, page)
+    await proxy.until(lambda: proxy.said == [*JOIN, *LEAVE, *JOIN])
+
+
+async def test_a_restart_while_it_still_leaves(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy(requests=1)
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    leaving = asyncio.ensure_future(agent.leave(until_restart=True))
+    await proxy.heard("STOP-APP /")
+    await restart(agent, page)
+    assert "REMOVE-APP /*" not in proxy.said
+    proxy.requests = 0
+    await leaving
+    await proxy.until(lambda: proxy.said[-3:] == JOIN)
+
+
+async def test_who_wants_it_out_for_good_wins(stage: Stage) -> None:
+    """An operator's leave, then the hook's: the restart does not bring it back."""
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy))
+    await proxy.heard("STATUS 70")
+    await agent.leave()
+    await agent.leave(until_restart=True)
+    await restart(agent, page)
+    assert proxy.said == [*JOIN, *LEAVE]
+
+
+async def test_who_only_leaves_takes_out_what_another_announced(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy(states={"n1": "ENABLE-APP"})
+    agent = stage.agent(stage.config(page, proxy), leaving=True)
+    assert await agent.leave() == DRAINED
+    assert proxy.said == LEAVE
+
+
+async def test_who_only_leaves_where_nobody_knows_it(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy), leaving=True)
+    assert await agent.leave() == DRAINED
+    assert proxy.said == ["DISABLE-APP /"]
+
+
+class Names:
+    """What the resolver says of `lb.internal`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.addresses: list[str] = []
+        self.asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        original = loop.getaddrinfo
+
+        async def getaddrinfo(host: str, port: int, **more: int) -> list[object]:
+            if host != "lb.internal":
+                return list(await original(host, port, **more))
+            self.asked.set()
+            if not self.addresses:
+                raise OSError(-2, "Name or service not known")
+            return [(2, 1, 6, "", (address, port)) for address in self.addresses]
+
+        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+
+    async def asked_again(self) -> None:
+        for _ in range(2):  # the first may be under way already
+            self.asked.clear()
+            await asyncio.wait_for(self.asked.wait(), 10)
+
+
+async def two_addresses(stage: Stage) -> tuple[Proxy, Proxy]:
+    """Two proxies that differ by address only."""
+    first = await stage.proxy()
+    second = Proxy(port=first.port)
+    second._server = await asyncio.start_server(second._serve, "127.0.0.2", first.port)
+    stage._proxies.append(second)
+    return first, second
+
+
+async def test_every_address_of_a_name_is_a_proxy(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = Names(monkeypatch)
+    first, second = await two_addresses(stage)
+    names.addresses = ["127.0.0.1"]
+    page = await stage.page()
+    config = stage.config(page, f"http://lb.internal:{first.port}", every_address=True)
+    agent = stage.agent(config)
+    await first.heard("STATUS 70")
+    names.addresses = ["127.0.0.1", "127.0.0.2"]
+    await second.heard("STATUS 70")
+    assert second.commands[0].fields["Host"] == f"lb.internal:{first.port}"
+    names.addresses = []
+    await names.asked_again()
+    assert "lb.internal does not resolve: Name or service not known" in caplog.text
+    await second.heard("STATUS 70", [c.words for c in second.commands].count("STATUS 70") + 1)
+    assert await agent.leave() == DRAINED
+    assert first.said == second.said == [*JOIN, *LEAVE]
+
+
+async def test_an_address_that_is_no_longer_named_is_told_as_long_as_it_answers(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_module, "SILENT_S", 0.0)
+    names = Names(monkeypatch)
+    first, second = await two_addresses(stage)
+    names.addresses = ["127.0.0.1", "127.0.0.2"]
+    config = stage.config(
+        await stage.page(), f"http://lb.internal:{first.port}", every_address=True
+    )
+    agent = stage.agent(config)
+    await second.heard("STATUS 70")
+    names.addresses = ["127.0.0.1"]
+    await names.asked_again()
+    await second.heard("STATUS 70", [c.words for c in second.commands].count("STATUS 70") + 1)
+    await second.stop()
+    async with asyncio.timeout(10):
+        while len(agent.report()) > 2:
+            await agent.news()
+    assert "127.0.0.1" in agent.report()[1]
+
+
+async def test_who_only_leaves_and_cannot_resolve_says_so(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Names(monkeypatch)
+    config = stage.config(await stage.page(), "http://lb.internal:6666", every_address=True)
+    left = await stage.agent(config, leaving=True).leave()
+    assert left == Left(False, "it may still be known to lb.internal, without an answer")

@@ -57,6 +57,7 @@ class Aspect(Enum):
     REPORT = "report"
     CONTEXT = "context"
     SETTINGS = "settings"
+    ADDRESSES = "addresses"
 
 
 @dataclass(frozen=True, slots=True)

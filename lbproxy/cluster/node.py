@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from lbproxy.cluster.contexts import VirtualHost
+
+# RFC 6761 section 6.3: this name is never asked for.
+LOCALHOST = ("127.0.0.1", "::1")
 
 
 class Health(Enum):
@@ -116,12 +120,23 @@ class Node:
 
     @property
     def may_be_tried(self) -> bool:
-        """True where a request may be sent to it in a panic: it is known and says it is ready."""
+        """True where a request may be sent to it in a panic: it is known, has an address, and
+        says nothing against it."""
         return not (
             self.quarantined
             or self.reported is Reported.AWAITED
             or self.reported is Reported.BROKEN
+            or (not self.addresses and needs_resolving(self.host))
         )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Where connections to it go, in turn; empty while its name has led to no address."""
+        if self.addresses:
+            return self.addresses
+        if self.host == "localhost":
+            return LOCALHOST
+        return () if needs_resolving(self.host) else (self.host,)
 
     @property
     def seems_well(self) -> bool:
@@ -142,3 +157,13 @@ class Node:
     def takes_owned(self) -> bool:
         """True where it may be given requests of sessions that it owns."""
         return self.admin is not Admin.STOPPED
+
+
+@lru_cache(maxsize=4096)
+def needs_resolving(host: str) -> bool:
+    """Return True where a node's host is a name that leads to addresses.
+
+    What ends in a number is an address, as for every client: no name ends so (RFC 1123 section
+    2.1).
+    """
+    return ":" not in host and host != "localhost" and not host.rpartition(".")[2].isdigit()

@@ -159,6 +159,27 @@ class Registry:
             changes += self._return_to_use(home, entry, ended, now)
         return changes
 
+    def set_addresses(
+        self, pool: str, node: str, addresses: tuple[str, ...], reason: str
+    ) -> Changes:
+        """Take in what the name of a node's host leads to.
+
+        Args: addresses: none while it has led nowhere; reason: for the log, and shown with the
+        node until its health says something.
+        """
+        found = self._find(pool, node)
+        if found is None:
+            return ()
+        home, entry = found
+        before = entry.node.addresses
+        shown = entry.node.reason if before else reason
+        home.set(entry, replace(entry.node, addresses=addresses, reason=shown))
+        if addresses == before:
+            return ()
+        words = [", ".join(each) or ABSENT for each in (before, addresses)]
+        change = Transition(Aspect.ADDRESSES, words[0], words[1], reason)
+        return home.changes(entry, change)
+
     def add(self, node: Node, now: float) -> Changes:
         """Take in a node of another source than the configuration.
 

@@ -6,6 +6,11 @@ to *publish* is to hand the workers a new snapshot; a *link* is a network interf
 - `plane`         puts the parts together; what the runtime starts
 - `probes`        when each node is probed, and what becomes of the answer
 - `probe_client`  one probe: an HTTP request, and failures named by their likely cause
+- `ajp_probe`     the same over AJP: CPING, and a GET
+- `resolver`      names become addresses and services: hosts file, DNS, how long that holds
+- `system_names`  what this machine says of names: its hosts file and search list
+- `address_rules` which addresses a name may lead to
+- `names`         keeps the addresses of nodes that are named by a host name
 - `metrics`       counters as Prometheus collectors
 - `admin`         the admin API: handlers
 - `admin_guard`   who may use it, and errors as problem documents

@@ -25,20 +25,31 @@ _READ = 64 << 10
 _FORBIDDEN = 403
 
 
-async def ping(host: str, port: int, timeout_s: float) -> None:
-    """Ask for CPONG. Args: host: name or literal address. Raises: ProbeError, in `timeout_s`."""
-    async with _Connection.open(host, port, timeout_s) as connection:
+async def ping(host: str, port: int, timeout_s: float, connect_s: float | None = None) -> None:
+    """Ask for CPONG.
+
+    Args: host: name or literal address; connect_s: for the connection alone, None for no bound of
+    its own. Raises: ProbeError, in `timeout_s`.
+    """
+    async with _Connection.open(host, port, timeout_s, connect_s) as connection:
         connection.send(CPING)
         await connection.next()  # the reader takes nothing but CPONG between exchanges
 
 
 async def request(
-    host: str, port: int, path: str, host_field: str | None, secret: bytes, timeout_s: float
+    host: str,
+    port: int,
+    path: str,
+    host_field: str | None,
+    secret: bytes,
+    timeout_s: float,
+    connect_s: float | None = None,
 ) -> Answer:
     """GET a path. Redirects are not followed.
 
     Args: host: name or literal address; path: with its query; host_field: None for the address,
-    without the port, which is none that a client could ask for; secret: empty for none.
+    without the port, which is none that a client could ask for; secret: empty for none;
+    connect_s: as of `ping`.
     Raises: ProbeError, in `timeout_s`: also for what Tomcat answers to a wrong secret.
     """
     head = (
@@ -47,7 +58,7 @@ async def request(
         f"User-Agent: lbproxy/{__version__} health\r\n"
         "Accept: application/json, */*;q=0.1\r\n\r\n"
     ).encode()
-    async with _Connection.open(host, port, timeout_s) as connection:
+    async with _Connection.open(host, port, timeout_s, connect_s) as connection:
         facts = Facts(remote_addr=connection.local_address(), secret=secret)
         try:
             packet = Ajp13Encoder().forward_request(head, facts, DEFAULT_PACKET_SIZE)
@@ -92,12 +103,15 @@ class _Connection:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, host: str, port: int, timeout_s: float) -> AsyncIterator[_Connection]:
+    async def open(
+        cls, host: str, port: int, timeout_s: float, connect_s: float | None
+    ) -> AsyncIterator[_Connection]:
         """Connect, and name whatever goes wrong until the block ends. Raises: ProbeError."""
         connected = False
         try:
             async with asyncio.timeout(timeout_s):
-                streams = await asyncio.open_connection(host, port)
+                async with asyncio.timeout(connect_s):
+                    streams = await asyncio.open_connection(host, port)
                 connected = True
                 try:
                     yield cls(streams)
@@ -105,13 +119,15 @@ class _Connection:
                     streams[1].transport.abort()
         except TimeoutError:
             hint = " (is it an AJP connector?)" if connected else ""
-            raise ProbeError(f"no answer within {timeout_s:g} s{hint}") from None
+            raise ProbeError(
+                f"no answer within {timeout_s:.3g} s{hint}", unreached=not connected
+            ) from None
         except BadHead as error:
             raise ProbeError(error.detail) from None
         except socket.gaierror:
             raise ProbeError(f"the name {host} does not resolve") from None
         except OSError as error:
-            raise ProbeError(explain_connect(error)) from None
+            raise ProbeError(explain_connect(error), unreached=not connected) from None
 
     def local_address(self) -> bytes:
         """Return our address: to the node we are the client."""

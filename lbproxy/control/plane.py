@@ -15,10 +15,13 @@ from lbproxy.cluster.registry import Change, Changes, Registry
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
+from lbproxy.control.address_rules import AddressRules
 from lbproxy.control.admin_server import AdminServer
 from lbproxy.control.mcmp import Mcmp
 from lbproxy.control.metrics import ClusterCollector, Metrics
+from lbproxy.control.names import Names
 from lbproxy.control.probes import Prober
+from lbproxy.control.resolver import Resolver
 
 _log = logging.getLogger("lbproxy.cluster")
 TICK_S = 1.0
@@ -76,6 +79,13 @@ class ControlPlane:
         self._prober = Prober(
             config.pools, self._observe, registry.probe_state, jitter or random.Random()
         )
+        self._resolver = Resolver(config.resolver)
+        self._names = Names(
+            self._resolver,
+            AddressRules(config.resolver.allow),
+            config.resolver,
+            self._set_addresses,
+        )
         self._mcmp: Mcmp | None = None
         if config.mcmp is not False:
             self._mcmp = Mcmp(config.mcmp, config.resolver, registry, self, clock)
@@ -100,7 +110,10 @@ class ControlPlane:
         return self._mcmp.port if self._mcmp is not None else 0
 
     async def start(self) -> None:
-        """Listen, publish the first snapshot, begin to probe. Raises: AdminError, McmpError."""
+        """Listen, publish the first snapshot, begin to probe; names of nodes are asked for first.
+
+        Raises: AdminError, McmpError.
+        """
         if self._admin is not None:
             await self._admin.start()
         self.publish_now()
@@ -108,6 +121,8 @@ class ControlPlane:
             await self._mcmp.start()
         self._task = asyncio.create_task(self._run(), name="control plane")
         self._task.add_done_callback(_tell_end)
+        await self._names.settle()
+        self.publish_now()
 
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""
@@ -122,6 +137,7 @@ class ControlPlane:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await self._resolver.close()
         if self._admin is not None:
             await self._admin.stop()
 
@@ -167,6 +183,7 @@ class ControlPlane:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prober.run(), name="prober")
+            group.create_task(self._names.run(), name="names")
             while True:
                 await asyncio.sleep(TICK_S)
                 now = self._clock()
@@ -176,6 +193,9 @@ class ControlPlane:
 
     def _observe(self, pool: str, node: str, result: ProbeResult) -> None:
         self._note(self._registry.observe_probe(pool, node, result, self._clock()))
+
+    def _set_addresses(self, pool: str, node: str, addresses: tuple[str, ...], reason: str) -> None:
+        self._note(self._registry.set_addresses(pool, node, addresses, reason))
 
     def _note(self, changes: Changes) -> None:
         for change in changes:
@@ -196,6 +216,7 @@ class ControlPlane:
         snapshot = self._registry.snapshot()
         if snapshot is not self._published:
             self._published = snapshot
+            self._names.sync(snapshot)
             self._prober.sync(snapshot)
             self._publish(snapshot)
 

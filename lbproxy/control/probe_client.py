@@ -2,27 +2,44 @@
 
 A new connection each time (`Connection: close`): a probe shall find out whether the node accepts
 connections, not whether an old one is still there. Redirects are not followed, at most 64 KiB of a
-body are read, and a node that asks for a client certificate gets none.
+body are read, and a node that asks for a client certificate gets none. Names are never resolved
+here: a probe goes where the data plane goes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from lbproxy import __version__
 from lbproxy.cluster.node import NodeTls
 
 MAX_BODY = 64 << 10  # a health answer is a few hundred bytes
+MAX_ADDRESSES = 8  # of a node that one probe tries, as one connection of the data plane does
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
+_MAX_LINE = 8 << 10
+_USER_AGENT = f"lbproxy/{__version__} health"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a probe goes. Args: host: name or literal address; host_field: None for the address."""
+    """Where a probe goes.
+
+    Args: host: name or literal address; host_field: None for the host; addresses: where the host
+    is, tried in turn; none where it is an address itself.
+    """
 
     scheme: str
     host: str
@@ -30,6 +47,7 @@ class Target:
     path: str
     tls: NodeTls
     host_field: str | None = None
+    addresses: tuple[str, ...] = ()
 
     @property
     def authority(self) -> str:
@@ -49,12 +67,53 @@ class Answer:
 
 
 class ProbeError(Exception):
-    """No answer. Args: reason: with its likely cause; wrong_scheme: the other one may answer."""
+    """No answer.
 
-    def __init__(self, reason: str, *, wrong_scheme: bool = False) -> None:
+    Args: reason: with its likely cause; wrong_scheme: the other one may answer; unreached: there
+    was no connection, so another address of the node may have one.
+    """
+
+    def __init__(self, reason: str, *, wrong_scheme: bool = False, unreached: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wrong_scheme = wrong_scheme
+        self.unreached = unreached
+
+
+async def in_turn(
+    addresses: Sequence[str],
+    timeout_s: float,
+    ask: Callable[[str, float | None, float], Awaitable[T]],
+) -> T:
+    """Return what the first address answers that can be connected to.
+
+    Args: timeout_s: for all of it; ask: called with an address, the time to connect in (None: no
+    other address waits) and the time that is left, both in seconds. Raises: ProbeError.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    left = min(len(addresses), MAX_ADDRESSES)
+    for address in addresses[:left]:
+        remaining = deadline - loop.time()
+        try:
+            return await ask(address, remaining / left if left > 1 else None, remaining)
+        except ProbeError as error:
+            left -= 1
+            if not left or not error.unreached:
+                raise
+    raise ProbeError("its name leads to no address")
+
+
+class _NoNames(AbstractResolver):
+    """Refuses: names are resolved by the control plane's resolver, with its rules."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise OSError(None, "names are not resolved here")
+
+    async def close(self) -> None:
+        pass
 
 
 class ProbeClient:
@@ -66,13 +125,15 @@ class ProbeClient:
 
     async def __aenter__(self) -> ProbeClient:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, use_dns_cache=False, limit=0),
+            connector=aiohttp.TCPConnector(
+                force_close=True, use_dns_cache=False, limit=0, resolver=_NoNames()
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=["Accept-Encoding"],
             headers={
-                "User-Agent": f"lbproxy/{__version__} health",
+                "User-Agent": _USER_AGENT,
                 "Accept": "application/json, */*;q=0.1",
                 "Connection": "close",
             },
@@ -85,36 +146,103 @@ class ProbeClient:
 
     async def fetch(self, target: Target, timeout_s: float) -> Answer:
         """Return the node's answer. Raises: ProbeError, within about `timeout_s`."""
+        return await in_turn(_addresses(target), timeout_s, partial(self._fetch, target))
+
+    async def ping(self, target: Target, timeout_s: float) -> Answer:
+        """Return the status of any answer to `OPTIONS *`, whatever it is.
+
+        The path of the target is not used. Raises: ProbeError, within about `timeout_s`.
+        """
+        return await in_turn(_addresses(target), timeout_s, partial(self._ping, target))
+
+    async def _fetch(
+        self, target: Target, address: str, connect_s: float | None, timeout_s: float
+    ) -> Answer:
         try:
             async with asyncio.timeout(timeout_s):
                 try:
-                    return await self._request(target)
+                    return await self._request(target, address, connect_s)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError) as error:
-                    if target.scheme == "http" and await self._answers_tls(target):
+                    if target.scheme == "http" and await self._answers_tls(address, target.port):
                         raise ProbeError("answers TLS: use https", wrong_scheme=True) from None
                     raise ProbeError(_explain_protocol(error, target.scheme)) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise _no_connection(connect_s) from None
         except TimeoutError:
-            raise ProbeError(f"no answer within {timeout_s:g} s") from None
+            raise ProbeError(f"no answer within {timeout_s:.3g} s") from None
         except aiohttp.ClientConnectorDNSError:
             raise ProbeError(f"the name {target.host} does not resolve") from None
         except aiohttp.ClientSSLError as error:
             raise _explain_tls(error) from None
         except aiohttp.ClientConnectorError as error:
-            raise ProbeError(explain_connect(error.os_error)) from None
+            raise ProbeError(explain_connect(error.os_error), unreached=True) from None
         except ssl.SSLError as error:
             raise _explain_tls(error) from None
         except (aiohttp.ClientError, OSError) as error:
             raise ProbeError(_explain_protocol(error, target.scheme)) from None
 
-    async def _request(self, target: Target) -> Answer:
+    async def _ping(
+        self, target: Target, address: str, connect_s: float | None, timeout_s: float
+    ) -> Answer:
+        request = (
+            f"OPTIONS * HTTP/1.1\r\nHost: {target.authority}\r\n"
+            f"User-Agent: {_USER_AGENT}\r\nConnection: close\r\n\r\n"
+        )
+        connected = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(connect_s):
+                    reader, writer = await self._connect(target, address)
+                connected = True
+                try:
+                    writer.write(request.encode())
+                    line = await reader.readline()
+                finally:
+                    writer.transport.abort()
+                status = _STATUS_LINE.match(line)
+                if status is not None:
+                    return Answer(int(status[1]), b"")
+                if target.scheme == "http" and await self._answers_tls(address, target.port):
+                    raise ProbeError("answers TLS: use https", wrong_scheme=True)
+        except TimeoutError:
+            if connect_s is not None and not connected:
+                raise _no_connection(connect_s) from None
+            raise ProbeError(f"no answer within {timeout_s:.3g} s") from None
+        except ssl.SSLError as error:
+            raise _explain_tls(error) from None
+        except ValueError:  # a line that does not end; some of SSL's are, too
+            raise ProbeError("the answer is no valid HTTP") from None
+        except OSError as error:
+            raise ProbeError(explain_connect(error), unreached=not connected) from None
+        raise ProbeError(
+            "the answer is no valid HTTP"
+            if line
+            else _explain_protocol(aiohttp.ServerDisconnectedError(), target.scheme)
+        )
+
+    async def _connect(
+        self, target: Target, address: str
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        secure = target.scheme == "https"
+        return await asyncio.open_connection(
+            address,
+            target.port,
+            limit=_MAX_LINE,
+            ssl=await self._context(target.tls) if secure else None,
+            server_hostname=(target.tls.server_name or target.host) if secure else None,
+        )
+
+    async def _request(self, target: Target, address: str, connect_s: float | None) -> Answer:
         assert self._session is not None, "use it as `async with`"
-        host = f"[{target.host}]" if ":" in target.host else target.host
+        host = f"[{address}]" if ":" in address else address
+        secure = target.scheme == "https"
         async with self._session.get(
             f"{target.scheme}://{host}:{target.port}{target.path}",
             headers={"Host": target.authority},
             allow_redirects=False,
-            ssl=await self._context(target.tls) if target.scheme == "https" else True,
-            server_hostname=target.tls.server_name if target.scheme == "https" else None,
+            timeout=aiohttp.ClientTimeout(sock_connect=connect_s),
+            ssl=await self._context(target.tls) if secure else True,
+            server_hostname=(target.tls.server_name or target.host) if secure else None,
         ) as response:
             body = bytearray()
             while len(body) < MAX_BODY:
@@ -124,14 +252,14 @@ class ProbeClient:
                 body += chunk
             return Answer(response.status, bytes(body))
 
-    async def _answers_tls(self, target: Target) -> bool:
+    async def _answers_tls(self, address: str, port: int) -> bool:
         """Try a handshake: some servers end a plain request without a word."""
         try:
             _, writer = await asyncio.open_connection(
-                target.host,
-                target.port,
+                address,
+                port,
                 ssl=await self._context(NodeTls(verify=False)),
-                server_hostname=target.host,
+                server_hostname=address,
             )
         except (OSError, EOFError):
             return False
@@ -148,6 +276,14 @@ class ProbeClient:
                 raise ProbeError(f"cannot use tls.ca {tls.ca}: {error.strerror or error}") from None
             self._contexts[key] = context
         return context
+
+
+def _addresses(target: Target) -> tuple[str, ...]:
+    return target.addresses or (target.host,)
+
+
+def _no_connection(connect_s: float | None) -> ProbeError:
+    return ProbeError(f"no connection within {connect_s or 0:.3g} s", unreached=True)
 
 
 def _make_context(tls: NodeTls) -> ssl.SSLContext:

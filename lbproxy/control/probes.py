@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lbproxy.cluster.health import (
     Outcome,
@@ -19,12 +20,15 @@ from lbproxy.cluster.health import (
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config import schema
-from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target
+from lbproxy.config.secrets import read_secret
+from lbproxy.control import ajp_probe
+from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target, in_turn
 
 _log = logging.getLogger("lbproxy.cluster")
 _OTHER_SCHEME = {"http": "https", "https": "http"}
 # The first probes of many nodes that come at once are spread, 1,000 of them over five seconds.
 SPREAD_S = 0.005
+_PONG = 0  # in place of a status
 MIN_PAUSE_S = 0.1  # between two probes of a node, however long the first one took
 
 Key = tuple[str, str]  # pool, node
@@ -39,7 +43,7 @@ class _Running:
 
 
 class Prober:
-    """Probes every node of every pool that has `health` on.
+    """Probes every node of every pool that has `health` on, once it has an address.
 
     Args: pools: settings by name; observe: called with pool, node and each result; state: what
     probes said of a node so far, None if it is gone; random: for jitter.
@@ -58,6 +62,7 @@ class Prober:
         self._random = random
         self._group: asyncio.TaskGroup | None = None
         self._client = ProbeClient()
+        self._secrets = _Secrets()
         self._running: dict[str, dict[str, _Running]] = {}  # by pool and node
         self._seen: dict[str, PoolSnapshot] = {}
         self._wanted: Snapshot | None = None
@@ -93,9 +98,11 @@ class Prober:
         """End what is not to be probed any more; return the nodes whose probing must begin."""
         running = self._running.setdefault(pool.name, {})
         due: list[Node] = []
+        met = 0
         for node in pool.nodes:
             known = running.get(node.name)
             if known is not None:
+                met += 1
                 if known.node is node:
                     continue
                 if _where(known.node) == _where(node):
@@ -103,8 +110,9 @@ class Prober:
                     continue
                 known.task.cancel()
                 self._schemes.pop((node.pool, node.name), None)
-            due.append(node)
-        if len(running) + len(due) > len(pool.nodes):
+            if node.targets:
+                due.append(node)
+        if met < len(running):
             for name in running.keys() - {node.name for node in pool.nodes}:
                 running.pop(name).task.cancel()
                 self._forget((pool.name, name))
@@ -142,13 +150,17 @@ class Prober:
             answer = await self._ask(node, settings)
         except ProbeError as error:
             return ProbeResult(Outcome.FAIL, error.reason)
+        if settings.probe == "ping":
+            return ProbeResult(Outcome.OK, _say_pong(answer))
         return judge(answer.status, answer.body, settings)
 
     async def _ask(self, node: Node, settings: schema.Health) -> Answer:
         key = (node.pool, node.name)
         scheme = settings.scheme or node.scheme
         if scheme == "auto":
-            scheme = self._schemes.get(key, node.scheme)
+            # A port of its own is a management port, which speaks HTTP, also of AJP nodes.
+            own = node.scheme if node.scheme != "ajp" or settings.port is None else "http"
+            scheme = self._schemes.get(key, own)
         target = Target(
             scheme=scheme,
             host=node.host,
@@ -156,9 +168,13 @@ class Prober:
             path=settings.path,
             tls=node.tls,
             host_field=settings.host,
+            addresses=node.targets,
         )
+        if scheme == "ajp":
+            return await self._ask_ajp(target, node, settings)
+        ask = self._client.ping if settings.probe == "ping" else self._client.fetch
         try:
-            return await self._client.fetch(target, settings.timeout)
+            return await ask(target, settings.timeout)
         except ProbeError as error:
             if settings.scheme != "auto" or not error.wrong_scheme:
                 raise
@@ -168,10 +184,22 @@ class Prober:
             "pool %s node %s: health port %d answers %s, not %s: probing that from now on",
             *(node.pool, node.name, target.port, other, scheme),
         )
-        return await self._client.fetch(
-            Target(other, target.host, target.port, target.path, target.tls, target.host_field),
-            settings.timeout,
-        )
+        return await ask(replace(target, scheme=other), settings.timeout)
+
+    async def _ask_ajp(self, target: Target, node: Node, settings: schema.Health) -> Answer:
+        async def ping(address: str, connect_s: float | None, timeout_s: float) -> Answer:
+            await ajp_probe.ping(address, target.port, timeout_s, connect_s)
+            return Answer(_PONG, b"")
+
+        async def request(address: str, connect_s: float | None, timeout_s: float) -> Answer:
+            host = target.host_field or (f"[{node.host}]" if ":" in node.host else node.host)
+            where = (address, target.port, target.path, host)
+            return await ajp_probe.request(*where, secret, timeout_s, connect_s)
+
+        if settings.probe == "ping":
+            return await in_turn(target.addresses, settings.timeout, ping)
+        secret = await self._secrets.read(node.secret_file)
+        return await in_turn(target.addresses, settings.timeout, request)
 
     def _forget(self, key: Key) -> None:
         self._schemes.pop(key, None)
@@ -181,4 +209,32 @@ class Prober:
 
 def _where(node: Node) -> tuple[object, ...]:
     """Return what a probe of the node depends on."""
-    return (node.scheme, node.host, node.port, node.tls)
+    return (node.scheme, node.host, node.port, node.targets, node.tls, node.secret_file)
+
+
+def _say_pong(answer: Answer) -> str:
+    return "CPONG" if answer.status == _PONG else f"HTTP {answer.status} to OPTIONS *"
+
+
+class _Secrets:
+    """The secrets of AJP nodes, read again where their files change."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[int, int, int], bytes]] = {}
+
+    async def read(self, path: str | None) -> bytes:
+        """Return a file's secret. Raises: ProbeError."""
+        if path is None:
+            return b""
+        try:
+            found = os.stat(path)
+            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
+            known = self._known.get(path)
+            if known is None or known[0] != mark:
+                known = (mark, await asyncio.to_thread(read_secret, path))
+                self._known[path] = known
+        except OSError as error:
+            raise ProbeError(f"cannot read secret_file {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ProbeError(f"secret_file: {error}") from None
+        return known[1]

@@ -19,6 +19,9 @@ cdef class Link(Member):
     cdef public double ping_timeout
     cdef str _unusable
     cdef set _hints
+    cdef public tuple targets
+    cdef str _answered
+    cdef bint _moved
     cdef object _tls
 
     @cython.locals(idle=list, connection=UpstreamConnection)

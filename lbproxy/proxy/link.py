@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # For a sign of life of an AJP node, where the node itself asks for no other time.
 _PING_S = 1.0
+MAX_ADDRESSES = 8  # that one attempt tries: each gets its share of the time
+_ANOTHER_ADDRESS = (Failure.CONNECT_REFUSED, Failure.CONNECT_TIMEOUT, Failure.CONNECT_FAILED)
 _log = logging.getLogger("lbproxy.node")
 
 
@@ -57,6 +59,9 @@ class Link(Member):
         self.ping_timeout: float = node.tuning.ping_s or _PING_S
         self._unusable: str = ""
         self._hints: set[str] = set()
+        self.targets: tuple[str, ...] = node.targets
+        self._answered: str = ""  # the one of them that did last
+        self._moved: bool = False  # connections may stand to addresses that are none any more
         self._tls: ssl.SSLContext | None = None
         if node.secret_file is not None:
             self._read_secret(node.secret_file)
@@ -83,7 +88,9 @@ class Link(Member):
 
     def give(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection after a complete, clean exchange; close it where enough are kept."""
-        if len(self.idle) >= self.max_idle:
+        if len(self.idle) >= self.max_idle or (
+            self._moved and connection.address not in self.targets
+        ):
             connection.close()
         else:
             connection.idle_until = now + self.idle_timeout
@@ -131,11 +138,36 @@ class Link(Member):
     async def connect(
         self, make: Callable[[], UpstreamConnection], timeout_s: float
     ) -> UpstreamConnection:
-        """Connect to the node.
+        """Connect to the node, at the address that answered last or else the next ones.
 
-        Args: make: makes the protocol; timeout_s: for the connection and its TLS handshake.
-        Raises: ConnectError.
+        Args: make: makes the protocol; timeout_s: for the connection and its TLS handshake, shared
+        by the addresses that are tried.
+        Raises: ConnectError: of the last one.
         """
+        loop = asyncio.get_running_loop()
+        targets = self.targets
+        if not targets:
+            raise ConnectError(Failure.CONNECT_FAILED, f"{self.node.host} leads to no address")
+        deadline = loop.time() + timeout_s
+        first = targets.index(self._answered) if self._answered in targets else 0
+        left = min(len(targets), MAX_ADDRESSES)
+        while True:
+            target = targets[first % len(targets)]
+            share = (deadline - loop.time()) / left
+            try:
+                connection = await self._connect_to(target, make, share)
+            except ConnectError as error:
+                left -= 1
+                first += 1
+                if not left or error.failure not in _ANOTHER_ADDRESS:
+                    raise
+            else:
+                self._answered = connection.address = target
+                return connection
+
+    async def _connect_to(
+        self, target: str, make: Callable[[], UpstreamConnection], timeout_s: float
+    ) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         node = self.node
         if self._unusable:
@@ -145,14 +177,14 @@ class Link(Member):
             async with asyncio.timeout(timeout_s):
                 _, protocol = await loop.create_connection(
                     cast("Callable[[], asyncio.Protocol]", make),
-                    node.host,
+                    target,
                     node.port,
                     ssl=context,
                     server_hostname=server_hostname(node) if context else None,
                 )
         except TimeoutError:
             raise ConnectError(
-                Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:g} s"
+                Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:.3g} s"
             ) from None
         except ConnectionRefusedError as error:
             raise ConnectError(Failure.CONNECT_REFUSED, str(error)) from None
@@ -181,6 +213,8 @@ class Link(Member):
     def update(self, node: Node) -> None:
         """Take over a new state of the same node."""
         self.node = node
+        if node.targets != self.targets:
+            self._move(node.targets)
         self.weight = float(node.weight)
         self.load = float(node.load or 0)
         self.up_since = node.up_since
@@ -198,6 +232,14 @@ class Link(Member):
         except (OSError, ValueError) as error:
             self._unusable = f"no AJP secret: {error}"
             self.hint(self._unusable)
+
+    def _move(self, targets: tuple[str, ...]) -> None:
+        """The node's name leads elsewhere: keep no connection to where it is no more."""
+        self.targets = targets
+        self._moved = True
+        for connection in [each for each in self.idle if each.address not in targets]:
+            self.idle.remove(connection)
+            connection.close()
 
     def stats(self) -> NodeStats:
         """Return the counters so far."""

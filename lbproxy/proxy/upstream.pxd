@@ -8,6 +8,7 @@ from lbproxy.proxy.worker cimport Worker
 cdef class UpstreamConnection:
     cdef public Worker worker
     cdef public Link link
+    cdef public str address
     cdef public object transport
     cdef object _send
     cdef public Exchange exchange

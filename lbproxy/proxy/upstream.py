@@ -30,6 +30,7 @@ class UpstreamConnection:
     def __init__(self, worker: Worker, link: Link) -> None:
         self.worker = worker
         self.link = link
+        self.address: str = ""  # of the node, as it was connected to
         self.transport: asyncio.Transport | None = None
         self._send: Callable[[bytes], None] | None = None  # the transport's write, looked up once
         self.exchange: Exchange | None = None

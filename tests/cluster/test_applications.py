@@ -34,7 +34,7 @@ def host(text: str, *names: str) -> VirtualHost:
 
 def node(name: str, contexts: str | None = None, **more: object) -> Node:
     """Return a node that is up. Args: contexts: as `host`, None for every path."""
-    made = Node("p", name, name, "http", "h", 1, health=Health.UP)
+    made = Node("p", name, name, "http", "10.0.0.1", 1, health=Health.UP)
     hosts = None if contexts is None else (host(contexts),)
     return replace(made, virtual_hosts=hosts, **more)  # type: ignore[arg-type]
 

@@ -29,7 +29,7 @@ def node(name: str) -> Node:
     reports that it is active, `s` standby, `b` broken, `w` nothing yet; q in quarantine."""
     marks = name[2:]
     return Node(
-        "p", name, name, "http", "h", 1,
+        "p", name, name, "http", "10.0.0.1", 1,
         health=HEALTH[name[0]],
         admin=next((ADMIN[mark] for mark in marks if mark in ADMIN), Admin.ENABLED),
         ejected=name[0] == "e",

@@ -189,6 +189,22 @@ def test_a_configuration_with_twins_is_refused_but_may_share_an_address() -> Non
     assert len(shared.nodes()) == 3
 
 
+def test_addresses_of_a_name(registry: Registry) -> None:
+    assert registry.set_addresses("idp", "b", (), "no such name") == ()
+    assert (get(registry, "b").reason, get(registry, "b").may_be_tried) == ("no such name", False)
+    (change,) = registry.set_addresses("idp", "b", ("10.0.0.2",), "DNS")
+    assert change == Change("idp", "b", Aspect.ADDRESSES, "absent", "10.0.0.2", "DNS")
+    registry.observe_probe("idp", "b", OK, 1.0)
+    before = registry.snapshot()
+    assert registry.set_addresses("idp", "b", ("10.0.0.2",), "DNS") == ()
+    assert registry.snapshot() is before
+    (change,) = registry.set_addresses("idp", "b", ("10.0.0.2", "fd00::2"), "DNS")
+    assert (change.before, change.after) == ("10.0.0.2", "10.0.0.2, fd00::2")
+    # Why it is up stays to be seen.
+    assert (get(registry, "b").usable, get(registry, "b").reason) == (True, "HTTP 200")
+    assert registry.set_addresses("idp", "gone", ("10.0.0.2",), "DNS") == ()
+
+
 def test_a_snapshot_is_kept_until_something_changes(registry: Registry) -> None:
     first = registry.snapshot()
     assert first.version == 1

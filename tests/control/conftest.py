@@ -24,10 +24,10 @@ class FakeNode:
     body: bytes = b"{}"
     port: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    seen: list[web.Request] = field(default_factory=list)
+    seen: list[web.BaseRequest] = field(default_factory=list)
     probed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.BaseRequest) -> web.Response:
         self.seen.append(request)
         self.probed.set()
         return web.Response(status=self.status, body=self.body, headers=self.headers)
@@ -88,13 +88,11 @@ def tls(authority: trustme.CA, tmp_path: Path) -> Tls:
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Start nodes; all end with the test."""
-    runners: list[web.AppRunner] = []
+    runners: list[web.ServerRunner] = []
 
     async def start(context: ssl.SSLContext | None = None, **settings: object) -> FakeNode:
         node = FakeNode(**settings)  # type: ignore[arg-type]
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", node.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(node.answer), access_log=None, shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()

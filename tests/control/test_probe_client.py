@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lbproxy.cluster.node import NodeTls
-from lbproxy.control.probe_client import MAX_BODY, Answer, ProbeClient, ProbeError, Target
+from lbproxy.control.probe_client import (
+    MAX_BODY,
+    Answer,
+    ProbeClient,
+    ProbeError,
+    Target,
+    in_turn,
+)
 
 if TYPE_CHECKING:
     from tests.control.conftest import Serve, Tls
@@ -131,6 +138,174 @@ async def test_a_name_that_does_not_resolve(client: ProbeClient) -> None:
     assert text == "the name node1.invalid does not resolve"
 
 
+async def test_names_are_not_resolved_here(
+    client: ProbeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a probe could find the node where the data plane does not go."""
+    asked: list[object] = []
+    loop = asyncio.get_running_loop()
+
+    async def getaddrinfo(*args: object, **more: object) -> list[object]:
+        asked.append(args)
+        return []
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    await reason(client, Target("http", "localhost", 1, "/", NodeTls()))
+    assert asked == []
+
+
+def moved(target: Target, *addresses: str) -> Target:
+    return replace(target, host="idp.internal", addresses=addresses)
+
+
+@pytest.mark.parametrize("how", ["fetch", "ping"])
+async def test_the_next_address_where_one_cannot_be_reached(
+    client: ProbeClient, serve: Serve, tls: Tls, how: str
+) -> None:
+    node = await serve(tls.context("idp.internal"))
+    target = moved(at(node.port, "https", ca=tls.ca), "127.0.0.9", "127.0.0.1")
+    assert (await getattr(client, how)(target, 5.0)).status == 200
+    assert node.seen[0].headers["Host"] == f"idp.internal:{node.port}"
+
+
+@pytest.mark.parametrize("how", ["fetch", "ping"])
+async def test_an_address_that_answers_is_the_only_one(
+    client: ProbeClient, serve: Serve, how: str
+) -> None:
+    """A node that is sick at one address is sick: requests go there, too."""
+
+    async def sick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    node = await serve()
+    server = await asyncio.start_server(sick, "127.0.0.9", node.port)
+    async with server:
+        target = moved(at(node.port), "127.0.0.9", "127.0.0.1")
+        with pytest.raises(ProbeError) as caught:
+            await getattr(client, how)(target, 5.0)
+    assert caught.value.reason == "closed the connection without an answer"
+    assert node.seen == []
+
+
+@pytest.mark.parametrize("how", ["fetch", "ping"])
+async def test_an_address_that_is_silent_gets_its_share_of_the_time(
+    client: ProbeClient, serve: Serve, how: str
+) -> None:
+    """A full queue of connections that nobody accepts: no refusal, no connection."""
+    node = await serve()
+    with socket.socket() as full:
+        full.bind(("127.0.0.9", node.port))
+        full.listen(0)
+        clients = []
+        for _ in range(8):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.9", node.port))
+            clients.append(filler)
+        target = moved(at(node.port), "127.0.0.9", "127.0.0.1")
+        try:
+            assert (await getattr(client, how)(target, 1.0)).status == 200
+        finally:
+            for filler in clients:
+                filler.close()
+
+
+async def test_where_there_is_no_address(client: ProbeClient) -> None:
+    async def ask(address: str, connect_s: float | None, timeout_s: float) -> None:
+        raise AssertionError
+
+    with pytest.raises(ProbeError) as caught:
+        await in_turn((), 1.0, ask)
+    assert caught.value.reason == "its name leads to no address"
+
+
+async def test_addresses_share_the_time_and_are_bounded() -> None:
+    asked: list[tuple[str, float | None, float]] = []
+
+    async def ask(address: str, connect_s: float | None, timeout_s: float) -> None:
+        asked.append((address, connect_s and round(connect_s, 1), round(timeout_s, 1)))
+        raise ProbeError(f"not {address}", unreached=True)
+
+    with pytest.raises(ProbeError) as caught:
+        await in_turn(tuple("abc"), 3.0, ask)
+    assert caught.value.reason == "not c"
+    assert asked == [("a", 1.0, 3.0), ("b", 1.5, 3.0), ("c", None, 3.0)]
+    asked.clear()
+    with pytest.raises(ProbeError):
+        await in_turn(tuple(map(str, range(100))), 3.0, ask)
+    assert len(asked) == 8
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", 200),
+        (b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 9999\r\n\r\n", 501),
+        (b"HTTP/1.0 400 \r\n\r\n", 400),
+        (b"HTTP/1.1 404\r\n", 404),
+    ],
+)
+async def test_any_answer_to_a_ping_is_good(
+    client: ProbeClient, answer: bytes, status: int
+) -> None:
+    seen: list[bytes] = []
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        await reader.read()  # the probe does not wait for the rest
+        writer.close()
+
+    server = await asyncio.start_server(peer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await client.ping(at(port), 5.0) == Answer(status, b"")
+    (request,) = seen
+    assert request.startswith(f"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n".encode())
+    assert b"\r\nUser-Agent: lbproxy/" in request
+    assert b"\r\nConnection: close\r\n" in request
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "closed the connection without an answer"),
+        (b"220 mail\r\n\r\n", "the answer is no valid HTTP"),
+        (b"HTTP/2 200\r\n", "the answer is no valid HTTP"),
+        (b"HTTP/1.1 600 x\r\n", "the answer is no valid HTTP"),
+        (b"HTTP/1.1 200", "the answer is no valid HTTP"),
+        (b"x" * 20000, "the answer is no valid HTTP"),
+    ],
+)
+async def test_what_is_no_answer_to_a_ping(client: ProbeClient, answer: bytes, text: str) -> None:
+    server = await asyncio.start_server(answering(answer), "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(ProbeError) as caught:
+            await client.ping(at(server.sockets[0].getsockname()[1]), 5.0)
+    assert caught.value.reason == text
+
+
+async def test_ping_over_tls_and_at_the_wrong_scheme(
+    client: ProbeClient, serve: Serve, tls: Tls, unused_tcp_port: int
+) -> None:
+    node = await serve(tls.context("127.0.0.1"))
+    assert (await client.ping(at(node.port, "https", ca=tls.ca), 5.0)).status == 200
+    with pytest.raises(ProbeError) as caught:
+        await client.ping(at(node.port), 5.0)
+    assert (caught.value.reason, caught.value.wrong_scheme) == ("answers TLS: use https", True)
+    with pytest.raises(ProbeError) as caught:
+        await client.ping(at(node.port, "https"), 5.0)
+    assert "certificate verify failed" in caught.value.reason
+    node = await serve()
+    with pytest.raises(ProbeError) as caught:
+        await client.ping(at(node.port, "https"), 5.0)
+    assert (caught.value.reason, caught.value.wrong_scheme) == ("answers no TLS: use http", True)
+    with pytest.raises(ProbeError) as caught:
+        await client.ping(at(unused_tcp_port), 5.0)
+    assert caught.value.reason == "connection refused"
+
+
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -157,8 +332,9 @@ async def test_broken_answers(client: ProbeClient, answer: bytes, text: str) -> 
         assert await reason(client, at(server.sockets[0].getsockname()[1])) == text
 
 
+@pytest.mark.parametrize("how", ["fetch", "ping"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_silence_ends_in_time(client: ProbeClient, scheme: str) -> None:
+async def test_silence_ends_in_time(client: ProbeClient, scheme: str, how: str) -> None:
     done = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -168,5 +344,7 @@ async def test_silence_ends_in_time(client: ProbeClient, scheme: str) -> None:
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
         target = at(server.sockets[0].getsockname()[1], scheme, verify=False)
-        assert await reason(client, target, 0.05) == "no answer within 0.05 s"
+        with pytest.raises(ProbeError) as caught:
+            await getattr(client, how)(target, 0.05)
+        assert caught.value.reason == "no answer within 0.05 s"
         done.set()

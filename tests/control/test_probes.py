@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,8 @@ from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config.schema import Config
 from lbproxy.control import probes
 from lbproxy.control.probes import Prober
+from lbproxy.wire.ajp13 import CPING
+from tests.fuzz.ajp13_peer import CPONG, END_REUSE, Forward, decode, send_headers
 
 if TYPE_CHECKING:
     from tests.control.conftest import NoJitter, Serve, Tls
@@ -116,6 +119,85 @@ async def test_a_scheme_of_its_own(
     watching = watch(f"http://127.0.0.1:{node.port}")
     async with watching.running():
         assert (await watching.next())[1].reason == "answers TLS: use https"
+
+
+async def test_a_ping_is_good_whatever_the_answer(
+    watch: Callable[..., Watch], serve: Serve
+) -> None:
+    node = await serve(status=503)
+    watching = watch(f"http://127.0.0.1:{node.port}", probe="ping")
+    async with watching.running():
+        result = (await watching.next())[1]
+        assert result == ProbeResult(Outcome.OK, "HTTP 503 to OPTIONS *")
+    assert node.seen[0].method == "OPTIONS"
+
+
+async def test_a_node_without_an_address_is_not_probed_until_it_has_one(
+    watch: Callable[..., Watch], serve: Serve
+) -> None:
+    node = await serve()
+    watching = watch(f"http://idp.internal:{node.port}")
+    async with watching.running():
+        (unresolved,) = watching.registry.nodes()
+        assert unresolved.targets == ()
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe")]
+        watching.registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
+        watching.prober.sync(watching.registry.snapshot())
+        assert (await watching.next())[1].outcome is Outcome.OK
+    assert node.seen[0].headers["Host"] == f"idp.internal:{node.port}"
+
+
+async def test_ajp_nodes_are_asked_over_ajp(watch: Callable[..., Watch], tmp_path: Path) -> None:
+    seen: list[Forward | bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readexactly(4)
+        packet = head + await reader.readexactly(int.from_bytes(head[2:], "big"))
+        seen.append(packet if packet == CPING else decode(packet))
+        writer.write(CPONG if packet == CPING else send_headers(460, []) + END_REUSE)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    secret = tmp_path / "secret"
+    secret.write_text("one\n")
+    async with server:
+        url = f"ajp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        watching = watch(url, path="/up", soft="460", scheme="ajp")
+        (node,) = watching.registry.nodes()
+        with_secret = replace(node, secret_file=str(secret))
+        async with watching.running():
+            watching.prober.sync(Snapshot(2, {"idp": PoolSnapshot("idp", (with_secret,))}))
+            while (await watching.next())[1].outcome is not Outcome.SOFT or len(seen) < 3:
+                pass
+            secret.write_text("another")
+            count = len(seen)
+            while len(seen) < count + 3:
+                await watching.next()
+            secret.unlink()
+            while "secret" not in (result := (await watching.next())[1]).reason:
+                pass
+            assert result.outcome is Outcome.FAIL
+            assert str(secret) in result.reason
+        asked = [each for each in seen if isinstance(each, Forward)]
+        assert asked[-1].uri == b"/up"
+        secrets = [each.attributes.get("secret") for each in asked]
+        assert secrets[-1] == b"another"
+        assert list(dict.fromkeys(secrets)) in ([None, b"one", b"another"], [b"one", b"another"])
+        watching = watch(url, probe="ping")
+        async with watching.running():
+            assert await watching.next() == ("node1", ProbeResult(Outcome.OK, "CPONG"))
+        assert seen[-1] == CPING
+
+
+async def test_an_ajp_node_with_a_port_of_its_own_for_health(
+    watch: Callable[..., Watch], serve: Serve, unused_tcp_port: int
+) -> None:
+    """As the profiles of Keycloak have it: the management port speaks HTTP or HTTPS."""
+    node = await serve()
+    watching = watch(f"ajp://127.0.0.1:{unused_tcp_port}", port=node.port, scheme="auto")
+    async with watching.running():
+        assert (await watching.next())[1].outcome is Outcome.OK
 
 
 async def test_auto_finds_the_other_scheme_and_says_so_once(

@@ -11,6 +11,8 @@ cdef bytes _NULL
 cdef bytes _CHUNKED
 cdef bytes _HEX
 cdef bytes _CIPHER, _KEY_SIZE, _SSL_PROTOCOL, _REMOTE_PORT, _LOCAL_ADDR, _END
+cdef dict _METHODS
+cdef int _MAX_PACKET_SIZE, _MAX_FIELDS, _MAX_NAME, _OPTIONS
 cdef int _FORWARD_REQUEST, _BY_NAME, _CODED
 cdef int _QUERY, _ROUTE, _SECRET, _STORED_METHOD
 

@@ -18,6 +18,11 @@ MAX_FIELDS = 100
 # Undertow takes the first byte of a longer name's length for a coded name.
 MAX_NAME = 255
 
+# As C integers where this is compiled.
+_MAX_PACKET_SIZE, _MAX_FIELDS, _MAX_NAME = MAX_PACKET_SIZE, MAX_FIELDS, MAX_NAME
+_METHODS = METHODS
+_OPTIONS = METHODS[b"OPTIONS"]
+
 _FORWARD_REQUEST = 2
 _BY_NAME = 255  # the method is in _STORED_METHOD
 _CODED = 160  # the first byte of a coded field name
@@ -52,7 +57,7 @@ def _string(text: bytes) -> bytes:
     for i in range(n):
         if not value[b[i]]:
             raise ValueError("what is said of a client holds a control byte")
-    if n > MAX_PACKET_SIZE - 4:
+    if n > _MAX_PACKET_SIZE - 4:
         raise ValueError("what is said of a client exceeds any packet")
     return n.to_bytes(2, "big") + text + b"\x00"
 
@@ -148,21 +153,21 @@ class Ajp13Encoder(FieldCursor):
         n = len(request)
         out = self._packet
         size = self._packet
-        self._limit = packet_size if packet_size < MAX_PACKET_SIZE else MAX_PACKET_SIZE
+        self._limit = packet_size if packet_size < _MAX_PACKET_SIZE else _MAX_PACKET_SIZE
         p = 0
         while p < n and b[p] > 32 and b[p] < 127:
             p += 1
         if p == 0 or p >= n or b[p] != 32:
             raise BadHead("bad_request", "method")
         method_end = p
-        method = METHODS.get(text[:p], _BY_NAME)
+        method = _METHODS.get(text[:p], _BY_NAME)
         self._at = 4
         self._number(_FORWARD_REQUEST << 8 | method)
         self._plain(_PROTOCOL)
         target = p + 1
         if target + 1 < n and b[target] == 42:
             # RFC 9112 section 3.2.4: about the server as a whole.
-            if b[target + 1] != 32 or method != METHODS[b"OPTIONS"]:
+            if b[target + 1] != 32 or method != _OPTIONS:
                 raise BadHead("bad_request", "request target")
         elif target >= n or b[target] != 47:
             # A container would take the host from an absolute form, or all of it for a path.
@@ -253,7 +258,7 @@ class Ajp13Encoder(FieldCursor):
     def _headers(self, authority: bytes) -> None:
         """Write the fields that go on. Args: authority: what the node is told in Host."""
         b = self.data
-        left = MAX_FIELDS
+        left = _MAX_FIELDS
         hosts = 0
         has_length = False
         coded = False
@@ -334,7 +339,7 @@ class Ajp13Encoder(FieldCursor):
             if code:
                 self._number(_CODED << 8 | code)
             else:
-                if size > MAX_NAME:
+                if size > _MAX_NAME:
                     raise BadHead("head_too_large", "a field name exceeds 255 bytes")
                 self._copy(b, self.name_start, size)
             if code == 11:
@@ -350,7 +355,7 @@ class Ajp13Encoder(FieldCursor):
             self._plain(_CHUNKED)
         if left < 0:
             raise BadHead("too_many_fields", "more fields than a node takes over AJP")
-        self._fields = MAX_FIELDS - left
+        self._fields = _MAX_FIELDS - left
 
     def _byte(self, value: int) -> None:
         out = self._packet

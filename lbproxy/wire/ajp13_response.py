@@ -21,6 +21,10 @@ from lbproxy.wire.http1_response import ResponseHead
 # What `next` returns.
 NEED_MORE, HEAD, BODY, GET_BODY, END, PONG = range(6)
 
+# The same and other numbers, as C integers where this is compiled.
+_NEED_MORE, _HEAD, _BODY, _GET_BODY, _END, _PONG = range(6)
+_CHUNKED, _NO_BODY, _HEAD_METHOD = CHUNKED, NO_BODY, HEAD_METHOD
+_NAMES = RESPONSE_NAMES
 _SEND_BODY_CHUNK, _SEND_HEADERS, _END_RESPONSE, _GET_BODY_CHUNK, _CPONG = 3, 4, 5, 6, 9
 # Between exchanges; before the head; behind it; something was refused.
 _IDLE, _HEADING, _ANSWERING, _BROKEN = range(4)
@@ -138,7 +142,7 @@ class Ajp13Reader(FieldCursor):
         while True:
             size = self._packet()
             if size < 0:
-                return NEED_MORE
+                return _NEED_MORE
             b = self.data
             text = self.data
             p = self.position
@@ -149,7 +153,7 @@ class Ajp13Reader(FieldCursor):
             phase = self._phase
             if phase == _IDLE:
                 if kind == _CPONG and size == 1:
-                    return PONG
+                    return _PONG
                 raise _bad("an AJP packet that nobody asked for")
             if kind == _SEND_BODY_CHUNK:
                 if size < 3:
@@ -169,20 +173,20 @@ class Ajp13Reader(FieldCursor):
                         raise _bad("more body than its Content-Length")
                     self._left -= count
                 self.payload = text[p + 3 : p + 3 + count]
-                return BODY
+                return _BODY
             if kind == _GET_BODY_CHUNK:
                 if size != 3:
                     raise _bad("an AJP request for body of a wrong length")
                 self.wanted = b[p + 1] << 8 | b[p + 2]
                 if self.wanted == 0:
                     raise _bad("an AJP request for no body at all")
-                return GET_BODY
+                return _GET_BODY
             if kind == _SEND_HEADERS:
                 if phase != _HEADING:
                     raise _bad("a second head")
                 self.head = self._head(p + 1, p + size)
                 self._phase = _ANSWERING
-                return HEAD
+                return _HEAD
             if kind == _END_RESPONSE:
                 if phase == _HEADING:
                     raise _bad("the end of a response that has not begun" + _TOO_LARGE)
@@ -198,7 +202,7 @@ class Ajp13Reader(FieldCursor):
                 )
                 self.head = None
                 self.payload = b""
-                return END
+                return _END
             raise _bad("an AJP packet of an unknown type")
 
     def _packet(self) -> int:
@@ -304,7 +308,7 @@ class Ajp13Reader(FieldCursor):
         self._status = status
         self.dated = False
         bodiless = status == 204 or status == 304
-        length = CHUNKED
+        length = _CHUNKED
         has_length = False
         nominated: set[bytes] | None = None
         q = 0
@@ -394,8 +398,8 @@ class Ajp13Reader(FieldCursor):
             raise _bad("an AJP head of another length than its fields" + _TOO_LARGE)
         head.parts.append(_STATUS_LINES[status])
         head.parts.append(bytes(written[:q]))
-        self._bodiless = bodiless or self._method_id == HEAD_METHOD
-        head.length = NO_BODY if self._bodiless else length
+        self._bodiless = bodiless or self._method_id == _HEAD_METHOD
+        head.length = _NO_BODY if self._bodiless else length
         self._left = head.length
         if nominated is not None:
             if not nominated.isdisjoint(NOT_NOMINABLE):
@@ -405,7 +409,7 @@ class Ajp13Reader(FieldCursor):
 
     def _write_name(self, code: int, q: int, stop: int) -> int:
         """Write the name of a code. Returns: the offset behind it."""
-        name = RESPONSE_NAMES[code - 1]
+        name = _NAMES[code - 1]
         b = name
         out = _SCRATCH
         n = len(name)

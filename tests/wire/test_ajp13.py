@@ -41,6 +41,8 @@ def test_data_packets_are_pieces_of_a_payload(wire: Wire) -> None:
     assert packet == bytes.fromhex("12341ffc1ffa") + payload[1000 : 1000 + 8186]
     assert len(packet) == ajp13.DEFAULT_PACKET_SIZE
     assert make(payload, 0, 65530)[:6] == bytes.fromhex("1234fffcfffa")
+    for at, size in ((0, 28), (1, 28), (5, 1)):
+        assert make(FORM, at, size)[6:] == FORM[at : at + size]
     assert make(payload, len(payload) - 1, 1) == b"\x12\x34\x00\x03\x00\x01" + payload[-1:]
 
 

@@ -350,13 +350,20 @@ def test_a_packet_of_exactly_the_size(wire: Wire) -> None:
     assert refused(wire, longer, 1 << 20, **FACTS) == "head_too_large"  # no packet is larger
 
 
-def test_no_size_is_exceeded_by_a_byte(wire: Wire) -> None:
-    """Wherever the packet ends: in a number, a name, an attribute."""
-    encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
-    request = EXAMPLE.replace(b"POST", b"PATCH").replace(b"?x=1", b"?x=\xe4\xe4")
+def test_no_size_is_exceeded_by_a_byte(wire: Wire, plain: Wire) -> None:
+    """Wherever the packet ends: in a number, a name, an escape, an attribute."""
+    facts = wire.ajp_facts(**FACTS)
+    encoder: Any = wire.ajp_encoder()
+    request = EXAMPLE.replace(b"POST", b"PATCH").replace(b"?x=1", b"\xe4\xe4?x=\xe4\xe4")
     whole = encoder.forward_request(request, facts, 8192)
     for size in range(-1, len(whole)):
-        assert refused(wire, request, size, **FACTS) in ("head_too_large", "request_line_too_long")
+        if wire is plain:
+            encoder._packet = bytearray(max(size, 0))  # a byte too many raises IndexError
+        with pytest.raises(wire.bad_head) as caught:
+            encoder.forward_request(request, facts, size)
+        assert caught.value.reason in ("head_too_large", "request_line_too_long")
+    if wire is plain:
+        encoder._packet = bytearray(len(whole))
     assert encoder.forward_request(request, facts, len(whole)) == whole
 
 

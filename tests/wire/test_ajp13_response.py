@@ -175,6 +175,7 @@ BROKEN = {
     b"\x15\x03\x03\x00\x02\x02\x50": "not AJP: answers TLS",
     b"\x16\x03\x01\x00\x02\x02\x50": "not AJP: answers TLS",
     b"\x12\x34\x00\x00": "not AJP: no packet begins like its answer",
+    b"AC": "not AJP: no packet begins like its answer",
     b"AC\x00\x01\x09": "not AJP: no packet begins like its answer",
     b"\x00": "not AJP: no packet begins like its answer",
     OK + send_body(b"hello") + b"x": "not AJP: no packet begins like its answer",
@@ -307,6 +308,19 @@ def test_no_head_exceeds_what_is_set_aside_for_it(wire: Wire) -> None:
     data = send_headers(200, [(11, b"")] * 13000)
     assert refused(wire, data, head=1 << 20, fields=65535) == "the head exceeds its limit"
     assert refused(wire, data, fields=12999) == "more fields than allowed"
+
+
+def test_nothing_is_written_behind_what_is_set_aside(
+    plain: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled, it would be memory of others; here, a byte too many raises IndexError."""
+    data = send_headers(200, [(1, b"text/html"), (b"X", b"y"), (11, b""), (b"TE", b"x")])
+    size = len(only_head(plain, data)[2])
+    for room in range(size):
+        monkeypatch.setattr(plain.modules["ajp13_response"], "_SCRATCH", bytearray(room))
+        assert refused(plain, data) == "the head exceeds its limit"
+    monkeypatch.setattr(plain.modules["ajp13_response"], "_SCRATCH", bytearray(size))
+    assert len(only_head(plain, data)[2]) == size
 
 
 def test_limit_of_fields(wire: Wire) -> None:

@@ -29,6 +29,7 @@ cdef class Ajp13Reader(FieldCursor):
     cdef Py_ssize_t _need
     cdef bytes _rest
     cdef Py_ssize_t _rest_at
+    cdef bint _spoken
     cdef int _phase
     cdef int _status
     cdef long long _left
@@ -53,7 +54,7 @@ cdef class Ajp13Reader(FieldCursor):
     cdef _hold(self, Py_ssize_t need)
     @cython.locals(text="const char *", held=bytearray, n=Py_ssize_t, end=Py_ssize_t)
     cdef _fill(self, bytes data, Py_ssize_t start)
-    cdef _not_ajp(self)
+    cdef _no_packet(self)
     cdef ResponseHead _head(self, Py_ssize_t p, Py_ssize_t end)
 
     @cython.locals(

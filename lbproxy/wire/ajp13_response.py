@@ -89,6 +89,7 @@ class Ajp13Reader(FieldCursor):
         self._need: int = 0
         self._rest: bytes = b""
         self._rest_at: int = 0
+        self._spoken: bool = False  # a packet came: whatever comes, the node knows AJP
         self._phase: int = _IDLE
         self._status: int = 0
         self._left: int = NO_BODY  # bytes of body to come, or CHUNKED
@@ -221,11 +222,12 @@ class Ajp13Reader(FieldCursor):
                 self._rest = b""
                 continue
             if b[p] != 65 or (have > 1 and b[p + 1] != 66):
-                self._not_ajp()
+                self._no_packet()
             need = 4 if have > 1 else 2  # so that a wrong second byte is not waited for
             if have >= 4:
                 need += b[p + 2] << 8 | b[p + 3]
                 if have >= need:
+                    self._spoken = True
                     self.position = p + 4
                     return need - 4
             self._hold(need)
@@ -262,7 +264,9 @@ class Ajp13Reader(FieldCursor):
             self._rest = data
             self._rest_at = end
 
-    def _not_ajp(self) -> None:
+    def _no_packet(self) -> None:
+        if self._spoken:
+            raise _bad("bytes that begin no AJP packet")
         b = self.data
         begin = b[self.position : self.position + 7]
         if b"HTTP/1.".startswith(begin):

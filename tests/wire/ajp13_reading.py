@@ -57,7 +57,7 @@ def feed_all(reader: Ajp13Reader, data: bytes) -> list[int]:
 
 
 def refused(wire: Wire, data: bytes, head: int = 65536, fields: int = 200) -> str:
-    """Return the reason and the detail, which do not depend on how the bytes are cut."""
+    """Return the detail, which does not depend on how the bytes are cut; look at the reason."""
     said = set()
     for size in (1, 3, len(data)):
         pieces = [data[at : at + size] for at in range(0, len(data), size)]
@@ -66,7 +66,12 @@ def refused(wire: Wire, data: bytes, head: int = 65536, fields: int = 200) -> st
         said.add((caught.value.reason, caught.value.detail))
     assert len(said) == 1, said
     reason, detail = said.pop()
-    assert reason in ("upstream_bad_response", "upstream_head_too_large")
+    if detail.startswith("not AJP: "):
+        assert reason == "upstream_not_ajp"
+    elif detail in ("the head exceeds its limit", "more fields than allowed"):
+        assert reason == "upstream_head_too_large"
+    else:
+        assert reason == "upstream_bad_response"
     return detail
 
 

@@ -38,6 +38,7 @@ cdef class AjpUpstream(UpstreamConnection):
 
     @cython.locals(link=Link)
     cdef send_request(self, Exchange exchange)
+    cdef bint _in_doubt(self, Exchange exchange) except -1
     @cython.locals(
         link=Link, client=ClientConnection, view=ClientView, facts=Facts, packet=bytes,
     )
@@ -65,6 +66,7 @@ cdef class AjpUpstream(UpstreamConnection):
     cdef _refuse(self, Exchange exchange, error)
     @cython.locals(exchange=Exchange)
     cpdef ping_failed(self)
+    cdef _end_pinging(self, Exchange exchange)
     @cython.locals(unread=bint)
     cdef lost(self, Exchange exchange, error)
     cpdef pause_writing(self)

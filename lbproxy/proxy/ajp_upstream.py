@@ -67,12 +67,9 @@ class AjpUpstream(UpstreamConnection):
     # The request.
 
     def send_request(self, exchange: Exchange) -> None:
-        """Send the request, after a sign of life where the connection was idle for long."""
-        link = self.link
-        if (
-            self.served > 1
-            and self.idle_until - self.worker.now < link.idle_timeout - _PING_AFTER_S
-        ):
+        """Send the request, after a sign of life where there is a doubt that one would come."""
+        if self._in_doubt(exchange):
+            link = self.link
             self._pinging = True
             self.idle_until = self.worker.now + link.ping_timeout
             link.pinging.append(self)
@@ -82,6 +79,13 @@ class AjpUpstream(UpstreamConnection):
             self.write(CPING)
         else:
             self._forward(exchange)
+
+    def _in_doubt(self, exchange: Exchange) -> bool:
+        if self.served > 1:
+            return self.idle_until - self.worker.now < self.link.idle_timeout - _PING_AFTER_S
+        # New, in place of one that gave no sign of life: does the node still give any? A kernel
+        # takes connections for a process that hangs.
+        return exchange.stale_retried
 
     def _forward(self, exchange: Exchange) -> None:
         link = self.link
@@ -224,11 +228,11 @@ class AjpUpstream(UpstreamConnection):
         kind = self._reader.next()
         if kind == NEED_MORE:
             return
-        self._pinging = False
-        self.link.pinging.remove(self)
         if kind != PONG or not self._reader.empty():
-            self.fail(exchange, Failure.UPSTREAM_STALE)
+            self.ping_failed()
         else:
+            self._pinging = False
+            self.link.pinging.remove(self)
             self._forward(exchange)
 
     def _read_body(self, exchange: Exchange, payload: bytes) -> None:
@@ -298,19 +302,21 @@ class AjpUpstream(UpstreamConnection):
     def ping_failed(self) -> None:
         """No sign of life in time: nothing was sent yet, so the request goes elsewhere."""
         exchange = self.exchange
+        self.abort()
+        if exchange is not None:
+            self._end_pinging(exchange)
+
+    def _end_pinging(self, exchange: Exchange) -> None:
         self._pinging = False
         self.link.forget(self)
-        if exchange is not None:
-            self.fail(exchange, Failure.UPSTREAM_STALE)
+        exchange.fail(Failure.UPSTREAM_STALE if self.served > 1 else Failure.CONNECT_TIMEOUT)
 
     def lost(self, exchange: Exchange, error: Exception | None) -> None:
         """The connection ended in the midst of an exchange."""
         unread = self._waiting > 0 or not self._complete or not self._ended
         self._forget_body()
         if self._pinging:
-            self._pinging = False
-            self.link.forget(self)
-            exchange.fail(Failure.UPSTREAM_STALE)
+            self._end_pinging(exchange)
         elif exchange.responded:
             exchange.fail(Failure.UPSTREAM_TRUNCATED)
         elif not self._heard and self.served > 1:

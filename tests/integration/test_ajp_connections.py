@@ -195,6 +195,42 @@ async def test_without_a_sign_of_life_the_request_goes_on_a_new_connection(
     await door.until(lambda: link.in_flight == 0)
 
 
+@pytest.mark.parametrize("other", [True, False])
+async def test_a_node_that_hangs_is_left_before_anything_is_sent(stage: Any, other: bool) -> None:
+    """The kernel takes connections for a process that hangs: the new one is asked as well."""
+    heard: list[bytes] = []
+    connections = 0
+
+    async def script(peer: AjpPeer) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            await peer.request()
+            await peer.send(OK)
+        heard.append(await peer.peer.read_rest())
+
+    seen = Seen()
+    nodes = [await stage.node(ajp(script))]
+    if other:
+        nodes.append(await stage.node(echo(seen), name="node2"))
+    sticky = {"by": ["route"], "cookie": "JSESSIONID"}
+    door = await stage.door(nodes, scheme="ajp", pool={"sticky": sticky})
+    pinned = b"Cookie: JSESSIONID=a.node1\r\n\r\n"
+    await get(door, GET[:-2] + pinned)
+    link = door.link("node1")
+    link.ping_timeout = 0.1
+    age(door, 4.0)
+    response = await get(door, POST.replace(b"\r\n\r\n", b"\r\n" + pinned))
+    if other:
+        assert response.body == b"body"
+        assert seen.bodies == [b"body"]
+    else:
+        assert response.status == 503
+    assert link.failures == {"upstream_stale": 1, "connect_timeout": 1}
+    await door.until(lambda: len(heard) == 2)
+    assert heard == [CPING, CPING]
+
+
 async def test_a_body_that_comes_while_the_node_is_asked_goes_where_the_request_goes(
     stage: Any,
 ) -> None:

@@ -9,10 +9,15 @@ from lbproxy.config.certificates import check_authority
 from lbproxy.config.findings import is_loopback
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, Pool
+from lbproxy.config.secrets import read_secret
 from lbproxy.config.sources import Advertise, ConfiguredNode, Discover, Mcmp, NodeTls
 from lbproxy.config.units import parse_node_url
 
 _DEFAULT_PACKET = 8 << 10
+_NO_SECRET = (
+    "AJP without secret_file: whoever reaches that port can pose as any client; "
+    "set the connector's secret, or let only this machine reach it"
+)
 
 
 def gathers(config: Config, pool: str) -> bool:
@@ -57,14 +62,15 @@ def _node(node: ConfiguredNode, path: Path) -> Iterator[Finding]:
         yield from _tls(node.tls, (*path, "tls"))
     yield from _ajp(node.secret_file, node.packet_size, url.scheme, path)
     if url.scheme == "ajp" and node.secret_file is None and not is_loopback(url.host):
-        yield warning(
-            (*path, "url"),
-            "AJP without secret_file: whoever reaches that port can pose as any client; "
-            "set the connector's secret, or let only this machine reach it",
-        )
+        yield warning((*path, "url"), _NO_SECRET)
 
 
 def _ajp(secret_file: str | None, packet_size: int, scheme: str, path: Path) -> Iterator[Finding]:
+    if secret_file is not None:
+        try:
+            read_secret(secret_file)
+        except (OSError, ValueError) as problem:
+            yield error((*path, "secret_file"), str(problem))
     if scheme == "ajp":
         return
     if secret_file is not None:
@@ -92,6 +98,8 @@ def _discover(discover: Discover, path: Path) -> Iterator[Finding]:
         yield from _tls(discover.tls, (*path, "tls"))
     elif discover.tls != NodeTls():
         yield error((*path, "tls"), "has no effect; write scheme: https")
+    if discover.scheme == "ajp" and discover.secret_file is None:
+        yield warning((*path, "scheme"), _NO_SECRET)
 
 
 def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:

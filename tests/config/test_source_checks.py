@@ -57,6 +57,11 @@ def said(pool: str = NODE, rest: str = "", base: Path = Path("/")) -> list[str]:
             "pools.idp.nodes[0].url: AJP without secret_file",
         ),
         (
+            "discover: {srv: a, scheme: ajp}",
+            "",
+            "pools.idp.discover.scheme: AJP without secret_file",
+        ),
+        (
             "nodes: [{name: a, url: 'http://10.0.0.1', packet_size: 16KiB}]",
             "",
             "pools.idp.nodes[0].packet_size: has an effect on ajp nodes only",
@@ -122,3 +127,15 @@ def test_a_pool_that_nodes_join_follows_their_load_unless_it_says_otherwise(
     result = parse_config(FILE.format(pool=f"{pool}\n    {NODE}", rest=rest), "x", Path("/"))
     assert result.config is not None
     assert result.config.pools["idp"].balance is policy
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"\n", "is empty"), (b"a\nb\n", "several lines")]
+)
+def test_a_secret_that_is_none(content: bytes, problem: str, tmp_path: Path) -> None:
+    """It is found when the file is checked, not when the first login fails."""
+    (tmp_path / "ajp.secret").write_bytes(content)
+    node = "nodes: [{name: a, url: 'ajp://10.0.0.1', secret_file: ajp.secret}]"
+    (finding,) = said(node, base=tmp_path)
+    assert finding.startswith("pools.idp.nodes[0].secret_file: ")
+    assert problem in finding

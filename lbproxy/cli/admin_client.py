@@ -21,7 +21,11 @@ class AdminApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node as the admin API shows it. `raw`: all that it said."""
+    """One node as the admin API shows it.
+
+    Args: reported: what an announced node says of itself, "nothing" for others; contexts: paths
+    and states, None where the node serves every path; raw: all that the API said.
+    """
 
     pool: str
     name: str
@@ -35,6 +39,10 @@ class NodeView:
     load: int | None
     in_flight: int
     reason: str
+    domain: str
+    reported: str
+    quarantined: bool
+    contexts: tuple[tuple[str, str], ...] | None
     raw: dict[str, Any]
 
 
@@ -140,5 +148,15 @@ def _view(raw: dict[str, Any]) -> NodeView:
         load=None if raw["load"] is None else int(raw["load"]),
         in_flight=int(raw["in_flight"]),
         reason=str(raw.get("reason", "")),
+        domain=str(raw.get("domain", "")),
+        reported=str(raw.get("reported", "nothing")),
+        quarantined=bool(raw.get("quarantined", False)),
+        contexts=_contexts(raw.get("contexts")),
         raw=raw,
     )
+
+
+def _contexts(raw: Any) -> tuple[tuple[str, str], ...] | None:
+    if raw is None:
+        return None
+    return tuple((str(each["path"]), str(each["state"])) for each in raw)

@@ -99,8 +99,8 @@ def find_node(nodes: Sequence[NodeView], wanted: str) -> NodeView:
 
     Raises: AdminApiError that lists the candidates where there is none, or more than one.
     """
-    pool, slash, name = wanted.rpartition("/")
-    found = [node for node in nodes if node.name == name and (not slash or node.pool == pool)]
+    # A name may hold a slash itself: it is what a node calls itself.
+    found = [node for node in nodes if wanted in (node.name, f"{node.pool}/{node.name}")]
     if len(found) == 1:
         return found[0]
     names = ", ".join(f"{node.pool}/{node.name}" for node in found or nodes)
@@ -140,30 +140,61 @@ def _admin_text(node: NodeView) -> Text:
 
 
 def _table(nodes: Sequence[NodeView]) -> Table:
+    """Return the table; columns that only nodes from elsewhere fill are left out without them."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("pool", "node", "health", "admin"):
         table.add_column(heading, no_wrap=True)
-    loads = any(node.load is not None for node in nodes)
+    loads = any(_load(node) for node in nodes)
     for heading in ("weight", "load", "in flight") if loads else ("weight", "in flight"):
         table.add_column(heading, justify="right", no_wrap=True)
+    sources = any(node.source != "config" for node in nodes)
+    domains = any(node.domain for node in nodes)
+    contexts = any(node.contexts is not None for node in nodes)
+    if sources:
+        table.add_column("source", no_wrap=True)
+    if domains:
+        table.add_column("domain", no_wrap=True)
     table.add_column("url", overflow="fold")
+    if contexts:
+        table.add_column("contexts", overflow="fold", min_width=12)
     table.add_column("why", overflow="fold", min_width=24)
     for node in nodes:
         health = Text(node.health, style=_HEALTH_STYLE.get(node.health, ""))
         if node.ejected:
             health.append(" ejected", style="bold red")
+        if node.quarantined:
+            health.append(" quarantined", style="yellow")
         table.add_row(
             Text(node.pool),
             Text(node.name if node.route == node.name else f"{node.name} ({node.route})"),
             health,
             _admin_text(node),
             str(node.weight),
-            *(("" if node.load is None else str(node.load),) if loads else ()),
+            *((_load(node),) if loads else ()),
             str(node.in_flight),
+            *((Text(node.source),) if sources else ()),
+            *((Text(node.domain),) if domains else ()),
             Text(node.url),
+            *((_contexts(node),) if contexts else ()),
             Text(node.reason, style="dim"),
         )
     return table
+
+
+def _load(node: NodeView) -> str:
+    """Return the load, or what the node says instead of one."""
+    if node.reported in ("nothing", "active"):
+        return "" if node.load is None else str(node.load)
+    return node.reported
+
+
+def _contexts(node: NodeView) -> Text:
+    text = Text()
+    for path, state in node.contexts or ():
+        text.append(f" {path}" if text else path)
+        if state != "enabled":
+            text.append(f" ({state})", style=_ADMIN_STYLE["draining"])
+    return text
 
 
 def _fail(command: str, error: AdminApiError) -> int:

@@ -98,14 +98,29 @@ def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
         "route": node.route,
         "url": node.url,
         "source": node.source.value,
+        "domain": node.domain,
         "health": node.health.value,
         "admin": node.admin.value,
         "ejected": node.ejected,
         "weight": node.weight,
         "load": node.load,
+        "reported": node.reported.value,
+        "quarantined": node.quarantined,
         "in_flight": requests_in_flight(stats, node),
         "reason": node.reason,
+        "contexts": _contexts(node),
     }
+
+
+def _contexts(node: Node) -> list[dict[str, object]] | None:
+    """Return what an announced node serves; None for a node that serves every path."""
+    if node.virtual_hosts is None:
+        return None
+    return [
+        {"path": context.path, "state": context.state.value, "aliases": list(host.aliases)}
+        for host in node.virtual_hosts
+        for context in host.contexts
+    ]
 
 
 def _json(body: dict[str, object]) -> web.Response:

@@ -11,7 +11,8 @@ from lbproxy.cluster.membership import Bounds, Membership
 from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.config import sources
 from lbproxy.config.sources import Resolver as ResolverSettings
-from lbproxy.control.mcmp_access import Access
+from lbproxy.control.advertiser import AdvertiseError, Advertiser
+from lbproxy.control.mcmp_access import Access, McmpError
 from lbproxy.control.mcmp_commands import McmpCommands, Plane
 from lbproxy.control.mcmp_server import McmpServer
 from lbproxy.control.resolver import ResolveError, Resolver
@@ -34,6 +35,8 @@ class Mcmp:
     ) -> None:
         bounds = Bounds(settings.max.nodes, settings.max.contexts, settings.max.aliases)
         self._members = Membership(registry, settings.pool, bounds, settings.forget)
+        self._settings = settings
+        self._advertiser: Advertiser | None = None
         self._resolver_settings = resolver
         self._resolver: Resolver | None = None
         access = Access(settings, time.time)
@@ -59,11 +62,22 @@ class Mcmp:
         return self._commands.counts
 
     async def start(self) -> None:
-        """Listen. Raises: McmpBindError."""
+        """Listen, and say where. Raises: McmpError."""
         await self._server.start()
+        if self._settings.advertise is not False:
+            address = (self._settings.bind.host, self._server.port)
+            try:
+                advertiser = Advertiser(self._settings.advertise, address, self._server.scheme)
+            except AdvertiseError as error:
+                raise McmpError(str(error)) from None
+            self._advertiser = advertiser
+            await advertiser.start()
 
     async def stop(self) -> None:
         """End the listener and its connections; may be called again."""
+        advertiser, self._advertiser = self._advertiser, None
+        if advertiser is not None:
+            await advertiser.stop()
         await self._server.stop()
         resolver, self._resolver = self._resolver, None
         if resolver is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lbproxy.cli import nodes
-from lbproxy.cli.admin_client import AdminApiError, NodeView
+from lbproxy.cli.admin_client import AdminApiError, AdminClient, NodeView
 
 
 def raw(pool: str, name: str, **changes: object) -> dict[str, object]:
@@ -237,3 +237,37 @@ def test_unix_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for _ in serve(api, UnixServer, str(tmp_path / "admin.sock")):
         assert run("nodes", "--admin", api.address) == 0
     assert "node1" in capsys.readouterr().out
+
+
+def test_announced_nodes_show_what_they_said(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"source": "mcmp", "domain": "east", "reported": "active", "load": 88}
+    contexts = [
+        {"path": "/", "state": "enabled", "aliases": ["h"]},
+        {"path": "/auth", "state": "stopped", "aliases": ["h"]},
+    ]
+    api.nodes.append(raw("idp", "kc/1", contexts=contexts, **told))
+    api.nodes.append(raw("idp", "kc2", contexts=[], **told | {"reported": "standby"}))
+    api.nodes.append(raw("idp", "kc3", contexts=[], **told | {"quarantined": True}))
+    assert run("nodes", "--admin", api.address) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = ["source", "domain", "url", "contexts", "why"]
+    assert [word for word in lines[0].split() if word in heads] == heads
+    (kc1,) = [line for line in lines if "kc/1" in line]
+    assert " 88 " in kc1
+    assert " mcmp " in kc1
+    assert " east " in kc1
+    assert "/ /auth (stopped)" in kc1
+    assert any("kc2" in line and " standby " in line for line in lines)
+    assert any("kc3" in line and "up quarantined" in line for line in lines)
+    assert any("node1" in line and " config " in line for line in lines)
+    known = AdminClient(api.address).nodes()
+    assert nodes.find_node(known, "kc/1").name == "kc/1"
+    assert nodes.find_node(known, "idp/kc/1").name == "kc/1"
+
+
+def test_a_table_of_the_file_alone_has_no_columns_of_others(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("nodes", "--admin", api.address)
+    head = capsys.readouterr().out.splitlines()[0].split()
+    assert head == ["pool", "node", "health", "admin", "weight", "in", "flight", "url", "why"]

@@ -12,11 +12,12 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
-from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
+from lbproxy.cluster.node import Admin, Health, Node, Reported, Source
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.config.schema import Config
-from lbproxy.control.admin import make_admin_app
+from lbproxy.control.admin import _describe, make_admin_app
 from lbproxy.control.metrics import ClusterCollector, Metrics
 
 if TYPE_CHECKING:
@@ -108,8 +109,38 @@ async def test_nodes(client: Client) -> None:
         "load": None,
         "in_flight": 3,
         "reason": "",
+        "domain": "",
+        "reported": "nothing",
+        "quarantined": False,
+        "contexts": None,
     }
     assert [node["name"] for node in nodes] == ["node1", "node2"]
+
+
+def test_an_announced_node_shows_what_it_said() -> None:
+    hosts = (
+        VirtualHost(("h", "i"), (Context("/auth", ContextState.DISABLED),)),
+        VirtualHost(("j",), (Context("/", ContextState.ENABLED),)),
+    )
+    node = Node(
+        *("idp", "kc1", "kc1", "http", "10.0.0.9", 80),
+        source=Source.MCMP,
+        reported=Reported.STANDBY,
+        quarantined=True,
+        virtual_hosts=hosts,
+        domain="east",
+    )
+    shown = _describe(node, WorkerStats())
+    assert {key: shown[key] for key in ("source", "reported", "quarantined", "domain")} == {
+        "source": "mcmp",
+        "reported": "standby",
+        "quarantined": True,
+        "domain": "east",
+    }
+    assert shown["contexts"] == [
+        {"path": "/auth", "state": "disabled", "aliases": ["h", "i"]},
+        {"path": "/", "state": "enabled", "aliases": ["j"]},
+    ]
 
 
 @pytest.mark.parametrize(

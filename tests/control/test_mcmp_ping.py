@@ -1,0 +1,83 @@
+"""Pings over HTTP, HTTPS and AJP: anything that answers is there, whatever it says."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lbproxy.cluster.node import NodeTls
+from lbproxy.control import mcmp_ping
+from lbproxy.control.mcmp_ping import Pinger
+
+if TYPE_CHECKING:
+    from tests.control.conftest import Tls
+
+CPING, CPONG = b"\x12\x34\x00\x01\x0a", b"AB\x00\x01\x09"
+
+
+async def ping(
+    scheme: str,
+    answer: bytes | None,
+    context: ssl.SSLContext | None = None,
+    tls: NodeTls | None = None,
+) -> tuple[bool, bytes]:
+    """Ping a node that says this, or nothing; return what came out and what it was asked."""
+    asked = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = await reader.read(1000)
+        if answer is not None:
+            writer.write(answer)
+        else:
+            await reader.read()
+        asked.set_result(data)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await Pinger().ping(scheme, "127.0.0.1", port, tls or NodeTls())
+        return found, await asked
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 501 No\r\n\r\n"])
+async def test_any_answer_of_http_will_do(answer: bytes) -> None:
+    found, asked = await ping("http", answer)
+    assert found
+    assert asked.startswith(b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n"])
+async def test_what_is_no_http_is_no_node(answer: bytes) -> None:
+    found, _ = await ping("http", answer)
+    assert not found
+
+
+async def test_ajp_answers_by_cpong() -> None:
+    assert await ping("ajp", CPONG) == (True, CPING)
+    found, _ = await ping("ajp", b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert not found
+
+
+async def test_https_is_verified(tls: Tls) -> None:
+    context = tls.context("127.0.0.1")
+    found, _ = await ping("https", b"HTTP/1.1 200 OK\r\n\r\n", context, NodeTls(ca=tls.ca))
+    assert found
+
+
+async def test_a_certificate_of_nobody_is_no_answer(tls: Tls) -> None:
+    server = await asyncio.start_server(
+        lambda reader, writer: None, "127.0.0.1", 0, ssl=tls.context("127.0.0.1")
+    )
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert not await Pinger().ping("https", "127.0.0.1", port, NodeTls())
+
+
+async def test_who_does_not_answer_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcmp_ping, "PING_TIMEOUT_S", 0.05)
+    for scheme in ("http", "ajp"):
+        found, _ = await ping(scheme, None)
+        assert not found

@@ -1,0 +1,77 @@
+"""What INFO and DUMP tell of nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, VirtualHost
+from lbproxy.cluster.node import Health, Node, Reported, Source, Tuning
+from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
+from lbproxy.control.mcmp_report import Numbers, balancer_records, node_records
+from lbproxy.wire.mcmp import Announced, Balancer
+from lbproxy.wire.mcmp_info import HostRecord, NodeRecord
+
+KC1 = Node(
+    *("idp", "kc1", "kc1", "https", "10.0.0.9", 8443),
+    source=Source.MCMP,
+    health=Health.UP,
+    load=88,
+    reported=Reported.ACTIVE,
+    virtual_hosts=(VirtualHost(("H", "i"), (Context("/a", ContextState.DISABLED),)),),
+    balancer="b",
+    domain="east",
+    tuning=Tuning(7.0, 5.0, 3, 30.0, "auto", 2),
+)
+
+
+def test_a_record_holds_what_the_node_said_and_what_was_counted() -> None:
+    counters = NodeStats(codes=[0, 0, 30, 5, 0, 1], in_flight=4)
+    stats = WorkerStats(pools={"idp": PoolStats(nodes={"kc1": counters})})
+    assert node_records((KC1,), Numbers(), stats) == [
+        NodeRecord(
+            number=1,
+            node=Announced(
+                *("kc1", "east", "10.0.0.9", 8443, "https", "auto", 2, 5.0, 3, 30.0, 7.0)
+            ),
+            balancer="b",
+            load=88,
+            hosts=(HostRecord(("H", "i"), (("/a", "DISABLED"),)),),
+            elected=40,
+            connected=4,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "load"),
+    [
+        ({}, 88),
+        ({"reported": Reported.STANDBY, "load": None}, 0),
+        ({"reported": Reported.BROKEN, "load": None}, -1),
+        ({"reported": Reported.AWAITED, "load": None}, -1),
+        ({"health": Health.DOWN}, -1),
+        ({"quarantined": True}, -1),
+    ],
+)
+def test_loads(more: dict[str, object], load: int) -> None:
+    node = replace(KC1, **more)  # type: ignore[arg-type]
+    (record,) = node_records((node,), Numbers(), WorkerStats())
+    assert record.load == load
+
+
+def test_a_number_is_a_nodes_own_while_it_is_there() -> None:
+    numbers = Numbers()
+    assert numbers.take(["a", "b"]) == [1, 2]
+    assert numbers.take(["b", "c"]) == [2, 3]
+    assert numbers.take(["a", "c", "b"]) == [4, 3, 2]
+
+
+def test_balancers_are_told_as_they_were_announced() -> None:
+    settings = BalancerSettings("b", False, "C", "p", True, False, 3.0, 2)
+    assert balancer_records([settings]) == [Balancer("b", False, "C", "p", True, False, 3.0, 2)]
+
+
+def test_nothing_is_told_of_nobody() -> None:
+    assert node_records((), Numbers(), WorkerStats()) == []

@@ -12,8 +12,8 @@ from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.http1_request cimport RequestHead
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
-cdef int SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT
-cdef Py_ssize_t _PIPELINE_BYTES, _LINGER_BYTES
+cdef int SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT, BREATH, _HELD
+cdef Py_ssize_t _LINGER_BYTES
 cdef dict BY_REASON
 
 cdef class ClientConnection(Downstream):
@@ -71,7 +71,7 @@ cdef class ClientConnection(Downstream):
     cdef _go_on(self)
     @cython.locals(partial=bytearray, whole=bytes, worker=Worker, deadline=double)
     cdef _continue_head(self, bytes data)
-    cdef _hold_back(self, bytes data)
+    cpdef breathed(self)
     @cython.locals(
         worker=Worker, exchange=Exchange, pool=Pool, now=double, verdict=Verdict,
         link=Link, position=Py_ssize_t, view=ClientView, upload=Upload,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from lbproxy.errors import BY_REASON, Denied, Failure
 from lbproxy.proxy import answers
 from lbproxy.proxy.downstream import (
+    BREATH,
     CLOSED,
     FULL,
     HEADING,
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from lbproxy.proxy.listener import ListenerState
     from lbproxy.proxy.worker import Worker
 
-_PIPELINE_BYTES = 64 << 10
 _LINGER_BYTES = 1 << 20
+_HELD = SLOW_CLIENT | BREATH  # for these reasons requests that came wait
 _log = logging.getLogger("lbproxy.client")
 
 
@@ -105,7 +106,7 @@ class ClientConnection(Downstream):
         elif phase == HEADING:
             self._continue_head(data)
         elif phase == WAITING:
-            self._hold_back(data)
+            self.hold_back(data)
         elif phase == TUNNELLING:
             self.deadline = self.worker.now + self.worker.tunnel_timeout
             assert self.exchange is not None
@@ -188,8 +189,7 @@ class ClientConnection(Downstream):
     def await_node(self, exchange: Exchange) -> None:
         """There is a connection to a node, and what there is of the request was sent."""
         worker = self.worker
-        if self.blocked & NO_NODE:
-            self.unblock(NO_NODE)
+        self.unblock(NO_NODE)
         if self.phase == SENDING and not self.blocked & SLOW_NODE and not exchange.held_back():
             self.deadline = worker.now + worker.body_timeout
         elif exchange.pool is not None:
@@ -313,7 +313,7 @@ class ClientConnection(Downstream):
         position = 0
         size = len(data)
         worker = self.worker
-        while position < size and self.phase == IDLE and not self.blocked & SLOW_CLIENT:
+        while position < size and self.phase == IDLE and not self.blocked & _HELD:
             try:
                 head = worker.request_parser.parse(data, position, self.trusted)
             except BadHead as error:
@@ -328,9 +328,17 @@ class ClientConnection(Downstream):
                 position = size
                 break
             position = self._begin(head, data)
+            if position < size and self.phase == IDLE:
+                self.breathe()  # a pipeline of requests that we answer: one of them a turn
         self._busy = False
         if position < size and self.phase in (WAITING, IDLE):
-            self._hold_back(data[position:])
+            self.hold_back(data[position:])
+
+    def breathed(self) -> None:
+        """The others had their turn."""
+        self.unblock(BREATH)
+        if self.phase == IDLE and not self._busy:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Read what came behind the exchange that has ended."""
@@ -361,12 +369,6 @@ class ClientConnection(Downstream):
             self._process(whole)
             if self.phase == HEADING:
                 self.deadline = deadline
-
-    def _hold_back(self, data: bytes) -> None:
-        """Keep what came behind the request in progress."""
-        self.pending = self.pending + data if self.pending else data
-        if len(self.pending) > _PIPELINE_BYTES:
-            self.block(FULL)
 
     def _begin(self, head: RequestHead, data: bytes) -> int:
         """Begin the exchange of one request; return the offset behind what was taken of `data`."""
@@ -489,7 +491,7 @@ class ClientConnection(Downstream):
         assert upload is not None
         position = upload.hear(data)
         if position < len(data) and self.phase == WAITING:
-            self._hold_back(data[position:])
+            self.hold_back(data[position:])
 
     def give_up(self, exchange: Exchange, failure: Failure) -> None:
         """The body is unusable: the node's connection ends before it could look complete."""

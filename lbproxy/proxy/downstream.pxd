@@ -2,6 +2,7 @@ cimport cython
 
 cdef double _LINGER_S
 cdef bytes _RESET
+cdef Py_ssize_t _PIPELINE_BYTES
 
 cdef class Downstream:
     cdef double write_timeout
@@ -21,5 +22,8 @@ cdef class Downstream:
     cpdef close(self, double now)
     cdef block(self, int why)
     cdef unblock(self, int why)
+    cdef hold_back(self, bytes data)
+    cdef breathe(self)
+    cpdef breathed(self)
     cdef close_after(self, bint complete, double now)
     cpdef abort_transport(self)

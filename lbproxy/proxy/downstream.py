@@ -15,8 +15,10 @@ from collections.abc import Callable
 # section 9.6). CLOSED: nothing more happens.
 IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED = range(7)
 # Why the client is not read: the node is slower, no node connection yet, pipelined bytes wait, it
-# does not read its answers.
-SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT = 1, 2, 4, 8
+# does not read its answers, others have their turn first.
+SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT, BREATH = 1, 2, 4, 8, 16
+
+_PIPELINE_BYTES = 64 << 10
 
 _LINGER_S = 2.0
 _RESET = struct.pack("ii", 1, 0)
@@ -91,6 +93,22 @@ class Downstream:
         transport = self.transport
         if not self.blocked and transport is not None and not transport.is_closing():
             transport.resume_reading()
+
+    def hold_back(self, data: bytes) -> None:
+        """Keep what came behind the request in progress."""
+        self.pending = self.pending + data if self.pending else data
+        if len(self.pending) > _PIPELINE_BYTES:
+            self.block(FULL)
+
+    def breathe(self) -> None:
+        """Read no more in this turn of the event loop: what came already took long to read."""
+        if not self.blocked & BREATH:
+            self.block(BREATH)
+            asyncio.get_running_loop().call_soon(self.breathed)
+
+    def breathed(self) -> None:
+        """The others had their turn."""
+        self.unblock(BREATH)
 
     def close_after(self, complete: bool, now: float) -> None:
         """Close once the answer is sent. Args: complete: the client has nothing more to send."""

@@ -9,7 +9,7 @@ from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef int _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL
-cdef Py_ssize_t _JOIN_BELOW
+cdef Py_ssize_t _JOIN_BELOW, _DENSE_FROM
 cdef dict BY_REASON
 
 cdef class Http1Upstream(UpstreamConnection):

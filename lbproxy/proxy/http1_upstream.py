@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL = range(5)
 # Below this a body is joined to its head: one write and one segment. Above, it is not copied.
 _JOIN_BELOW = 16 << 10
+_DENSE_FROM = 8 << 10  # as in `upload`, of what nodes send
 
 
 class Http1Upstream(UpstreamConnection):
@@ -180,6 +181,8 @@ class Http1Upstream(UpstreamConnection):
                 Failure.UPSTREAM_TRUNCATED if head is None else Failure.UPSTREAM_BAD_RESPONSE,
             )
             return
+        if len(data) > _DENSE_FROM and 2 * len(payload) < len(data):
+            self.breathe()
         done = reader.done
         if done:
             exchange.trailers = reader.trailers

@@ -6,7 +6,7 @@ from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.http1_body cimport RequestBody
 
 cdef int WAITING
-cdef Py_ssize_t _GATHER_BYTES, _GATHER_ABOVE
+cdef Py_ssize_t _GATHER_BYTES, _GATHER_ABOVE, _DENSE_FROM
 
 cdef class Upload:
     cdef ClientConnection client
@@ -17,7 +17,8 @@ cdef class Upload:
     cdef double _heard_at
 
     @cython.locals(
-        client=ClientConnection, worker=Worker, position=Py_ssize_t, left="long long"
+        client=ClientConnection, worker=Worker, position=Py_ssize_t, left="long long",
+        received="long long",
     )
     cdef Py_ssize_t hear(self, bytes data) except -1
     @cython.locals(body=RequestBody, exchange=Exchange, client=ClientConnection, payload=bytes)

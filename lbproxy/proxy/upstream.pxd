@@ -17,6 +17,7 @@ cdef class UpstreamConnection:
     cdef public bint clean_end
     cdef object _poll
     cdef bint _paused
+    cdef bint _breathing
 
     cdef send_request(self, Exchange exchange)
     cdef send_body(self, bytes payload, bint last)
@@ -36,6 +37,9 @@ cdef class UpstreamConnection:
     cdef bint writing(self)
     cpdef pause(self)
     cpdef resume(self)
+    cdef breathe(self)
+    cpdef breathed(self)
+    cdef _go_on(self)
 
     @cython.locals(exchange=Exchange)
     cpdef data_received(self, data)

@@ -39,6 +39,7 @@ class UpstreamConnection:
         self.clean_end: bool = False
         self._poll: select.poll | None = None
         self._paused: bool = False
+        self._breathing: bool = False
 
     # What a protocol does in its own way.
 
@@ -144,15 +145,35 @@ class UpstreamConnection:
         transport = self.transport
         if not self._paused and transport is not None and not transport.is_closing():
             self._paused = True
-            transport.pause_reading()
+            if not self._breathing:
+                transport.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        transport = self.transport
-        if self._paused and transport is not None:
+        if self._paused:
             self._paused = False
-            if not transport.is_closing():
-                transport.resume_reading()
+            self._go_on()
+
+    def breathe(self) -> None:
+        """Read no more in this turn of the event loop: what came already took long to read."""
+        transport = self.transport
+        if self._breathing or transport is None or transport.is_closing():
+            return
+        self._breathing = True
+        if not self._paused:
+            transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self.breathed)
+
+    def breathed(self) -> None:
+        """The others had their turn."""
+        self._breathing = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        transport = self.transport
+        if self._paused or self._breathing or transport is None or transport.is_closing():
+            return
+        transport.resume_reading()
 
     # What the event loop calls.
 

@@ -166,6 +166,8 @@ class McmpCommands:
     async def _app(self, command: App, peer: Peer, source: Source) -> Answer:
         members, now, route = self._members, self._clock(), command.route
         paths = self._taken_in(command.contexts)
+        if command.verb is not AppVerb.REMOVE:
+            self._emptied.pop(route, None)  # it announces, if only what is not taken in
         if command.verb is AppVerb.REMOVE:
             if command.everything:
                 changes = members.leave(route, source)

@@ -139,6 +139,18 @@ async def test_a_node_with_other_aliases_is_not_left_without_contexts(stage: Sta
     assert set(hosts[0].aliases) == {"localhost", "default-host", "idp.example.com"}
 
 
+async def test_a_node_that_comes_back_is_not_told_to_announce_what_it_just_did(
+    stage: Stage,
+) -> None:
+    """It stopped in order and was started; of its contexts only one that comes late is taken in."""
+    node, door = await stage.node(), await announced_door(stage, contexts=["/late"])
+    link = await join(stage, door, node)
+    await link.send(link.node.everything("REMOVE"))
+    again = link_to(stage, door, JavaNode(node.name, node.port))
+    assert await again.tick() is State.OK
+    assert again.sent == ["INFO", "CONFIG", "ENABLE-APP", "ENABLE-APP", "STATUS"]
+
+
 async def test_aliases_come_back_as_they_were_spelled(stage: Stage) -> None:
     node, door = await stage.node(), await announced_door(stage)
     hosts = [JavaHost("Default-Host", ["LocalHost", "Default-Host"], {"/": True})]

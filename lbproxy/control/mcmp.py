@@ -10,7 +10,6 @@ from collections.abc import Callable
 from lbproxy.cluster.membership import Bounds, Membership
 from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.config import sources
-from lbproxy.config.sources import Resolver as ResolverSettings
 from lbproxy.control.advertiser import AdvertiseError, Advertiser
 from lbproxy.control.mcmp_access import Access, McmpError
 from lbproxy.control.mcmp_commands import McmpCommands, Plane
@@ -21,14 +20,15 @@ from lbproxy.control.resolver import ResolveError, Resolver
 class Mcmp:
     """The listener, the commands and the nodes that they are about.
 
-    Args: plane: publishes and counts; clock: monotonic seconds.
+    Args: resolver: of names that nodes announce; plane: publishes and counts; clock: monotonic
+    seconds.
     Raises: McmpError for settings that cannot be used.
     """
 
     def __init__(
         self,
         settings: sources.Mcmp,
-        resolver: ResolverSettings,
+        resolver: Resolver,
         registry: Registry,
         plane: Plane,
         clock: Callable[[], float],
@@ -37,8 +37,7 @@ class Mcmp:
         self._members = Membership(registry, settings.pool, bounds, settings.forget)
         self._settings = settings
         self._advertiser: Advertiser | None = None
-        self._resolver_settings = resolver
-        self._resolver: Resolver | None = None
+        self._resolver = resolver
         access = Access(settings, time.time)
         self._commands = McmpCommands(
             settings,
@@ -79,17 +78,12 @@ class Mcmp:
         if advertiser is not None:
             await advertiser.stop()
         await self._server.stop()
-        resolver, self._resolver = self._resolver, None
-        if resolver is not None:
-            await resolver.close()
 
     def sweep(self, now: float) -> Changes:
         """Remove the nodes whose probes have failed for long."""
         return self._members.sweep(now)
 
     async def _resolve(self, name: str) -> tuple[str, ...]:
-        if self._resolver is None:
-            self._resolver = Resolver(self._resolver_settings)
         try:
             return (await self._resolver.addresses(name)).addresses
         except ResolveError:

@@ -88,7 +88,7 @@ class ControlPlane:
         )
         self._mcmp: Mcmp | None = None
         if config.mcmp is not False:
-            self._mcmp = Mcmp(config.mcmp, config.resolver, registry, self, clock)
+            self._mcmp = Mcmp(config.mcmp, self._resolver, registry, self, clock)
         collector = ClusterCollector(
             registry.nodes,
             workers.stats,
@@ -137,6 +137,9 @@ class ControlPlane:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         await self._resolver.close()
         if self._admin is not None:
             await self._admin.stop()
@@ -203,6 +206,8 @@ class ControlPlane:
         if changes and not self._publish_scheduled:
             self._publish_scheduled = True
             asyncio.get_running_loop().call_soon(self.publish_now)
+        elif not changes:
+            self.changed()  # what is no news for the log may be some for the workers
 
     def _is_stale(self) -> bool:
         return self._registry.changed or self._registry.snapshot() is not self._published

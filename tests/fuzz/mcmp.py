@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from lbproxy.wire.mcmp import METHODS, Command, Refused
+from lbproxy.wire.mcmp import METHODS, App, Command, Config, Refused, Status
 from lbproxy.wire.mcmp_answer import Answer, refusal, render_answer, stop_answer
 from lbproxy.wire.mcmp_client import render_command
 from lbproxy.wire.mcmp_http import BadMessage, Request, RequestReader
@@ -39,9 +39,12 @@ SMUGGLED: list[bytes] = [
 ]
 
 
-def messages() -> list[bytes]:
+HOSTILE_HOST = "192.0.2.66"
+
+
+def messages(host: str = "127.0.0.1") -> list[bytes]:
     """What a node sends in its life, and what else a proxy is asked."""
-    node = JavaNode("kc1", 8080, settings=[("StickySessionCookie", "AUTH_SESSION_ID")])
+    node = JavaNode("kc1", 8080, host=host, settings=[("StickySessionCookie", "AUTH_SESSION_ID")])
     commands = [*node.reset(""), node.status(50), node.everything("REMOVE")]
     commands += [node.app(verb, node.hosts[0], "/auth") for verb in ("DISABLE", "STOP", "REMOVE")]
     commands += [("PING", "/", []), ("PING", "/", [("JVMRoute", "kc1")]), ("DUMP", "/*", [])]
@@ -71,6 +74,35 @@ def bend(random: Random, seeds: list[bytes]) -> bytes:
         first = head.split(b"\r\n")[0]
         return b"%s\r\nContent-Length: %d\r\n\r\n%s" % (first, len(body), body)
     return mutate(random, data, seeds)
+
+
+def hostile(random: Random, seeds: list[bytes], routes: Collection[str]) -> bytes:
+    """Return a message, bent, that nobody could carry out in good faith.
+
+    Args: seeds: messages of a node that is not known, at an address where no node may be; routes:
+    of the nodes that are known.
+    """
+    while True:
+        data = bend(random, seeds)
+        if not any(_honest(request, routes) for request in read([data])):
+            return data
+
+
+def _honest(request: Request | int, routes: Collection[str]) -> bool:
+    """True where a command, bent as it is, could be carried out for a node."""
+    if isinstance(request, int) or request.method not in METHODS:
+        return False
+    try:
+        command, _ = read_command(request.method, request.wildcard, request.body)
+    except Refused:
+        return False
+    match command:
+        case Config():
+            return command.node.host != HOSTILE_HOST or command.node.scheme not in ("http", "ajp")
+        case App() | Status():
+            return command.route in routes
+        case _:
+            return False
 
 
 def read(pieces: list[bytes]) -> Iterator[Request | int]:

@@ -236,6 +236,12 @@ class Door:
         (found,) = (node for node in control.nodes() if (node.pool, node.name) == (pool, name))
         return found
 
+    def known(self) -> list[str]:
+        """The names of all nodes that the control plane knows."""
+        control = self.service._control
+        assert control is not None
+        return [node.name for node in control.nodes()]
+
     def command(self, node: str, admin: Admin, pool: str = "idp") -> None:
         """Set what is wanted of a node, as the admin API does."""
         control = self.service._control

@@ -8,7 +8,9 @@ Source: MCMP reference, sections 3.2, 4, 10.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Protocol
@@ -59,6 +61,9 @@ _STATES = {
 # A node that is refused says the same every 10 s; the log shall not.
 QUIET_S = 300.0
 MAX_SAID = 1000
+# What STOP-APP waits for the end of the last requests, and how often it looks.
+STOP_LINGER_S = 0.25
+STOP_LOOK_S = 0.01
 # A node that says goodbye for all its contexts announces them anew within a tick or two.
 EMPTIED_S = 60.0
 MAX_EMPTIED = 1000
@@ -191,11 +196,24 @@ class McmpCommands:
             self._plane.publish_now()
         if command.verb is not AppVerb.STOP or command.everything:
             return DONE
-        name = members.find(route, source).name
-        requests = 0
-        for path in paths:
-            requests += await self._plane.in_flight(self._pool, name, path)
+        requests = await self._remaining(members.find(route, source).name, paths)
         return stop_answer(route, command.aliases, command.contexts, requests)
+
+    async def _remaining(self, node: str, paths: tuple[str, ...]) -> int:
+        """Return how many requests are at a node, given the last of them a moment to end.
+
+        A node asks as soon as one of its requests has ended, which is before that answer is sent.
+        Told of it as if it were under way, the node would wait for an end that was already, and
+        lose all its time to stop (MCMP reference, section 3.6).
+        """
+        deadline = time.monotonic() + STOP_LINGER_S
+        while True:
+            requests = 0
+            for path in paths:
+                requests += await self._plane.in_flight(self._pool, node, path)
+            if not requests or time.monotonic() >= deadline:
+                return requests
+            await asyncio.sleep(STOP_LOOK_S)
 
     def _status(self, command: Status, peer: Peer, source: Source) -> Answer:
         changes = self._members.report(command.route, command.load, source, self._clock())

@@ -18,6 +18,7 @@ from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.config.sources import Mcmp
+from lbproxy.control import mcmp_commands
 from lbproxy.control.mcmp_access import Access, make_peer
 from lbproxy.control.mcmp_commands import EMPTIED_S, MAX_SAID, QUIET_S, McmpCommands
 from lbproxy.wire.mcmp import METHODS, Fault
@@ -30,13 +31,14 @@ PEER = make_peer(("127.0.0.1", 4000))
 
 
 class FakePlane:
-    """Publishes to nobody. `requests`: at a node by context; `seen`: published when asked."""
+    """Publishes to nobody. `requests`: at a node by context; `seen`: published when `asked`."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.published: list[Snapshot] = []
         self.requests: dict[str, int] = {}
         self.seen: list[ContextState] = []
+        self.asked = asyncio.Event()
 
     def changed(self) -> None:
         pass
@@ -51,6 +53,7 @@ class FakePlane:
         (known,) = (each for each in self.published[-1].pools[pool].nodes if each.name == node)
         for host in known.virtual_hosts or ():
             self.seen += [each.state for each in host.contexts if each.path == context]
+        self.asked.set()
         return self.requests.get(context, 0)
 
 
@@ -183,12 +186,28 @@ async def test_the_form_for_the_whole_node(
     assert {context.state for host in hosts for context in host.contexts} == {state}
 
 
-async def test_stop_counts_what_is_at_the_node_once_no_worker_sends_more(hall: Hall) -> None:
+async def test_stop_counts_what_is_at_the_node_once_no_worker_sends_more(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcmp_commands, "STOP_LINGER_S", 0)
     await hall.ready()
     hall.plane.requests = {"/auth": 3, "/b": 4}
     body = await hall.done("STOP-APP", "JVMRoute=kc1&Alias=h&Context=/auth,/b")
     assert requests_of(body) == 7
     assert hall.plane.seen == [STOPPED, STOPPED]
+
+
+async def test_stop_does_not_count_a_request_whose_answer_is_just_coming(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node asks when the request has ended there: before its answer is here."""
+    monkeypatch.setattr(mcmp_commands, "STOP_LINGER_S", 30)
+    await hall.ready()
+    hall.plane.requests = {"/auth": 1}
+    asked = asyncio.create_task(hall.done("STOP-APP", "JVMRoute=kc1&Alias=h&Context=/auth"))
+    await hall.plane.asked.wait()
+    hall.plane.requests.clear()
+    assert requests_of(await asked) == 0
 
 
 async def test_what_takes_a_node_out_of_traffic_is_published_before_the_answer(hall: Hall) -> None:

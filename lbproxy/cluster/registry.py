@@ -21,7 +21,7 @@ from lbproxy.cluster.health import (
     note_failure,
     note_success,
 )
-from lbproxy.cluster.node import Admin, Health, Node, NodeTls
+from lbproxy.cluster.node import Admin, Health, Node, NodeTls, Source
 from lbproxy.cluster.roster import (
     ABSENT,
     PRESENT,
@@ -164,6 +164,10 @@ class Registry:
     ) -> Changes:
         """Take in what the name of a node's host leads to.
 
+        A node that was discovered gets none that a node of another source has: that one was
+        given, this one turned out to be the same. Among discovered nodes addresses may change
+        hands, one after the other.
+
         Args: addresses: none while it has led nowhere; reason: for the log, and shown with the
         node until its health says something.
         """
@@ -172,9 +176,14 @@ class Registry:
             return ()
         home, entry = found
         before = entry.node.addresses
-        shown = entry.node.reason if before else reason
+        twin = _twin(home, replace(entry.node, addresses=addresses))
+        if twin is not None:
+            addresses, reason = (), f"{', '.join(addresses)}: that is {introduce(twin)}"
+            if entry.node.reason == reason:
+                return ()
+        shown = entry.node.reason if before and addresses else reason
         home.set(entry, replace(entry.node, addresses=addresses, reason=shown))
-        if addresses == before:
+        if addresses == before and twin is None:
             return ()
         words = [", ".join(each) or ABSENT for each in (before, addresses)]
         change = Transition(Aspect.ADDRESSES, words[0], words[1], reason)
@@ -244,6 +253,14 @@ def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
         secret_file=configured.secret_file,
         packet_size=configured.packet_size,
     )
+
+
+def _twin(pool: Roster, node: Node) -> Node | None:
+    """Return the node of another source that a discovered node is."""
+    if node.source is not Source.DNS or not node.addresses:
+        return None
+    found = (entry.node for entry in pool.at(node))
+    return next((other for other in found if other.source is not Source.DNS), None)
 
 
 def _answers(health: Health) -> bool:

@@ -11,6 +11,9 @@ to *publish* is to hand the workers a new snapshot; a *link* is a network interf
 - `system_names`  what this machine says of names: its hosts file and search list
 - `address_rules` which addresses a name may lead to
 - `names`         keeps the addresses of nodes that are named by a host name
+- `discovery`     nodes of a pool that come from DNS, and go
+- `discovery_plan` which nodes an answer of DNS stands for
+- `dns`           the three together
 - `metrics`       counters as Prometheus collectors
 - `admin`         the admin API: handlers
 - `admin_guard`   who may use it, and errors as problem documents

@@ -23,8 +23,6 @@ from lbproxy.control.resolver import Addresses, ResolveError, Resolver, in_order
 _log = logging.getLogger("lbproxy.dns")
 # A name that fails is asked for again after min_ttl, then twice as long, at most so many seconds.
 MAX_RETRY_S = 30.0
-# A start waits for first answers so many times resolver.timeout: a dead first server costs one.
-START_PATIENCE = 2.5
 
 Key = tuple[str, str]  # pool, node
 Apply = Callable[[str, str, tuple[str, ...], str], None]
@@ -79,16 +77,9 @@ class Names:
                 self._seen.clear()
 
     async def settle(self) -> None:
-        """Wait until every name was asked for once, or for as long as a start may take.
-
-        run() must have been started, as a task.
-        """
-        try:
-            async with asyncio.timeout(START_PATIENCE * self._settings.timeout):
-                await self._running.wait()
-                await asyncio.gather(*(name.answered.wait() for name in self._names.values()))
-        except TimeoutError:
-            _log.warning("DNS is slow: starting before every name of a node was answered")
+        """Wait until every name was asked for once; run() must have been started, as a task."""
+        await self._running.wait()
+        await asyncio.gather(*(name.answered.wait() for name in self._names.values()))
 
     def _follow(self, snapshot: Snapshot, group: asyncio.TaskGroup) -> None:
         wanted: dict[str, list[Node]] = {}
@@ -107,7 +98,9 @@ class Names:
                 self._names[question] = name
             name.nodes = [(node.pool, node.name) for node in nodes]
             for node in nodes:
-                if node.addresses != name.addresses or not name.addresses:
+                if node.addresses != name.addresses or (
+                    not name.addresses and node.reason != name.reason
+                ):
                     self._apply(node.pool, node.name, name.addresses, name.reason)
 
     async def _watch(self, name: _Name) -> None:

@@ -15,11 +15,11 @@ from lbproxy.cluster.registry import Change, Changes, Registry
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
-from lbproxy.control.address_rules import AddressRules
 from lbproxy.control.admin_server import AdminServer
+from lbproxy.control.discovery import Surroundings
+from lbproxy.control.dns import Dns
 from lbproxy.control.mcmp import Mcmp
 from lbproxy.control.metrics import ClusterCollector, Metrics
-from lbproxy.control.names import Names
 from lbproxy.control.probes import Prober
 from lbproxy.control.resolver import Resolver
 
@@ -79,13 +79,9 @@ class ControlPlane:
         self._prober = Prober(
             config.pools, self._observe, registry.probe_state, jitter or random.Random()
         )
+        around = Surroundings(registry, self._note, workers.stats, clock, config.timeouts.drain)
         self._resolver = Resolver(config.resolver)
-        self._names = Names(
-            self._resolver,
-            AddressRules(config.resolver.allow),
-            config.resolver,
-            self._set_addresses,
-        )
+        self._dns = Dns(config, around, self._resolver)
         self._mcmp: Mcmp | None = None
         if config.mcmp is not False:
             self._mcmp = Mcmp(config.mcmp, self._resolver, registry, self, clock)
@@ -121,8 +117,7 @@ class ControlPlane:
             await self._mcmp.start()
         self._task = asyncio.create_task(self._run(), name="control plane")
         self._task.add_done_callback(_tell_end)
-        await self._names.settle()
-        self.publish_now()
+        await self._dns.settle(self.publish_now)
 
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""
@@ -186,19 +181,17 @@ class ControlPlane:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prober.run(), name="prober")
-            group.create_task(self._names.run(), name="names")
+            group.create_task(self._dns.run(), name="dns")
             while True:
                 await asyncio.sleep(TICK_S)
                 now = self._clock()
                 self._note(self._registry.tick(now))
+                self._dns.sweep(now)
                 if self._mcmp is not None:
                     self._note(self._mcmp.sweep(now))
 
     def _observe(self, pool: str, node: str, result: ProbeResult) -> None:
         self._note(self._registry.observe_probe(pool, node, result, self._clock()))
-
-    def _set_addresses(self, pool: str, node: str, addresses: tuple[str, ...], reason: str) -> None:
-        self._note(self._registry.set_addresses(pool, node, addresses, reason))
 
     def _note(self, changes: Changes) -> None:
         for change in changes:
@@ -218,10 +211,12 @@ class ControlPlane:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
+        if self._registry.changed:
+            self._dns.arrange()
         snapshot = self._registry.snapshot()
         if snapshot is not self._published:
             self._published = snapshot
-            self._names.sync(snapshot)
+            self._dns.sync(snapshot)
             self._prober.sync(snapshot)
             self._publish(snapshot)
 

@@ -17,39 +17,11 @@ from lbproxy.config.sources import Resolver as Settings
 from lbproxy.control import names
 from lbproxy.control.address_rules import AddressRules
 from lbproxy.control.names import Names, retry_delay
-from lbproxy.control.resolver import Addresses, Fault, ResolveError, Resolver
+from lbproxy.control.resolver import Fault
+from tests.control.scripted import Scripted
 
 SERVFAIL = Fault.SERVFAIL
 SETTINGS = Settings.model_validate({"timeout": 5.0, "min_ttl": 0.002, "max_ttl": 0.01})
-
-
-class Scripted(Resolver):
-    """Says what a test wants. `answers`: by question; none: no such name."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Addresses | Fault] = {}
-        self.asked: list[str] = []
-        self.news = asyncio.Event()
-
-    async def addresses(self, name: str) -> Addresses:
-        self.asked.append(name)
-        self.news.set()
-        answer = self.answers.get(name, Fault.NXDOMAIN)
-        if isinstance(answer, Fault):
-            raise ResolveError(answer, name)
-        return answer
-
-    def set(self, name: str, *addresses: str, unanswered: int | None = None) -> None:
-        failed = frozenset() if unanswered is None else frozenset({unanswered})
-        self.answers[name] = Addresses(addresses, 0.002, failed)
-
-    async def asked_again(self, name: str, times: int = 2) -> None:
-        """Wait until what is said now has certainly been taken in."""
-        wanted = self.asked.count(name) + times
-        async with asyncio.timeout(10):
-            while self.asked.count(name) < wanted:
-                self.news.clear()
-                await self.news.wait()
 
 
 class Run:
@@ -271,23 +243,6 @@ async def test_changes_of_other_facts_cost_no_look_at_names(
         run.nodes["idp", "a"] = replace(run.node(), load=40)
         run.sync()
         assert asked == []
-
-
-async def test_a_start_does_not_wait_for_ever(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(names, "START_PATIENCE", 0.001)
-    run = Run(named())
-    silent = asyncio.Event()
-
-    async def silence(name: str) -> Addresses:
-        await silent.wait()
-        raise AssertionError
-
-    monkeypatch.setattr(run.resolver, "addresses", silence)
-    async with run.running():
-        assert run.node().reason == "its name is being resolved"
-    assert "DNS is slow" in lines(caplog)[0][1]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ Every address is loopback, so the tests list them in resolver.allow; 127.0.0.1 i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -17,67 +15,15 @@ import pytest
 import trustme
 
 from tests.dns_server import NXDOMAIN, SERVFAIL, DnsServer, Failing, Silence, serving
+from tests.integration.places import ALLOWED, FIRST, OURSELVES, SECOND, Places
 
 NAME = "idp.internal"
-FIRST, SECOND, OURSELVES = "127.0.0.2", "127.0.0.3", "127.0.0.1"
-ALLOWED = ["127.0.0.2/31"]
-
-
-class Place:
-    """An HTTP server at one address that says where it is. `asked`: requests so far."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.asked = 0
-        self.open: set[asyncio.StreamWriter] = set()
-        self.server: asyncio.Server | None = None
-
-    async def start(self, port: int, context: ssl.SSLContext | None = None) -> None:
-        self.server = await asyncio.start_server(self._serve, self.address, port, ssl=context)
-
-    def stop(self) -> None:
-        if self.server is not None:
-            self.server.close()
-        for writer in list(self.open):
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open.add(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                self.asked += 1
-                body = self.address.encode()
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        self.open.discard(writer)
-        writer.close()
-
-
-def free_port() -> int:
-    """Return a port that is free at every address of loopback."""
-    with socket.socket() as bound:
-        bound.bind(("0.0.0.0", 0))
-        return int(bound.getsockname()[1])
 
 
 @pytest.fixture
 async def dns() -> AsyncIterator[DnsServer]:
     async with serving() as running:
         yield running
-
-
-class Places:
-    """Servers at several addresses and one port."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.made: list[Place] = []
-
-    async def at(self, address: str, context: ssl.SSLContext | None = None) -> Place:
-        place = Place(address)
-        await place.start(self.port, context)
-        self.made.append(place)
-        return place
 
 
 @pytest.fixture

@@ -89,7 +89,8 @@ class Access:
                 self._clock(),
             )
             if flaw is not None:
-                raise Refused(Fault.MEM, f"MEM: refused: {flaw}")
+                # Not the 500 of an unknown node: an agent on its way out would think that it is.
+                raise Refused(Fault.MEM, f"MEM: refused: {flaw}", 403)
         return Source.AGENT
 
     def _may_be_node(self, peer: Peer) -> bool:

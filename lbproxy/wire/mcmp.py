@@ -31,12 +31,17 @@ class Fault(Enum):
 
 
 class Refused(Exception):
-    """A command that is not carried out. Args: message: one line for the node's log."""
+    """A command that is not carried out.
 
-    def __init__(self, fault: Fault, message: str) -> None:
+    Args: message: one line for the node's log; status: 500, or what says that the node itself is
+    not the reason.
+    """
+
+    def __init__(self, fault: Fault, message: str, status: int = 500) -> None:
         super().__init__(message)
         self.fault = fault
         self.message = message
+        self.status = status
 
 
 class AppVerb(Enum):

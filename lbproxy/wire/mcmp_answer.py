@@ -30,7 +30,7 @@ _LEGIBLE = "/,:*+@[]()!$~"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a node is told. Args: fault: of status 500; message: one line for its log."""
+    """What a node is told. Args: fault: of a refusal; message: one line for its log."""
 
     status: int = 200
     body: str = ""
@@ -43,7 +43,7 @@ DONE = Answer()
 
 def refusal(refused: Refused) -> Answer:
     """Return the answer to a command that was not carried out."""
-    return Answer(500, fault=refused.fault, message=refused.message)
+    return Answer(refused.status, fault=refused.fault, message=refused.message)
 
 
 def render_answer(answer: Answer, *, close: bool = False) -> bytes:

@@ -336,7 +336,7 @@ async def test_an_agent_signs_what_it_says(stage: Stage) -> None:
     assert door.node("node1").source is Source.AGENT
     await peer.send(data)  # as somebody who has recorded it would
     answer = await peer.read_message()
-    assert (answer.status, answer.get("type")) == (500, b"MEM")
+    assert (answer.status, answer.get("type")) == (403, b"MEM")
     # A node without a signature does not touch it.
     link = link_to(stage, door, node)
     link.state = State.OK

@@ -131,13 +131,15 @@ AFTER: dict[tuple[Step, Outcome], Phase | None] = {
 class Standing:
     """Where the agent stands with one proxy.
 
-    Args: failures: steps in a row that were not done; a registration that is forgotten at once
-    again is one, too; requests: still at the node, as the last STOP-APP said; zeros: answers in a
-    row that there is none; heard: monotonic seconds of the last answer, None before the first.
+    Args: failures: steps in a row that were not done, but for CONFIG and ENABLE-APP among them;
+    forgotten: times that STATUS was answered so since it was last done; requests: still at the
+    node, as the last STOP-APP said; zeros: answers in a row that there is none; heard: monotonic
+    seconds of the last answer, None before the first.
     """
 
     phase: Phase = Phase.ABSENT
     failures: int = 0
+    forgotten: int = 0
     requests: int = 0
     zeros: int = 0
     heard: float | None = None
@@ -159,16 +161,24 @@ def note(
     """Return the standing after a step. Args: requests: what the answer to STOP-APP counts."""
     phase = AFTER[step, outcome] or standing.phase
     if outcome is not Outcome.DONE:
-        heard = standing.heard if outcome is Outcome.LOST else now
-        return replace(standing, phase=phase, failures=standing.failures + 1, zeros=0, heard=heard)
+        forgot = outcome is Outcome.UNKNOWN and step is Step.STATUS
+        return replace(
+            standing,
+            phase=phase,
+            failures=standing.failures + 1,
+            forgotten=standing.forgotten + forgot,
+            zeros=0,
+            heard=standing.heard if outcome is Outcome.LOST else now,
+        )
     if step is Step.STOP:
         zeros = standing.zeros + 1 if requests == 0 else 0
         if zeros >= ZEROS:
             phase = Phase.SETTLED
-        return Standing(phase, 0, requests, zeros, now)
-    # CONFIG and ENABLE-APP say nothing about whether the node will be remembered.
-    failures = standing.failures if step in (Step.CONFIG, Step.ENABLE) else 0
-    return Standing(phase, failures, 0, 0, now)
+        return Standing(phase, requests=requests, zeros=zeros, heard=now)
+    if step in (Step.CONFIG, Step.ENABLE):
+        # They say nothing about whether the node will be remembered.
+        return replace(standing, phase=phase, requests=0, zeros=0, heard=now)
+    return Standing(phase, heard=now)
 
 
 def pause(
@@ -185,7 +195,7 @@ def pause(
         if step is Step.STATUS:
             return interval_s
         return POLL_S if step is Step.STOP and standing.phase is Phase.STOPPED else 0.0
-    if outcome is Outcome.UNKNOWN and step is Step.STATUS and standing.failures == 1:
+    if outcome is Outcome.UNKNOWN and step is Step.STATUS and standing.forgotten == 1:
         return 0.0  # it was restarted: the sooner it knows, the better
     return min(interval_s, FIRST_PAUSE_S * 2.0 ** min(standing.failures - 1, 16)) * (
         0.5 + random.random() / 2

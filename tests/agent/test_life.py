@@ -114,6 +114,15 @@ def test_a_proxy_that_was_restarted_is_told_at_once() -> None:
     assert pause(forgotten, Step.STATUS, UNKNOWN, INTERVAL_S, Most()) == 0.0
 
 
+def test_and_so_is_one_that_was_gone_for_a_while() -> None:
+    """Its restart took some time: the pauses of that time are over."""
+    standing = JOINED
+    for _ in range(5):
+        standing = note(standing, Step.STATUS, LOST, NOW)
+    forgotten = note(standing, Step.STATUS, UNKNOWN, NOW)
+    assert pause(forgotten, Step.STATUS, UNKNOWN, INTERVAL_S, Most()) == 0.0
+
+
 def test_a_proxy_that_forgets_at_once_is_not_told_in_a_hurry() -> None:
     """CONFIG and ENABLE-APP taken, STATUS not: for ever, if it were without a pause."""
     standing = JOINED
@@ -123,6 +132,7 @@ def test_a_proxy_that_forgets_at_once_is_not_told_in_a_hurry() -> None:
             assert next_step(standing, Goal.SERVE) is step
             standing = note(standing, step, outcome, NOW)
             pauses.append(pause(standing, step, outcome, INTERVAL_S, Most()))
+    assert standing.forgotten == 8
     assert pauses[::3] == [0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
 
 

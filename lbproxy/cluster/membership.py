@@ -65,6 +65,7 @@ class Membership:
     """
 
     def __init__(self, registry: Registry, pool: str, bounds: Bounds, forget_s: float) -> None:
+        self._registry = registry
         self._roster = registry.roster(pool)
         self._bounds = bounds
         self._forget_s = forget_s
@@ -102,11 +103,12 @@ class Membership:
     ) -> Changes:
         """Take a node in, or take over what it says anew; the last word on a balancer holds.
 
-        A known node at its known address keeps contexts, load and health. At another address it
-        is taken for a new one, though what an operator commanded stays. Another node at its
-        address must be dead or silent, or the newcomer has to wait: a node that has restarted
-        with a new route shall get in, but two hosts that announce one address (`127.0.0.1`) shall
-        not push each other out for ever.
+        A known node at its known address keeps contexts, load and health, but not its ejection:
+        it is back after a crash, or found lbproxy after one. At another address it is taken for a
+        new one, though what an operator commanded stays. Another node at its address must be dead
+        or silent, or the newcomer has to wait: a node that has restarted with a new route shall
+        get in, but two hosts that announce one address (`127.0.0.1`) shall not push each other out
+        for ever.
 
         Args: node: as it begins, with its source and balancer's name; aliases, paths: of contexts
         that it has and that begin stopped. Raises: Conflict; then nothing has changed.
@@ -137,6 +139,8 @@ class Membership:
             changes += joined
         elif stays:
             entry = known
+            reason = "it announces itself anew"
+            changes += self._registry.readmit(roster.name, known.node.name, reason, now)
             changes += self._update(entry, node)
         else:
             reason = f"moved from {known.node.url} to {node.url}"

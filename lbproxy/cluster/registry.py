@@ -153,10 +153,19 @@ class Registry:
             change = Transition(Aspect.ADMIN, entry.node.admin.value, admin.value, reason)
             home.set(entry, replace(entry.node, admin=admin, reason=reason))
             changes = home.changes(entry, change)
-        if admin is Admin.ENABLED and entry.ejection.until is not None:
+        if admin is Admin.ENABLED:
+            changes += self.readmit(pool, node, reason, now)
+        return changes
+
+    def readmit(self, pool: str, node: str, reason: str, now: float) -> Changes:
+        """Forget a node's failures and end its ejection, if it is ejected. Raises: UnknownName."""
+        home = self._pool(pool)
+        entry = self._entry(home, node)
+        changes: Changes = ()
+        if entry.ejection.until is not None:
             entry.ejection, ended = rules.end_ejection(entry.ejection, now, reason)
-            entry.ejection = note_success(entry.ejection)
-            changes += self._return_to_use(home, entry, ended, now)
+            changes = self._return_to_use(home, entry, ended, now)
+        entry.ejection = note_success(entry.ejection)
         return changes
 
     def set_addresses(

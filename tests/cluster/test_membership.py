@@ -130,6 +130,20 @@ def test_the_same_address_again_keeps_contexts_load_and_health(world: World) -> 
     assert world.members.balancers() == (other,)
 
 
+def test_a_node_that_announces_itself_anew_is_ejected_no_more(world: World) -> None:
+    """It crashed, failures took it out, and it is back before its time out is over."""
+    world.ready()
+    for _ in range(5):
+        world.registry.report_failure("idp", "n1", "refused", world.now)
+    assert world.node("n1").ejected
+    changes = world.join()
+    assert not world.node("n1").ejected
+    assert [change.what for change in changes] == [Aspect.EJECTION]
+    for _ in range(4):
+        world.registry.report_failure("idp", "n1", "refused", world.now)
+    assert not world.node("n1").ejected, "failures before its return were counted"
+
+
 @pytest.mark.parametrize("more", [{"port": 9090}, {"host": "10.0.0.10"}, {"scheme": "https"}])
 def test_another_address_is_a_new_node_at_once(world: World, more: dict[str, object]) -> None:
     world.ready()

@@ -12,7 +12,7 @@ from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef double _PING_AFTER_S
-cdef Py_ssize_t _READ_AHEAD, _READ_AHEAD_PACKETS, _RESUME_PACKETS
+cdef Py_ssize_t _READ_AHEAD, _READ_AHEAD_PACKETS, _RESUME_PACKETS, _MOST_UNREAD
 cdef int _FORBIDDEN
 cdef int BODY, END, GET_BODY, HEAD, NEED_MORE, PONG
 cdef bytes CPING, EMPTY_PACKET
@@ -49,6 +49,7 @@ cdef class AjpUpstream(UpstreamConnection):
     cdef send_body(self, bytes payload, bint last)
     @cython.locals(size=Py_ssize_t)
     cdef _supply(self, Exchange exchange)
+    cdef Py_ssize_t _unread(self) except -1
     cdef _forget_body(self)
 
     @cython.locals(reader=Ajp13Reader, kind=int, head=ResponseHead)

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 from lbproxy.errors import BY_REASON, Failure
 from lbproxy.proxy.upstream import UpstreamConnection
-from lbproxy.wire.ajp13 import CPING, DATA_OVERHEAD, EMPTY_PACKET, data_packet
+from lbproxy.wire.ajp13 import (
+    CPING,
+    DATA_OVERHEAD,
+    EMPTY_PACKET,
+    MAX_PACKET_SIZE,
+    data_packet,
+)
 from lbproxy.wire.ajp13_response import BODY, END, GET_BODY, HEAD, NEED_MORE, PONG, Ajp13Reader
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_response import ResponseHead
@@ -36,6 +42,9 @@ _PING_AFTER_S = 3.0
 _READ_AHEAD = 64 << 10
 _READ_AHEAD_PACKETS = 4
 _RESUME_PACKETS = 2
+# A node that has asked for body has read what it got before: more than a head and a packet, both
+# of the largest size, never waits to be sent to one that reads.
+_MOST_UNREAD = 2 * MAX_PACKET_SIZE
 _FORBIDDEN = 403
 
 
@@ -119,6 +128,8 @@ class AjpUpstream(UpstreamConnection):
         exchange.held = b""
         self._complete = exchange.request_done
         if held:
+            # From here on it ends with this connection, so the request goes nowhere else.
+            exchange.body_sent = True
             self._more.append(held)
             self._waiting = len(held)
         if exchange.head.length > 0:
@@ -142,6 +153,7 @@ class AjpUpstream(UpstreamConnection):
         if last:
             self._complete = True
         if payload:
+            exchange.body_sent = True
             self._more.append(payload)
             self._waiting += len(payload)
         self._supply(exchange)
@@ -171,7 +183,6 @@ class AjpUpstream(UpstreamConnection):
         if size > self._asked:
             size = self._asked
         self._asked = 0
-        exchange.body_sent = True
         self.write(data_packet(self._body, self._at, size))
         self._at += size
         self._waiting -= size
@@ -180,6 +191,11 @@ class AjpUpstream(UpstreamConnection):
             exchange.client.unblock_reading()
         elif self._holding or self._complete:
             exchange.client.touch()
+
+    def _unread(self) -> int:
+        """Return how many bytes of the request wait to be sent."""
+        transport = self.transport
+        return 0 if transport is None else transport.get_write_buffer_size()
 
     def _forget_body(self) -> None:
         self._body = b""
@@ -248,6 +264,8 @@ class AjpUpstream(UpstreamConnection):
     def _read_question(self, exchange: Exchange, wanted: int) -> None:
         if self._asked:
             raise BadHead("upstream_bad_response", "the node asks for body twice")
+        if self._unread() > _MOST_UNREAD:
+            raise BadHead("upstream_bad_response", "the node asks for body and reads none")
         self._asked = wanted if wanted < self._most else self._most
         if not self._complete and not self._waiting:
             exchange.invite()

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import Any
 
 import pytest
 
 from tests.fuzz.ajp13_peer import END_REUSE, Forward, get_body, send_body, send_headers
-from tests.integration.ajp_node import MOST, AjpPeer, Seen, ajp, echo, field_of, fields_of
+from tests.integration.ajp_node import (
+    MOST,
+    PATIENCE_S,
+    AjpPeer,
+    Seen,
+    ajp,
+    echo,
+    field_of,
+    fields_of,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: idp.example.com\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: idp.example.com\r\n"
@@ -99,6 +109,26 @@ async def test_an_application_that_reads_where_there_is_no_body(stage: Any) -> N
         await client.send(GET)
         assert (await client.read_message()).status == 200
     assert len(door.link("node1").idle) == 1
+
+
+async def test_a_node_that_asks_and_never_reads_is_left(
+    stage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each question makes an answer that waits here: those of a hostile node would fill memory."""
+
+    async def script(peer: AjpPeer) -> None:
+        await peer.request()
+        transport = peer.peer.writer.transport
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        while not transport.is_closing():
+            await peer.send(get_body(MOST) * 10_000)
+
+    door = await stage.door([await stage.node(ajp(script))], scheme="ajp")
+    client = await door.connect()
+    await client.send(GET)
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await client.read_message()).status == 502
+    assert "asks for body and reads none" in caplog.text
 
 
 async def test_a_chunked_body_is_given_only_when_asked_for(stage: Any) -> None:

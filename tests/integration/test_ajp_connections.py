@@ -315,6 +315,33 @@ async def test_a_post_is_never_sent_twice(stage: Any) -> None:
     assert door.log_lines()[-1]["reason"] == "upstream_stale"
 
 
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+async def test_a_body_that_waited_for_a_question_is_never_cut_short(
+    stage: Any, answer: bytes
+) -> None:
+    """What the client had sent of a chunked body is gone with the connection that it waited on."""
+
+    async def first(peer: AjpPeer) -> None:
+        if not answer:  # the connection was kept, and dies with the next request
+            await peer.request()
+            await peer.send(OK)
+        await peer.request()
+        await peer.send(answer)
+
+    seen = Seen()
+    nodes = [
+        await stage.node(first_then(first, seen)),
+        await stage.node(echo(seen), name="node2"),
+    ]
+    door = await stage.door(nodes if answer else nodes[:1], scheme="ajp")
+    put = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+    if not answer:
+        await get(door)
+    statuses = [(await get(door, put)).status for _ in range(2)]
+    assert seen.bodies == [b"body"]
+    assert sorted(statuses) == [200, 502]
+
+
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [

@@ -70,6 +70,7 @@ class Failure(Enum):
     # The front door's own rules and limits.
     NO_ROUTE                = "no_route", 404, NEVER, NOTHING
     HIDDEN_PATH             = "hidden_path", 404, NEVER, NOTHING  # to the client like no_route
+    NO_CONTEXT              = "no_context", 404, NEVER, NOTHING  # announced by no node
     TOO_MANY_CONNECTIONS    = "too_many_connections", 429, NEVER, LATER | CLOSE  # of one client
     CONNECTIONS_EXHAUSTED   = "connections_exhausted", 503, NEVER, LATER | CLOSE  # of all clients
     SHUTTING_DOWN           = "shutting_down", 503, NEVER, LATER | CLOSE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
@@ -167,3 +167,8 @@ def needs_resolving(host: str) -> bool:
     2.1).
     """
     return ":" not in host and host != "localhost" and not host.rpartition(".")[2].isdigit()
+
+
+def differ_in_load_only(one: Node, other: Node) -> bool:
+    """Return True where two states of a node differ in what only balancing looks at, if at all."""
+    return replace(one, load=other.load, weight=other.weight, reason=other.reason) == other

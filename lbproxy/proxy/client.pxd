@@ -1,6 +1,5 @@
 import cython
 
-from lbproxy.cluster.sticky cimport Verdict
 from lbproxy.proxy.client_view cimport ClientView
 from lbproxy.proxy.downstream cimport Downstream
 from lbproxy.proxy.exchange cimport Exchange
@@ -33,7 +32,7 @@ cdef class ClientConnection(Downstream):
     cdef Upload upload
     cdef Py_ssize_t _lingered
     cdef bytes _authority
-    cdef bytes _host
+    cdef public bytes host
 
     @cython.locals(phase=int)
     cpdef data_received(self, data)
@@ -73,7 +72,7 @@ cdef class ClientConnection(Downstream):
     cdef _continue_head(self, bytes data)
     cpdef breathed(self)
     @cython.locals(
-        worker=Worker, exchange=Exchange, pool=Pool, now=double, verdict=Verdict,
+        worker=Worker, exchange=Exchange, pool=Pool,
         link=Link, position=Py_ssize_t, view=ClientView, upload=Upload,
     )
     cdef Py_ssize_t _begin(self, RequestHead head, bytes data) except -1

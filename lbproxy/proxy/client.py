@@ -32,6 +32,7 @@ from lbproxy.proxy.downstream import (
 from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.link import Link
 from lbproxy.proxy.upload import Upload
+from lbproxy.proxy.waiting import lack, wait
 from lbproxy.wire.authority import host_of
 from lbproxy.wire.fields import BadHead, find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
@@ -72,7 +73,7 @@ class ClientConnection(Downstream):
         self.upload: Upload | None = None
         self._lingered: int = 0
         self._authority: bytes = b""
-        self._host: bytes = b""
+        self.host: bytes = b""
 
     # What the event loop calls.
 
@@ -183,8 +184,8 @@ class ClientConnection(Downstream):
             self.deadline = worker.now + worker.write_timeout
         elif self.phase == TUNNELLING:
             self.deadline = worker.now + worker.tunnel_timeout
-        elif exchange is not None and exchange.pool is not None:
-            self.deadline = worker.now + exchange.pool.response_timeout
+        elif exchange is not None:
+            self.deadline = worker.now + exchange.response_timeout
 
     def await_node(self, exchange: Exchange) -> None:
         """There is a connection to a node, and what there is of the request was sent."""
@@ -192,8 +193,8 @@ class ClientConnection(Downstream):
         self.unblock(NO_NODE)
         if self.phase == SENDING and not self.blocked & SLOW_NODE and not exchange.held_back():
             self.deadline = worker.now + worker.body_timeout
-        elif exchange.pool is not None:
-            self.deadline = worker.now + exchange.pool.response_timeout
+        else:
+            self.deadline = worker.now + exchange.response_timeout
 
     def hold(self) -> None:
         """Read no more until there is a connection to a node."""
@@ -296,6 +297,8 @@ class ClientConnection(Downstream):
         self.closing = True
         if self.phase == IDLE:
             self.close(self.worker.now)
+        elif self.exchange is not None and self.exchange.room is not None:
+            self.break_off(self.exchange, Failure.SHUTTING_DOWN)  # nothing of it has begun
 
     def cut_off(self) -> None:
         """The worker ends now: whatever is in progress is cut off, visibly."""
@@ -390,11 +393,11 @@ class ClientConnection(Downstream):
             return self._deny(Failure.NOT_IMPLEMENTED, head)
         if head.authority != self._authority:
             self._authority = head.authority
-            self._host = host_of(head.authority)
+            self.host = host_of(head.authority)
         if self.listener.redirect_port:
             return self._redirect(head)
         try:
-            pool = worker.routing.pool_for(self._host, head.path)
+            pool = worker.routing.pool_for(self.host, head.path)
         except Denied as denied:
             exchange.pool = worker.pools.get(denied.pool)
             return self._deny(denied.failure, head)
@@ -405,21 +408,11 @@ class ClientConnection(Downstream):
             exchange.trailer_drops = worker.trailer_drops
         pool.budget.deposit()
 
-        now = worker.now
-        verdict = pool.decide(head, now)
-        link: Link | None = None
-        if verdict is not None:
-            exchange.verdict = verdict
-            exchange.step = verdict.step
-            exchange.result = verdict.result
-            exchange.wants_cookies = pool.learns
-            member = verdict.member
-            if member is not None:
-                link = cast(Link, member)
+        link = exchange.choose(worker.now)
         if link is None:
-            link = pool.pick(verdict, now, None)
-            if link is None:
-                return self._deny(Failure.NO_NODE, head)
+            failure = lack(exchange)
+            if not wait(exchange, failure):
+                return self._deny(failure, head)
         view = self.view
         assert view is not None
         if not head.authority:
@@ -430,8 +423,7 @@ class ClientConnection(Downstream):
             self.address = view.client_address
         if not exchange.has_body:
             self.phase = WAITING
-            self.deadline = now + pool.response_timeout
-            exchange.start(link)
+            exchange.go(link)
             return head.end
         self.phase = SENDING
         self.upload = upload = Upload(self, exchange, head.length)
@@ -440,7 +432,7 @@ class ClientConnection(Downstream):
             position = upload.read(data, position)
             if self.exchange is not exchange:
                 return position
-        exchange.start(link)
+        exchange.go(link)
         return position
 
     def _redirect(self, head: RequestHead) -> int:

@@ -1,6 +1,9 @@
 cimport cython
 
+from lbproxy.cluster.balance cimport Member
 from lbproxy.cluster.sticky cimport Verdict
+from lbproxy.proxy.announced cimport Announced
+from lbproxy.proxy.applications cimport Application, Applications, Tally
 from lbproxy.proxy.client cimport ClientConnection
 from lbproxy.proxy.client_view cimport ClientView
 from lbproxy.proxy.link cimport Link
@@ -27,6 +30,10 @@ cdef class Exchange:
     cdef public UpstreamConnection upstream
     cdef public object connecting
     cdef public Verdict verdict
+    cdef public Application application
+    cdef public Tally tally
+    cdef public object room
+    cdef public double response_timeout
     cdef public bytes request_id
     cdef public bytes request
     cdef public bytes held
@@ -56,8 +63,14 @@ cdef class Exchange:
     cdef public str reason
     cdef public list tried
 
-    @cython.locals(upstream=UpstreamConnection)
+    @cython.locals(pool=Pool, announced=Announced, verdict=Verdict, member=Member)
+    cpdef Link choose(self, double now)
+    cpdef go(self, Link link)
+
     cdef start(self, Link link)
+    @cython.locals(pool=Pool, announced=Announced)
+    cdef _enter(self, Link link)
+    cdef _leave(self, Link link)
     @cython.locals(link=Link, upstream=UpstreamConnection)
     cdef send(self, bint look)
     cpdef attach(self, UpstreamConnection upstream)

@@ -14,21 +14,25 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.sticky import FAILOVER, OWNER, Verdict
+from lbproxy.config.paths import DoubtfulPath
 from lbproxy.errors import Failure, Retry
+from lbproxy.proxy.link import Link
+from lbproxy.proxy.waiting import wait
 from lbproxy.wire.http1_body import chunks
 from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
 from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
 
 if TYPE_CHECKING:
+    from lbproxy.proxy.applications import Application, Tally
     from lbproxy.proxy.client import ClientConnection
-    from lbproxy.proxy.link import Link
     from lbproxy.proxy.pool import Pool
     from lbproxy.proxy.upstream import UpstreamConnection
+    from lbproxy.proxy.waiting import WaitingRoom
     from lbproxy.proxy.worker import Worker
     from lbproxy.wire.fields import DropRules
 
@@ -57,6 +61,11 @@ class Exchange:
         self.upstream: UpstreamConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.verdict: Verdict | None = None
+        # Of pools whose nodes announce themselves.
+        self.application: Application | None = None
+        self.tally: Tally | None = None
+        self.room: WaitingRoom | None = None  # where it waits for a node, if it does
+        self.response_timeout: float = 0.0
         self.request_id: bytes = b""
         # The request: its head as HTTP/1.1, and what came of its body before there was a
         # connection to the node.
@@ -90,18 +99,77 @@ class Exchange:
         self.reason: str = ""
         self.tried: list[Member] | None = None
 
+    # Choosing the node.
+
+    def choose(self, now: float) -> Link | None:
+        """Return the link of the node to ask, or None: then `waiting.lack` says why."""
+        pool = self.pool
+        assert pool is not None
+        announced = pool.announced
+        if announced is not None:
+            try:
+                self.application = announced.applications.find(
+                    self.client.host, self.head.authority, self.head.path
+                )
+            except DoubtfulPath:
+                self.application = None
+            if self.application is None:
+                return None
+        verdict = pool.decide(self.head, now, self.application)
+        if verdict is not None:
+            self.verdict = verdict
+            self.step = verdict.step
+            self.result = verdict.result
+            self.wants_cookies = pool.learns
+            member = verdict.member
+            if member is not None:
+                return cast(Link, member)
+        return pool.pick(verdict, now, None, self.application)
+
+    def go(self, link: Link | None) -> None:
+        """Send the request to the node of `link`; None: it waits, and the rest of its body too."""
+        if link is not None:
+            self.start(link)
+            return
+        if not self.request_done:
+            self.client.hold()
+        self.client.touch()
+
     # Towards the node.
 
     def start(self, link: Link) -> None:
         """Send the request to the node of `link`."""
         self.link = link
         link.in_flight += 1
+        self.response_timeout = link.response_timeout
+        if self.application is not None:
+            self._enter(link)
+        self.client.deadline = self.worker.now + self.response_timeout
         if not link.idle:
             self._connect(link)
         elif self.has_body or not self.head.idempotent():
             self.send(True)
         else:
             self.worker.start_soon(self)
+
+    def _enter(self, link: Link) -> None:
+        """Count the request as its application's, and drop a session that is lost on this node."""
+        pool = self.pool
+        assert pool is not None
+        assert self.application is not None
+        announced = pool.announced
+        assert announced is not None
+        self.tally = announced.applications.tally(self.application, link)
+        self.tally.count += 1
+        if self.verdict is not None and announced.forgets(self.verdict, link):
+            self.request = announced.without_session(self.request)
+
+    def _leave(self, link: Link) -> None:
+        """The node has nothing more to do with it."""
+        link.in_flight -= 1
+        if self.tally is not None:
+            self.tally.count -= 1
+            self.tally = None
 
     def send(self, look: bool) -> None:
         """Send the request on an idle connection, or on a new one. Args: look: see `Link.take`."""
@@ -276,7 +344,7 @@ class Exchange:
         if upstream is not None:
             upstream.close()
         if link is not None:
-            link.in_flight -= 1
+            self._leave(link)
             link.codes[self.status // 100] += 1
         self._record(monotonic())
 
@@ -293,7 +361,7 @@ class Exchange:
         link = self.link
         self.upstream = None
         assert link is not None
-        link.in_flight -= 1
+        self._leave(link)
         if upstream is not None:
             upstream.finish(self)
         link.codes[self.status // 100] += 1
@@ -306,7 +374,7 @@ class Exchange:
         assert link is not None
         self.upstream = None
         self.connecting = None
-        link.in_flight -= 1
+        self._leave(link)
         self.worker.node_failed(link, failure)
         if self.responded:
             self.reason = failure.reason
@@ -317,8 +385,11 @@ class Exchange:
         again = self._next_link(link, failure)
         if again is not None:
             self.start(again)
+            return
+        self.link = None
+        if self.room is not None:
+            self.go(None)
         else:
-            self.link = None
             self.client.answer(failure, link)
 
     def refuse(self, failure: Failure) -> None:
@@ -357,6 +428,8 @@ class Exchange:
 
     def let_go(self) -> None:
         """End what is under way at the node, so that nothing of it looks complete there."""
+        if self.room is not None:
+            self.room.leave(self)
         if self.connecting is not None:
             self.connecting.cancel()
             self.connecting = None
@@ -364,7 +437,7 @@ class Exchange:
             self.upstream.abort()
             self.upstream = None
         if self.link is not None:
-            self.link.in_flight -= 1
+            self._leave(self.link)
 
     def _next_link(self, link: Link, failure: Failure) -> Link | None:
         """Return where the request goes again, or None where it may not or cannot."""
@@ -377,14 +450,19 @@ class Exchange:
             return link
         if failure.retry is Retry.NEVER or not replayable:
             return None
-        if self.retries >= pool.attempts:
+        if self.retries >= pool.attempts_after(link):
             return None
         tried = self.tried
         if tried is None:
             tried = self.tried = []
         tried.append(link)
-        other = pool.pick(self.verdict, self.worker.now, tried)
-        if other is None or other in tried or not pool.budget.withdraw():
+        if self.verdict is not None and self.verdict.member is link:
+            self.verdict.lose(link.domain, link.balancer)
+        other = pool.pick(self.verdict, self.worker.now, tried, self.application)
+        if other is None:
+            wait(self, failure)
+            return None
+        if other in tried or not pool.budget.withdraw():
             return None
         self.retries += 1
         pool.retries += 1

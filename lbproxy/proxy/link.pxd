@@ -9,6 +9,10 @@ cdef class Link(Member):
     cdef public list ending
     cdef public Py_ssize_t max_idle
     cdef public double idle_timeout
+    cdef public double connect_timeout
+    cdef public double response_timeout
+    cdef public Py_ssize_t kept
+    cdef public double surplus_timeout
     cdef public list codes
     cdef public dict failures
     cdef public list pinging
@@ -27,12 +31,13 @@ cdef class Link(Member):
     @cython.locals(idle=list, connection=UpstreamConnection)
     cpdef UpstreamConnection take(self, bint look)
 
+    @cython.locals(surplus=bint)
     cpdef give(self, UpstreamConnection connection, double now)
     cpdef forget(self, UpstreamConnection connection)
 
     @cython.locals(
-        idle=list, expired=Py_ssize_t, gone=list, connection=UpstreamConnection,
-        oldest=UpstreamConnection,
+        idle=list, expired=Py_ssize_t, gone=list, surplus=list, connection=UpstreamConnection,
+        oldest=UpstreamConnection, each=UpstreamConnection,
     )
     cpdef close_expired(self, double now)
 

@@ -46,6 +46,14 @@ class Link(Member):
         self.idle: list[UpstreamConnection] = []
         self.max_idle: int = max_idle
         self.idle_timeout: float = idle_timeout
+        self.domain = node.domain
+        self.balancer = node.balancer
+        # As the pool has them, or as the node asks: see `tune`.
+        self.connect_timeout: float = 0.0
+        self.response_timeout: float = 0.0
+        # Connections that are kept for the whole of idle_timeout; those above for surplus_timeout.
+        self.kept: int = max_idle
+        self.surplus_timeout: float = idle_timeout
         self.codes: list[int] = [0] * 6
         self.failures: dict[str, int] = {}
         # Closed by us, but the node has not read yet what it was sent.
@@ -93,7 +101,8 @@ class Link(Member):
         ):
             connection.close()
         else:
-            connection.idle_until = now + self.idle_timeout
+            surplus = len(self.idle) >= self.kept
+            connection.idle_until = now + (self.surplus_timeout if surplus else self.idle_timeout)
             self.idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -106,6 +115,12 @@ class Link(Member):
     def close_expired(self, now: float) -> None:
         """End the connections whose time is over; of the idle ones the oldest stand first."""
         idle = self.idle
+        if self.surplus_timeout < self.idle_timeout and len(idle) > self.kept:
+            # Those above stand behind, and their time is over earlier.
+            surplus = [each for each in idle[self.kept :] if each.idle_until <= now]
+            for connection in surplus:
+                idle.remove(connection)
+                connection.close()
         expired = 0
         while expired < len(idle) and idle[expired].idle_until <= now:
             expired += 1
@@ -219,6 +234,8 @@ class Link(Member):
         self.load = float(node.load or 0)
         self.up_since = node.up_since
         self.ping_timeout = node.tuning.ping_s or _PING_S
+        self.domain = node.domain
+        self.balancer = node.balancer
 
     def hint(self, text: str) -> None:
         """Say once in the log what is likely the matter with the node."""
@@ -240,6 +257,20 @@ class Link(Member):
         for connection in [each for each in self.idle if each.address not in targets]:
             self.idle.remove(connection)
             connection.close()
+
+    def tune(self, connect_s: float, response_s: float) -> None:
+        """Take over how long to wait for the node: as the pool has it, or as the node asks.
+
+        A node's ping time is the longest wait for a connection, too, but never more than the
+        pool's: nodes of mod_cluster announce ten seconds without anybody having asked for it. Of
+        idle connections above the node's own number none is kept for longer than it asks.
+        """
+        tuning = self.node.tuning
+        self.connect_timeout = min(connect_s, tuning.ping_s or connect_s)
+        self.response_timeout = tuning.response_s or response_s
+        self.kept = self.max_idle if tuning.max_idle is None else tuning.max_idle
+        ttl_s = self.idle_timeout if tuning.ttl_s is None else tuning.ttl_s
+        self.surplus_timeout = min(self.idle_timeout, ttl_s)
 
     def stats(self) -> NodeStats:
         """Return the counters so far."""

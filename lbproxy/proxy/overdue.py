@@ -33,6 +33,10 @@ def expire(client: ClientConnection, now: float) -> None:
         client.close(now)
     elif phase == TUNNELLING:
         client.end(exchange, Failure.TUNNEL_IDLE)
+    elif exchange.room is not None:
+        failure = exchange.room.leave(exchange)
+        client.worker.count_rejected(failure.reason)
+        client.answer(failure, None)
     elif exchange.connecting is not None:
         client.deadline = now + client.worker.body_timeout  # connecting has its own limit
     elif phase == SENDING and not client.blocked & SLOW_NODE and not exchange.held_back():

@@ -4,6 +4,8 @@ from lbproxy.cluster.balance cimport Balancer, Member
 from lbproxy.cluster.budget cimport RetryBudget
 from lbproxy.cluster.sticky cimport Affinity, Verdict
 from lbproxy.config.paths cimport Visibility
+from lbproxy.proxy.announced cimport Announced
+from lbproxy.proxy.applications cimport Application
 from lbproxy.proxy.link cimport Link
 from lbproxy.wire.cookies cimport CookieName
 from lbproxy.wire.http1_request cimport RequestHead
@@ -23,7 +25,10 @@ cdef class Pool:
     cdef public dict links
     cdef public list retired
     cdef public object snapshot
-    cdef public bint panic
+    cdef public Announced announced
+    cdef bytes _key
+    cdef object _seed
+    cdef object _mcmp
     cdef public Affinity affinity
     cdef public bint learns
     cdef public bint own_cookie
@@ -40,11 +45,19 @@ cdef class Pool:
     cpdef close_expired(self, double now)
     @cython.locals(
         found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity,
-        name=CookieName, cookie=bytes,
+        name=CookieName, cookie=bytes, announced=Announced,
     )
-    cdef Verdict decide(self, RequestHead head, double now)
+    cdef Verdict decide(self, RequestHead head, double now, Application application)
     @cython.locals(member=Member)
-    cdef Link pick(self, Verdict verdict, double now, list tried)
+    cdef Link pick(self, Verdict verdict, double now, list tried, Application application)
+    cdef int attempts_after(self, Link link) except -1
+    cpdef bint _take_loads(self, before, snapshot)
+    @cython.locals(links=dict, link=Link, old=Link, moved=bint)
+    cdef bint _take_links(self, tuple nodes) except -1
+    @cython.locals(link=Link)
+    cdef _take_owners(self, Announced announced, double now)
+    @cython.locals(link=Link, takers=list)
+    cdef _take_candidates(self, snapshot)
     cdef learn(self, list set_cookies, Link link)
     cdef bint needs_own_cookie(self, Verdict verdict, Link link)
     cdef bytes own_cookie_line(self, Link link, bint secure)

@@ -7,25 +7,34 @@ from typing import cast
 from lbproxy.cluster.balance import Member, make_balancer
 from lbproxy.cluster.budget import RetryBudget
 from lbproxy.cluster.candidates import candidates
+from lbproxy.cluster.node import Node, differ_in_load_only
 from lbproxy.cluster.snapshot import PoolSnapshot
 from lbproxy.cluster.stats import DURATION_BUCKETS, NodeStats, PoolStats
 from lbproxy.cluster.sticky import N_RESULTS, N_STEPS, RESULT_NAMES, STEP_NAMES, Affinity, Verdict
 from lbproxy.config import schema
 from lbproxy.config.paths import Visibility
 from lbproxy.config.schema import StickyStep
+from lbproxy.config.sources import Mcmp
+from lbproxy.proxy.announced import Announced
+from lbproxy.proxy.applications import Application
 from lbproxy.proxy.link import Link
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
 from lbproxy.wire.http1_request import RequestHead
 
 _BUCKETS = DURATION_BUCKETS
+# What a pool does about sessions where only its nodes ask for it.
+_ANNOUNCED_STICKY = schema.Sticky(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
 
 
 class Pool:
     """One pool of one worker.
 
     Args: key: signs the affinity cookie; seed: of the balancer's draws; timeouts: the global ones,
-    used where the pool sets none.
+    used where the pool sets none; mcmp: the listener where nodes join this pool, None for none.
     Owns: the links.
+
+    A pool whose nodes announce what they serve has applications, and who is chosen depends on the
+    request's path (see `announced`). Others do not, and pay no more than a look at one attribute.
     """
 
     def __init__(
@@ -35,7 +44,11 @@ class Pool:
         timeouts: schema.Timeouts,
         key: bytes,
         seed: int,
+        mcmp: Mcmp | None = None,
     ) -> None:
+        self._key = key
+        self._seed = seed
+        self._mcmp = mcmp
         self.name = name
         self.settings = settings
         self.connect_timeout: float = (
@@ -56,7 +69,6 @@ class Pool:
         self.links: dict[str, Link] = {}
         self.retired: list[Link] = []  # of nodes that left, while connections to them stand
         self.snapshot: PoolSnapshot | None = None
-        self.panic: bool = False
 
         sticky = settings.sticky
         self.affinity: Affinity | None = Affinity(sticky, name, key) if sticky else None
@@ -72,44 +84,121 @@ class Pool:
             if StickyStep.PATH_PARAMETER in sticky.by and sticky.path_parameter:
                 self.parameter = sticky.path_parameter.encode()
 
+        self.announced: Announced | None = None
         self.durations: list[int] = [0] * (len(DURATION_BUCKETS) + 1)
         self.duration_sum: float = 0.0
         self.retries: int = 0
         self.sticky_counts: list[int] = [0] * (N_STEPS * N_RESULTS)
         self.unserved: list[int] = [0] * 6
 
-    def apply(self, snapshot: PoolSnapshot) -> None:
-        """Take over the nodes of a snapshot; links of nodes that stay keep what they hold."""
-        if snapshot is self.snapshot:
+    def apply(self, snapshot: PoolSnapshot, now: float = 0.0) -> None:
+        """Take over the nodes of a snapshot; links of nodes that stay keep what they hold.
+
+        Args: now: monotonic seconds.
+        """
+        before = self.snapshot
+        if snapshot is before:
             return
         self.snapshot = snapshot
+        if before is not None and self._take_loads(before, snapshot):
+            return
+        announced = self.announced
+        if announced is None and _announces(snapshot):
+            announced = self.announced = Announced(
+                self.settings, self._mcmp, self.cookie_names, self.parameter, self._seed
+            )
+        moved = before is None
+        if announced is not None and (before is None or snapshot.balancers != before.balancers):
+            announced.follow(snapshot.balancers)
+            moved = True
+        if self._take_links(snapshot.nodes) or moved:
+            self._take_owners(announced, now)
+        if announced is None:
+            self._take_candidates(snapshot)
+        else:
+            announced.replace(snapshot, self.links)
+            announced.waiting.wake(now)
+
+    def _take_loads(self, before: PoolSnapshot, snapshot: PoolSnapshot) -> bool:
+        """Take over loads and weights where nothing else changed; False where something did.
+
+        In a large pool somebody always reports something, so this compares by identity first.
+        """
+        nodes = snapshot.nodes
+        old_nodes = before.nodes
+        if len(nodes) != len(old_nodes) or snapshot.balancers != before.balancers:
+            return False
+        changed: list[Node] = []
+        for old, node in zip(old_nodes, nodes, strict=True):
+            if node is not old:
+                if not differ_in_load_only(old, node):
+                    return False
+                changed.append(node)
+        for node in changed:
+            self.links[node.name].update(node)
+        self.balancer.refresh()
+        if self.announced is not None:
+            self.announced.applications.refresh()
+        return True
+
+    def _take_links(self, nodes: tuple[Node, ...]) -> bool:
+        """Bring the links up to date; return True where affinity has to know."""
         keepalive = self.settings.keepalive
         links: dict[str, Link] = {}
-        for node in snapshot.nodes:
+        moved = len(nodes) != len(self.links)
+        for node in nodes:
             link = self.links.get(node.name)
-            if link is None or not link.reaches(node):
+            if link is None or not (link.node is node or link.reaches(node)):
                 old = link
                 link = Link(node, keepalive.per_node, keepalive.idle)
+                link.tune(self.connect_timeout, self.response_timeout)
+                moved = True
                 if old is not None:
                     self._retire(old)
-            else:
+            elif link.node is not node:
+                if (link.domain, link.balancer) != (node.domain, node.balancer):
+                    moved = True
                 link.update(node)
+                link.tune(self.connect_timeout, self.response_timeout)
             links[node.name] = link
         for name, link in self.links.items():
             if name not in links:
                 self._retire(link)
+                moved = True
         self.links = links
+        return moved
+
+    def _take_owners(self, announced: Announced | None, now: float) -> None:
+        """Tell affinity who may own sessions."""
+        if announced is not None:
+            balancers = announced.balancers
+            for link in self.links.values():
+                settings = balancers.get(link.balancer)
+                link.sticky = settings is None or settings.sticky
+            if self.affinity is None and announced.sticky:
+                self.affinity = Affinity(_ANNOUNCED_STICKY, self.name, self._key)
+            if self.affinity is not None:
+                self.affinity.follow_announced(announced.sticky)
+        if self.affinity is not None:
+            self.affinity.replace([*self.links.values()], now)
+
+    def _take_candidates(self, snapshot: PoolSnapshot) -> None:
         chosen = candidates(snapshot, self.settings.panic_threshold)
-        self.panic = chosen.panic
         new = {node.name for node in chosen.takes_new}
         owned = {node.name for node in chosen.takes_owned}
-        for link in links.values():
+        takers: list[Member] = []
+        for link in self.links.values():
             link.takes_new = link.name in new
             link.takes_owned = link.name in owned
-        members: list[Member] = list(links.values())
-        self.balancer.replace([member for member in members if member.takes_new])
-        if self.affinity is not None:
-            self.affinity.replace(members)
+            if link.takes_new:
+                takers.append(link)
+        self.balancer.replace(takers)
+
+    def attempts_after(self, link: Link) -> int:
+        """Return how often a request that failed at `link` may be sent again."""
+        if self.announced is None:
+            return self.attempts
+        return self.announced.attempts(link, self.attempts)
 
     def close_expired(self, now: float) -> None:
         """End the node connections whose time is over."""
@@ -124,11 +213,15 @@ class Pool:
         link.retire()
         self.retired.append(link)
 
-    def decide(self, head: RequestHead, now: float) -> Verdict | None:
+    def decide(
+        self, head: RequestHead, now: float, application: Application | None
+    ) -> Verdict | None:
         """Return what the request's cookies and path say about the owner of its session.
 
         Where the pool sets an affinity cookie of its own it is taken out of the head: nodes have
         no use for it, and it is nobody's to log.
+
+        Args: application: that the request is for, None where the pool has none.
         """
         affinity = self.affinity
         if affinity is None:
@@ -136,6 +229,7 @@ class Pool:
         found: list[bytes] | None = None
         own: list[bytes] | None = None
         parameters: list[bytes] | None = None
+        announced = self.announced
         cookies = head.cookies
         if cookies is not None:
             for name in self.cookie_names:
@@ -143,6 +237,12 @@ class Pool:
                     some = name.values(cookie)
                     if some:
                         found = found + some if found else some
+            if announced is not None:
+                for name in announced.cookie_names:
+                    for cookie in cookies:
+                        some = name.values(cookie)
+                        if some:
+                            found = found + some if found else some
             if self.own_cookie:
                 for cookie in cookies:
                     some = self.own_name.values(cookie)
@@ -152,11 +252,27 @@ class Pool:
                     self._hide_own_cookie(head, cookies)
         if self.parameter:
             parameters = path_parameter(head.path, self.parameter)
-        return affinity.decide(now, found, own, parameters)
+        if announced is not None:
+            for parameter in announced.parameters:
+                some = path_parameter(head.path, parameter)
+                parameters = parameters + some if parameters else some
+        owners = None if application is None else application.owners
+        return affinity.decide(now, found, own, parameters, owners)
 
-    def pick(self, verdict: Verdict | None, now: float, tried: list[Member] | None) -> Link | None:
-        """Return the link for a session without a usable owner; none of `tried` where another
-        exists."""
+    def pick(
+        self,
+        verdict: Verdict | None,
+        now: float,
+        tried: list[Member] | None,
+        application: Application | None,
+    ) -> Link | None:
+        """Return the link for a session without a usable owner, or None; none of `tried`.
+
+        Args: application: that it is for, None where the pool has none.
+        """
+        if application is not None:
+            assert self.announced is not None
+            return self.announced.pick(application, verdict, now, tried)
         session = None if verdict is None else verdict.session
         member = self.balancer.pick(now, session, tried)
         return cast(Link, member)  # only links are ever given to the balancer
@@ -223,3 +339,9 @@ class Pool:
                 continue
             line = b"Cookie: " + rest + b"\r\n" if rest else b""
             head.replace_cookie(cookie, line)
+
+
+def _announces(snapshot: PoolSnapshot) -> bool:
+    return bool(snapshot.balancers) or any(
+        node.virtual_hosts is not None for node in snapshot.nodes
+    )

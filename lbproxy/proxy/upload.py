@@ -82,8 +82,7 @@ class Upload:
         exchange.request_done = True
         client.upload = None
         client.phase = WAITING
-        if exchange.pool is not None:
-            client.deadline = client.worker.now + exchange.pool.response_timeout
+        client.deadline = client.worker.now + exchange.response_timeout
 
     def stalls(self, now: float) -> bool:
         """Return True where a body that is gathered has not moved for a tick: the rest of it may

@@ -119,9 +119,15 @@ class Worker:
         self.per_client = PerClient(limits.per_client)
         self.ids = RequestIds(os.urandom(8).hex().encode())
 
+        mcmp = config.mcmp or None
         self.pools: dict[str, Pool] = {
             name: Pool(
-                name, settings, timeouts, keys.get(name, b""), int.from_bytes(os.urandom(8), "big")
+                name,
+                settings,
+                timeouts,
+                keys.get(name, b""),
+                int.from_bytes(os.urandom(8), "big"),
+                mcmp if mcmp is not None and mcmp.pool == name else None,
             )
             for name, settings in config.pools.items()
         }
@@ -152,7 +158,7 @@ class Worker:
             return
         self._snapshot_version = snapshot.version
         for name, pool in self.pools.items():
-            pool.apply(snapshot.pools[name])
+            pool.apply(snapshot.pools[name], self.now)
 
     async def drain(self, timeout_s: float) -> bool:
         """Let exchanges in progress end; connections close behind them.
@@ -188,6 +194,13 @@ class Worker:
             pool.close()
         if self.access_log is not None:
             self.access_log.flush()
+
+    def in_flight(self, pool: str, node: str, context: str) -> int:
+        """Return how many requests of a context are at a node, 0 for unknown ones."""
+        home = self.pools.get(pool)
+        if home is None or home.announced is None:
+            return 0
+        return home.announced.applications.in_flight(node, context)
 
     def stats(self) -> WorkerStats:
         """Return the counters so far."""
@@ -305,7 +318,7 @@ class Worker:
         pool = exchange.pool
         assert pool is not None
         try:
-            upstream = await link.connect(lambda: self._make(link), pool.connect_timeout)
+            upstream = await link.connect(lambda: self._make(link), link.connect_timeout)
         except ConnectError as error:
             exchange.fail(error.failure)
         except Exception:

@@ -174,9 +174,7 @@ class _Direct:
         return WorkerStats() if self.worker is None else self.worker.stats()
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:
-        pools = self.stats().pools
-        counters = pools[pool].nodes.get(node) if pool in pools else None
-        return 0 if counters is None else counters.in_flight
+        return 0 if self.worker is None else self.worker.in_flight(pool, node, context)
 
     def node_failed(self, pool: str, node: str, reason: str) -> None:
         if self.control is not None:

@@ -19,17 +19,7 @@ from lbproxy.cluster.applications import (
 )
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
-
-STATES = {"": ContextState.ENABLED, "-": ContextState.DISABLED, "!": ContextState.STOPPED}
-
-
-def host(text: str, *names: str) -> VirtualHost:
-    """Args: text: contexts; `/a` enabled, `/a-` disabled, `/a!` stopped."""
-    contexts = []
-    for word in text.split():
-        path = word.rstrip("-!")
-        contexts.append(Context(path, STATES[word[len(path) :]]))
-    return VirtualHost(names or ("default-host", "localhost"), tuple(contexts))
+from tests.hosting import STATES, host
 
 
 def node(name: str, contexts: str | None = None, **more: object) -> Node:

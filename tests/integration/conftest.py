@@ -11,7 +11,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rich.console import Console
 from yaml import safe_dump
 
 from lbproxy.cli.check import print_problems
+from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.node import Node as KnownNode
 from lbproxy.config.load import parse_config
@@ -241,6 +242,39 @@ class Door:
         control = self.service._control
         assert control is not None
         return [node.name for node in control.nodes()]
+
+    def say(
+        self,
+        node: str,
+        *,
+        balancer: BalancerSettings | None = None,
+        pool: str = "idp",
+        **facts: Any,
+    ) -> None:
+        """Change what is known of a node, as if it had said so. Args: facts: of Node."""
+        control = self.service._control
+        assert control is not None
+        roster = control._registry.roster(pool)
+        entry = roster.entries[node]
+        if balancer is not None:
+            roster.set_balancer(balancer)
+            facts["balancer"] = balancer.name
+        roster.set(entry, replace(entry.node, **facts))
+        control.publish_now()
+
+    def forget(self, node: str, pool: str = "idp") -> None:
+        """Let a node leave."""
+        control = self.service._control
+        assert control is not None
+        control._registry.remove(pool, node, "the test")
+        control.publish_now()
+
+    def join(self, node: KnownNode, **facts: Any) -> None:
+        """Let a node come back that has left. Args: facts: what else is true of it now."""
+        control = self.service._control
+        assert control is not None
+        control._registry.add(replace(node, **facts), 0.0)
+        control.publish_now()
 
     def command(self, node: str, admin: Admin, pool: str = "idp") -> None:
         """Set what is wanted of a node, as the admin API does."""

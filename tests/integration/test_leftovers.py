@@ -19,6 +19,7 @@ from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.errors import Failure
 from lbproxy.proxy.downstream import reset_on_close
 from tests.fuzz.ajp13_peer import END_REUSE, send_body, send_headers
+from tests.hosting import host
 from tests.integration.ajp_node import AjpPeer
 
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ async def all_stopped(stage: Stage, door: Door, nodes: list[Node]) -> None:
     await sends(GET)(stage, door, nodes)
 
 
+async def elsewhere(stage: Stage, door: Door, nodes: list[Node]) -> None:
+    door.say("node1", virtual_hosts=(host("/auth"),))
+    await sends(GET)(stage, door, nodes)
+
+
 async def twice(stage: Stage, door: Door, nodes: list[Node]) -> None:
     peer = await door.connect()
     await peer.send(GET)
@@ -233,6 +239,7 @@ CASES = [
     Case("version_not_supported", 505, sends(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n")),
     Case("no_route", 404, sends(GET), keys={"routes": [{"path": "/a", "pool": "idp"}]}),
     Case("hidden_path", 404, sends(GET), keys={"pool": {"hide": ["/"]}}),
+    Case("no_context", 404, elsewhere),
     Case("too_many_connections", 429, crowd, keys=limits(per_client=1)),
     Case("connections_exhausted", 503, crowd, keys=limits(connections=1)),
     Case("no_node", 503, all_stopped),

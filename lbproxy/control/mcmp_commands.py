@@ -25,7 +25,7 @@ from lbproxy.config.sources import Mcmp
 from lbproxy.control.mcmp_access import Access, Peer
 from lbproxy.control.mcmp_admission import Admission, Resolve, balancer_settings
 from lbproxy.control.mcmp_ping import Pinger
-from lbproxy.control.mcmp_report import Numbers, balancer_records, node_records
+from lbproxy.control.mcmp_report import Reports, balancer_records
 from lbproxy.wire.mcmp import (
     BROKEN,
     METHODS,
@@ -49,7 +49,7 @@ from lbproxy.wire.mcmp_answer import (
     version_answer,
 )
 from lbproxy.wire.mcmp_http import Request
-from lbproxy.wire.mcmp_info import NodeRecord, render_dump, render_info
+from lbproxy.wire.mcmp_info import render_dump
 from lbproxy.wire.mcmp_request import read_command
 
 _log = logging.getLogger("lbproxy.mcmp")
@@ -110,7 +110,7 @@ class McmpCommands:
         self._access = access
         self._admission = Admission(settings, resolve, self._host_of)
         self._pinger = Pinger()
-        self._numbers = Numbers()
+        self._reports = Reports()
         self._server_id = server_id
         self._clock = clock
         self._said: OrderedDict[str, float] = OrderedDict()
@@ -149,10 +149,12 @@ class McmpCommands:
             case Ping():
                 return await self._ping(command)
             case Query.INFO:
-                return Answer(body=render_info(self._records()))
+                nodes, stats = self._members.nodes(), self._plane.stats()
+                return Answer(body=self._reports.info(nodes, stats))
             case Query.DUMP:
                 balancers = balancer_records(self._members.balancers())
-                return Answer(body=render_dump(balancers, self._records()))
+                records = self._reports.records(self._members.nodes(), self._plane.stats())
+                return Answer(body=render_dump(balancers, records))
             case Query.VERSION:
                 return version_answer(f"lbproxy/{__version__}")
 
@@ -254,10 +256,6 @@ class McmpCommands:
             scheme, host, port, known.tls if known.scheme == scheme else NodeTls()
         )
         return ping_answer(None, ok, self._server_id)
-
-    def _records(self) -> list[NodeRecord]:
-        nodes = self._members.nodes()
-        return node_records(nodes, self._numbers, self._plane.stats())
 
     def _taken_in(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         if not self._contexts:

@@ -2,45 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from lbproxy.cluster.contexts import BalancerSettings, VirtualHost
 from lbproxy.cluster.node import Node, Reported
 from lbproxy.cluster.stats import NodeStats, WorkerStats
 from lbproxy.wire.mcmp import BROKEN, STANDBY, Announced, Balancer
-from lbproxy.wire.mcmp_info import HostRecord, NodeRecord
+from lbproxy.wire.mcmp_info import HostRecord, InfoPieces, NodeRecord, info_pieces, join_info
 
 _NONE = NodeStats()
 
 
-class Numbers:
-    """Gives each route a number that it keeps while its node is there."""
+class Reports:
+    """Tells of nodes, again and again: after our restart every node asks for INFO.
+
+    A node has a number that it keeps while it is there, and what INFO says of it is kept until the
+    node changes.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._last = 0
+        self._told: dict[str, tuple[Node, InfoPieces | None]] = {}
 
-    def take(self, routes: Iterable[str]) -> list[int]:
-        """Return the routes' numbers; those of other routes are forgotten."""
+    def info(self, nodes: Sequence[Node], stats: WorkerStats) -> str:
+        """Return the body of INFO. Args: nodes: all that there are, of one pool."""
+        self._number(nodes)
+        counters = _counters(nodes, stats)
+        known, self._told = self._told, {}
+        told: list[tuple[InfoPieces, int, int]] = []
+        for node in nodes:
+            kept = known.get(node.route)
+            if kept is None or kept[0] is not node:
+                kept = node, info_pieces(self._record(node, _NONE))
+            self._told[node.route] = kept
+            pieces = kept[1]
+            if pieces is not None:
+                counted = counters.get(node.name, _NONE)
+                told.append((pieces, _elected(counted), counted.in_flight))
+        return join_info(told)
+
+    def records(self, nodes: Sequence[Node], stats: WorkerStats) -> list[NodeRecord]:
+        """Return what DUMP tells of. Args: as of info."""
+        self._number(nodes)
+        counters = _counters(nodes, stats)
+        return [self._record(node, counters.get(node.name, _NONE)) for node in nodes]
+
+    def _number(self, nodes: Sequence[Node]) -> None:
+        """Give numbers to nodes that have none; forget those of nodes that left."""
         numbers: dict[str, int] = {}
-        for route in routes:
-            number = self._numbers.get(route)
+        for node in nodes:
+            number = self._numbers.get(node.route)
             if number is None:
                 self._last += 1
                 number = self._last
-            numbers[route] = number
+            numbers[node.route] = number
         self._numbers = numbers
-        return [*numbers.values()]
 
-
-def node_records(nodes: tuple[Node, ...], numbers: Numbers, stats: WorkerStats) -> list[NodeRecord]:
-    """Return what INFO and DUMP tell of these nodes, which are of one pool."""
-    pool = stats.pools.get(nodes[0].pool) if nodes else None
-    counters = pool.nodes if pool is not None else {}
-    return [
-        _record(node, number, counters.get(node.name, _NONE))
-        for node, number in zip(nodes, numbers.take(node.route for node in nodes), strict=True)
-    ]
+    def _record(self, node: Node, counters: NodeStats) -> NodeRecord:
+        tuning = node.tuning
+        return NodeRecord(
+            number=self._numbers[node.route],
+            node=Announced(
+                node.route,
+                node.domain,
+                node.host,
+                node.port,
+                node.scheme,
+                tuning.flush,
+                tuning.flush_wait_ms,
+                tuning.ping_s,
+                tuning.max_idle,
+                tuning.ttl_s,
+                tuning.response_s,
+            ),
+            balancer=node.balancer,
+            load=_load(node),
+            hosts=tuple(map(_host, node.virtual_hosts or ())),
+            elected=_elected(counters),
+            connected=counters.in_flight,
+        )
 
 
 def balancer_records(balancers: Iterable[BalancerSettings]) -> list[Balancer]:
@@ -60,29 +101,13 @@ def balancer_records(balancers: Iterable[BalancerSettings]) -> list[Balancer]:
     ]
 
 
-def _record(node: Node, number: int, counters: NodeStats) -> NodeRecord:
-    tuning = node.tuning
-    return NodeRecord(
-        number=number,
-        node=Announced(
-            node.route,
-            node.domain,
-            node.host,
-            node.port,
-            node.scheme,
-            tuning.flush,
-            tuning.flush_wait_ms,
-            tuning.ping_s,
-            tuning.max_idle,
-            tuning.ttl_s,
-            tuning.response_s,
-        ),
-        balancer=node.balancer,
-        load=_load(node),
-        hosts=tuple(map(_host, node.virtual_hosts or ())),
-        elected=sum(counters.codes) + counters.in_flight,
-        connected=counters.in_flight,
-    )
+def _counters(nodes: Sequence[Node], stats: WorkerStats) -> Mapping[str, NodeStats]:
+    pool = stats.pools.get(nodes[0].pool) if nodes else None
+    return pool.nodes if pool is not None else {}
+
+
+def _elected(counters: NodeStats) -> int:
+    return sum(counters.codes) + counters.in_flight
 
 
 def _host(host: VirtualHost) -> HostRecord:

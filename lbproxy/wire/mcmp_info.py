@@ -11,7 +11,7 @@ Source: MCMP reference, sections 3.4 and 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lbproxy.wire.mcmp import Announced, Balancer
@@ -57,36 +57,61 @@ class NodeRecord:
         return joined.isascii() and "," not in joined
 
 
+@dataclass(frozen=True, slots=True)
+class InfoPieces:
+    """What INFO tells of one node, but for its counters: the same while nothing else changes.
+
+    Args: before, after: of the counters in the node's line; hosts, contexts: whole lines.
+    """
+
+    before: str
+    after: str
+    hosts: str
+    contexts: str
+
+
+def info_pieces(record: NodeRecord) -> InfoPieces | None:
+    """Return the pieces of one node, None where it is left out."""
+    if not record.tellable:
+        return None
+    node, number = record.node, record.number
+    return InfoPieces(
+        before=(
+            f"Node: [{number}],Name: {node.route},Balancer: {record.balancer},"
+            f"LBGroup: {node.domain},Host: {_host(node.host)},Port: {node.port},"
+            f"Type: {node.scheme},Flushpackets: {node.flush.capitalize()},"
+            f"Flushwait: {node.flush_wait_ms},Ping: {_or(node.ping_s, _PING_S):.0f},"
+            f"Smax: {_or(node.smax, _SMAX):.0f},Ttl: {_or(node.ttl_s, _TTL_S):.0f},Elected: "
+        ),
+        after=f",Load: {record.load}\n",
+        hosts="".join(
+            f"Vhost: [{number}:{host_number}:{row}], Alias: {alias}\n"
+            for host_number, host in enumerate(record.hosts, 1)
+            for row, alias in enumerate(host.aliases, 1)
+        ),
+        contexts="".join(
+            f"Context: [{number}:{host_number}:{row}], Context: {path}, Status: {state}\n"
+            for host_number, host in enumerate(record.hosts, 1)
+            for row, (path, state) in enumerate(host.contexts, 1)
+        ),
+    )
+
+
+def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
+    """Return the body of INFO. Args: told: pieces, elected and connected of each node."""
+    lines = [
+        f"{pieces.before}{elected},Read: 0,Transfered: 0,Connected: {connected}{pieces.after}"
+        for pieces, elected, connected in told
+    ]
+    lines += [pieces.hosts for pieces, _, _ in told]
+    lines += [pieces.contexts for pieces, _, _ in told]
+    return "".join(lines)
+
+
 def render_info(nodes: Iterable[NodeRecord]) -> str:
     """Return the body of INFO; empty without nodes."""
-    told = [node for node in nodes if node.tellable]
-    lines = [*map(_info_node, told)]
-    for node in told:
-        lines += (
-            f"Vhost: [{node.number}:{number}:{row}], Alias: {alias}"
-            for number, host in enumerate(node.hosts, 1)
-            for row, alias in enumerate(host.aliases, 1)
-        )
-    for node in told:
-        lines += (
-            f"Context: [{node.number}:{number}:{row}], Context: {path}, Status: {state}"
-            for number, host in enumerate(node.hosts, 1)
-            for row, (path, state) in enumerate(host.contexts, 1)
-        )
-    return _joined(lines)
-
-
-def _info_node(record: NodeRecord) -> str:
-    node = record.node
-    return (
-        f"Node: [{record.number}],Name: {node.route},Balancer: {record.balancer},"
-        f"LBGroup: {node.domain},Host: {_host(node.host)},Port: {node.port},Type: {node.scheme},"
-        f"Flushpackets: {node.flush.capitalize()},Flushwait: {node.flush_wait_ms},"
-        f"Ping: {_or(node.ping_s, _PING_S):.0f},Smax: {_or(node.smax, _SMAX):.0f},"
-        f"Ttl: {_or(node.ttl_s, _TTL_S):.0f},"
-        f"Elected: {record.elected},Read: 0,Transfered: 0,Connected: {record.connected},"
-        f"Load: {record.load}"
-    )
+    pairs = ((node, info_pieces(node)) for node in nodes)
+    return join_info([(each, node.elected, node.connected) for node, each in pairs if each])
 
 
 def render_dump(balancers: Iterable[Balancer], nodes: Iterable[NodeRecord]) -> str:

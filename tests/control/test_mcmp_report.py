@@ -9,9 +9,10 @@ import pytest
 from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Health, Node, Reported, Source, Tuning
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
-from lbproxy.control.mcmp_report import Numbers, balancer_records, node_records
+from lbproxy.control.mcmp_report import Reports, balancer_records
 from lbproxy.wire.mcmp import Announced, Balancer
-from lbproxy.wire.mcmp_info import HostRecord, NodeRecord
+from lbproxy.wire.mcmp_info import HostRecord, NodeRecord, render_info
+from tests.java_node import parse_info
 
 KC1 = Node(
     *("idp", "kc1", "kc1", "https", "10.0.0.9", 8443),
@@ -29,7 +30,7 @@ KC1 = Node(
 def test_a_record_holds_what_the_node_said_and_what_was_counted() -> None:
     counters = NodeStats(codes=[0, 0, 30, 5, 0, 1], in_flight=4)
     stats = WorkerStats(pools={"idp": PoolStats(nodes={"kc1": counters})})
-    assert node_records((KC1,), Numbers(), stats) == [
+    assert Reports().records((KC1,), stats) == [
         NodeRecord(
             number=1,
             node=Announced(
@@ -57,15 +58,40 @@ def test_a_record_holds_what_the_node_said_and_what_was_counted() -> None:
 )
 def test_loads(more: dict[str, object], load: int) -> None:
     node = replace(KC1, **more)  # type: ignore[arg-type]
-    (record,) = node_records((node,), Numbers(), WorkerStats())
+    (record,) = Reports().records((node,), WorkerStats())
     assert record.load == load
 
 
+def numbers(reports: Reports, *routes: str) -> list[int]:
+    nodes = tuple(replace(KC1, route=route, name=route) for route in routes)
+    return [record.number for record in reports.records(nodes, WorkerStats())]
+
+
 def test_a_number_is_a_nodes_own_while_it_is_there() -> None:
-    numbers = Numbers()
-    assert numbers.take(["a", "b"]) == [1, 2]
-    assert numbers.take(["b", "c"]) == [2, 3]
-    assert numbers.take(["a", "c", "b"]) == [4, 3, 2]
+    reports = Reports()
+    assert numbers(reports, "a", "b") == [1, 2]
+    assert numbers(reports, "b", "c") == [2, 3]
+    assert numbers(reports, "a", "c", "b") == [4, 3, 2]
+
+
+def test_info_is_the_same_whether_it_was_told_before_or_not() -> None:
+    reports = Reports()
+    counters = NodeStats()
+    stats = WorkerStats(pools={"idp": PoolStats(nodes={"kc1": counters})})
+    odd = replace(KC1, route="odd", name="odd", domain="é")
+    other = replace(KC1, route="b", name="b", port=9)
+    for nodes in (
+        (KC1,),
+        (KC1, odd, other),
+        (replace(KC1, load=7), odd, other),
+        (other,),
+        (replace(other, virtual_hosts=()), KC1),
+    ):
+        counters.in_flight += 1
+        body = reports.info(nodes, stats)
+        assert body == render_info(reports.records(nodes, stats))
+        assert reports.info(nodes, stats) == body
+        assert set(parse_info(body)) == {node.route for node in nodes if node is not odd}
 
 
 def test_balancers_are_told_as_they_were_announced() -> None:
@@ -74,4 +100,5 @@ def test_balancers_are_told_as_they_were_announced() -> None:
 
 
 def test_nothing_is_told_of_nobody() -> None:
-    assert node_records((), Numbers(), WorkerStats()) == []
+    assert Reports().records((), WorkerStats()) == []
+    assert Reports().info((), WorkerStats()) == ""

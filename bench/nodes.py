@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import cast
 
 from lbproxy.wire.mcmp_client import Reply, ReplyReader, render_command
 
@@ -78,8 +79,7 @@ class _Server(asyncio.Protocol):
     """Answers every request with the address that it came to."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its looks
         body = str(transport.get_extra_info("sockname")[0]).encode()
         self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 

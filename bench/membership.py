@@ -66,7 +66,7 @@ def proxy(folder: Path, ports: Ports, nodes: int, interval: str) -> Iterator[Chi
         "listeners": [{"name": "http", "bind": f"127.0.0.1:{ports.public}"}],
         "pools": {
             "idp": {
-                "health": {"path": "/health", "interval": interval, "timeout": "2s", "rise": 1, "fall": 1},
+                "health": {"path": "/health", "interval": interval, "timeout": "2s"},
                 "sticky": {"by": ["route"], "cookie": COOKIE},
                 "balance": "load",
             }

@@ -58,7 +58,7 @@ cdef class AjpUpstream(UpstreamConnection):
     cdef _read_pong(self, Exchange exchange)
     cdef _read_body(self, Exchange exchange, bytes payload)
     cdef _read_question(self, Exchange exchange, Py_ssize_t wanted)
-    @cython.locals(reader=Ajp13Reader)
+    @cython.locals(reader=Ajp13Reader, head=ResponseHead, status=int)
     cdef _read_end(self, Exchange exchange)
     @cython.locals(head=ResponseHead, payload=bytes)
     cdef _respond(self, Exchange exchange, bint complete)

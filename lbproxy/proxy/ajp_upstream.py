@@ -281,14 +281,16 @@ class AjpUpstream(UpstreamConnection):
             return
         self._in_step = reader.reuse
         self._forget_body()
-        if self._head is not None:
-            if self._head.status == _FORBIDDEN and not reader.reuse:
-                self.link.hint(
-                    "answers 403 and ends the connection: is the AJP secret right (secret_file)?"
-                )
-            self._respond(exchange, True)
-        else:
+        head = self._head
+        status = exchange.status if head is None else head.status
+        if status == _FORBIDDEN and not reader.reuse:
+            self.link.hint(
+                "answers 403 and ends the connection: is the AJP secret right (secret_file)?"
+            )
+        if head is None:
             exchange.body(b"", True)
+        else:
+            self._respond(exchange, True)
 
     def _respond(self, exchange: Exchange, complete: bool) -> None:
         head = self._head
@@ -335,6 +337,8 @@ class AjpUpstream(UpstreamConnection):
         self._forget_body()
         if self._pinging:
             self._end_pinging(exchange)
+        elif exchange.responded and self._reader.whole():
+            exchange.body(b"", True)  # only the sign of its end has not come
         elif exchange.responded:
             exchange.fail(Failure.UPSTREAM_TRUNCATED)
         elif not self._heard and self.served > 1:

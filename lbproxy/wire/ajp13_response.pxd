@@ -39,6 +39,7 @@ cdef class Ajp13Reader(FieldCursor):
 
     cpdef expect(self, int method_id, bint cookies)
     cpdef bint empty(self)
+    cpdef bint whole(self)
     cpdef feed(self, bytes data)
     cpdef int next(self) except -1
 

@@ -114,6 +114,11 @@ class Ajp13Reader(FieldCursor):
         """Return True where every byte has been read: nothing of a packet waits."""
         return self._need == 0 and self.position == len(self.data) and not self._rest
 
+    def whole(self) -> bool:
+        """Return True where nothing of a response is missing but its END: its body is none, or of
+        a length that has come."""
+        return self._phase == _ANSWERING and (self._bodiless or self._left == 0)
+
     def feed(self, data: bytes) -> None:
         """Take bytes of the node. At most one packet is kept beyond the next call of `next`."""
         if self._need:

@@ -232,6 +232,23 @@ async def test_a_short_response_is_cut_off(stage: Any, apart: bool) -> None:
     assert door.link("node1").idle == []
 
 
+async def test_a_whole_response_without_its_end_is_whole(stage: Any) -> None:
+    """A node that dies then has done its work; only the connection to it is lost."""
+
+    async def script(peer: AjpPeer) -> None:
+        await peer.request()
+        await peer.send(send_headers(200, [(3, b"5")]), send_body(b"hello"))
+
+    door = await stage.door([await stage.node(ajp(script))], scheme="ajp")
+    client = await door.connect()
+    for _ in range(2):
+        await client.send(GET)
+        assert (await client.read_message()).body == b"hello"
+    assert door.link("node1").failures == {}
+    await door.until(lambda: len(door.log_lines()) == 2)
+    assert door.link("node1").idle == []
+
+
 async def test_a_chunked_response_that_ends_with_the_connection_is_cut_off(stage: Any) -> None:
     async def script(peer: AjpPeer) -> None:
         await peer.request()

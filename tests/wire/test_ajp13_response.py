@@ -81,6 +81,28 @@ def test_without_a_length_the_packets_are_the_body(wire: Wire) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("head", "whole"),
+    [
+        (send_headers(200, [(3, b"2")]), [False, False, True]),
+        (send_headers(200, []), [False, False, False]),
+        (send_headers(304, [(3, b"2")]), [True, True, True]),
+        (send_headers(200, [(3, b"0")]), [True]),
+    ],
+)
+def test_a_response_of_known_length_is_whole_before_its_end(
+    wire: Wire, head: bytes, whole: list[bool]
+) -> None:
+    reader = wire.ajp_reader(65536, 200)
+    reader.expect(GET, False)
+    assert not reader.whole()
+    for piece, expected in zip([head, send_body(b"o"), send_body(b"k")], whole, strict=False):
+        feed_all(reader, piece)
+        assert reader.whole() == expected
+    feed_all(reader, END_REUSE)
+    assert not reader.whole()
+
+
 def test_pong_comes_between_exchanges(wire: Wire) -> None:
     reader = wire.ajp_reader()
     reader.feed(CPONG)

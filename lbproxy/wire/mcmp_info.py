@@ -13,9 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lbproxy.wire.mcmp import Announced, Balancer
 
+# Far above what a thousand nodes of a dozen contexts need. This process and the node that asks hold
+# it whole, and a node waits for 20 s at most.
+MAX_LISTED = 8 << 20
+_LINE = 64  # of a virtual host or context, beside its name
+_NODE_LINE = 256  # of a node, beside its names
+T = TypeVar("T")
 _CODES = {"ENABLED": 1, "DISABLED": 2, "STOPPED": 3}
 _FLUSH = {"off": 0, "on": 1, "auto": 2}
 # What httpd shows of a node that left the choice to it.
@@ -49,12 +56,21 @@ class NodeRecord:
     @property
     def tellable(self) -> bool:
         """True where every name is ASCII, and has no comma, at which nodes cut."""
+        joined = "".join(self._names())
+        return joined.isascii() and "," not in joined
+
+    @property
+    def size(self) -> int:
+        """About how many bytes tell of it, and no less."""
+        names = self._names()
+        return sum(map(len, names)) + _LINE * len(names) + _NODE_LINE
+
+    def _names(self) -> list[str]:
         names = [self.node.route, self.node.domain, self.balancer]
         for host in self.hosts:
             names += host.aliases
             names += (path for path, _ in host.contexts)
-        joined = "".join(names)
-        return joined.isascii() and "," not in joined
+        return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +84,11 @@ class InfoPieces:
     after: str
     hosts: str
     contexts: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it, and enough for the counters."""
+        return len(self.before) + len(self.after) + len(self.hosts) + len(self.contexts) + _LINE
 
 
 def info_pieces(record: NodeRecord) -> InfoPieces | None:
@@ -97,8 +118,24 @@ def info_pieces(record: NodeRecord) -> InfoPieces | None:
     )
 
 
+def _fitting(sized: Iterable[tuple[T, int]]) -> list[T]:
+    """Return what there is room for of what is told whole or not at all. Args: sized: in bytes."""
+    room = MAX_LISTED
+    fitting = []
+    for each, size in sized:
+        if size <= room:
+            room -= size
+            fitting.append(each)
+    return fitting
+
+
 def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
-    """Return the body of INFO. Args: told: pieces, elected and connected of each node."""
+    """Return the body of INFO, of MAX_LISTED bytes at most.
+
+    Nodes for which there is no room are left out whole, which makes them announce everything.
+    Args: told: pieces, elected and connected of each node.
+    """
+    told = _fitting((each, each[0].size) for each in told)
     lines = [
         f"{pieces.before}{elected},Read: 0,Transfered: 0,Connected: {connected}{pieces.after}"
         for pieces, elected, connected in told
@@ -115,8 +152,8 @@ def render_info(nodes: Iterable[NodeRecord]) -> str:
 
 
 def render_dump(balancers: Iterable[Balancer], nodes: Iterable[NodeRecord]) -> str:
-    """Return the body of DUMP."""
-    told = [node for node in nodes if node.tellable]
+    """Return the body of DUMP; of nodes as many as INFO tells of."""
+    told = _fitting((node, node.size) for node in nodes if node.tellable)
     lines = [
         _dump_balancer(number, balancer)
         for number, balancer in enumerate(balancers, 1)

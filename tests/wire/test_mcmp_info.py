@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.wire.mcmp import Announced, Balancer
-from lbproxy.wire.mcmp_info import HostRecord, NodeRecord, render_dump, render_info
+from lbproxy.wire.mcmp_info import (
+    MAX_LISTED,
+    HostRecord,
+    NodeRecord,
+    render_dump,
+    render_info,
+)
 from tests.java_node import parse_info
 
 KC1 = NodeRecord(
@@ -54,6 +62,23 @@ def test_a_literal_address_of_six_has_brackets() -> None:
     record = NodeRecord(3, Announced("a", host="::1"), "b", -1)
     assert ",Host: [::1],Port: 8009," in render_info([record])
     assert ",Host: [::1],Port: 8009," in render_dump([], [record])
+
+
+def test_nodes_that_have_much_to_say_keep_no_other_from_being_told_of() -> None:
+    """INFO is the first thing that every node asks for, and it holds the answer in memory."""
+    names = tuple(f"{number}{'x' * 250}" for number in range(100))
+    paths = tuple((f"/{number}{'x' * 1000}", "ENABLED") for number in range(100))
+    fat = [
+        NodeRecord(number, Announced(f"n{number}"), "b", 1, (HostRecord(names, paths),))
+        for number in range(2, 102)
+    ]
+    for render in (render_info, lambda nodes: render_dump([], nodes)):
+        body = render([KC1, *fat, replace(KC1, number=200, node=Announced("last"))])
+        assert MAX_LISTED / 2 < len(body) <= MAX_LISTED
+        assert "kc1" in body
+        assert "last" in body
+        assert body.count("n2,") == 1
+        assert "n101," not in body
 
 
 def test_a_node_that_ascii_cannot_tell_of_is_left_out_whole() -> None:

@@ -14,4 +14,6 @@ time a request, as a ratio to nginx and HAProxy; a figure without its neighbour 
 - `report`      the table, the data and the plot under docs/bench/
 - `logins`      whole logins by Locust users (`locustfile`) through the demo (`make load`)
 - `affinity`    what these users count, and whether affinity held
+- `membership`  what nodes that announce themselves cost (`python -m bench.membership`); `nodes` is
+                the crowd of them
 """

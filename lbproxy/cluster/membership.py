@@ -11,7 +11,7 @@ Source: MCMP reference, sections 3.3, 4.1 to 4.4, 5.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from lbproxy.cluster.contexts import (
     BalancerSettings,
@@ -24,7 +24,7 @@ from lbproxy.cluster.contexts import (
     set_every_context,
 )
 from lbproxy.cluster.health import Aspect, Transition
-from lbproxy.cluster.node import Health, Node, Reported, Source
+from lbproxy.cluster.node import Health, Node, NodeTls, Reported, Source, Tuning
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.roster import (
     ABSENT,
@@ -318,10 +318,24 @@ def _other_settings(reason: str) -> Transition:
 def _difference(old: Node | BalancerSettings, new: Node | BalancerSettings) -> str:
     """Return in words what a node announced otherwise than before."""
     names = _TOLD if isinstance(old, Node) else [field.name for field in fields(old)]
-    pairs = ((name, getattr(old, name), getattr(new, name)) for name in names)
+    before: dict[str, object] = {}
+    after: dict[str, object] = {}
+    for node, told in ((old, before), (new, after)):
+        for name in names:
+            value = getattr(node, name)
+            if isinstance(value, NodeTls | Tuning):
+                told |= {f"{name}.{key}": each for key, each in asdict(value).items()}
+            else:
+                told[name] = value
     return ", ".join(
-        f"{name} {before} -> {after}" for name, before, after in pairs if before != after
+        f"{name} {_say(before[name])} -> {_say(after[name])}"
+        for name in before
+        if before[name] != after[name]
     )
+
+
+def _say(value: object) -> str:
+    return "none" if value in ("", None) else str(value)
 
 
 def _spell(hosts: Hosts) -> dict[str, str]:

@@ -122,7 +122,9 @@ def test_the_same_address_again_keeps_contexts_load_and_health(world: World) -> 
     changes = world.join(balancer=other, domain="east", tuning=Tuning(response_s=5.0))
     (change,) = changes
     assert change.what is Aspect.SETTINGS
-    assert change.reason.startswith("balancer mycluster -> other, domain  -> east, tuning Tuning(")
+    assert change.reason == (
+        "balancer mycluster -> other, domain none -> east, tuning.response_s none -> 5.0"
+    )
     assert world.join(balancer=other, domain="east", tuning=Tuning(response_s=5.0)) == ()
     assert world.node("n1") == replace(
         before, balancer="other", domain="east", tuning=Tuning(response_s=5.0)

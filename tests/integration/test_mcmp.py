@@ -17,7 +17,7 @@ from lbproxy.wire.mcmp_client import render_body, render_command
 from lbproxy.wire.mcmp_signature import sign
 from tests.integration.announcing import Link, State
 from tests.integration.conftest import Door, Node, NodePeer, Peer, Stage
-from tests.java_node import JavaHost, JavaNode
+from tests.java_node import JavaHost, JavaNode, requests_of
 
 MCMP: dict[str, Any] = {"bind": "127.0.0.1:0", "pool": "idp"}
 HEALTH = {"path": "/health", "interval": "20ms", "timeout": "2s", "rise": 1, "fall": 1}
@@ -197,6 +197,60 @@ async def test_a_graceful_stop_waits_for_the_requests_and_no_longer(stage: Stage
     assert (answer.status, link.state) == (200, State.OK)
     assert (await door.get("/auth")).status in (404, 503)
     assert link.sent[-1] == "REMOVE-APP"
+
+
+async def test_requests_are_counted_by_their_context(stage: Stage) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: NodePeer) -> None:
+        while True:
+            request = await peer.read_message()
+            if request.first.split()[1] == b"/auth/slow":
+                began.set()
+                await go_on.wait()
+            await peer.answer()
+
+    node, door = await stage.node(script), await announced_door(stage)
+    link = await join(stage, door, node)
+    slow = asyncio.create_task(door.get("/auth/slow"))
+    await began.wait()
+    host = link.node.hosts[0]
+    root = await link.send(link.node.app("STOP", host, "/"))
+    assert requests_of(root.body) == 0
+    assert (await door.get("/")).status == 503
+    assert (await door.get("/auth/quick")).status == 200
+    auth = await link.send(link.node.app("STOP", host, "/auth"))
+    assert requests_of(auth.body) == 1
+    assert (await door.get("/auth/quick")).status == 503
+    go_on.set()
+    assert (await slow).status == 200
+    auth = await link.send(link.node.app("STOP", host, "/auth"))
+    assert requests_of(auth.body) == 0
+    assert (await door.get("/elsewhere")).status == 503  # the root context is stopped, not gone
+
+
+async def test_a_request_ends_for_a_node_with_its_answer_not_with_the_client(stage: Stage) -> None:
+    """The node waits for its own request; it would wait in vain for a client that reads slowly."""
+    sent = asyncio.Event()
+
+    async def script(peer: NodePeer) -> None:
+        while True:
+            request = await peer.read_message()
+            if request.first.split()[1] == b"/auth/large":
+                await peer.answer(b"x" * 100_000)
+                sent.set()
+            else:
+                await peer.answer()
+
+    node, door = await stage.node(script), await announced_door(stage)
+    link = await join(stage, door, node)
+    peer = await door.connect()
+    peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    await peer.send(b"GET /auth/large HTTP/1.1\r\nHost: idp.example.com\r\n\r\n")
+    await sent.wait()
+    await door.until(lambda: door.worker.in_flight("idp", "node1", "/auth") == 0)
+    answer = await link.send(link.node.app("STOP", link.node.hosts[0], "/auth"))
+    assert requests_of(answer.body) == 0
 
 
 async def test_goodbyes_may_be_said_twice(stage: Stage) -> None:

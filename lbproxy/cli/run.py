@@ -17,6 +17,7 @@ from lbproxy.config.schema import Config
 from lbproxy.control.admin_server import AdminBindError, AdminError
 from lbproxy.control.mcmp_access import McmpError
 from lbproxy.control.mcmp_server import McmpBindError
+from lbproxy.control.state_file import StateError
 from lbproxy.proxy.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
@@ -62,7 +63,7 @@ def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None
     except (BindError, AdminBindError, McmpBindError) as error:
         code = Exit.COULD_NOT_BIND
         message = str(error)
-    except (TlsError, AdminError, McmpError, OSError) as error:
+    except (TlsError, AdminError, McmpError, StateError, OSError) as error:
         code = Exit.CONFIGURATION
         message = f"{path}: {error}"
     print(f"lbproxy: {message}", file=sys.stderr)

@@ -14,6 +14,8 @@ to *publish* is to hand the workers a new snapshot; a *link* is a network interf
 - `discovery`     nodes of a pool that come from DNS, and go
 - `discovery_plan` which nodes an answer of DNS stands for
 - `dns`           the three together
+- `state`         what of all that survives a restart; `state_file` reads and writes it,
+                  `state_restore` takes in what the configuration still allows
 - `metrics`       counters as Prometheus collectors
 - `admin`         the admin API: handlers
 - `admin_guard`   who may use it, and errors as problem documents

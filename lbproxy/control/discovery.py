@@ -101,6 +101,10 @@ class Discovery:
             self.answered.set()
             await asyncio.sleep(pause)
 
+    def passing(self) -> frozenset[tuple[str, str]]:
+        """Return pool and name of the nodes that are drained because DNS has lost them."""
+        return frozenset((self._pool, name) for name, each in self._leaving.items() if each.drained)
+
     def sweep(self, now: float) -> None:
         """Remove the nodes that have left and are done; to be called about once a second."""
         around = self._around

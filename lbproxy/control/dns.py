@@ -67,6 +67,10 @@ class Dns:
         for discovery in self._discoveries:
             discovery.arrange()
 
+    def passing(self) -> frozenset[tuple[str, str]]:
+        """Return pool and name of the nodes that are drained because DNS has lost them."""
+        return frozenset[tuple[str, str]]().union(*(each.passing() for each in self._discoveries))
+
     def sweep(self, now: float) -> None:
         """Remove discovered nodes that have left; to be called about once a second."""
         for discovery in self._discoveries:

@@ -22,6 +22,9 @@ from lbproxy.control.mcmp import Mcmp
 from lbproxy.control.metrics import ClusterCollector, Metrics
 from lbproxy.control.probes import Prober
 from lbproxy.control.resolver import Resolver
+from lbproxy.control.state import State
+from lbproxy.control.state_file import StateFile
+from lbproxy.control.state_restore import restore
 
 _log = logging.getLogger("lbproxy.cluster")
 TICK_S = 1.0
@@ -82,6 +85,8 @@ class ControlPlane:
         around = Surroundings(registry, self._note, workers.stats, clock, config.timeouts.drain)
         self._resolver = Resolver(config.resolver)
         self._dns = Dns(config, around, self._resolver)
+        self._config = config
+        self._state = StateFile(config.state_file) if config.state_file is not None else None
         self._mcmp: Mcmp | None = None
         if config.mcmp is not False:
             self._mcmp = Mcmp(config.mcmp, self._resolver, registry, self, clock)
@@ -108,8 +113,12 @@ class ControlPlane:
     async def start(self) -> None:
         """Listen, publish the first snapshot, begin to probe; names of nodes are asked for first.
 
-        Raises: AdminError, McmpError.
+        Raises: AdminError, McmpError, StateError.
         """
+        if self._state is not None:
+            self._state.check()
+            known = await asyncio.to_thread(self._state.read)
+            self._restore(known)
         if self._admin is not None:
             await self._admin.start()
         self.publish_now()
@@ -136,6 +145,8 @@ class ControlPlane:
             self._gathering.cancel()
             self._gathering = None
         await self._resolver.close()
+        if self._state is not None:
+            await self._state.close()
         if self._admin is not None:
             await self._admin.stop()
 
@@ -182,6 +193,8 @@ class ControlPlane:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prober.run(), name="prober")
             group.create_task(self._dns.run(), name="dns")
+            if self._state is not None:
+                group.create_task(self._state.run(), name="state file")
             while True:
                 await asyncio.sleep(TICK_S)
                 now = self._clock()
@@ -189,6 +202,13 @@ class ControlPlane:
                 self._dns.sweep(now)
                 if self._mcmp is not None:
                     self._note(self._mcmp.sweep(now))
+
+    def _restore(self, known: State) -> None:
+        count, refused = restore(known, self._config, self._registry, self._clock())
+        if count:
+            _log.info("state_file: %d nodes are known from before; they wait for a probe", count)
+        for line in refused:
+            _log.warning("state_file: not restored: %s", line)
 
     def _observe(self, pool: str, node: str, result: ProbeResult) -> None:
         self._note(self._registry.observe_probe(pool, node, result, self._clock()))
@@ -219,6 +239,8 @@ class ControlPlane:
             self._dns.sync(snapshot)
             self._prober.sync(snapshot)
             self._publish(snapshot)
+            if self._state is not None:
+                self._state.put(snapshot, self._dns.passing())
 
 
 def _log_change(change: Change) -> None:

@@ -26,7 +26,7 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
 
     Args: path: of the configuration, for messages; on_ready: called once all listeners accept.
     Returns: 0, or 1 where exchanges had to be cut off.
-    Raises: BindError; TlsError, AdminError, McmpError, OSError where something that the
+    Raises: BindError; TlsError, AdminError, McmpError, StateError, OSError where something that the
     configuration names cannot be used.
     """
     raise_descriptor_limit(config.limits.connections)

@@ -79,8 +79,8 @@ class Service:
     async def start(self) -> None:
         """Begin to serve.
 
-        Raises: TlsError, AdminError, McmpError, OSError: what the configuration names cannot be
-        used.
+        Raises: TlsError, AdminError, McmpError, StateError, OSError: what the configuration names
+        cannot be used.
         """
         config = self._config
         states = self._listener_states()

@@ -23,14 +23,16 @@ class AdminApiError(Exception):
 class NodeView:
     """One node as the admin API shows it.
 
-    Args: reported: what an announced node says of itself, "nothing" for others; contexts: paths
-    and states, None where the node serves every path; raw: all that the API said.
+    Args: addresses: what its url's name leads to, none where it is an address; reported: what an
+    announced node says of itself, "nothing" for others; contexts: paths and states, None where
+    the node serves every path; raw: all that the API said.
     """
 
     pool: str
     name: str
     route: str
     url: str
+    addresses: tuple[str, ...]
     source: str
     health: str
     admin: str
@@ -140,6 +142,7 @@ def _view(raw: dict[str, Any]) -> NodeView:
         name=str(raw["name"]),
         route=str(raw["route"]),
         url=str(raw["url"]),
+        addresses=tuple(map(str, raw.get("addresses", ()))),
         source=str(raw["source"]),
         health=str(raw["health"]),
         admin=str(raw["admin"]),

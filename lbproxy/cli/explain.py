@@ -85,10 +85,14 @@ def _fail(message: str, code: Exit) -> int:
 
 
 def _configured(config: Config) -> dict[str, tuple[Node, ...]]:
-    """Return the nodes of the file, all up."""
-    return {
-        name: tuple(replace(node_from_config(name, node), health=Health.UP) for node in pool.nodes)
+    """Return the nodes of the file, all up, their names taken to lead somewhere."""
+    made = {
+        name: [node_from_config(name, node) for node in pool.nodes]
         for name, pool in config.pools.items()
+    }
+    return {
+        name: tuple(replace(node, health=Health.UP, addresses=(node.host,)) for node in nodes)
+        for name, nodes in made.items()
     }
 
 
@@ -109,6 +113,7 @@ def _live(views: Iterable[NodeView]) -> dict[str, tuple[Node, ...]]:
             health=Health(view.health),
             admin=Admin(view.admin),
             ejected=view.ejected,
+            addresses=view.addresses,
         )
         nodes[view.pool] = (*nodes.get(view.pool, ()), node)
     return nodes

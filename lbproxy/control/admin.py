@@ -97,6 +97,7 @@ def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
         "name": node.name,
         "route": node.route,
         "url": node.url,
+        "addresses": list(node.addresses),
         "source": node.source.value,
         "domain": node.domain,
         "health": node.health.value,

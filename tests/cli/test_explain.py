@@ -14,6 +14,7 @@ from lbproxy.cluster.node import Admin, Health, Node
 from lbproxy.cluster.registry import node_from_config
 from lbproxy.config.load import parse_config
 from lbproxy.config.schema import Config
+from lbproxy.config.sources import ConfiguredNode
 
 TEXT = """\
 listeners: [{name: http, bind: "127.0.0.1:0"}]
@@ -45,21 +46,23 @@ def config() -> Config:
     return loaded
 
 
+def up(pool: str, node: ConfiguredNode) -> Node:
+    made = node_from_config(pool, node)
+    return replace(made, health=Health.UP, addresses=("10.0.0.1",))
+
+
 def ask(request: str, *cookies: str, **changes: Node) -> Explanation:
     """Explain a request where all nodes are up but for the changes, by name."""
     settings = config()
     nodes = {
-        name: tuple(
-            changes.get(node.name) or replace(node_from_config(name, node), health=Health.UP)
-            for node in pool.nodes
-        )
+        name: tuple(changes.get(node.name) or up(name, node) for node in pool.nodes)
         for name, pool in settings.pools.items()
     }
     return explain(settings, request, cookies, nodes, 1.0)
 
 
 def kc2(health: Health = Health.UP, admin: Admin = Admin.ENABLED) -> Node:
-    return Node("kc", "kc2", "kc2", "http", "a", 2, health=health, admin=admin)
+    return Node("kc", "kc2", "kc2", "http", "10.0.0.1", 2, health=health, admin=admin)
 
 
 def test_the_route_in_a_cookie_names_the_node() -> None:

@@ -101,6 +101,7 @@ async def test_nodes(client: Client) -> None:
         "name": "node1",
         "route": "node1",
         "url": "http://10.0.0.1:9011",
+        "addresses": [],
         "source": "config",
         "health": "up",
         "admin": "enabled",

@@ -24,8 +24,10 @@ from lbproxy.cluster.contexts import ContextState, VirtualHost
 from lbproxy.cluster.node import Node
 
 ROOT = "/"
+# Looked up once: see `node`.
+_ENABLED, _DISABLED, _STOPPED = ContextState.ENABLED, ContextState.DISABLED, ContextState.STOPPED
 # Where several virtual hosts of a node hold one context, the one that allows most counts.
-_RANK = {ContextState.ENABLED: 0, ContextState.DISABLED: 1, ContextState.STOPPED: 2}
+_RANK = {_ENABLED: 0, _DISABLED: 1, _STOPPED: 2}
 
 Served = Mapping[str, ContextState]
 
@@ -138,22 +140,19 @@ def application(offers: Offers, path: str | None, panic_threshold: float) -> App
     """
     members = offers.contexts.get(path, ()) if path is not None else ()
     serving = [
-        (node, state is ContextState.ENABLED and node.takes_new)
+        (node, state is _ENABLED and node.takes_new)
         for node, state in members
-        if state is not ContextState.STOPPED and node.takes_owned
+        if state is not _STOPPED and node.takes_owned
     ]
     serving += [(node, node.takes_new) for node in offers.everywhere if node.takes_owned]
     chosen = choose(serving, panic_threshold)
-    spares = {
-        node.name for node, state in members if state is ContextState.DISABLED and node.takes_new
-    }
+    spares = {node.name for node, state in members if state is _DISABLED and node.takes_new}
     return Application(
         takes_new=chosen.takes_new,
         takes_owned=chosen.takes_owned,
         spares=[node for node in chosen.takes_owned if node.name in spares] if spares else (),
         panic=chosen.panic,
-        stopped=not offers.everywhere
-        and all(state is ContextState.STOPPED for _, state in members),
+        stopped=not offers.everywhere and all(state is _STOPPED for _, state in members),
         balancers=frozenset(
             [node.balancer for node, _ in members] + [node.balancer for node in offers.everywhere]
         ),

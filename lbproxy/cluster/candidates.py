@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from lbproxy.cluster.node import Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot
 
+_UP, _STANDBY = Health.UP, Reported.STANDBY  # looked up once: see `node`
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -66,9 +68,9 @@ def choose(members: Iterable[tuple[Node, bool]], panic_threshold: float) -> Cand
         spared = _active(enabled) if _active(fit) else enabled
         return Candidates(tuple(spared), tuple(serving), panic=bool(serving))
     fit = _active(fit) or fit
-    best = [node for node in fit if node.health is Health.UP]
+    best = [node for node in fit if node.health is _UP]
     return Candidates(tuple(best or fit), tuple(owned), panic=False)
 
 
 def _active(nodes: Sequence[Node]) -> list[Node]:
-    return [node for node in nodes if node.reported is not Reported.STANDBY]
+    return [node for node in nodes if node.reported is not _STANDBY]

@@ -30,6 +30,9 @@ _log = logging.getLogger("lbproxy.cluster")
 TICK_S = 1.0
 # Loads change many times a second where nodes are many; they are published together.
 GATHER_S = 0.05
+# After a snapshot other changes wait so long for each node, up to GATHER_S: where a thousand nodes
+# fall one after the other, looking at all of them each time would be all that a worker does.
+PAUSE_A_NODE_S = 50e-6
 _ALARMING = frozenset(
     {
         (Aspect.HEALTH, Health.DOWN.value),
@@ -55,8 +58,9 @@ class Workers(Protocol):
 class ControlPlane:
     """Observes the nodes, takes commands, and hands each new snapshot to `publish`.
 
-    All methods are for the event loop's thread. Args: publish: called with a newer snapshot at
-    most once a turn of the loop, first by start(); clock: monotonic seconds.
+    All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
+    by start(), and then at once where something changes, or after a pause of at most GATHER_S where
+    it did a moment ago in a large cluster; clock: monotonic seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
     """
 
@@ -75,6 +79,8 @@ class ControlPlane:
         self._publish = publish
         self._clock = clock
         self._published: Snapshot | None = None
+        self._gather_until = 0.0
+        self._quiet_until = 0.0  # as the loop counts: till then changes are published together
         self._publish_scheduled = False
         self._gathering: asyncio.TimerHandle | None = None
         self._shutting_down = False
@@ -177,8 +183,7 @@ class ControlPlane:
     def changed(self) -> None:
         """Publish within GATHER_S, if there is something new."""
         if self._gathering is None and self._is_stale():
-            loop = asyncio.get_running_loop()
-            self._gathering = loop.call_later(GATHER_S, self.publish_now)
+            self._publish_by(asyncio.get_running_loop().time() + GATHER_S)
 
     def not_ready(self) -> str | None:
         """Return why no traffic should come, None where it may."""
@@ -216,11 +221,23 @@ class ControlPlane:
     def _note(self, changes: Changes) -> None:
         for change in changes:
             _log_change(change)
-        if changes and not self._publish_scheduled:
-            self._publish_scheduled = True
-            asyncio.get_running_loop().call_soon(self.publish_now)
-        elif not changes:
+        if not changes:
             self.changed()  # what is no news for the log may be some for the workers
+        elif not self._publish_scheduled:
+            loop = asyncio.get_running_loop()
+            if loop.time() < self._quiet_until:
+                self._publish_by(self._quiet_until)
+            else:
+                self._publish_scheduled = True
+                loop.call_soon(self.publish_now)
+
+    def _publish_by(self, deadline: float) -> None:
+        if self._gathering is not None:
+            if self._gather_until <= deadline:
+                return
+            self._gathering.cancel()
+        self._gather_until = deadline
+        self._gathering = asyncio.get_running_loop().call_at(deadline, self.publish_now)
 
     def _is_stale(self) -> bool:
         return self._registry.changed or self._registry.snapshot() is not self._published
@@ -236,6 +253,9 @@ class ControlPlane:
         snapshot = self._registry.snapshot()
         if snapshot is not self._published:
             self._published = snapshot
+            count = sum(len(pool.nodes) for pool in snapshot.pools.values())
+            pause_s = min(GATHER_S, count * PAUSE_A_NODE_S)
+            self._quiet_until = asyncio.get_running_loop().time() + pause_s
             self._dns.sync(snapshot)
             self._prober.sync(snapshot)
             self._publish(snapshot)

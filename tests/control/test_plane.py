@@ -138,6 +138,26 @@ async def test_changes_of_one_turn_are_published_together(start: Start) -> None:
         assert len(run.published) == 2
 
 
+async def test_the_first_change_is_published_at_once_and_those_behind_it_together(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in range(1, 21)]
+    monkeypatch.setattr(plane, "GATHER_S", 0.2)
+    monkeypatch.setattr(plane, "PAUSE_A_NODE_S", 1.0)
+    async with start(*urls, health=False) as run:
+        await asyncio.sleep(0.2)
+        before = len(run.published)
+        for number in range(1, 21):
+            run.plane.command("idp", f"node{number}", Admin.DRAINING, "test")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert len(run.published) == before + 1
+        assert run.node("node1").admin is Admin.DRAINING
+        assert run.node("node2").admin is Admin.ENABLED
+        await run.until(lambda: run.node("node20").admin is Admin.DRAINING)
+        assert len(run.published) == before + 2
+
+
 async def test_commands_are_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "lbproxy.cluster"):
         async with start("http://127.0.0.1:1", health=False) as run:

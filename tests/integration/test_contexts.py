@@ -140,13 +140,10 @@ async def test_an_owner_of_another_application_is_none(stage: Stage) -> None:
 async def test_commands_hold_as_well(stage: Stage) -> None:
     door, _ = await announced(stage, "/auth", "/auth")
     door.say("node1", balancer=settings())
-    door.command("node1", Admin.DRAINING)
-    await door.until(lambda: door.node("node1").admin is Admin.DRAINING)
-    await asyncio.sleep(0)
+    door.say("node1", admin=Admin.DRAINING)
     assert await served(door, "/auth") == "node2"
     assert await served(door, "/auth", session("node1")) == "node1"
-    door.command("node1", Admin.STOPPED)
-    await asyncio.sleep(0)
+    door.say("node1", admin=Admin.STOPPED)
     assert await served(door, "/auth", session("node1")) == "node2"
 
 
@@ -216,8 +213,7 @@ class TestFailover:
 
     async def test_a_drained_node_takes_over_nothing(self, stage: Stage) -> None:
         door, _ = await self.cluster(stage, "/a! /a- /a")
-        door.command("node2", Admin.DRAINING)
-        await asyncio.sleep(0)
+        door.say("node2", admin=Admin.DRAINING)
         assert await served(door, "/a", session("node1")) == "node3"
 
     async def test_standby_of_the_domain_where_it_is_the_only_one(self, stage: Stage) -> None:

@@ -28,6 +28,7 @@ from bench.origin import GIB, origin, sink
 from bench.peers import Peer
 from bench.processes import BenchError, Child, free_ports, running
 from bench.setting import HOST, Certificate, Node, Setting, make_certificate
+from bench.twin import twins
 
 MANY = 1000
 WARM_S = 2
@@ -187,6 +188,27 @@ def keepalive(bench: Bench, scenario: str, scheme: str) -> Iterator[Measurement]
         yield from _busy(bench, scenario, scheme, field, clients)
 
 
+# Who speaks AJP.
+SPEAKS_AJP = ("lbproxy", "apache")
+
+
+def ajp(bench: Bench, scenario: str) -> Iterator[Measurement]:
+    """The same GETs, over HTTP and over AJP to the nodes, which are the same as well."""
+    clients = [_client(node) for node in bench.nodes]
+    with ExitStack() as until_done:
+        nodes = until_done.enter_context(twins(bench.folder / "twins", core=bench.load_core))
+        field = [
+            until_done.enter_context(_start(bench, peer, both, label=scheme))
+            for peer in bench.peers
+            if peer.name in SPEAKS_AJP
+            for scheme, both in nodes.items()
+        ]
+        for each in field:
+            verify(each.name, each.plain_port, each.tls_port, clients)
+        if field:
+            yield from _busy(bench, scenario, "http", field, clients)
+
+
 def handshake(bench: Bench, scenario: str) -> Iterator[Measurement]:
     """A new TLS connection for each request: full handshakes, at a rate that all can hold."""
     client = _client(bench.nodes[1])
@@ -306,6 +328,7 @@ class Scenario:
 SCENARIOS = (
     Scenario("keepalive", "Kept-alive GETs, plain", lambda b: keepalive(b, "keepalive", "http")),
     Scenario("tls", "Kept-alive GETs, TLS 1.3", lambda b: keepalive(b, "tls", "https")),
+    Scenario("ajp", "Kept-alive GETs, over HTTP and over AJP to the node", lambda b: ajp(b, "ajp")),
     Scenario("handshake", "A new TLS connection a request", lambda b: handshake(b, "handshake")),
     Scenario(
         "many",
@@ -332,6 +355,8 @@ AIMS = (
     Aim("keepalive", Quantity.CPU_US, 1.0, "haproxy"),
     Aim("tls", Quantity.CPU_US, 1.05, "nginx"),
     Aim("tls", Quantity.CPU_US, 1.05, "haproxy"),
+    Aim("ajp", Quantity.CPU_US, 1.3, "lbproxy http", contestant="lbproxy ajp"),
+    Aim("ajp", Quantity.CPU_US, 1.0, "apache ajp", contestant="lbproxy ajp"),
     Aim("handshake", Quantity.CPU_US, 1.3, "haproxy"),
     Aim("many", Quantity.CPU_US, 1.05, "lbproxy 1", contestant=f"lbproxy {MANY:,}"),
     *(

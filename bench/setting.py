@@ -15,10 +15,15 @@ SESSION = "4f0e1c9a-6d2b-4a57-9f33-1b8f6f0c2d11"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: its name is its route."""
+    """One node: its name is its route. `scheme`: how it is spoken to, http or ajp."""
 
     name: str
     port: int
+    scheme: str = "http"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

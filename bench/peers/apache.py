@@ -21,6 +21,7 @@ _MODULES = (
     "status",
     "proxy",
     "proxy_http",
+    "proxy_ajp",
     "proxy_balancer",
     "lbmethod_byrequests",
 )
@@ -90,8 +91,7 @@ def prepare(setting: Setting) -> list[str]:
             if (modules / f"mod_{name}.so").exists()  # some are built in
         ),
         members="\n".join(
-            f"  BalancerMember http://127.0.0.1:{node.port} route={node.name}"
-            for node in setting.nodes
+            f"  BalancerMember {node.url} route={node.name}" for node in setting.nodes
         ),
     )
     return ["-f", str(setting.write("apache.conf", conf)), "-DFOREGROUND"]

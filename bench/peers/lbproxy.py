@@ -32,10 +32,7 @@ def prepare(setting: Setting) -> list[str]:
                 "sticky": {"by": ["route"], "cookie": COOKIE},
                 # No probes: no peer here has any, and a node that dies ends the run anyway.
                 "health": False,
-                "nodes": [
-                    {"name": node.name, "url": f"http://127.0.0.1:{node.port}"}
-                    for node in setting.nodes
-                ],
+                "nodes": [{"name": node.name, "url": node.url} for node in setting.nodes],
             }
         },
         "routes": [{"host": host, "path": "/", "pool": "idp"} for host in setting.hosts],

@@ -9,22 +9,26 @@ import pytest
 
 from bench.peers import PEERS
 from bench.processes import free_ports
+from bench.scenarios import SPEAKS_AJP
 from bench.setting import HOST, Node, Setting, make_certificate
 
 HOSTS = tuple(f"tenant{at}.example.com" for at in range(20))
 
 
 @pytest.mark.parametrize("hosts", [(HOST,), HOSTS], ids=["one", "many"])
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [*((name, "http") for name in PEERS), *((name, "ajp") for name in SPEAKS_AJP)],
+)
 def test_the_peer_accepts_its_configuration(
-    name: str, hosts: tuple[str, ...], tmp_path: Path
+    name: str, scheme: str, hosts: tuple[str, ...], tmp_path: Path
 ) -> None:
     peer = PEERS[name]
     command = peer.find()
     if command is None or peer.check_argv is None:
         pytest.skip(f"{name} is not installed")
     plain, tls, admin = free_ports(3)
-    nodes = tuple(Node(f"node{at + 1}", 9011) for at in range(len(hosts) + 1))
+    nodes = tuple(Node(f"node{at + 1}", 9011, scheme) for at in range(len(hosts) + 1))
     setting = Setting(tmp_path, plain, tls, admin, nodes, hosts, make_certificate(tmp_path / "tls"))
     argv = [*command, *peer.check_argv(peer.prepare(setting))]
     checked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)

@@ -40,6 +40,9 @@ from lbproxy.cluster.roster import (
 ANNOUNCED = frozenset({Source.MCMP, Source.AGENT})
 # A node speaks every 10 s; one that was not heard for so long may be gone without a word.
 RECENT_S = 30.0
+# Each may name a cookie and a path parameter of its own, which are then looked for in every request
+# of the pool. A cluster has one balancer, or a few.
+MAX_BALANCERS = 32
 STANDBY_LOAD, BROKEN_LOAD, KEEP_LOAD = 0, -1, -2
 # What a known node may say anew without becoming another one.
 _TOLD = ("tls", "secret_file", "packet_size", "balancer", "domain", "tuning")
@@ -125,6 +128,7 @@ class Membership:
             self._check_twin(node, twin, now)
         if known is None and not twins:
             self._check_room()
+        self._check_balancers(balancer.name)
         stays = known is not None and _place(known.node) == _place(node)
         hosts = _hosts(known) if known is not None and stays else ()
         if paths:
@@ -246,6 +250,11 @@ class Membership:
         count = sum(self._roster.sources[source] for source in ANNOUNCED)
         if count >= self._bounds.nodes:
             raise Conflict(f"there are {count} nodes already, no more are allowed")
+
+    def _check_balancers(self, name: str) -> None:
+        names = {balancer.name for balancer in self._roster.balancers()}
+        if name not in names and len(names) >= MAX_BALANCERS:
+            raise Conflict(f"there are {len(names)} balancers already, no more are allowed")
 
     def _check_size(self, route: str, hosts: Hosts) -> None:
         for what, count, limit in (

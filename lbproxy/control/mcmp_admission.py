@@ -22,6 +22,11 @@ from lbproxy.wire.mcmp import Announced, Balancer, Fault, Refused
 
 _log = logging.getLogger("lbproxy.mcmp")
 SCHEMES = ("http", "https", "ajp")
+# What a node asks for is taken up to here: its requests, and those that wait for any node, hold
+# connections of clients. The pool's own settings are the operator's, and have no such bounds.
+MAX_WAIT_S = 60.0
+MAX_PING_S = 60.0
+MAX_RESPONSE_S = 3600.0
 Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 
 
@@ -79,8 +84,8 @@ class Admission:
             balancer=balancer,
             domain=told.domain,
             tuning=Tuning(
-                response_s=told.timeout_s,
-                ping_s=told.ping_s,
+                response_s=_at_most(MAX_RESPONSE_S, told.timeout_s),
+                ping_s=_at_most(MAX_PING_S, told.ping_s),
                 max_idle=told.smax,
                 ttl_s=told.ttl_s,
                 flush=told.flush,
@@ -140,9 +145,13 @@ def balancer_settings(told: Balancer) -> BalancerSettings:
         path_parameter=told.path_parameter,
         remove=told.remove,
         force=told.force,
-        wait_s=told.wait_s,
+        wait_s=min(told.wait_s, MAX_WAIT_S),
         attempts=told.attempts,
     )
+
+
+def _at_most(limit: float, told: float | None) -> float | None:
+    return None if told is None else min(told, limit)
 
 
 def _tls(settings: sources.NodeTls, name: str | None) -> NodeTls:

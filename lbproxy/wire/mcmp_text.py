@@ -175,6 +175,7 @@ def parse_host(name: str, text: str) -> str:
         return str(address.ipv4_mapped or address)
     if address is not None:
         return str(address)
+    host = host.removesuffix(".")  # complete or not: lbproxy's resolver decides
     # All digits and dots, but no address: a name to some resolvers, an address to others.
     if len(host) > 253 or not _NAME.fullmatch(host) or not re.search("[a-z_-]", host):
         syntax(f"{name} is neither a name nor an address")

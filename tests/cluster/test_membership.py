@@ -8,7 +8,7 @@ import pytest
 
 from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, VirtualHost
 from lbproxy.cluster.health import Aspect, Outcome, ProbeResult
-from lbproxy.cluster.membership import RECENT_S, Bounds, Membership
+from lbproxy.cluster.membership import MAX_BALANCERS, RECENT_S, Bounds, Membership
 from lbproxy.cluster.node import Admin, Health, Node, Reported, Source, Tuning
 from lbproxy.cluster.registry import Change, Conflict, Registry, UnknownName
 from lbproxy.config.schema import Config
@@ -391,3 +391,14 @@ def test_names_of_balancers_cannot_pile_up(world: World) -> None:
     for number in range(100):
         world.join(balancer=BalancerSettings(f"b{number}"))
     assert [balancer.name for balancer in world.members.balancers()] == ["b99"]
+
+
+def test_balancers_are_few_because_each_costs_every_request(world: World) -> None:
+    world = World(nodes=MAX_BALANCERS + 2)
+    for number in range(MAX_BALANCERS):
+        world.join(f"n{number}", 8000 + number, BalancerSettings(f"b{number}"))
+    before = world.registry.snapshot()
+    with pytest.raises(Conflict, match="32 balancers already"):
+        world.join("late", 9000, BalancerSettings("one-more"))
+    assert world.registry.snapshot() is before
+    world.join("late", 9000, BalancerSettings("b0"))

@@ -71,6 +71,12 @@ async def test_what_a_node_leaves_open_is_left_to_the_pool(inn: Inn) -> None:
     assert (await inn.node()).tuning == Tuning()
 
 
+async def test_no_node_makes_clients_wait_for_years(inn: Inn) -> None:
+    tuning = (await inn.node(ping_s=1e9, timeout_s=1e9)).tuning
+    assert tuning == Tuning(response_s=3600.0, ping_s=60.0)
+    assert balancer_settings(Balancer(wait_s=1e9)).wait_s == 60.0
+
+
 @pytest.mark.parametrize("scheme", ["ws", "wss", "ftp", "fcgi"])
 async def test_other_types_are_hopeless_and_the_message_says_what_to_do(
     inn: Inn, scheme: str

@@ -150,6 +150,9 @@ class Prober:
             answer = await self._ask(node, settings)
         except ProbeError as error:
             return ProbeResult(Outcome.FAIL, error.reason)
+        except Exception:  # our own fault: the other nodes' probes must not end with this one's
+            _log.exception("pool %s node %s: a probe failed in lbproxy", node.pool, node.name)
+            return ProbeResult(Outcome.FAIL, "lbproxy failed to probe it; see its log")
         if settings.probe == "ping":
             return ProbeResult(Outcome.OK, _say_pong(answer))
         return judge(answer.status, answer.body, settings)

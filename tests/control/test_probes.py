@@ -18,6 +18,7 @@ from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config.schema import Config
 from lbproxy.control import probes
+from lbproxy.control.probe_client import Answer, ProbeClient, Target
 from lbproxy.control.probes import Prober
 from lbproxy.wire.ajp13 import CPING
 from tests.fuzz.ajp13_peer import CPONG, END_REUSE, Forward, decode, send_headers
@@ -99,6 +100,32 @@ async def test_a_failure_is_a_result(watch: Callable[..., Watch], unused_tcp_por
     watching = watch(f"http://127.0.0.1:{unused_tcp_port}")
     async with watching.running():
         assert await watching.next() == ("node1", ProbeResult(Outcome.FAIL, "connection refused"))
+
+
+async def test_a_fault_at_one_node_ends_the_probes_of_no_other(
+    watch: Callable[..., Watch],
+    serve: Serve,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = await serve()
+    watching = watch(f"http://127.0.0.1:{node.port}", "http://127.0.0.2:9")
+    fetch = ProbeClient.fetch
+
+    async def failing(self: ProbeClient, target: Target, timeout_s: float) -> Answer:
+        if target.host == "127.0.0.2":
+            raise ValueError("what nobody thought of")
+        return await fetch(self, target, timeout_s)
+
+    monkeypatch.setattr(ProbeClient, "fetch", failing)
+    seen: set[tuple[str, Outcome]] = set()
+    async with watching.running():
+        while len(seen) < 2:
+            name, result = await watching.next()
+            seen.add((name, result.outcome))
+        await watching.next()
+    assert seen == {("node1", Outcome.OK), ("node2", Outcome.FAIL)}
+    assert "what nobody thought of" in caplog.text
 
 
 async def test_port_and_host_of_the_settings(watch: Callable[..., Watch], serve: Serve) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from lbproxy import __version__
+from lbproxy.wire.authority import valid_authority
 
 MAX_BODY = 256 << 10  # discovery documents of a few KiB are normal
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -37,7 +38,10 @@ class Origin:
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.username is not None:
             raise ValueError(f"{url}: write https://host or https://host:port")
         port = parts.port if parts.port is not None else DEFAULT_PORTS[parts.scheme]
-        return cls(parts.scheme, parts.hostname, port)
+        origin = cls(parts.scheme, _ascii_host(parts.hostname), port)
+        if not valid_authority(origin.authority.encode()):
+            raise ValueError(f"{url}: {parts.hostname} is no host; write https://host")
+        return origin
 
     @property
     def authority(self) -> str:
@@ -163,6 +167,14 @@ class Door:
         return http.client.HTTPSConnection(
             host, port, timeout=self.timeout_s, context=_unverified()
         )
+
+
+def _ascii_host(host: str) -> str:
+    """Return a host as it stands in DNS and in a Host field. Raises: ValueError."""
+    try:
+        return host if host.isascii() and ".." not in host else host.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(f"{host} is no host name; write https://host") from None
 
 
 def _unverified() -> ssl.SSLContext:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ("https://idp.example.com", "https://idp.example.com"),
         ("https://IDP.example.com:443/x?y", "https://idp.example.com"),
         ("http://[::1]:8080", "http://[::1]:8080"),
+        ("https://bücher.example:8443", "https://xn--bcher-kva.example:8443"),
     ],
 )
 def test_origin(url: str, text: str) -> None:
@@ -29,7 +30,17 @@ def test_origin(url: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["idp.example.com", "ftp://a", "https://", "https://u@a", "https://a:x", "https://a:99999"],
+    [
+        *(
+            "idp.example.com",
+            "ftp://a",
+            "https://",
+            "https://u@a",
+            "https://a:x",
+            "https://a:99999",
+        ),
+        *("https://a..b", "https://a b", f"https://{'a' * 64}é"),
+    ],
 )
 def test_no_origin(url: str) -> None:
     with pytest.raises(ValueError, match=r"write https://|[Pp]ort"):

@@ -85,6 +85,7 @@ def test_packets_may_be_flushed_by_themselves(text: str) -> None:
     [
         ("192.0.2.21", "192.0.2.21"),
         ("KC1.example.test", "kc1.example.test"),
+        ("kc1.example.test.", "kc1.example.test"),
         ("%5B0:0:0:0:0:0:0:1%5D", "::1"),
         ("%5Bfe80::1%25eth0%5D", "fe80::1"),
         ("fe80::1%25eth0", "fe80::1"),

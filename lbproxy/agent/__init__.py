@@ -7,8 +7,8 @@ WildFly: joins, reports load, drains and leaves.
 - `messages`   the node as MCMP parameters
 - `link`       one connection to one proxy: signed messages out, answers in, deadlines
 - `announcer`  one task a proxy: life and link together
-- `health`     probes of the node
-- `load`       the CPU, a file or a number as load, 1 (busy) to 100 (idle)
+- `page`       pages of the node; `health` judges the one that says whether it may take traffic
+- `load`       what is reported, 1 (busy) to 100 (idle): from `cpu`, `metric`, a file or a number
 - `agent`      the node's whole life: waits, joins, drains, leaves, comes back
 - `control`    the socket by which `lbproxy agent leave` and others reach the running agent
 - `process`    signals, systemd, exit code

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from lbproxy.agent.page import PageClient
 from lbproxy.cluster.health import (
     Outcome,
     ProbeResult,
@@ -20,7 +21,7 @@ from lbproxy.cluster.node import Health, NodeTls
 from lbproxy.config import schema
 from lbproxy.config.agent import AgentHealth, AgentNode
 from lbproxy.config.units import parse_node_url, parse_page_url
-from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target
+from lbproxy.control.probe_client import MAX_BODY, Answer, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.agent")
 _OTHER_SCHEME = {"http": "https", "https": "http"}
@@ -76,7 +77,7 @@ class Watch:
         """Probe until cancelled."""
         loop = asyncio.get_running_loop()
         reminded = loop.time()
-        async with ProbeClient() as client:
+        async with PageClient(MAX_BODY) as client:
             while True:
                 result = await self._probe(client)
                 self.reason = result.reason
@@ -94,14 +95,14 @@ class Watch:
                     reminded = now
                 await asyncio.sleep(next_delay(self._state, self._settings, self._random))
 
-    async def _probe(self, client: ProbeClient) -> ProbeResult:
+    async def _probe(self, client: PageClient) -> ProbeResult:
         try:
             answer = await self._ask(client)
         except ProbeError as error:
             return ProbeResult(Outcome.FAIL, error.reason)
         return judge(answer.status, answer.body, self._settings)
 
-    async def _ask(self, client: ProbeClient) -> Answer:
+    async def _ask(self, client: PageClient) -> Answer:
         try:
             return await client.fetch(self._target, self._settings.timeout)
         except ProbeError as error:

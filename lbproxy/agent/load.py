@@ -1,198 +1,20 @@
-"""What is reported as load: 1 (busy) to 100 (idle), as MCMP counts; 0 is a standby.
-
-Source cpu reports what is left of the CPU, smoothed: half at the start, as mod_cluster does, so
-that a node that is just warming up is not flooded. Of what: of the control group that is named;
-else, if the agent's own group or one around it has a limit (a container), of that limit; else of
-the whole machine.
-
-Source: Linux, proc(5), `/proc/stat`; Documentation/admin-guide/cgroup-v2.rst, `cpu.stat`,
-`cpu.max`.
-"""
+"""The load that is reported, whatever its source."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import Path
 
-from lbproxy.config.agent import AgentLoad
+from lbproxy.agent.cpu import CpuLoad, LoadError, Meter, content_of, find_meter
+from lbproxy.agent.metric import MetricLoad
+from lbproxy.config.agent import AgentConfig
 
 _log = logging.getLogger("lbproxy.agent")
 # Until the first measure, and where there is none.
 UNKNOWN_LOAD = 50
-# Two readings that are nearer say little.
-LEAST_S = 0.2
-
-
-class LoadError(Exception):
-    """The load cannot be told; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Counters at one time. Args: busy_s: of CPU time; whole_s: what there was to be had."""
-
-    busy_s: float
-    whole_s: float
-
-
-def machine_reading(stat: str) -> Reading:
-    """Return what the first line of /proc/stat says. Raises: LoadError."""
-    fields = stat.partition("\n")[0].split()
-    try:
-        # user nice system idle iowait irq softirq steal; what guests use is in user already.
-        ticks = [int(field) for field in fields[1:9]]
-        idle = ticks[3] + ticks[4]
-    except (ValueError, IndexError):
-        raise LoadError("/proc/stat is not as expected") from None
-    return Reading((sum(ticks) - idle) / 100, sum(ticks) / 100)
-
-
-def used_s(cpu_stat: str) -> float:
-    """Return the seconds in a group's cpu.stat. Raises: LoadError."""
-    for line in cpu_stat.splitlines():
-        name, _, value = line.partition(" ")
-        if name == "usage_usec" and value.isdecimal():
-            return int(value) / 1e6
-    raise LoadError("cpu.stat is not as expected")
-
-
-def limit_of(cpu_max: str) -> float | None:
-    """Return how many CPUs a group's cpu.max allows, None for no limit. Raises: LoadError."""
-    quota, _, period = cpu_max.strip().partition(" ")
-    if quota == "max":
-        return None
-    if not quota.isdecimal() or not period.isdecimal() or not int(period):
-        raise LoadError("cpu.max is not as expected")
-    return int(quota) / int(period)
-
-
-def own_group(proc_cgroup: str) -> str | None:
-    """Return the path of the unified hierarchy in /proc/self/cgroup, None without one."""
-    for line in proc_cgroup.splitlines():
-        if line.startswith("0::/"):
-            return line.removeprefix("0::")
-    return None
-
-
-class Meter(Protocol):
-    """Says what was used. `what`: of what, for people."""
-
-    what: str
-
-    def read(self, now: float) -> Reading:
-        """Raises: LoadError."""
-
-
-class MachineMeter:
-    """The whole machine. Args: root: of the file system."""
-
-    what = "the machine's CPUs"
-
-    def __init__(self, root: Path) -> None:
-        self._stat = root / "proc/stat"
-
-    def read(self, now: float) -> Reading:
-        """Raises: LoadError."""
-        return machine_reading(_content(self._stat))
-
-
-class GroupMeter:
-    """One control group. Args: folder: of its files; cpus: to be had."""
-
-    def __init__(self, folder: Path, cpus: float, what: str) -> None:
-        self._folder = folder
-        self._cpus = cpus
-        self.what = f"{cpus:g} CPU{'' if cpus == 1 else 's'} of {what}"
-
-    def read(self, now: float) -> Reading:
-        """Raises: LoadError."""
-        return Reading(used_s(_content(self._folder / "cpu.stat")), now * self._cpus)
-
-
-def find_meter(cgroup: str | None, root: Path, cpus: int) -> Meter:
-    """Return what measures the CPU. Args: cgroup: named in the configuration; cpus: the machine's.
-
-    A named group that is not there yet is found out when it is read.
-    """
-    groups = root / "sys/fs/cgroup"
-    if cgroup is not None:
-        limits = [limit for _, limit in _limits(groups, cgroup)]
-        folder = groups / cgroup.lstrip("/")
-        return GroupMeter(folder, min([*limits, float(cpus)]), f"control group {cgroup}")
-    try:
-        own = own_group(_content(root / "proc/self/cgroup"))
-    except LoadError:
-        own = None
-    limits_around = list(_limits(groups, own)) if own is not None else []
-    if not limits_around:
-        return MachineMeter(root)
-    name, limit = min(limits_around, key=lambda each: each[1])
-    return GroupMeter(groups / name.lstrip("/"), limit, f"control group {name}")
-
-
-def _limits(groups: Path, name: str) -> list[tuple[str, float]]:
-    """Return the groups from this one outwards that have a limit, with it."""
-    found = []
-    path = PurePosixPath(name)
-    for group in (path, *path.parents):
-        try:
-            limit = limit_of(_content(groups / str(group).lstrip("/") / "cpu.max"))
-        except LoadError:
-            continue  # the root has none
-        if limit is not None:
-            found.append((str(group), limit))
-    return found
-
-
-def _content(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(64 << 10).decode("ascii", "replace")
-    except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
-
-
-class CpuLoad:
-    """What a meter says, smoothed.
-
-    Args: find: returns the meter, again after each trouble: a group may come late, or be made anew
-    with another limit; smoothing_s: time in which two thirds of a change are reported, 0: at once.
-    """
-
-    def __init__(self, find: Callable[[], Meter], smoothing_s: float) -> None:
-        self._find = find
-        self._meter: Meter | None = None
-        self._smoothing_s = smoothing_s
-        self._last: tuple[float, Reading] | None = None
-        self._busy = 0.5
-
-    def __call__(self, now: float) -> int:
-        """Return the load. Raises: LoadError."""
-        if self._last is not None and now - self._last[0] < LEAST_S:
-            return load_of(self._busy)
-        meter, self._meter = self._meter or self._find(), None
-        reading = meter.read(now)
-        self._meter = meter
-        if self._last is not None:
-            before, last = self._last
-            whole = reading.whole_s - last.whole_s
-            # Counters start anew where a group was made anew; that one measure is left out.
-            if whole > 0 and reading.busy_s >= last.busy_s:
-                busy = min(1.0, (reading.busy_s - last.busy_s) / whole)
-                part = 1 - math.exp((before - now) / self._smoothing_s) if self._smoothing_s else 1
-                self._busy += part * (busy - self._busy)
-        self._last = (now, reading)
-        return load_of(self._busy)
-
-
-def load_of(busy: float) -> int:
-    """Return 1..100 for a share in use of 1..0."""
-    return max(1, min(100, round(100 * (1 - busy))))
 
 
 def load_in(text: str) -> int:
@@ -204,15 +26,16 @@ def load_in(text: str) -> int:
 
 
 class Load:
-    """The load now, whatever its source; where it cannot be told, what it was before.
+    """The load now; where it cannot be told, what it was before.
 
-    Args: root: of the file system.
+    Attributes: what: it is of, for people. Args: root: of the file system.
     """
 
-    def __init__(self, settings: AgentLoad, root: Path = Path("/")) -> None:
+    def __init__(self, config: AgentConfig, root: Path = Path("/")) -> None:
         self._value = UNKNOWN_LOAD
         self._trouble = ""
-        self._read, self.what = _source(settings, root)
+        self._metric: MetricLoad | None = None
+        self._read, self.what = self._source(config, root)
 
     def __call__(self, now: float) -> int:
         """Return 0..100. Args: now: monotonic seconds. Never raises."""
@@ -228,21 +51,30 @@ class Load:
             self._trouble = ""
         return self._value
 
+    async def run(self) -> None:
+        """Ask for what must be asked for, until cancelled."""
+        if self._metric is not None:
+            await self._metric.run()
+        await asyncio.Event().wait()
 
-def _source(settings: AgentLoad, root: Path) -> tuple[Callable[[float], int], str]:
-    match settings.source:
-        case "fixed":
-            value = settings.value
-            assert value is not None, "agent_checks"
-            return (lambda now: value), f"always {value}"
-        case "file":
-            assert settings.file is not None, "agent_checks"
-            path = root / settings.file.lstrip("/")
-            return (lambda now: load_in(_content(path))), settings.file
-        case "cpu":
-            cpus = os.cpu_count() or 1
+    def _source(self, config: AgentConfig, root: Path) -> tuple[Callable[[float], int], str]:
+        settings = config.load
+        match settings.source:
+            case "fixed":
+                value = settings.value
+                assert value is not None, "agent_checks"
+                return (lambda now: value), f"always {value}"
+            case "file":
+                assert settings.file is not None, "agent_checks"
+                path = root / settings.file.lstrip("/")
+                return (lambda now: load_in(content_of(path))), settings.file
+            case "metric":
+                self._metric = MetricLoad(settings, config.node.health.tls, config.interval)
+                return self._metric, f"what {settings.metric} at {settings.url} leaves"
+            case "cpu":
+                cpus = os.cpu_count() or 1
 
-            def find() -> Meter:
-                return find_meter(settings.cgroup, root, cpus)
+                def find() -> Meter:
+                    return find_meter(settings.cgroup, root, cpus)
 
-            return CpuLoad(find, settings.smoothing), f"what is left of {find().what}"
+                return CpuLoad(find, settings.smoothing), f"what is left of {find().what}"

@@ -48,7 +48,7 @@ def run(config: AgentConfig, on_ready: Callable[[], None] | None = None) -> int:
 async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
-    load = Load(config.load)
+    load = Load(config)
     agent = Agent(config, credentials_of(config, os.environ), load, random.Random())
     desk = Desk(config.control, agent) if config.control is not False else None
 
@@ -62,7 +62,10 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
     loop.add_signal_handler(signal.SIGHUP, _log.warning, "HUP: the file is not read again; restart")
     notifier = Notifier(os.environ)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(agent.run(), name="agent")]
+        tasks = [
+            group.create_task(agent.run(), name="agent"),
+            group.create_task(load.run(), name="load"),
+        ]
         if desk is not None:
             tasks.append(group.create_task(desk.run(), name="control"))
         tasks.append(group.create_task(_show(agent, notifier), name="status"))

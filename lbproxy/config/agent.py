@@ -17,6 +17,7 @@ from lbproxy.config.units import (
     CONTEXT,
     DNS_NAME,
     ENVIRONMENT_NAME,
+    METRIC,
     NODE_NAME,
     PATH,
     BindAddress,
@@ -113,8 +114,9 @@ class AgentTls(Model):
 class AgentLoad(Model):
     """What is reported as load: 1 (busy) to 100 (idle); 0 is a standby."""
 
-    source: Literal["cpu", "fixed", "file"] = "cpu"
-    """cpu: what is left of the CPU; fixed: `value`; file: the number that `file` holds."""
+    source: Literal["cpu", "metric", "fixed", "file"] = "cpu"
+    """cpu: what is left of the CPU; metric: the same, as the node's metrics at `url` tell it;
+    fixed: `value`; file: the number that `file` holds."""
     value: Annotated[int, Field(ge=0, le=100)] | None = None
     """The load of source fixed."""
     file: Annotated[str, Field(pattern=ABSOLUTE_PATH)] | None = None
@@ -123,6 +125,11 @@ class AgentLoad(Model):
     """The control group that is measured, such as `/system.slice/keycloak.service`, against its
     own limit; null: the agent's own or an outer one with a limit (a container), else the machine.
     """
+    url: PageUrlText | None = None
+    """The node's page of metrics in Prometheus' format, such as `http://127.0.0.1:9000/metrics`;
+    where it is https it is verified as `node.health.tls` says."""
+    metric: Annotated[str, Field(pattern=METRIC)] = "process_cpu_usage"
+    """The metric that is the share of the CPU in use, 0 to 1."""
     smoothing: Duration = 15.0
     """Time in which two thirds of a change of the CPU's use are reported."""
 

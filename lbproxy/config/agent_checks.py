@@ -122,7 +122,7 @@ def _token(config: AgentConfig, environment: Mapping[str, str]) -> Iterator[Find
         )
 
 
-_BELONGS = {"value": "fixed", "file": "file", "cgroup": "cpu"}
+_BELONGS = {"value": "fixed", "file": "file", "cgroup": "cpu", "url": "metric"}
 
 
 def _load(load: AgentLoad, path: Path) -> Iterator[Finding]:

@@ -294,6 +294,7 @@ ABSOLUTE_PATH = r"^/.*[^/]$"
 DNS_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9.])?$"
 DNS_SERVER = r"^([0-9.]+(:[0-9]{1,5})?|[0-9A-Fa-f:]+|\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?)$"
 CONTEXT = r"^/[A-Za-z0-9._~!$&()*+=:@/-]*$"
+METRIC = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 GROUP = r"^([0-9.]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$"
 WORDS = {
@@ -308,6 +309,7 @@ WORDS = {
     DNS_NAME: "a name in DNS, such as keycloak-headless.idp.svc",
     DNS_SERVER: "an address, or an address and a port: 10.0.0.2, 10.0.0.2:53, [fd00::2]:53",
     CONTEXT: "a path of letters, digits and the signs . _ ~ ! $ & ( ) * + = : @ - between slashes",
+    METRIC: "the name of a metric: letters, digits, _ and :",
     ENVIRONMENT_NAME: "the name of an environment variable: letters, digits and _",
     GROUP: "a multicast address and a port: 224.0.1.105:23364",
 }

@@ -60,7 +60,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a node said. `body`: its first 64 KiB."""
+    """What a node said. `body`: as far as it was read."""
 
     status: int
     body: bytes
@@ -117,9 +117,13 @@ class _NoNames(AbstractResolver):
 
 
 class ProbeClient:
-    """Sends probes. Owns one connector; use it as `async with`."""
+    """Sends probes. Owns one connector; use it as `async with`.
 
-    def __init__(self) -> None:
+    Args: max_body: bytes of an answer that are read.
+    """
+
+    def __init__(self, max_body: int = MAX_BODY) -> None:
+        self._max_body = max_body
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[tuple[str | None, bool], ssl.SSLContext] = {}
 
@@ -245,8 +249,8 @@ class ProbeClient:
             server_hostname=(target.tls.server_name or target.host) if secure else None,
         ) as response:
             body = bytearray()
-            while len(body) < MAX_BODY:
-                chunk = await response.content.read(MAX_BODY - len(body))
+            while len(body) < self._max_body:
+                chunk = await response.content.read(self._max_body - len(body))
                 if not chunk:
                     break
                 body += chunk

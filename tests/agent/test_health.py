@@ -105,6 +105,25 @@ async def test_up_down_and_up_again(page: Page, caplog: pytest.LogCaptureFixture
     assert "node health up -> down: HTTP 503" in caplog.text
 
 
+async def test_a_name_is_resolved(page: Page) -> None:
+    seen = Seen(node(f"http://localhost:{page.port}"))
+    await seen.sees(Health.UP)
+    await seen.end()
+
+
+async def test_a_name_that_leads_nowhere_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(host: str, port: int, **more: int) -> list[object]:
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    seen = Seen(node("http://idp.internal"))
+    await seen.sees(Health.DOWN)
+    await seen.end()
+    assert seen.watch.reason == (
+        "the name idp.internal does not resolve: Name or service not known"
+    )
+
+
 async def test_a_body_that_must_be_there(page: Page) -> None:
     seen = Seen(node(f"http://127.0.0.1:{page.port}", body='"health"'))
     await seen.sees(Health.DOWN)

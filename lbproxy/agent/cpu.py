@@ -1,0 +1,213 @@
+"""How busy the CPU is, as load: 1 (busy) to 100 (idle), as MCMP counts; 0 is a standby.
+
+What is left of the CPU, smoothed: half at the start, as mod_cluster does, so that a node that is
+just warming up is not flooded. Of what: of the control group that is named;
+else, if the agent's own group or one around it has a limit (a container), of that limit; else of
+the whole machine.
+
+Source: Linux, proc(5), `/proc/stat`; Documentation/admin-guide/cgroup-v2.rst, `cpu.stat`,
+`cpu.max`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+# Two readings that are nearer say little.
+LEAST_S = 0.2
+
+
+class LoadError(Exception):
+    """The load cannot be told; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters at one time. Args: busy_s: of CPU time; whole_s: what there was to be had."""
+
+    busy_s: float
+    whole_s: float
+
+
+def machine_reading(stat: str) -> Reading:
+    """Return what the first line of /proc/stat says. Raises: LoadError."""
+    fields = stat.partition("\n")[0].split()
+    try:
+        # user nice system idle iowait irq softirq steal; what guests use is in user already.
+        ticks = [int(field) for field in fields[1:9]]
+        idle = ticks[3] + ticks[4]
+    except (ValueError, IndexError):
+        raise LoadError("/proc/stat is not as expected") from None
+    return Reading((sum(ticks) - idle) / 100, sum(ticks) / 100)
+
+
+def used_s(cpu_stat: str) -> float:
+    """Return the seconds in a group's cpu.stat. Raises: LoadError."""
+    for line in cpu_stat.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "usage_usec" and value.isdecimal():
+            return int(value) / 1e6
+    raise LoadError("cpu.stat is not as expected")
+
+
+def limit_of(cpu_max: str) -> float | None:
+    """Return how many CPUs a group's cpu.max allows, None for no limit. Raises: LoadError."""
+    quota, _, period = cpu_max.strip().partition(" ")
+    if quota == "max":
+        return None
+    if not quota.isdecimal() or not period.isdecimal() or not int(period):
+        raise LoadError("cpu.max is not as expected")
+    return int(quota) / int(period)
+
+
+def own_group(proc_cgroup: str) -> str | None:
+    """Return the path of the unified hierarchy in /proc/self/cgroup, None without one."""
+    for line in proc_cgroup.splitlines():
+        if line.startswith("0::/"):
+            return line.removeprefix("0::")
+    return None
+
+
+class Meter(Protocol):
+    """Says what was used. `what`: of what, for people."""
+
+    what: str
+
+    def read(self, now: float) -> Reading:
+        """Raises: LoadError."""
+
+
+class MachineMeter:
+    """The whole machine. Args: root: of the file system."""
+
+    what = "the machine's CPUs"
+
+    def __init__(self, root: Path) -> None:
+        self._stat = root / "proc/stat"
+
+    def read(self, now: float) -> Reading:
+        """Raises: LoadError."""
+        return machine_reading(content_of(self._stat))
+
+
+class GroupMeter:
+    """One control group. Args: folder: of its files; cpus: to be had."""
+
+    def __init__(self, folder: Path, cpus: float, what: str) -> None:
+        self._folder = folder
+        self._cpus = cpus
+        self.what = f"{cpus:g} CPU{'' if cpus == 1 else 's'} of {what}"
+
+    def read(self, now: float) -> Reading:
+        """Raises: LoadError."""
+        return Reading(used_s(content_of(self._folder / "cpu.stat")), now * self._cpus)
+
+
+def find_meter(cgroup: str | None, root: Path, cpus: int) -> Meter:
+    """Return what measures the CPU. Args: cgroup: named in the configuration; cpus: the machine's.
+
+    A named group that is not there yet is found out when it is read.
+    """
+    groups = root / "sys/fs/cgroup"
+    if cgroup is not None:
+        limits = [limit for _, limit in _limits(groups, cgroup)]
+        folder = groups / cgroup.lstrip("/")
+        return GroupMeter(folder, min([*limits, float(cpus)]), f"control group {cgroup}")
+    try:
+        own = own_group(content_of(root / "proc/self/cgroup"))
+    except LoadError:
+        own = None
+    limits_around = list(_limits(groups, own)) if own is not None else []
+    if not limits_around:
+        return MachineMeter(root)
+    name, limit = min(limits_around, key=lambda each: each[1])
+    return GroupMeter(groups / name.lstrip("/"), limit, f"control group {name}")
+
+
+def _limits(groups: Path, name: str) -> list[tuple[str, float]]:
+    """Return the groups from this one outwards that have a limit, with it."""
+    found = []
+    path = PurePosixPath(name)
+    for group in (path, *path.parents):
+        try:
+            limit = limit_of(content_of(groups / str(group).lstrip("/") / "cpu.max"))
+        except LoadError:
+            continue  # the root has none
+        if limit is not None:
+            found.append((str(group), limit))
+    return found
+
+
+def content_of(path: Path) -> str:
+    """Return what a small file holds. Raises: LoadError."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(64 << 10).decode("ascii", "replace")
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
+
+
+class Smoothed:
+    """A share in use that follows what is measured. Args: smoothing_s: time in which two thirds of
+    a change are followed, 0: at once."""
+
+    def __init__(self, smoothing_s: float) -> None:
+        self._smoothing_s = smoothing_s
+        self._busy = 0.5
+
+    def follow(self, busy: float, elapsed_s: float) -> None:
+        """Take in what was measured. Args: elapsed_s: since the last measure."""
+        part = 1 - math.exp(-elapsed_s / self._smoothing_s) if self._smoothing_s else 1.0
+        self._busy += part * (max(0.0, min(1.0, busy)) - self._busy)
+
+    @property
+    def load(self) -> int:
+        """1..100 for a share of 1..0."""
+        return load_of(self._busy)
+
+
+class CpuLoad:
+    """What a meter says, smoothed.
+
+    Args: find: returns the meter, again after each trouble: a group may come late, or be made anew
+    with another limit; smoothing_s: as of Smoothed.
+    """
+
+    def __init__(self, find: Callable[[], Meter], smoothing_s: float) -> None:
+        self._find = find
+        self._meter: Meter | None = None
+        self._last: tuple[float, Reading] | None = None
+        self._smoothed = Smoothed(smoothing_s)
+
+    def __call__(self, now: float) -> int:
+        """Return the load. Raises: LoadError."""
+        if self._last is not None and now - self._last[0] < LEAST_S:
+            return self._smoothed.load
+        meter, self._meter = self._meter or self._find(), None
+        reading = meter.read(now)
+        self._meter = meter
+        if self._last is not None:
+            before, last = self._last
+            whole = reading.whole_s - last.whole_s
+            # Counters start anew where a group was made anew; that one measure is left out.
+            if whole > 0 and reading.busy_s >= last.busy_s:
+                self._smoothed.follow((reading.busy_s - last.busy_s) / whole, now - before)
+        self._last = (now, reading)
+        return self._smoothed.load
+
+
+def load_of(busy: float) -> int:
+    """Return 1..100 for a share in use of 1..0."""
+    return max(1, min(100, round(100 * (1 - busy))))
+
+
+def load_in(text: str) -> int:
+    """Return the number in a file, 0..100. Raises: LoadError."""
+    word = text.strip()
+    if not (word.isascii() and word.isdigit() and len(word) <= 3 and int(word) <= 100):
+        raise LoadError(f"holds no whole number from 0 to 100 but {word[:20]!r}")
+    return int(word)

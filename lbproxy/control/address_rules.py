@@ -5,8 +5,8 @@ service that hands a cloud machine its credentials, and have clients' logins sen
 service's answers sent to clients. An operator who means it writes the address itself, or lists
 it in `resolver.allow`.
 
-Source: RFC 6890 (special-purpose addresses), RFC 4291, 6052, 3056 (IPv4 in IPv6); the metadata
-services as their clouds document them.
+Source: RFC 6890 (special-purpose addresses), RFC 2765, 3056, 4291, 6052, 8215 (IPv4 in IPv6); the
+metadata services as their clouds document them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _REFUSED: tuple[tuple[Network, str], ...] = tuple(
         ("240.0.0.0/4", "no address of a host"),  # broadcast among them
     )
 )
-_TRANSLATED = IPv6Network("64:ff9b::/96")
+# The last 32 bits are an IPv4 address: NAT64, also under its prefix for local use, and SIIT.
+_TRANSLATED = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
 
 
 class AddressRules:
@@ -79,6 +80,6 @@ def _embedded(address: Address) -> IPv4Address | None:
         return None
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    if address in _TRANSLATED:
+    if any(address in network for network in _TRANSLATED):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.sixtofour

@@ -20,6 +20,9 @@ METADATA = "a cloud's metadata service"
         ("::1", "loopback"),
         ("::ffff:127.0.0.1", "loopback"),
         ("64:ff9b::7f00:1", "loopback"),
+        ("64:ff9b:1::7f00:1", "loopback"),
+        ("64:ff9b:1:2::a9fe:a9fe", METADATA),
+        ("::ffff:0:127.0.0.1", "loopback"),
         ("2002:7f00:1::", "loopback"),
         ("169.254.1.1", "link-local"),
         ("fe80::1", "link-local"),
@@ -67,6 +70,7 @@ def test_refused(address: str, word: str) -> None:
         "2001:db8::1",
         "2002:a00:1::",
         "64:ff9b::a00:1",
+        "64:ff9b:1::a00:1",
         "::ffff:10.0.0.1",
     ],
 )

@@ -151,10 +151,12 @@ def parse_flush(name: str, text: str) -> str:
 
 
 def parse_port(name: str, text: str) -> int:
-    """Return a port. Raises: Refused."""
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
-        syntax(f"{name} must be a number from 1 to 65535")
-    return int(text)
+    """Return a port. Raises: Refused: MEM for a number that is none, as of a connector that does
+    not listen yet."""
+    port = parse_signed(name, text)
+    if not 1 <= port <= 65535:
+        raise Refused(Fault.MEM, f"MEM: {name} must be a number from 1 to 65535")
+    return port
 
 
 def parse_host(name: str, text: str) -> str:

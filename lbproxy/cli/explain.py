@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,8 @@ from lbproxy.cli.admin_client import AdminApiError, AdminClient, NodeView
 from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.check import print_problems
 from lbproxy.cli.explanation import BadRequest, Explanation, explain
-from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
+from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.registry import node_from_config
 from lbproxy.config.load import load_config
 from lbproxy.config.schema import Config
@@ -67,7 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
             AdminClient(arguments.admin, arguments.token_file).nodes() if arguments.admin else None
         )
         nodes = _configured(result.config) if views is None else _live(views)
-        found = explain(result.config, arguments.request, arguments.cookie, nodes, time.monotonic())
+        found = explain(
+            result.config,
+            arguments.request,
+            arguments.cookie,
+            nodes,
+            time.monotonic(),
+            live=views is not None,
+        )
     except BadRequest as problem:
         return _fail(str(problem), Exit.USAGE)
     except (AdminApiError, OSError) as problem:
@@ -114,9 +123,25 @@ def _live(views: Iterable[NodeView]) -> dict[str, tuple[Node, ...]]:
             admin=Admin(view.admin),
             ejected=view.ejected,
             addresses=view.addresses,
+            quarantined=view.quarantined,
+            reported=Reported(view.reported),
+            domain=view.domain,
+            virtual_hosts=_virtual_hosts(view.raw.get("contexts")),
         )
         nodes[view.pool] = (*nodes.get(view.pool, ()), node)
     return nodes
+
+
+def _virtual_hosts(contexts: list[dict[str, Any]] | None) -> tuple[VirtualHost, ...] | None:
+    if contexts is None:
+        return None
+    return tuple(
+        VirtualHost(
+            tuple(map(str, each["aliases"])),
+            (Context(str(each["path"]), ContextState(each["state"])),),
+        )
+        for each in contexts
+    )
 
 
 def _table(found: Explanation) -> Table:
@@ -135,6 +160,8 @@ def _table(found: Explanation) -> Table:
         if found.step:
             rows.append(("affinity", Text(f"{found.step}: {found.result}")))
         node = found.node or f"one of {', '.join(found.candidates)}"
+        if not found.node and not found.candidates:
+            node = "known only to the running process: ask it with --admin"
         rows.append(("node", Text(node, style="bold green")))
     rows.append(("why", Text("\n".join(found.why))))
     for name, cell in rows:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lbproxy.cluster.applications import Application, Surveyor, aliases, application
 from lbproxy.cluster.balance import Member, make_balancer
-from lbproxy.cluster.candidates import candidates
+from lbproxy.cluster.candidates import Candidates, candidates
+from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.snapshot import PoolSnapshot
 from lbproxy.cluster.sticky import (
@@ -24,8 +26,10 @@ from lbproxy.cluster.sticky import (
 )
 from lbproxy.config.paths import DoubtfulPath, Visibility, readings
 from lbproxy.config.routes import RouteTable
-from lbproxy.config.schema import Config, Policy, Pool, Route, StickyStep
+from lbproxy.config.schema import Config, Policy, Pool, Route, Sticky, StickyStep
+from lbproxy.config.source_checks import gathers
 from lbproxy.errors import Failure
+from lbproxy.proxy.applications import Table
 from lbproxy.proxy.forwarding import drop_rules
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.wire.authority import host_of
@@ -33,6 +37,8 @@ from lbproxy.wire.cookies import path_parameter, values
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import HeadLimits
 from lbproxy.wire.http1_request import RequestHead, RequestParser
+
+_USUAL = BalancerSettings("")  # what nodes announce unless they are told otherwise
 
 
 @dataclass(slots=True)
@@ -74,11 +80,14 @@ def explain(
     cookies: Sequence[str],
     nodes: Mapping[str, tuple[Node, ...]],
     now: float,
+    *,
+    live: bool = True,
 ) -> Explanation:
     """Return what would become of a request.
 
     Args: request: `GET https://idp.example.com/realms/x`; cookies: `name=value` each; nodes: by
-    pool; now: monotonic seconds.
+    pool; now: monotonic seconds; live: these are all nodes of a running process, not only those
+    that the file names.
     Raises: BadRequest; OSError where a pool's key file cannot be read.
     """
     found = Explanation(request=request)
@@ -111,9 +120,18 @@ def explain(
     if head.path != b"*" and (hider := _hider(settings, head.path)) is not None:
         found.hidden_by = hider
         return found.refuse(Failure.HIDDEN_PATH, f"the pool hides this path: {hider}")
+    there = nodes.get(route.pool, ())
+    if not live and gathers(config, route.pool):
+        found.why.append("nodes join this pool at run time: here only those of the file are known")
+        if not there:
+            return found
+    chosen = _chosen(config, there, found, head, host)
+    if chosen is None:
+        return found
     key = affinity_keys(config).get(route.pool, b"")
-    members = _members(PoolSnapshot(route.pool, nodes.get(route.pool, ())), settings, found)
-    verdict = _affinity(found, settings, members, head, key, now)
+    members = _members(there, chosen, found)
+    announced = any(node.virtual_hosts is not None for node in there)
+    verdict = _affinity(found, settings, members, head, key, now, announced)
     if verdict is not None and verdict.member is not None:
         found.node = verdict.member.name
         return found
@@ -169,15 +187,52 @@ def _text(route: Route) -> str:
     return f"{route.host or 'any host'}, {route.path} -> {route.pool}"
 
 
-def _members(snapshot: PoolSnapshot, settings: Pool, found: Explanation) -> list[Member]:
+def _chosen(
+    config: Config, nodes: tuple[Node, ...], found: Explanation, head: RequestHead, host: bytes
+) -> Candidates | Application | None:
+    """Return the nodes in question, of those that announced what is asked for; None where the
+    explanation ends here."""
+    threshold = config.pools[found.pool].panic_threshold
+    if all(node.virtual_hosts is None for node in nodes):
+        return candidates(PoolSnapshot(found.pool, nodes), threshold)
+    mcmp = config.mcmp if config.mcmp is not False and config.mcmp.pool == found.pool else None
+    names = None
+    if mcmp is not None and mcmp.match_alias:
+        wanted = {host.decode(), head.authority.lower().decode()}
+        names = tuple(sorted(wanted & aliases(nodes)))
+    table = Table(names)
+    table.replace(Surveyor().offers(nodes, names))
+    try:
+        context = table.find(head.path)
+    except DoubtfulPath as problem:
+        found.refuse(Failure.DOUBTFUL_PATH, str(problem))
+        return None
+    contexts = table.offers.contexts
+    if context is None and not table.offers.everywhere:
+        known = ", ".join(sorted(contexts)) or "none"
+        found.refuse(Failure.NO_CONTEXT, f"no context covers this path; announced are: {known}")
+        return None
+    if context is not None:
+        states = [f"{node.name} ({state.value})" for node, state in contexts[context]]
+        found.why.append(f"context {context} covers the path longest, of {', '.join(states)}")
+    chosen = application(table.offers, context, threshold)
+    if chosen.stopped and mcmp is not None and mcmp.all_stopped == Failure.NO_CONTEXT.status:
+        found.refuse(Failure.NO_CONTEXT, "every node has stopped it (mcmp.all_stopped)")
+        return None
+    return chosen
+
+
+def _members(
+    nodes: tuple[Node, ...], chosen: Candidates | Application, found: Explanation
+) -> list[Member]:
     """Return the pool's nodes as the balancer of a worker has them."""
-    chosen = candidates(snapshot, settings.panic_threshold)
     if chosen.panic:
         found.why.append("panic: too few nodes are usable, so health is ignored")
     members = []
-    for node in snapshot.nodes:
+    for node in nodes:
         load = float(node.load or 0)
         member = Member(node.name, node.route.encode(), float(node.weight), load, node.up_since)
+        member.domain = node.domain
         member.takes_new = node in chosen.takes_new
         member.takes_owned = node in chosen.takes_owned
         members.append(member)
@@ -191,22 +246,33 @@ def _affinity(
     head: RequestHead,
     key: bytes,
     now: float,
+    announced: bool,
 ) -> Verdict | None:
-    """Take down what affinity says; None where the pool has none."""
-    sticky = settings.sticky
+    """Take down what affinity says; None where the pool has none. Args: announced: its nodes
+    announce what they serve, and so where sessions are."""
+    sticky = settings.sticky or (Sticky() if announced else False)
     if not sticky:
         found.why.append("the pool has no affinity (sticky: off)")
         return None
     affinity = Affinity(sticky, found.pool, key)
+    affinity.follow_announced(announced)
     affinity.replace(members)
     lines = head.cookies or []
     names = [name.encode() for name in (sticky.cookie, *sticky.also) if name]
+    if announced:
+        names.append(_USUAL.cookie.encode())
+        found.why.append(
+            f"{_USUAL.cookie} and {_USUAL.path_parameter} are looked at as well; other names that "
+            "nodes announced are known only to the running process"
+        )
     sent = [value for name in names for line in lines for value in values(line, name)]
     own_name = sticky.own_cookie.name.encode()
     own = [value for line in lines for value in values(line, own_name)]
     parameters: list[bytes] = []
     if StickyStep.PATH_PARAMETER in sticky.by and sticky.path_parameter:
         parameters = path_parameter(head.path, sticky.path_parameter.encode())
+    if announced:
+        parameters += path_parameter(head.path, _USUAL.path_parameter.encode())
     verdict = affinity.decide(now, sent, own, parameters)
     found.step, found.result = STEP_NAMES[verdict.step], RESULT_NAMES[verdict.result]
     found.why.append(_affinity_text(verdict, members))
@@ -244,6 +310,10 @@ def _balance(
     """Take down whom the balancer may choose, and the node itself where that is certain."""
     found.balance = settings.balance.value
     takers = [member for member in members if member.takes_new]
+    if verdict is not None and verdict.lost and verdict.domain:
+        inside = [member for member in takers if member.domain == verdict.domain]
+        found.why.append(f"nodes of its domain {verdict.domain} come first")
+        takers = inside or takers
     if not takers:
         return found.refuse(Failure.NO_NODE, "no node takes new sessions")
     found.candidates = [member.name for member in takers]

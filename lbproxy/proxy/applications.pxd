@@ -45,8 +45,9 @@ cdef class Table:
     cdef dict _contexts
     cdef Py_ssize_t _longest
 
+    cpdef str find(self, bytes path)
     @cython.locals(end=Py_ssize_t, size=Py_ssize_t, contexts=dict)
-    cpdef str context(self, bytes path)
+    cdef str _read(self, bytes path)
 
 
 cdef class Applications:
@@ -71,5 +72,4 @@ cdef class Applications:
     cpdef Tally tally(self, Application found, Link link)
     @cython.locals(table=Table)
     cdef Table _table_of(self, bytes host, bytes authority)
-    cdef str _read_doubtful(self, Table table, bytes path)
     cdef _update(self, offers, str context, Application found)

@@ -135,11 +135,22 @@ class Table:
             if path in offers.contexts or path is None
         }
 
-    def context(self, path: bytes) -> str | None:
+    def find(self, path: bytes) -> str | None:
         """Return the longest context that covers a path by whole segments, or None.
 
-        Args: path: as sent if it is plain, else one reading of it.
+        Args: path: as sent, without the query. Raises: DoubtfulPath: its readings lead to
+        different contexts.
         """
+        if plain(path):
+            return self._read(path)
+        if path == b"*":
+            return self._read(b"/")
+        found = {self._read(reading) for reading in readings(path)}
+        if len(found) > 1:
+            raise DoubtfulPath("the readings of the path lead to different contexts")
+        return found.pop()
+
+    def _read(self, path: bytes) -> str | None:
         contexts = self._contexts
         end = path.find(b";")
         if end < 0:
@@ -216,12 +227,7 @@ class Applications:
         if table.version != self._version:
             table.replace(self._surveyor.offers(self._nodes, table.names))
             table.version = self._version
-        if plain(path):
-            context = table.context(path)
-        elif path == b"*":
-            context = table.context(b"/")
-        else:
-            context = self._read_doubtful(table, path)
+        context = table.find(path)
         if context is None and not table.offers.everywhere:
             return None
         found = table.applications.get(context)
@@ -263,12 +269,6 @@ class Applications:
             # One for each host that is somebody's alias, with and without its port, and one.
             table = self._tables[names] = Table(names)
         return table
-
-    def _read_doubtful(self, table: Table, path: bytes) -> str | None:
-        found = {table.context(reading) for reading in readings(path)}
-        if len(found) > 1:
-            raise DoubtfulPath("the readings of the path lead to different contexts")
-        return found.pop()
 
     def _update(self, offers: Offers, context: str | None, found: Application) -> None:
         model = application(offers, context, self._settings.panic_threshold)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from lbproxy.cluster.registry import node_from_config
 from lbproxy.config.load import parse_config
 from lbproxy.config.schema import Config
 from lbproxy.config.sources import ConfiguredNode
+from tests.hosting import host
 
 TEXT = """\
 listeners: [{name: http, bind: "127.0.0.1:0"}]
@@ -170,3 +172,98 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["explain", "-c", str(tmp_path / "none"), KC]) == 1
     assert main([*argv, "--admin", "http://127.0.0.1:1"]) == 1
     assert "cannot reach the admin API" in capsys.readouterr().err
+
+
+JOINED = (
+    TEXT
+    + """\
+mcmp: {bind: "127.0.0.1:6666", pool: empty%s}
+"""
+)
+
+
+class TestNodesThatJoin:
+    def config(self, mcmp: str) -> Config:
+        text = JOINED.replace("pools:\n", "pools:\n  empty: {profile: generic}\n")
+        text = text.replace("routes:\n", "routes:\n  - {host: joined.example.com, pool: empty}\n")
+        result = parse_config(text % mcmp, "x.yaml", Path("/"))
+        assert result.config is not None, result.problems
+        return result.config
+
+    def ask(
+        self, path: str, *cookies: str, nodes: tuple[Node, ...] | None = None, mcmp: str = ""
+    ) -> Explanation:
+        request = f"GET https://joined.example.com{path}"
+        known = {} if nodes is None else {"empty": nodes}
+        live = nodes is not None
+        return explain(self.config(mcmp), request, cookies, known, 1.0, live=live)
+
+    def node(self, name: str, contexts: str, *aliases: str, **more: Any) -> Node:
+        made = replace(kc2(), name=name, route=name, pool="empty")
+        return replace(made, virtual_hosts=(host(contexts, *aliases),), **more)
+
+    def test_a_file_does_not_know_them(self) -> None:
+        found = self.ask("/auth")
+        assert (found.status, found.node, found.candidates) == (None, "", [])
+        assert found.why[-1] == (
+            "nodes join this pool at run time: here only those of the file are known"
+        )
+
+    def test_the_context_decides(self) -> None:
+        nodes = (self.node("a", "/ /auth!"), self.node("b", "/auth"))
+        found = self.ask("/auth/realms", nodes=nodes)
+        assert found.node == "b"
+        assert "context /auth covers the path longest, of a (stopped), b (enabled)" in found.why
+        assert self.ask("/x", nodes=nodes).node == "a"
+
+    def test_no_context(self) -> None:
+        found = self.ask("/x", nodes=(self.node("a", "/auth /b"),))
+        assert (found.status, found.reason) == (404, "no_context")
+        assert found.why[-1] == "no context covers this path; announced are: /auth, /b"
+
+    def test_all_stopped(self) -> None:
+        nodes = (self.node("a", "/auth!"),)
+        assert self.ask("/auth", nodes=nodes).status == 503
+        assert self.ask("/auth", nodes=nodes, mcmp=", all_stopped: 404").status == 404
+
+    def test_a_doubtful_path(self) -> None:
+        found = self.ask("/%61uth", nodes=(self.node("a", "/ /auth"),))
+        assert (found.status, found.reason) == (400, "doubtful_path")
+
+    def test_aliases(self) -> None:
+        nodes = (
+            self.node("a", "/auth", "joined.example.com"),
+            self.node("b", "/auth", "other"),
+        )
+        assert self.ask("/auth", nodes=nodes).candidates == ["a", "b"]
+        assert self.ask("/auth", nodes=nodes, mcmp=", match_alias: true").node == "a"
+
+    def test_sessions(self) -> None:
+        nodes = (
+            self.node("a", "/auth-", domain="east"),
+            self.node("b", "/auth", domain="east"),
+            self.node("c", "/auth"),
+            self.node("d", "/auth!", domain="east"),
+        )
+        owned = self.ask("/auth", "JSESSIONID=1.a", nodes=nodes)
+        assert (owned.step, owned.result, owned.node) == ("route", "owner", "a")
+        by_path = self.ask("/auth;jsessionid=1.c", nodes=nodes)
+        assert (by_path.result, by_path.node) == ("owner", "c")
+        moved = self.ask("/auth", "JSESSIONID=1.d", nodes=nodes)
+        assert (moved.result, moved.node) == ("failover", "b")
+        assert "nodes of its domain east come first" in moved.why
+
+
+def test_the_command_says_that_nodes_join(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "listeners: [{name: http, bind: '127.0.0.1:0'}]\n"
+        "pools: {idp: {profile: generic}}\nroutes: [{pool: idp}]\n"
+        "mcmp: {bind: '127.0.0.1:6666', pool: idp}\n"
+    )
+    assert main(["explain", "-c", str(file), "GET https://a/"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "known only to the running process" in printed
+    assert "nodes join this pool at run time" in printed

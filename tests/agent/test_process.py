@@ -259,32 +259,8 @@ async def test_what_systemd_is_told(stage: Stage, lab: Lab) -> None:
     assert any(each.startswith("STOPPING=1") for each in said)
 
 
-async def test_check_says_what_is_wrong(lab: Lab) -> None:
-    lab.file.write_text("node: {route: n1}\nproxies: [x]\n")
-    code, said = await (await lab.start("--check")).ends()
-    assert code == 1
-    assert f"{lab.file}:2:11: proxies[0]: not the address of a proxy's mcmp listener" in said
-    assert f"{lab.file}:1:1: node.url: is missing" in said
-
-
-async def test_check_says_what_is_right(stage: Stage, lab: Lab) -> None:
-    proxy = await stage.proxy()
-    lab.configure(await stage.page(), proxy)
-    code, said = await (await lab.start("--check")).ends()
-    assert code == 0
-    assert f"{lab.file}: fine, node n1 at http://127.0.0.1:" in said
-    assert proxy.commands == []
-
-
 async def test_a_socket_that_cannot_be_made(stage: Stage, lab: Lab) -> None:
     lab.configure(await stage.page(), await stage.proxy(), control="unix:/no/such/folder/a.sock")
     code, said = await (await lab.start()).ends()
     assert code == 3
     assert "lbproxy agent: control: cannot listen on unix:/no/such/folder/a.sock" in said
-
-
-async def test_an_option_that_does_not_fit(stage: Stage, lab: Lab) -> None:
-    lab.configure(await stage.page(), await stage.proxy())
-    code, said = await (await lab.start("join", "--until-restart")).ends()
-    assert code == 2
-    assert "--until-restart goes with leave" in said

@@ -132,6 +132,21 @@ async def test_a_node_joins_serves_and_leaves(stage: Stage, site: Site) -> None:
     assert not known(door, "node1")
 
 
+async def test_leaving_waits_for_the_request_and_then_no_longer(stage: Stage, site: Site) -> None:
+    slow = Slow()
+    node, door = await stage.node(slow.script), await site.door()
+    agent = await site.joined(node, door)
+    request = asyncio.ensure_future(door.get("/slow"))
+    await slow.began.wait()
+    leaving = asyncio.ensure_future(agent.leave())
+    await until_report(agent, lambda text: "stopped, 1 request left" in text)
+    assert (await door.get("/")).status == 503, "nothing new for a stopped node"
+    slow.go_on.set()
+    assert (await request).body == b"done"
+    assert await leaving == DRAINED
+    assert not known(door, "node1")
+
+
 async def test_a_request_that_does_not_end_is_told(stage: Stage, site: Site) -> None:
     slow = Slow()
     node, door = await stage.node(slow.script), await site.door()
@@ -141,6 +156,58 @@ async def test_a_request_that_does_not_end_is_told(stage: Stage, site: Site) -> 
     assert await agent.leave() == Left(False, "1 request had not ended")
     slow.go_on.set()
     assert (await request).body == b"done", "it goes on as long as the node does"
+
+
+async def test_under_traffic_no_request_is_lost(stage: Stage, site: Site) -> None:
+    """Two nodes; one leaves and comes back again and again, while requests come all the time."""
+    stays, goes, door = (
+        await stage.node(name="stays"),
+        await stage.node(name="goes"),
+        await site.door(),
+    )
+    await site.joined(stays, door)
+    agent = await site.joined(goes, door)
+    statuses: list[int] = []
+    ended = asyncio.Event()
+
+    async def traffic() -> None:
+        while not ended.is_set():
+            statuses.append((await door.get("/")).status)
+
+    clients = [asyncio.ensure_future(traffic()) for _ in range(8)]
+    for _ in range(3):
+        before = len(goes.requests)
+        await door.until(lambda wanted=before + 5: len(goes.requests) > wanted)  # type: ignore[misc]
+        assert await agent.leave() == DRAINED
+        last = len(goes.requests)
+        seen = len(statuses)
+        await door.until(lambda wanted=seen + 20: len(statuses) > wanted)  # type: ignore[misc]
+        probes = sum(b"/health" in each.first for each in goes.requests[last:])
+        assert len(goes.requests) - last == probes, "none after it had left"
+        agent.join()
+        await usable(door, "goes")
+    ended.set()
+    await asyncio.gather(*clients)
+    assert set(statuses) == {200}
+
+
+async def test_owned_sessions_stay_for_a_time(stage: Stage, site: Site) -> None:
+    owner, other, door = await stage.node(name="n1"), await stage.node(name="n2"), await site.door()
+    node = {"session_cookie": "SID"}
+    keys = {"health": {"path": "/health", "interval": "50ms", "timeout": "1s"}}
+    first = {"route": "n1", "url": f"http://127.0.0.1:{owner.port}"} | node | keys
+    second = {"route": "n2", "url": f"http://127.0.0.1:{other.port}"} | node | keys
+    agent = await site.joined(owner, door, node=first, drain={"sessions": "7s", "deadline": "8s"})
+    await site.joined(other, door, node=second)
+    leaving = asyncio.ensure_future(agent.leave())
+    await until_report(agent, lambda text: "disabled" in text)
+    cookie = "Cookie: SID=abc.n1\r\n"
+    for _ in range(4):
+        assert (await door.get("/", cookie)).body == b"n1"
+        assert (await door.get("/")).body == b"n2"
+    agent.hurry()
+    await leaving
+    assert (await door.get("/", cookie)).body == b"n2"
 
 
 async def test_an_unhealthy_node_gets_nothing_until_it_is_healthy(stage: Stage, site: Site) -> None:

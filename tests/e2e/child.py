@@ -9,10 +9,16 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 END_S = 20.0
+TAIL = 60
+
+
+# The last ones that were started, for the report of a test that failed.
+STARTED: deque[Child] = deque(maxlen=8)
 
 
 class Child:
@@ -40,12 +46,25 @@ class Child:
             # A start script may leave Java as its own child: both are in a group of their own.
             start_new_session=True,
         )
+        # Ends the group if we are killed ourselves, as by the time limit of a test.
+        self._heir = subprocess.Popen(
+            ["/bin/sh", "-c", f"read -r _; kill -s KILL -- -{self.pid}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
         self._reader.start()
+        STARTED.append(self)
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -70,7 +89,7 @@ class Child:
         return line
 
     def tail(self) -> str:
-        return "".join(self.lines[-40:])
+        return "".join(self.lines[-TAIL:])
 
     def pause(self) -> None:
         """Let it hang: connections are taken by the kernel, nothing is read."""
@@ -82,18 +101,22 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self._join()
 
-    def terminate(self) -> int:
-        """End it in order; return its exit code."""
+    def terminate(self, patience_s: float = END_S) -> int:
+        """End it in order; return its exit code. It is killed where that takes too long."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(END_S)
+            self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
         return self._join()
 
     def _join(self) -> int:
         code = self._process.wait()
+        self._heir.kill()
+        self._heir.wait()
+        assert self._heir.stdin is not None
+        self._heir.stdin.close()
         self._reader.join(END_S)
         assert not self._reader.is_alive(), f"{self.name} left a process behind"
         assert self._process.stdout is not None

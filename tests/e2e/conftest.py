@@ -6,11 +6,12 @@ Collected only where LBPROXY_E2E=1, which is what `make e2e` sets.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from tests.e2e.artifacts import Missing
+from tests.e2e.child import STARTED
 from tests.e2e.keycloak import Cluster
 from tests.e2e.keycloak_legacy import LegacyCluster
 from tests.e2e.tomcat import TomcatPair
@@ -19,7 +20,18 @@ from tests.e2e.tomcat import TomcatPair
 collect_ignore_glob = [] if os.environ.get("LBPROXY_E2E") == "1" else ["test_*.py"]
 
 
-@pytest.fixture(scope="session")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what every process of ours last wrote below the report of a test that failed."""
+    report = yield
+    if report.failed:
+        report.sections += [
+            (f"output of {child.name} ({child.pid})", child.tail()) for child in list(STARTED)
+        ]
+    return report
+
+
+@pytest.fixture(scope="module")
 def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two Keycloak nodes, kc1 and kc2, that share a database and form a cluster."""
     try:
@@ -30,7 +42,7 @@ def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def legacy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegacyCluster]:
     """Two Keycloak nodes of the last release on WildFly, kc1 and kc2, clustered."""
     try:
@@ -41,7 +53,7 @@ def legacy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegacyCluster]:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tomcats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TomcatPair]:
     """Two Tomcats, node1 and node2, with one servlet each and no shared sessions."""
     try:

@@ -94,6 +94,13 @@ class Door:
         """Wait until lbproxy says that a node has this health."""
         self.child.until(rf"node {node}: health \w+ -> {health}", timeout_s)
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return what the admin API says of the nodes."""
+        address = f"http://127.0.0.1:{self.admin_port}/api/v1/nodes"
+        with urllib.request.urlopen(address, timeout=10) as response:
+            found: list[dict[str, Any]] = json.loads(response.read())["nodes"]
+            return found
+
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that have these labels."""
         address = f"http://127.0.0.1:{self.admin_port}/metrics"

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
@@ -33,6 +34,10 @@ class Said:
     parameters: dict[str, str]
     status: int
     answer: str
+
+    def __str__(self) -> str:
+        body = self.answer.rpartition("\r\n")[2]
+        return f"{self.command} {self.parameters} -> {self.status} {body}"
 
     @property
     def context(self) -> str | None:
@@ -96,8 +101,9 @@ class Tap:
         )
 
     def told(self, after: int = 0) -> str:
-        """The dialogue for a person."""
-        return "\n".join(map(str, self.said[after:]))
+        """The dialogue for a person; what is said again and again stands there once."""
+        lines = [str(said) for said in self.said[after:]]
+        return "\n".join(line for line, _ in groupby(lines))
 
     def _accept(self) -> None:
         while True:

@@ -44,6 +44,7 @@ SERVER = """<Server port="-1">
     <Connector address="{address}" port="8009" protocol="AJP/1.3" maxThreads="{ajp_threads}"
       secret="{secret}"/>
     <Engine name="Catalina" defaultHost="localhost" jvmRoute="{name}" backgroundProcessorDelay="1">
+      {valve}
       <Realm className="org.apache.catalina.realm.MemoryRealm"/>
       <Host name="localhost" appBase="webapps" autoDeploy="false">
         <Context path="/manager" docBase="{home}/webapps/manager" privileged="true"/>
@@ -52,6 +53,11 @@ SERVER = """<Server port="-1">
   </Service>
 </Server>
 """
+
+# AJP brings the client's address and the public origin by itself.
+VALVE = """<Valve className="org.apache.catalina.valves.RemoteIpValve"
+        remoteIpHeader="X-Forwarded-For" protocolHeader="X-Forwarded-Proto"
+        hostHeader="X-Forwarded-Host" portHeader="X-Forwarded-Port"/>"""
 
 USERS = """<tomcat-users>
   <user username="e2e" password="e2e" roles="manager-script,manager-jmx"/>
@@ -112,14 +118,17 @@ class AnnouncedTomcat(Announced):
                 http_threads=FEW if ajp else THREADS,
                 ajp_threads=THREADS if ajp else FEW,
                 secret=SECRET,
+                valve="" if ajp else VALVE,
                 name=name,
                 home=self.home,
             )
         )
         # Sessions are not shared here, so a stop waits for their end.
-        app = webapp(self.home / "lib" / "servlet-api.jar", folder / "app", distributable=False)
+        self._app = webapp(
+            self.home / "lib" / "servlet-api.jar", folder / "app", distributable=False
+        )
         for context in (APP, OTHER):
-            shutil.copytree(app, self.base / "webapps" / context[1:])
+            shutil.copytree(self._app, self.base / "webapps" / context[1:])
 
     def start(self) -> None:
         options = (f"-De2e.node={self.name}", f"-De2e.folder={self.folder}")
@@ -141,10 +150,10 @@ class AnnouncedTomcat(Announced):
         self._bean("enableContext", "localhost", context)
 
     def undeploy(self, context: str) -> None:
-        self._manager("text/stop", path=context)
+        self._manager("text/undeploy", path=context)
 
     def deploy(self, context: str) -> None:
-        self._manager("text/start", path=context)
+        self._manager("text/deploy", path=context, war=f"file:{self._app}")
 
     def _bean(self, operation: str, *parameters: str) -> None:
         self._manager(

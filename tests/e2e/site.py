@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
 from collections import Counter
@@ -21,11 +20,12 @@ from tests.e2e.door import Door
 from tests.e2e.tap import Tap
 
 NAMES = ("node1", "node2")
+IDLE = 80
 KINDS = ("tomcat-http", "tomcat-ajp", "wildfly-http", "wildfly-ajp")
 POOL = {
     "balance": "load",
     "sticky": {"by": ["route"], "cookie": "JSESSIONID"},
-    "health": {"probe": "ping", "interval": "500ms", "rise": 1, "fall": 2},
+    "health": {"probe": "ping", "interval": "500ms", "timeout": "400ms", "rise": 1, "fall": 2},
     "nodes": [],
 }
 MCMP = {
@@ -68,10 +68,14 @@ class Site:
 
     def told(self, node: str) -> dict[str, Any] | None:
         """Return what lbproxy tells its operator of a node."""
-        ran = self.door.command("nodes", "--json")
-        assert ran.returncode == 0, ran.stderr
-        nodes: list[dict[str, Any]] = json.loads(ran.stdout)["nodes"]
-        return next((each for each in nodes if each["route"] == node), None)
+        return next((each for each in self.door.nodes() if each["route"] == node), None)
+
+    def load(self, node: str) -> int:
+        """Return the load that lbproxy knows of a node; higher is more idle."""
+        told = self.told(node)
+        assert told is not None, f"{node} is not there"
+        load: int = told["load"]
+        return load
 
     def until_serves(self, node: str, context: str = APP) -> None:
         """Wait until lbproxy gives a node what belongs to it."""
@@ -82,10 +86,43 @@ class Site:
 
         self.door.until(serves)
 
+    def until_shared(self, context: str = APP) -> None:
+        """Wait until browsers without a past come to every node."""
+        self.door.until(lambda: self.newcomers(2 * len(self.nodes), context).keys() == set(NAMES))
+
     def until_all_serve(self) -> None:
         for node in self.nodes:
             for context in (APP, OTHER):
                 self.until_serves(node, context)
+
+    def start(self, name: str) -> None:
+        """Start a node that does not run; wait until it has announced itself and serves."""
+        node = self.nodes[name]
+        now = node.tap.mark()
+        # A context of WildFly may speak before the node itself has done so, and is told to wait.
+        self.forgiven.add("42")
+        node.start()
+        node.until_up()
+        node.tap.until_command("CONFIG /", now)
+        node.tap.until_command("STATUS /", node.tap.mark())
+        self.until_all_serve()
+        self.until_shared()
+
+    def restart(self, name: str) -> None:
+        """Let a node crash and come back, without the sessions that it had."""
+        self.nodes[name].kill()
+        self.start(name)
+
+    def mend(self) -> None:
+        """Start again what a test that failed left dead."""
+        if not self.door.child.alive:
+            self.door.start()
+        for name, node in self.nodes.items():
+            if not node.running.alive:
+                self.start(name)
+        self.until_all_serve()
+        # A node is busy with itself for a while after its start.
+        self.door.until(lambda: all(self.load(name) >= IDLE for name in self.nodes))
 
     @contextmanager
     def holding(self, node: str, count: int, query: str = "") -> Iterator[list[Held]]:

@@ -102,9 +102,13 @@ class Server:
             self.child.terminate()
 
     def manage(self, operation: str, address: str = "", **parameters: Any) -> Any:
-        """Run a management operation as the command line does, e.g. at `subsystem=modcluster`."""
+        """Run a management operation as the command line does, e.g. at `subsystem=modcluster`.
+
+        Args: parameters: with `_` for `-` in their names.
+        """
         pairs = [dict([part.split("=", 1)]) for part in address.split("/") if part]
-        document = {"operation": operation, "address": pairs} | parameters
+        given = {name.replace("_", "-"): value for name, value in parameters.items()}
+        document = {"operation": operation, "address": pairs} | given
         request = urllib.request.Request(
             f"http://{self.address}:{MANAGEMENT}/management",
             json.dumps(document).encode(),

@@ -38,6 +38,8 @@ def sources(config: Config, pools: Collection[str]) -> Iterator[Finding]:
         yield from _members(config, name, pool, path)
     if config.mcmp is not False:
         yield from _mcmp(config.mcmp, pools)
+    if config.resolver.min_ttl > config.resolver.max_ttl:
+        yield error(("resolver", "min_ttl"), "is longer than max_ttl")
 
 
 def _members(config: Config, name: str, pool: Pool, path: Path) -> Iterator[Finding]:

@@ -252,7 +252,9 @@ class Discovery:
             return
         self._failing = True
         count = len(self._nodes())
-        rest = f"keeping {count} nodes" if count else "there are no nodes until that changes"
+        rest = "there are no nodes until that changes"
+        if count:
+            rest = f"keeping {count} node{'s' if count > 1 else ''}"
         _log.warning("pool %s: discovery of %s; %s", self._pool, reason, rest)
 
     def _tell_refused(self, refused: dict[str, str]) -> None:

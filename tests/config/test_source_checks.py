@@ -35,6 +35,7 @@ def said(pool: str = NODE, rest: str = "", base: Path = Path("/")) -> list[str]:
             "mcmp: {bind: '127.0.0.1:6666', pool: idp}",
             "pools.idp.health: off: a node",
         ),
+        (NODE, "resolver: {min_ttl: 10m}", "resolver.min_ttl: is longer than max_ttl"),
         ("discover: {}", "", "pools.idp.discover: needs exactly one of dns and srv"),
         ("discover: {dns: a, srv: b}", "", "pools.idp.discover: needs exactly one of dns and srv"),
         ("discover: {dns: a}", "", "pools.idp.discover: needs port"),

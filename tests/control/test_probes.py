@@ -167,6 +167,8 @@ async def test_a_node_without_an_address_is_not_probed_until_it_has_one(
     async with watching.running():
         (unresolved,) = watching.registry.nodes()
         assert unresolved.targets == ()
+        while watching.prober._group is None:  # noqa: ASYNC110 (a turn of the loop)
+            await asyncio.sleep(0)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe")]
         watching.registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
         watching.prober.sync(watching.registry.snapshot())

@@ -167,7 +167,7 @@ async def test_a_name_that_is_rebound_to_this_machine(
     first, secret = await places.at(FIRST), await places.at(OURSELVES)
     dns.set(NAME, "A", FIRST, ttl=0)
     with caplog.at_level(logging.INFO):
-        door = await open_door(pool={"health": {"interval": "50ms", "timeout": "40ms"}})
+        door = await open_door(pool={"health": {"interval": "50ms", "timeout": "2s"}})
         dns.set(NAME, "A", OURSELVES, ttl=0)
         await door.until(lambda: bool(told(caplog, "refused for a name")))
         first.stop()
@@ -192,7 +192,7 @@ async def test_probes_go_where_requests_go(open_door: Open, dns: DnsServer, plac
     """To the second address where nothing listens at the first."""
     second = await places.at(SECOND)
     dns.set(NAME, "A", FIRST, SECOND)
-    door = await open_door(pool={"health": {"path": "/", "interval": "50ms", "timeout": "40ms"}})
+    door = await open_door(pool={"health": {"path": "/", "interval": "50ms", "timeout": "2s"}})
     await door.until(lambda: door.node("node1").health.value == "up")
     assert second.asked > 0
     assert (await door.get()).body == SECOND.encode()
@@ -207,7 +207,7 @@ async def test_tls_is_held_against_the_name(
         authority.issue_cert(name).configure_cert(context)
         await places.at(address, context)
     dns.set(NAME, "A", FIRST, ttl=0)
-    health = {"path": "/", "interval": "50ms", "timeout": "40ms", "fall": 1, "rise": 1}
+    health = {"path": "/", "interval": "50ms", "timeout": "2s", "fall": 1, "rise": 1}
     node = {"tls": {"ca": str(tmp_path / "ca.pem")}}
     door = await open_door("https", node, pool={"health": health})
     await door.until(lambda: door.node("node1").health.value == "up")

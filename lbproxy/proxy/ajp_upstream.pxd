@@ -12,10 +12,11 @@ from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef double _PING_AFTER_S
-cdef Py_ssize_t _READ_AHEAD, _READ_AHEAD_PACKETS, _RESUME_PACKETS, _MOST_UNREAD
+cdef Py_ssize_t _READ_AHEAD, _READ_AHEAD_PACKETS, _RESUME_PACKETS, _MOST_UNREAD, _DENSE_FROM
 cdef int _FORBIDDEN
 cdef int BODY, END, GET_BODY, HEAD, NEED_MORE, PONG
 cdef bytes CPING, EMPTY_PACKET
+cdef str _ASKS_TWICE
 cdef dict BY_REASON
 
 cdef class AjpUpstream(UpstreamConnection):
@@ -23,9 +24,9 @@ cdef class AjpUpstream(UpstreamConnection):
     cdef Ajp13Reader _reader
     cdef Py_ssize_t _most
     cdef bint _pinging
+    cdef public double idle_since
     cdef bint _heard
     cdef ResponseHead _head
-    cdef bytes _payload
     cdef bint _in_step
     cdef Py_ssize_t _asked
     cdef bint _complete
@@ -52,16 +53,17 @@ cdef class AjpUpstream(UpstreamConnection):
     cdef Py_ssize_t _unread(self) except -1
     cdef _forget_body(self)
 
-    @cython.locals(reader=Ajp13Reader, kind=int, head=ResponseHead)
+    @cython.locals(
+        reader=Ajp13Reader, payload=bytes, pieces=list, asked=bint, received=Py_ssize_t, kind=int,
+    )
     cdef receive(self, Exchange exchange, bytes data)
     @cython.locals(kind=int)
     cdef _read_pong(self, Exchange exchange)
-    cdef _read_body(self, Exchange exchange, bytes payload)
     cdef _read_question(self, Exchange exchange, Py_ssize_t wanted)
     @cython.locals(reader=Ajp13Reader, head=ResponseHead, status=int)
-    cdef _read_end(self, Exchange exchange)
-    @cython.locals(head=ResponseHead, payload=bytes)
-    cdef _respond(self, Exchange exchange, bint complete)
+    cdef _read_end(self, Exchange exchange, bytes payload)
+    @cython.locals(head=ResponseHead)
+    cdef _respond(self, Exchange exchange, bytes payload, bint complete)
     cdef bint clean(self, Exchange exchange) except -1
 
     cdef _refuse(self, Exchange exchange, error)

@@ -45,7 +45,10 @@ _RESUME_PACKETS = 2
 # A node that has asked for body has read what it got before: more than a head and a packet, both
 # of the largest size, never waits to be sent to one that reads.
 _MOST_UNREAD = 2 * MAX_PACKET_SIZE
+_DENSE_FROM = 8 << 10  # as in `upload`, of what nodes send
 _FORBIDDEN = 403
+# A question comes after the answer to the last one was read, never together with it.
+_ASKS_TWICE = "the node asks for body before it got what it asked for"
 
 
 class AjpUpstream(UpstreamConnection):
@@ -57,10 +60,11 @@ class AjpUpstream(UpstreamConnection):
         self._reader = Ajp13Reader(worker.response_limits)
         self._most: int = link.packet_size - DATA_OVERHEAD  # of a body in one packet
         self._pinging: bool = False
-        # The response: whether any of it came; a head that is passed on with what follows it.
+        self.idle_since: float = 0.0
+        # The response: whether any of it came; a head that is passed on with what follows it;
+        # whether the node says that another request may follow.
         self._heard: bool = False
         self._head: ResponseHead | None = None
-        self._payload: bytes = b""
         self._in_step: bool = False
         # The request's body: how much the node waits for; whether the client has sent the end of
         # it, and the node got that; what waits.
@@ -91,7 +95,7 @@ class AjpUpstream(UpstreamConnection):
 
     def _in_doubt(self, exchange: Exchange) -> bool:
         if self.served > 1:
-            return self.idle_until - self.worker.now < self.link.idle_timeout - _PING_AFTER_S
+            return self.worker.now - self.idle_since > _PING_AFTER_S
         # New, in place of one that gave no sign of life: does the node still give any? A kernel
         # takes connections for a process that hangs.
         return exchange.stale_retried
@@ -207,9 +211,14 @@ class AjpUpstream(UpstreamConnection):
     # The response.
 
     def receive(self, exchange: Exchange, data: bytes) -> None:
-        """Packets of the node."""
+        """Packets of the node. What they hold of the body is passed on as one piece."""
         reader = self._reader
         self._heard = True
+        payload = b""
+        pieces: list[bytes] | None = None
+        asked = False
+        received = 0
+        kind = NEED_MORE
         try:
             reader.feed(data)
             if self._pinging:
@@ -217,28 +226,36 @@ class AjpUpstream(UpstreamConnection):
                 return
             while True:
                 kind = reader.next()
-                if kind == NEED_MORE:
-                    break
                 if kind == BODY:
-                    self._read_body(exchange, reader.payload)
+                    received += len(reader.payload)
+                    if pieces is not None:
+                        pieces.append(reader.payload)
+                    elif payload:
+                        pieces = [payload, reader.payload]
+                    else:
+                        payload = reader.payload
                 elif kind == HEAD:
-                    head = reader.head
-                    assert head is not None
-                    if not reader.dated:
-                        head.parts.append(b"Date: " + self.worker.date() + b"\r\n")
-                    self._head = head
+                    self._head = reader.head
                 elif kind == GET_BODY:
+                    if asked:
+                        raise BadHead("upstream_bad_response", _ASKS_TWICE)
+                    asked = True
                     self._read_question(exchange, reader.wanted)
-                elif kind == END:
-                    self._read_end(exchange)
-                    return
-                if self.exchange is not exchange:
-                    return  # the client has left
+                else:
+                    break  # that is all for now, or the end
         except BadHead as error:
             self._refuse(exchange, error)
             return
-        if self._head is not None:
-            self._respond(exchange, False)
+        if pieces is not None:
+            payload = b"".join(pieces)
+        if len(data) > _DENSE_FROM and 2 * received < len(data):
+            self.breathe()
+        if kind == END:
+            self._read_end(exchange, payload)
+        elif self._head is not None:
+            self._respond(exchange, payload, False)
+        elif payload:
+            exchange.body(payload, False)
 
     def _read_pong(self, exchange: Exchange) -> None:
         kind = self._reader.next()
@@ -251,19 +268,9 @@ class AjpUpstream(UpstreamConnection):
             self.link.pinging.remove(self)
             self._forward(exchange)
 
-    def _read_body(self, exchange: Exchange, payload: bytes) -> None:
-        if self._head is None:
-            exchange.body(payload, False)
-        elif not self._payload:
-            # A short answer is complete with the next packet: then it is one write.
-            self._payload = payload
-        else:
-            self._respond(exchange, False)
-            exchange.body(payload, False)
-
     def _read_question(self, exchange: Exchange, wanted: int) -> None:
         if self._asked:
-            raise BadHead("upstream_bad_response", "the node asks for body twice")
+            raise BadHead("upstream_bad_response", _ASKS_TWICE)
         if self._unread() > _MOST_UNREAD:
             raise BadHead("upstream_bad_response", "the node asks for body and reads none")
         self._asked = wanted if wanted < self._most else self._most
@@ -271,33 +278,34 @@ class AjpUpstream(UpstreamConnection):
             exchange.invite()
         self._supply(exchange)
 
-    def _read_end(self, exchange: Exchange) -> None:
+    def _read_end(self, exchange: Exchange, payload: bytes) -> None:
         reader = self._reader
+        head = self._head
         if reader.missing:
-            if exchange.responded:
+            if head is None:
+                exchange.body(payload, False)
                 self.fail(exchange, Failure.UPSTREAM_TRUNCATED)
             else:
                 self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE)
             return
         self._in_step = reader.reuse
         self._forget_body()
-        head = self._head
         status = exchange.status if head is None else head.status
         if status == _FORBIDDEN and not reader.reuse:
             self.link.hint(
                 "answers 403 and ends the connection: is the AJP secret right (secret_file)?"
             )
         if head is None:
-            exchange.body(b"", True)
+            exchange.body(payload, True)
         else:
-            self._respond(exchange, True)
+            self._respond(exchange, payload, True)
 
-    def _respond(self, exchange: Exchange, complete: bool) -> None:
+    def _respond(self, exchange: Exchange, payload: bytes, complete: bool) -> None:
         head = self._head
-        payload = self._payload
         assert head is not None
         self._head = None
-        self._payload = b""
+        if not self._reader.dated:
+            head.parts.append(b"Date: " + self.worker.date() + b"\r\n")
         exchange.respond(head, payload, complete)
 
     def clean(self, exchange: Exchange) -> bool:
@@ -305,6 +313,7 @@ class AjpUpstream(UpstreamConnection):
 
         What it did not ask for of the body need not be sent; what it awaits must have been.
         """
+        self.idle_since = self.worker.now
         return self._in_step and exchange.reusable and self._asked == 0 and not self.writing()
 
     # What goes wrong.

@@ -426,7 +426,10 @@ class ClientConnection(Downstream):
             exchange.go(link)
             return head.end
         self.phase = SENDING
-        self.upload = upload = Upload(self, exchange, head.length)
+        upload = self.upload
+        if upload is None:
+            upload = self.upload = Upload(self)
+        upload.begin(exchange, head.length)
         position = head.end
         if position < len(data):
             position = upload.read(data, position)

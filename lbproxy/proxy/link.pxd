@@ -22,6 +22,7 @@ cdef class Link(Member):
     cdef public bytes secret
     cdef public double ping_timeout
     cdef str _unusable
+    cdef tuple _secret_mark
     cdef set _hints
     cdef public tuple targets
     cdef str _answered

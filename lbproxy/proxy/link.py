@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -71,8 +72,8 @@ class Link(Member):
         self._answered: str = ""  # the one of them that did last
         self._moved: bool = False  # connections may stand to addresses that are none any more
         self._tls: ssl.SSLContext | None = None
-        if node.secret_file is not None:
-            self._read_secret(node.secret_file)
+        self._secret_mark: tuple[int, ...] = ()
+        self._read_secret()
 
     def take(self, look: bool) -> UpstreamConnection | None:
         """Return the idle connection that was used last, or None.
@@ -185,6 +186,7 @@ class Link(Member):
     ) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         node = self.node
+        self._read_secret()
         if self._unusable:
             raise ConnectError(Failure.CONNECT_FAILED, self._unusable)
         try:
@@ -243,12 +245,24 @@ class Link(Member):
             self._hints.add(text)
             _log.warning("node %s of pool %s: %s", self.name, self.node.pool, text)
 
-    def _read_secret(self, file: str) -> None:
+    def _read_secret(self) -> None:
+        """Read the secret's file, if it was not read as it is now."""
+        file = self.node.secret_file
+        if file is None:
+            return
         try:
+            found = os.stat(file)
+            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if mark == self._secret_mark:
+                return
             self.secret = read_secret(file)
         except (OSError, ValueError) as error:
+            self._secret_mark = ()
             self._unusable = f"no AJP secret: {error}"
             self.hint(self._unusable)
+        else:
+            self._secret_mark = mark
+            self._unusable = ""
 
     def _move(self, targets: tuple[str, ...]) -> None:
         """The node's name leads elsewhere: keep no connection to where it is no more."""

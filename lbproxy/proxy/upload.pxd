@@ -16,15 +16,17 @@ cdef class Upload:
     cdef bint _gathering
     cdef double _heard_at
 
+    @cython.locals(client=ClientConnection)
+    cdef begin(self, Exchange exchange, long long length)
     @cython.locals(
-        client=ClientConnection, worker=Worker, position=Py_ssize_t, left="long long",
+        client=ClientConnection, worker=Worker, position=Py_ssize_t, body=RequestBody,
         received="long long",
     )
     cdef Py_ssize_t hear(self, bytes data) except -1
     @cython.locals(body=RequestBody, exchange=Exchange, client=ClientConnection, payload=bytes)
     cdef Py_ssize_t read(self, bytes data, Py_ssize_t position) except -1
-    @cython.locals(client=ClientConnection, exchange=Exchange)
-    cdef _complete(self, bytes trailers)
+    @cython.locals(client=ClientConnection)
+    cdef _complete(self, Exchange exchange, bytes trailers)
     cpdef bint stalls(self, double now) except -1
     @cython.locals(client=ClientConnection)
     cdef _gather(self)

@@ -23,18 +23,22 @@ _DENSE_FROM = 8 << 10
 
 
 class Upload:
-    """Reads one body and passes it on as it comes.
+    """Reads the bodies of a connection, one after the other, and passes each on as it comes."""
 
-    Args: length: of the body in bytes, or CHUNKED.
-    """
-
-    def __init__(self, client: ClientConnection, exchange: Exchange, length: int) -> None:
+    def __init__(self, client: ClientConnection) -> None:
         self.client = client
-        self.exchange = exchange
-        self._body = RequestBody(length, client.worker.request_body_limits, exchange.trailer_drops)
-        self._may_gather: bool = not client.secure and length > _GATHER_ABOVE
+        self.exchange: Exchange | None = None
+        self._body: RequestBody | None = None
+        self._may_gather: bool = False
         self._gathering: bool = False
         self._heard_at: float = 0.0
+
+    def begin(self, exchange: Exchange, length: int) -> None:
+        """Read the body of this exchange next. Args: length: in bytes, or CHUNKED."""
+        client = self.client
+        self.exchange = exchange
+        self._body = RequestBody(length, client.worker.request_body_limits, exchange.trailer_drops)
+        self._may_gather = length > _GATHER_ABOVE and not client.secure
 
     def hear(self, data: bytes) -> int:
         """Bytes of the client after those of the head; return the offset behind the body."""
@@ -42,14 +46,15 @@ class Upload:
         worker = client.worker
         self._heard_at = worker.now
         client.deadline = worker.now + worker.body_timeout
-        received = self._body.received
+        body = self._body
+        assert body is not None
+        received = body.received
         position = self.read(data, 0)
-        left = self._body.left
-        if len(data) > _DENSE_FROM and 2 * (self._body.received - received) < len(data):
+        if len(data) > _DENSE_FROM and 2 * (body.received - received) < len(data):
             client.breathe()
-        if self._may_gather and left > _GATHER_ABOVE:
+        if self._may_gather and body.left > _GATHER_ABOVE:
             self._gather()
-        elif self._gathering and left <= _GATHER_ABOVE:
+        elif self._gathering and body.left <= _GATHER_ABOVE:
             self.stop_gathering()
         return position
 
@@ -58,6 +63,8 @@ class Upload:
         body = self._body
         exchange = self.exchange
         client = self.client
+        assert body is not None
+        assert exchange is not None
         try:
             payload = body.feed(data, position)
         except BadHead:
@@ -68,19 +75,18 @@ class Upload:
             client.give_up(exchange, Failure.BODY_TOO_LARGE)
             return len(data)
         if body.done:
-            self._complete(body.trailers)
+            self._complete(exchange, body.trailers)
             exchange.send_body(payload, True)
         elif payload:
             exchange.send_body(payload, False)
         return body.position
 
-    def _complete(self, trailers: bytes) -> None:
+    def _complete(self, exchange: Exchange, trailers: bytes) -> None:
         """Now it is the node that has to make progress."""
         client = self.client
-        exchange = self.exchange
+        self.exchange = None
         exchange.request_trailers = trailers
         exchange.request_done = True
-        client.upload = None
         client.phase = WAITING
         client.deadline = client.worker.now + exchange.response_timeout
 

@@ -12,6 +12,7 @@ cdef class BodyLimits:
     cdef readonly Py_ssize_t trailers
     cdef readonly Py_ssize_t fields
 
+@cython.freelist(64)
 cdef class ChunkedReader:
     cdef BodyLimits limits
     cdef DropRules drops
@@ -38,6 +39,7 @@ cdef class ChunkedReader:
     )
     cdef Py_ssize_t _read_trailers(self, bytes data, Py_ssize_t p) except -2
 
+@cython.freelist(64)
 cdef class RequestBody:
     cdef readonly bint done
     cdef readonly Py_ssize_t position

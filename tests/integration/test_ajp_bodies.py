@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.fuzz.ajp13_peer import END_REUSE, Forward, get_body, send_body, send_headers
 from tests.integration.ajp_node import (
     MOST,
-    PATIENCE_S,
     AjpPeer,
     Seen,
     ajp,
@@ -111,23 +109,57 @@ async def test_an_application_that_reads_where_there_is_no_body(stage: Any) -> N
     assert len(door.link("node1").idle) == 1
 
 
+@pytest.mark.parametrize("count", [2, 10_000])
+async def test_a_node_that_asks_again_at_once_is_left(
+    stage: Any, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    """It cannot have read what it asked for before."""
+
+    async def script(peer: AjpPeer) -> None:
+        await peer.request()
+        await peer.send(get_body(MOST) * count)
+        await peer.peer.read_rest()
+
+    door = await stage.door([await stage.node(ajp(script))], scheme="ajp")
+    assert (await door.get()).status == 502
+    assert "before it got what it asked for" in caplog.text
+
+
+class Clogged:
+    """A transport whose other end reads nothing."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+
+    def get_write_buffer_size(self) -> int:
+        return 1 << 20
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
 async def test_a_node_that_asks_and_never_reads_is_left(
     stage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each question makes an answer that waits here: those of a hostile node would fill memory."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def script(peer: AjpPeer) -> None:
         await peer.request()
-        transport = peer.peer.writer.transport
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        while not transport.is_closing():
-            await peer.send(get_body(MOST) * 10_000)
+        arrived.set()
+        await go_on.wait()
+        await peer.send(get_body(MOST))
+        await peer.peer.read_rest()
 
     door = await stage.door([await stage.node(ajp(script))], scheme="ajp")
     client = await door.connect()
     await client.send(GET)
-    async with asyncio.timeout(PATIENCE_S):
-        assert (await client.read_message()).status == 502
+    await arrived.wait()
+    (mine,) = door.worker.clients
+    upstream = mine.exchange.upstream
+    upstream.transport = Clogged(upstream.transport)
+    go_on.set()
+    assert (await client.read_message()).status == 502
     assert "asks for body and reads none" in caplog.text
 
 

@@ -49,7 +49,7 @@ def first_then(first: Any, seen: Seen) -> Any:
 def age(door: Any, seconds: float, node: str = "node1") -> None:
     """Make the idle connections as old as that."""
     for connection in door.link(node).idle:
-        connection.idle_until -= seconds
+        connection.idle_since -= seconds
 
 
 # Reuse (section 9 of the protocol's description).
@@ -522,26 +522,38 @@ async def test_an_applications_403_is_no_hint(stage: Any, caplog: pytest.LogCapt
     assert "AJP secret" not in caplog.text
 
 
+async def test_a_new_secret_goes_with_new_connections(stage: Any) -> None:
+    """A node that demands another one ends those that bring the old."""
+    secret = stage.directory / "ajp.secret"
+    secret.write_text("old")
+    seen = Seen()
+    door = await stage.door(
+        [await stage.node(echo(seen, END_CLOSE))], scheme="ajp", node={"secret_file": "ajp.secret"}
+    )
+    await get(door)
+    secret.write_text("newer")
+    await get(door)
+    assert [each.attributes["secret"] for each in seen.requests] == [b"old", b"newer"]
+
+
 async def test_a_node_whose_secret_cannot_be_read_gets_nothing(
     stage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was there when the configuration was checked."""
-    seen = Seen()
     secret = stage.directory / "ajp.secret"
     secret.write_text("s3cret")
-    node = await stage.node(echo(seen))
-    door = await stage.door([node], scheme="ajp", node={"secret_file": "ajp.secret"})
+    seen = Seen()
+    door = await stage.door(
+        [await stage.node(echo(seen, END_CLOSE))], scheme="ajp", node={"secret_file": "ajp.secret"}
+    )
+    secret.unlink()
+    for _ in range(2):
+        assert (await get(door)).status == 503
+        assert door.log_lines()[-1]["reason"] == "connect_failed"
+    assert caplog.text.count("no AJP secret: ") == 1
+    assert seen.requests == []
+    secret.write_text("s3cret")
     assert (await get(door)).status == 200
-    pool = door.worker.pools["idp"]
-    secret.write_text("")
-    link = type(door.link("node1"))(door.node("node1"), 1, 1.0)
-    assert "ajp.secret is empty" in caplog.text
-    pool.links["node1"] = link
-    pool.balancer.replace([link])
-    link.takes_new = True
-    assert (await get(door)).status == 503
-    assert door.log_lines()[-1]["reason"] == "connect_failed"
-    assert len(seen.requests) == 1
 
 
 async def test_a_killed_node_is_passed_over(stage: Any) -> None:

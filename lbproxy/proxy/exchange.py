@@ -396,7 +396,7 @@ class Exchange:
         """The request cannot be said in the node's protocol; nothing was sent of it."""
         link = self.link
         assert link is not None
-        link.in_flight -= 1
+        self._leave(link)
         self.link = None
         self.upstream = None
         self.worker.count_rejected(failure.reason)

@@ -15,6 +15,7 @@ from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Admin, Health, Reported, Tuning
 from lbproxy.proxy.downstream import reset_on_close
 from tests.hosting import host
+from tests.integration.ajp_node import Seen, echo
 from tests.integration.conftest import Door, Message, Node, NodePeer, Peer, Stage
 
 NAMES = ("node1", "node2", "node3")
@@ -587,6 +588,16 @@ class TestInFlight:
             reset(peer)
         await self.until(door, 0)
         await door.until(lambda: door.link("node1").in_flight == 0)
+
+    async def test_a_request_that_no_packet_holds_was_never_there(self, stage: Stage) -> None:
+        """An AJP node that stops would wait for it in vain, for all the time that it has."""
+        seen = Seen()
+        door = await stage.door([await stage.node(echo(seen))], scheme="ajp")
+        door.say("node1", virtual_hosts=(host("/a"),))
+        peer = await door.connect()
+        await peer.send(b"GET /a HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n")
+        assert (await peer.read_message()).status == 431
+        assert await self.count(door) == 0
 
     async def test_a_retry_moves_it(self, stage: Stage) -> None:
         release = asyncio.Event()

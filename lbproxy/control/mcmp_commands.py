@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lbproxy import __version__
 from lbproxy.cluster.contexts import ContextState
@@ -64,9 +64,11 @@ MAX_SAID = 1000
 # What STOP-APP waits for the end of the last requests, and how often it looks.
 STOP_LINGER_S = 0.25
 STOP_LOOK_S = 0.01
-# A node that says goodbye for all its contexts announces them anew within a tick or two.
+# A node that removes everything without meaning it is back at once; one that leaves removes its
+# contexts first, one by one.
 EMPTIED_S = 60.0
 MAX_EMPTIED = 1000
+T = TypeVar("T")
 
 
 class Plane(Protocol):
@@ -114,7 +116,7 @@ class McmpCommands:
         self._server_id = server_id
         self._clock = clock
         self._said: OrderedDict[str, float] = OrderedDict()
-        self._emptied: OrderedDict[str, float] = OrderedDict()
+        self._emptied: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
         self.counts: Counter[tuple[str, str]] = Counter()
 
     async def handle(self, request: Request, peer: Peer) -> Answer:
@@ -173,13 +175,12 @@ class McmpCommands:
     async def _app(self, command: App, peer: Peer, source: Source) -> Answer:
         members, now, route = self._members, self._clock(), command.route
         paths = self._taken_in(command.contexts)
-        if command.verb is not AppVerb.REMOVE:
-            self._emptied.pop(route, None)  # it announces, if only what is not taken in
         if command.verb is AppVerb.REMOVE:
             if command.everything:
+                had = _paths(members.get(route))
                 changes = members.leave(route, source)
-                if changes:
-                    _remember(self._emptied, route, now, MAX_EMPTIED)
+                if changes and had:
+                    _remember(self._emptied, route, (now, had), MAX_EMPTIED)
             else:
                 changes = members.remove_contexts(route, command.aliases, paths, source, now)
         elif command.everything:
@@ -223,22 +224,19 @@ class McmpCommands:
         if command.load == BROKEN:
             self._plane.publish_now()
         node = self._members.find(command.route, source)
-        self._check_not_emptied(node)
+        self._check_nothing_lost(node)
         return status_answer(command.route, node.health is not Health.DOWN, self._server_id)
 
-    def _check_not_emptied(self, node: Node) -> None:
+    def _check_nothing_lost(self, node: Node) -> None:
         """Have a node announce its contexts that has just removed them all without meaning it.
 
         Where INFO shows other aliases than its own, a node removes everything, and then announces
-        only what INFO did not show as enabled: nothing (MCMP reference, section 3.4, trap). MEM
-        makes it look at INFO again.
+        only what INFO did not show as enabled: nothing, or a part (MCMP reference, section 3.4,
+        trap). MEM makes it look at INFO again.
         """
-        removed = self._emptied.get(node.route)
-        if removed is None or node.virtual_hosts:
-            return
-        del self._emptied[node.route]
-        if self._clock() - removed < EMPTIED_S:
-            raise Refused(Fault.MEM, "MEM: no context is known; announce them anew")
+        at, had = self._emptied.pop(node.route, (0.0, frozenset()))
+        if not had <= _paths(node) and self._clock() - at < EMPTIED_S:
+            raise Refused(Fault.MEM, "MEM: contexts are missing; announce them anew")
 
     async def _ping(self, command: Ping) -> Answer:
         if command.route is not None:
@@ -280,11 +278,16 @@ class McmpCommands:
             _log.warning("peer %s %s: refused: %s", peer.text, method, message)
 
 
-def _remember(times: OrderedDict[str, float], key: str, now: float, limit: int) -> None:
-    times[key] = now
-    times.move_to_end(key)
-    if len(times) > limit:
-        times.popitem(last=False)
+def _remember(known: OrderedDict[str, T], key: str, value: T, limit: int) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    if len(known) > limit:
+        known.popitem(last=False)
+
+
+def _paths(node: Node | None) -> frozenset[str]:
+    hosts = () if node is None else node.virtual_hosts or ()
+    return frozenset(context.path for host in hosts for context in host.contexts)
 
 
 def _tell_change(peer: Peer, method: str, change: Change) -> None:

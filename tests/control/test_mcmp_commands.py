@@ -371,6 +371,7 @@ async def test_a_node_that_removed_everything_is_asked_for_its_contexts_once(hal
     answer = await hall.say("STATUS", "JVMRoute=kc1&Load=50")
     assert answer.fault is Fault.MEM
     await hall.done("STATUS", "JVMRoute=kc1&Load=50")
+    await hall.ready()
     await hall.done("REMOVE-APP", "JVMRoute=kc1", "/*")
     hall.now += EMPTIED_S
     await hall.done("CONFIG", config)

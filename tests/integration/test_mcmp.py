@@ -145,6 +145,22 @@ async def test_a_node_with_other_aliases_is_not_left_without_contexts(stage: Sta
     assert set(hosts[0].aliases) == {"localhost", "default-host", "idp.example.com"}
 
 
+async def test_a_node_with_other_aliases_and_a_new_context_gets_the_old_ones_back(
+    stage: Stage,
+) -> None:
+    """Killed, and started with another alias: of what INFO shows as enabled it says nothing."""
+    node, door = await stage.node(), await announced_door(stage)
+    await join(stage, door, node)
+    aliases = ["localhost", "default-host", "idp.example.com"]
+    hosts = [JavaHost("default-host", aliases, {"/": True, "/new": True})]
+    again = link_to(stage, door, JavaNode(node.name, node.port, hosts=hosts))
+    assert await again.tick() is State.ERROR
+    assert again.sent[-3:] == ["CONFIG", "ENABLE-APP", "STATUS"]
+    assert set(contexts(door)) == {"/new"}
+    assert await again.tick() is State.OK
+    assert set(contexts(door)) == {"/", "/new"}
+
+
 async def test_a_node_that_comes_back_is_not_told_to_announce_what_it_just_did(
     stage: Stage,
 ) -> None:

@@ -92,6 +92,10 @@ class Membership:
         """Return an announced node. Raises: UnknownName."""
         return self._entry(route, source).node
 
+    def restored(self, route: str, source: Source) -> bool:
+        """Return True where what is known of a node may be out of date. Raises: UnknownName."""
+        return self._entry(route, source).restored
+
     def balancers(self) -> tuple[BalancerSettings, ...]:
         """Return what nodes said of their balancers."""
         return self._roster.balancers()
@@ -143,6 +147,7 @@ class Membership:
             changes += joined
         elif stays:
             entry = known
+            entry.restored = False
             reason = "it announces itself anew"
             changes += self._registry.readmit(roster.name, known.node.name, reason, now)
             changes += self._update(entry, node)

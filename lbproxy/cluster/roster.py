@@ -44,12 +44,17 @@ Changes = tuple[Change, ...]
 
 @dataclass(slots=True)
 class Entry:
-    """A node and what its health rests on. Args: heard: monotonic seconds of its last word."""
+    """A node and what its health rests on.
+
+    Args: heard: monotonic seconds of its last word; restored: what is known of it was written down
+    before a restart, and it has not announced itself since.
+    """
 
     node: Node
     probe: ProbeState
     ejection: EjectionState
     heard: float
+    restored: bool = False
 
 
 class Roster:

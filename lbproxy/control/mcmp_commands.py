@@ -223,6 +223,9 @@ class McmpCommands:
         self._note(peer, "STATUS", changes)
         if command.load == BROKEN:
             self._plane.publish_now()
+        if self._members.restored(command.route, source):
+            # What it said last may not have been written down any more, or was not taken in then.
+            raise Refused(Fault.MEM, "MEM: lbproxy was restarted; announce everything anew")
         node = self._members.find(command.route, source)
         self._check_nothing_lost(node)
         return status_answer(command.route, node.health is not Health.DOWN, self._server_id)

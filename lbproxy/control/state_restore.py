@@ -2,7 +2,8 @@
 
 The same rules hold as when the nodes joined: pools, networks, contexts, limits and what names may
 lead to. A restored node is quarantined until a probe succeeds, and forgotten like any other if its
-probes go on failing.
+probes go on failing. When it speaks again it is asked to announce itself, since the file may lack
+what it said last.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ipaddress import ip_address
 
 from lbproxy.cluster.contexts import (
     BalancerSettings,
+    ContextState,
     Hosts,
     VirtualHost,
     count_aliases,
@@ -101,6 +103,7 @@ def _announce(
     roster = registry.roster(saved.pool)
     entry = roster.by_route[saved.route]
     roster.set(entry, replace(entry.node, virtual_hosts=hosts))
+    entry.restored = saved.source is Source.MCMP or not _leaves(hosts)
 
 
 def _check_place(saved: SavedNode, settings: sources.Mcmp) -> None:
@@ -139,6 +142,12 @@ def _discovered(saved: SavedNode, config: Config, rules: AddressRules) -> Node:
         weight=saved.weight,
         addresses=rules.split(saved.addresses)[0],
     )
+
+
+def _leaves(hosts: Hosts) -> bool:
+    """Return True where an agent takes its node out: told to announce it, it would take it for
+    gone, and not say the rest."""
+    return any(each.state is not ContextState.ENABLED for host in hosts for each in host.contexts)
 
 
 def _refusal(host: str, rules: AddressRules) -> str | None:

@@ -109,6 +109,24 @@ def test_a_restored_node_is_one_that_announced_itself() -> None:
     assert members.find("n1", Source.MCMP).load == 80
 
 
+def test_a_node_is_known_from_before_until_it_announces_itself() -> None:
+    _, _, registry = take_in(State((ANNOUNCED,)))
+    members = Membership(registry, "idp", Bounds(10, 10, 10), 60.0)
+    members.report("n1", 80, Source.MCMP, 6.0)
+    assert members.restored("n1", Source.MCMP)
+    members.announce(members.find("n1", Source.MCMP), BALANCER, 7.0)
+    assert not members.restored("n1", Source.MCMP)
+
+
+@pytest.mark.parametrize("state", ContextState)
+def test_an_agent_that_takes_its_node_out_is_not_disturbed(state: ContextState) -> None:
+    """Told that the node is not known it would think that it is gone."""
+    hosts = (VirtualHost(("h",), (Context("/", state),)),)
+    _, _, registry = take_in(State((replace(AGENT, virtual_hosts=hosts),)))
+    members = Membership(registry, "idp", Bounds(10, 10, 10), 60.0)
+    assert members.restored("n1", Source.AGENT) is (state is ContextState.ENABLED)
+
+
 def test_a_discovered_node() -> None:
     nodes, refused, _ = take_in(State((ADDRESS, SERVICE)))
     assert refused == []

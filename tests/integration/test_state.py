@@ -67,13 +67,41 @@ async def test_nodes_that_announced_themselves_serve_again(stage: Stage, path: P
     assert after.reported is Reported.ACTIVE
     assert {(await door.get("/auth/x")).body for _ in range(4)} == {b"node1"}
     assert door.node("node2").admin is Admin.DRAINING
-    # The nodes go on as if nothing had been: a word on the load is all.
-    link = Link(JavaNode("node1", first.port), door.service.mcmp_port)
+    # The nodes go on as if nothing had been, and are asked to see whether that is still true.
+    link = known_link(stage, door, first)
+    assert await link.tick(75) is State.ERROR
+    await door.until(lambda: door.node("node1").load == 75)
+    assert (await door.get("/auth/x")).status == 200
+    assert await link.tick(75) is State.OK
+    assert await link.tick(75) is State.OK
+    assert link.sent == ["STATUS", "INFO", "CONFIG", "STATUS", "STATUS"]
+
+
+def known_link(stage: Stage, door: Door, node: Node) -> Link:
+    """The link of a node that announced itself before lbproxy was restarted."""
+    link = Link(JavaNode(node.name, node.port), door.service.mcmp_port)
     stage.at_end(link.close)
     link.state, link.established = State.OK, True
-    assert await link.tick(75) is State.OK
-    assert link.sent == ["STATUS"]
-    await door.until(lambda: door.node("node1").load == 75)
+    return link
+
+
+async def test_what_a_node_said_last_and_was_not_written_down_is_asked_for(
+    stage: Stage, path: Path
+) -> None:
+    """As after kill -9 while nodes join: they were answered 200, and would say nothing more."""
+    node = await stage.node()
+    door = await open_door(stage, path)
+    link = Link(JavaNode(node.name, node.port), door.service.mcmp_port)
+    stage.at_end(link.close)
+    link.state = State.OK
+    await link.send(link.node.config())
+    await door.service.stop()
+    door = await open_door(stage, path)
+    link = known_link(stage, door, node)
+    await link.tick()
+    assert await link.tick() is State.OK
+    await door.until(lambda: door.node("node1").usable)
+    assert (await door.get("/auth/x")).body == b"node1"
 
 
 async def test_a_restored_node_waits_for_a_probe(stage: Stage, path: Path) -> None:

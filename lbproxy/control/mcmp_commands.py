@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 from lbproxy import __version__
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.membership import Membership
-from lbproxy.cluster.node import Health, Node, NodeTls, Source
+from lbproxy.cluster.node import Health, Node, Source
 from lbproxy.cluster.registry import Change, Changes, Conflict, UnknownName
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.sources import Mcmp
@@ -246,16 +246,12 @@ class McmpCommands:
             node = self._members.get(command.route)
             if node is None:
                 raise UnknownName(f"no node with route {command.route!r}")
-            ok = await self._pinger.ping(node.scheme, node.host, node.port, node.tls)
-            return ping_answer(command.route, ok, self._server_id)
+            return ping_answer(command.route, await self._pinger.ping(node), self._server_id)
         if command.address is None:
             return ping_answer(None, True, self._server_id)
-        scheme, host, port = command.address.scheme, command.address.host, command.address.port
         # Elsewhere there is no node, and lbproxy scans no ports for others.
-        known = self._members.at(host, port)
-        ok = known is not None and await self._pinger.ping(
-            scheme, host, port, known.tls if known.scheme == scheme else NodeTls()
-        )
+        known = self._members.at(command.address.host, command.address.port)
+        ok = known is not None and await self._pinger.ping_at(command.address, known)
         return ping_answer(None, ok, self._server_id)
 
     def _taken_in(self, paths: tuple[str, ...]) -> tuple[str, ...]:

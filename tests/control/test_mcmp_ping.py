@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lbproxy.cluster.node import NodeTls
+from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.control import mcmp_ping
 from lbproxy.control.mcmp_ping import Pinger
+from lbproxy.wire.mcmp import Address
 
 if TYPE_CHECKING:
     from tests.control.conftest import Tls
@@ -38,8 +40,12 @@ async def ping(
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
-        found = await Pinger().ping(scheme, "127.0.0.1", port, tls or NodeTls())
+        found = await Pinger().ping(node(scheme, port, tls=tls or NodeTls()))
         return found, await asked
+
+
+def node(scheme: str, port: int, **more: Any) -> Node:
+    return replace(Node("idp", "n1", "n1", scheme, "127.0.0.1", port), **more)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 501 No\r\n\r\n"])
@@ -73,7 +79,7 @@ async def test_a_certificate_of_nobody_is_no_answer(tls: Tls) -> None:
     )
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert not await Pinger().ping("https", "127.0.0.1", port, NodeTls())
+        assert not await Pinger().ping(node("https", port))
 
 
 async def test_who_does_not_answer_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +87,22 @@ async def test_who_does_not_answer_is_waited_for_no_longer(monkeypatch: pytest.M
     for scheme in ("http", "ajp"):
         found, _ = await ping(scheme, None)
         assert not found
+
+
+@pytest.mark.parametrize("scheme", ["http", "ajp"])
+async def test_a_node_of_a_name_is_asked_where_its_name_leads(scheme: str) -> None:
+    """That is for lbproxy's resolver to say, which may know other names than the system's."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = await reader.read(1000)
+        writer.write(CPONG if data == CPING else b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        known = node(scheme, port, host="kc.test", addresses=("127.0.0.2", "127.0.0.1"))
+        assert await Pinger().ping(known)
+        for host in ("kc.test", "127.0.0.1"):
+            assert await Pinger().ping_at(Address(scheme, host, port), known)
+        assert not await Pinger().ping_at(Address(scheme, "127.0.0.2", port), known)
+        assert not await Pinger().ping(node(scheme, port, host="kc.test"))

@@ -178,9 +178,7 @@ class Roster:
 
 def _addresses(node: Node) -> set[Address]:
     """Return every address of a node: as it is named, and what its name stands for."""
-    if not node.addresses:
-        return {(node.host, node.port)}
-    return {(host, node.port) for host in (node.host, *node.addresses)}
+    return {(host, node.port) for host in (node.host, *node.targets)}
 
 
 def introduce(node: Node) -> str:

@@ -186,6 +186,10 @@ def parse_node_url(text: str) -> NodeUrl:
     host = parts.hostname or ""
     if not _is_host(host) or parts.netloc.endswith(":") or port == 0:
         raise ValueError(f"has no valid host and port; {wanted}")
+    if ":" in host:
+        # In the one usual spelling: what looks different must not be the same node.
+        address = IPv6Address(host)
+        host = str(address.ipv4_mapped or address)
     return NodeUrl(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
 
 

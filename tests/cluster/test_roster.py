@@ -36,6 +36,14 @@ def test_nodes_are_found_by_every_address() -> None:
     assert names(roster, node("x")) == set()
 
 
+def test_a_name_that_is_never_asked_for_stands_for_its_addresses_too() -> None:
+    roster = Roster("idp", Pool())
+    roster.add(node("a", host="localhost"), 0.0)
+    for host in ("localhost", "127.0.0.1", "::1"):
+        assert names(roster, node("x", host=host)) == {"a"}
+    assert names(roster, node("x", host="127.0.0.2")) == set()
+
+
 def test_a_balancer_stays_while_its_only_node_changes() -> None:
     roster = Roster("idp", Pool())
     entry = roster.add(node("a"), 0.0)

@@ -127,6 +127,8 @@ def test_what_are_no_codes(text: str) -> None:
         ("http://idp", NodeUrl("http", "idp", 80)),
         ("https://idp.internal/", NodeUrl("https", "idp.internal", 443)),
         ("https://[fd00::1]:8443", NodeUrl("https", "fd00::1", 8443)),
+        ("http://[FD00:0:0:0::0001]:80", NodeUrl("http", "fd00::1", 80)),
+        ("http://[::ffff:10.0.0.1]:80", NodeUrl("http", "10.0.0.1", 80)),
         (
             "http://keycloak-0.keycloak_headless.idp.svc:8080",
             NodeUrl("http", "keycloak-0.keycloak_headless.idp.svc", 8080),

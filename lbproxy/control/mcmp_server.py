@@ -162,7 +162,7 @@ class McmpServer:
             begun = True
         except (OSError, EOFError) as error:
             if self._tls is not None:
-                self._tell(peer, f"TLS handshake failed: {error}")
+                self._tell(peer, f"TLS handshake failed: {str(error) or 'it ended the connection'}")
         finally:
             if not begun:
                 self._forget(protocol)

@@ -412,6 +412,16 @@ async def test_a_plain_message_to_a_listener_of_tls_is_not_served(
         await site.until(lambda: not site.server._connections)
 
 
+async def test_who_leaves_before_the_handshake_is_told_of_with_a_reason(
+    tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(tls=Keys(tmp_path, authority).settings) as site:
+        line = await site.line()
+        line.writer.close()
+        await site.until(lambda: bool(caplog.messages) and not site.server._connections)
+    assert caplog.messages[-1].endswith(": TLS handshake failed: it ended the connection")
+
+
 async def test_a_handshake_that_does_not_come_is_not_waited_for(
     tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:

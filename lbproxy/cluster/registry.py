@@ -175,7 +175,8 @@ class Registry:
 
         A node that was discovered gets none that a node of another source has: that one was
         given, this one turned out to be the same. Among discovered nodes addresses may change
-        hands, one after the other.
+        hands, one after the other. Where a node of the configuration turns out to be one of another
+        source, that one goes: it would have been refused, had the name been known before.
 
         Args: addresses: none while it has led nowhere; reason: for the log, and shown with the
         node until its health says something.
@@ -196,7 +197,7 @@ class Registry:
             return ()
         words = [", ".join(each) or ABSENT for each in (before, addresses)]
         change = Transition(Aspect.ADDRESSES, words[0], words[1], reason)
-        return home.changes(entry, change)
+        return home.changes(entry, change) + self._give_way(home, entry.node)
 
     def add(self, node: Node, now: float) -> Changes:
         """Take in a node of another source than the configuration.
@@ -220,6 +221,20 @@ class Registry:
         entry = self._entry(home, node)
         home.remove(entry)
         return home.changes(entry, Transition(Aspect.MEMBERSHIP, PRESENT, ABSENT, reason))
+
+    def _give_way(self, pool: Roster, node: Node) -> Changes:
+        """Remove the nodes of other sources that have an address of a configured one."""
+        if node.source is not Source.CONFIG:
+            return ()
+        twins = {other.node.name: other for other in pool.at(node)}
+        changes: list[Change] = []
+        for name, twin in twins.items():
+            if twin.node.source is not Source.CONFIG:
+                pool.remove(twin)
+                reason = f"its address {twin.node.url} is that of {introduce(node)}"
+                change = Change(pool.name, name, Aspect.MEMBERSHIP, PRESENT, ABSENT, reason, True)
+                changes.append(change)
+        return tuple(changes)
 
     def _return_to_use(self, pool: Roster, entry: Entry, change: Transition, now: float) -> Changes:
         # Slow start holds for it as for a node that came up: it may still be weak.

@@ -42,6 +42,12 @@ def restore(state: State, config: Config, registry: Registry, now: float) -> tup
     balancers = {(each.pool, each.settings.name): each.settings for each in state.balancers}
     refused: list[str] = []
     count = 0
+    # First, so that nobody is let in who is one of the configured nodes.
+    for known in state.addresses:
+        node = _node(registry, known.pool, known.node)
+        fine = rules.split(known.addresses)[0]
+        if node is not None and node.host == known.host and needs_resolving(node.host) and fine:
+            registry.set_addresses(known.pool, known.node, fine, _REASON)
     for saved in state.nodes:
         try:
             if saved.source in ANNOUNCED:
@@ -51,11 +57,6 @@ def restore(state: State, config: Config, registry: Registry, now: float) -> tup
             count += 1
         except (_NotAllowed, Conflict, UnknownName) as error:
             refused.append(f"node {saved.name} of pool {saved.pool}: {error}")
-    for known in state.addresses:
-        node = _node(registry, known.pool, known.node)
-        fine = rules.split(known.addresses)[0]
-        if node is not None and node.host == known.host and needs_resolving(node.host) and fine:
-            registry.set_addresses(known.pool, known.node, fine, _REASON)
     for command in state.commands:
         try:
             registry.command(command.pool, command.node, command.admin, _REASON, now)

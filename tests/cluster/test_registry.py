@@ -205,6 +205,20 @@ def test_addresses_of_a_name(registry: Registry) -> None:
     assert registry.set_addresses("idp", "gone", ("10.0.0.2",), "DNS") == ()
 
 
+@pytest.mark.parametrize("source", [Source.MCMP, Source.AGENT, Source.DNS])
+def test_who_turns_out_to_be_a_configured_node_goes(registry: Registry, source: Source) -> None:
+    """It would have been refused if it had come after the name's answer."""
+    registry.add(joining(source=source, host="10.0.0.2", port=443), 1.0)
+    registry.add(joining(source=source, name="x", route="x", host="10.0.0.3", port=443), 1.0)
+    _, gone = registry.set_addresses("idp", "b", ("10.0.0.2", "10.0.0.4"), "DNS")
+    assert (gone.node, gone.after, gone.alarming) == ("new", "absent", True)
+    assert "that of node 'b' (https://idp.internal:443, from config)" in gone.reason
+    assert [node.name for node in registry.nodes()] == ["a", "b", "x", "x"]
+    # Configured nodes may share an address.
+    (change,) = registry.set_addresses("idp", "b", ("10.0.0.2", "10.0.0.1"), "DNS")
+    assert change.what is Aspect.ADDRESSES
+
+
 def test_a_snapshot_is_kept_until_something_changes(registry: Registry) -> None:
     first = registry.snapshot()
     assert first.version == 1

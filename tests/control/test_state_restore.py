@@ -175,6 +175,15 @@ def test_addresses_of_names(known: SavedAddresses, targets: tuple[str, ...]) -> 
     assert refused == []
 
 
+def test_a_node_that_is_a_configured_one_is_not_let_in() -> None:
+    known = SavedAddresses("idp", "yaml", "yaml.example", ("10.0.0.5",))
+    twin = replace(ANNOUNCED, scheme="http", port=80)
+    nodes, refused, _ = take_in(State((twin,), (), (), (known,)))
+    assert "n1" not in nodes
+    (line,) = refused
+    assert "has the address http://10.0.0.5:80 of node 'yaml'" in line
+
+
 OPEN = POOLS["idp"]
 
 

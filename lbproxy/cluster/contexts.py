@@ -101,6 +101,19 @@ def set_every_context(hosts: Hosts, state: ContextState) -> Hosts:
     )
 
 
+def covers(hosts: Hosts, before: Hosts) -> bool:
+    """Return True where every context of `before` is there, in a host that shares an alias."""
+    for host in before:
+        there = {
+            context.path
+            for index in _sharing(hosts, host.aliases)
+            for context in hosts[index].contexts
+        }
+        if not there.issuperset(context.path for context in host.contexts):
+            return False
+    return True
+
+
 def count_contexts(hosts: Hosts) -> int:
     """Return how many contexts there are."""
     return sum(len(host.contexts) for host in hosts)

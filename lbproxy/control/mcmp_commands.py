@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from lbproxy import __version__
-from lbproxy.cluster.contexts import ContextState
+from lbproxy.cluster.contexts import ContextState, Hosts, covers
 from lbproxy.cluster.membership import Membership
 from lbproxy.cluster.node import Health, Node, Source
 from lbproxy.cluster.registry import Change, Changes, Conflict, UnknownName
@@ -116,7 +116,7 @@ class McmpCommands:
         self._server_id = server_id
         self._clock = clock
         self._said: OrderedDict[str, float] = OrderedDict()
-        self._emptied: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
+        self._emptied: OrderedDict[str, tuple[float, Hosts]] = OrderedDict()
         self.counts: Counter[tuple[str, str]] = Counter()
 
     async def handle(self, request: Request, peer: Peer) -> Answer:
@@ -177,10 +177,10 @@ class McmpCommands:
         paths = self._taken_in(command.contexts)
         if command.verb is AppVerb.REMOVE:
             if command.everything:
-                had = _paths(members.get(route))
+                node = members.get(route)
                 changes = members.leave(route, source)
-                if changes and had:
-                    _remember(self._emptied, route, (now, had), MAX_EMPTIED)
+                if changes and node is not None and node.virtual_hosts:
+                    _remember(self._emptied, route, (now, node.virtual_hosts), MAX_EMPTIED)
             else:
                 changes = members.remove_contexts(route, command.aliases, paths, source, now)
         elif command.everything:
@@ -237,8 +237,8 @@ class McmpCommands:
         only what INFO did not show as enabled: nothing, or a part (MCMP reference, section 3.4,
         trap). MEM makes it look at INFO again.
         """
-        at, had = self._emptied.pop(node.route, (0.0, frozenset()))
-        if not had <= _paths(node) and self._clock() - at < EMPTIED_S:
+        at, had = self._emptied.pop(node.route, (0.0, ()))
+        if not covers(node.virtual_hosts or (), had) and self._clock() - at < EMPTIED_S:
             raise Refused(Fault.MEM, "MEM: contexts are missing; announce them anew")
 
     async def _ping(self, command: Ping) -> Answer:
@@ -282,11 +282,6 @@ def _remember(known: OrderedDict[str, T], key: str, value: T, limit: int) -> Non
     known.move_to_end(key)
     if len(known) > limit:
         known.popitem(last=False)
-
-
-def _paths(node: Node | None) -> frozenset[str]:
-    hosts = () if node is None else node.virtual_hosts or ()
-    return frozenset(context.path for host in hosts for context in host.contexts)
 
 
 def _tell_change(peer: Peer, method: str, change: Change) -> None:

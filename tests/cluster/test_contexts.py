@@ -13,6 +13,7 @@ from lbproxy.cluster.contexts import (
     VirtualHost,
     count_aliases,
     count_contexts,
+    covers,
     remove_contexts,
     set_contexts,
     set_every_context,
@@ -125,3 +126,20 @@ def test_an_alias_is_in_one_host_and_a_context_once_in_a_host(
             assert len({context.path for context in each.contexts}) == len(each.contexts)
         assert count_contexts(hosts) == sum(len(each.contexts) for each in hosts)
         assert count_aliases(hosts) >= len(hosts)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "enough"),
+    [
+        ((host("h i", a=ENABLED, b=STOPPED), host("j", a=ENABLED)), True),
+        ((host("x I", b=DISABLED, a=ENABLED, c=ENABLED), host("J", a=STOPPED)), True),
+        ((host("h i", a=ENABLED, b=STOPPED),), False),
+        ((host("h i", a=ENABLED), host("j", a=ENABLED, b=ENABLED)), False),
+        ((host("x", a=ENABLED, b=ENABLED), host("j", a=ENABLED)), False),
+        ((), False),
+    ],
+)
+def test_whether_all_is_there_that_was_there_before(hosts: Hosts, enough: bool) -> None:
+    before = (host("h i", a=ENABLED, b=DISABLED), host("j", a=ENABLED))
+    assert covers(hosts, before) is enough
+    assert covers(hosts, ())

@@ -76,6 +76,10 @@ class Access:
 
     def source(self, peer: Peer, request: Request) -> Source:
         """Return as what a peer that was admitted speaks. Raises: Refused."""
+        if any(name == "origin" for name, _ in request.fields):
+            # A page whose host's name leads to this listener may have a browser that is let in send
+            # any method. Browsers say so; no node does.
+            raise Refused(Fault.MEM, "MEM: refused: that is a request of a web page", 403)
         signature = request.field("authorization")
         agent = signature is not None or (request.field("user-agent") or b"").startswith(_AGENT)
         if self._may_be_node(peer) and not (agent and self._may_be_agent(peer)):

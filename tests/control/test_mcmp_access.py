@@ -119,6 +119,15 @@ def test_without_a_token_the_certificate_says_who_and_the_agent_that_it_is_one()
     assert certified.source(peer("127.0.0.1"), agent) is Source.AGENT
 
 
+@pytest.mark.parametrize("origin", [b"http://rebound.example:6666", b"null", b""])
+def test_a_web_page_is_no_node(origin: bytes) -> None:
+    """Its name was made to lead here, so its browser takes the listener for the page's own site."""
+    for fields in ((("origin", origin),), (("origin", origin),) * 2):
+        with pytest.raises(Refused) as caught:
+            access().source(peer("127.0.0.1"), Request("INFO", "/", fields))
+        assert caught.value.status == 403
+
+
 def test_a_token_file_without_a_token_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     for name in ("empty", "missing"):

@@ -54,13 +54,18 @@ async def dial(stage: Stage, door: Door) -> Peer:
 
 
 async def test_requests_of_browsers_are_no_commands(stage: Stage) -> None:
-    """A page can have a browser send a form to the listener, but only by methods of its own."""
+    """A page can have a browser send a form to the listener, but only by methods of its own, or
+    any command from a name that was made to lead here, but not without saying so."""
     door = await announced_door(stage)
     peer = await dial(stage, door)
     body = b"JVMRoute=evil&Host=127.0.0.1&Port=1&Type=http"
     for method in (b"POST", b"GET", b"OPTIONS"):
         await peer.send(b"%s / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (method, len(body)) + body)
         assert (await peer.read_message()).status == 501
+    for method in (b"CONFIG", b"INFO"):
+        origin = b"Origin: http://rebound.example\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await peer.send(method + b" / HTTP/1.1\r\n" + origin + body)
+        assert (await peer.read_message()).status == 403
     assert door.known() == []
 
 

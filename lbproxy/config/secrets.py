@@ -23,3 +23,18 @@ def read_secret(file: str) -> bytes:
     if any(byte < 32 or byte == 127 for byte in secret):
         raise ValueError(f"{file} holds control characters or several lines")
     return secret
+
+
+def read_key(file: str) -> bytes:
+    """Return the security key of advertisements that the file holds, without the end of its line.
+
+    Raises: OSError; ValueError: no key, or one that nodes would read differently. Never with the
+    content.
+    """
+    key = Path(file).read_bytes().rstrip(b"\r\n")
+    if not key:
+        raise ValueError(f"{file} is empty; write the nodes' key to it")
+    # Nodes put a question mark for all others, so that no digest would fit.
+    if not all(0x20 <= byte < 0x7F for byte in key):
+        raise ValueError(f"{file}: nodes understand keys of one line and ASCII only")
+    return key

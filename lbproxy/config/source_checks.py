@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_address
 
 from lbproxy.config.certificates import check_authority
 from lbproxy.config.findings import is_loopback
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, Pool
-from lbproxy.config.secrets import read_secret
+from lbproxy.config.secrets import read_key, read_secret
 from lbproxy.config.sources import Advertise, ConfiguredNode, Discover, Mcmp, NodeTls
-from lbproxy.config.units import parse_node_url
+from lbproxy.config.units import MAX_PORT, Bind, parse_node_url
 
 _DEFAULT_PACKET = 8 << 10
 _NO_SECRET = (
@@ -69,16 +69,20 @@ def _node(node: ConfiguredNode, path: Path) -> Iterator[Finding]:
 
 def _ajp(secret_file: str | None, packet_size: int, scheme: str, path: Path) -> Iterator[Finding]:
     if secret_file is not None:
-        try:
-            read_secret(secret_file)
-        except (OSError, ValueError) as problem:
-            yield error((*path, "secret_file"), str(problem))
+        yield from _readable(read_secret, secret_file, (*path, "secret_file"))
     if scheme == "ajp":
         return
     if secret_file is not None:
         yield error((*path, "secret_file"), "has an effect on ajp nodes only")
     if packet_size != _DEFAULT_PACKET:
         yield error((*path, "packet_size"), "has an effect on ajp nodes only")
+
+
+def _readable(read: Callable[[str], bytes], file: str, path: Path) -> Iterator[Finding]:
+    try:
+        read(file)
+    except (OSError, ValueError) as problem:
+        yield error(path, str(problem))
 
 
 def _tls(tls: NodeTls, path: Path) -> Iterator[Finding]:
@@ -126,6 +130,8 @@ def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:
     if mcmp.tls is not False:
         yield from check_authority(mcmp.tls.client_ca, (*path, "tls", "client_ca"))
     yield from _tls(mcmp.node_tls, (*path, "node_tls"))
+    if mcmp.secret_file is not None:
+        yield from _readable(read_secret, mcmp.secret_file, (*path, "secret_file"))
     if mcmp.agents is not False and mcmp.agents.token_file is None and mcmp.tls is False:
         yield error((*path, "agents"), "needs token_file, or tls with client certificates")
     if mcmp.advertise is not False:
@@ -133,12 +139,31 @@ def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:
 
 
 def _advertise(advertise: Advertise, mcmp: Mcmp, path: Path) -> Iterator[Finding]:
-    group = advertise.group.rpartition(":")[0].strip("[]")
+    group, _, port = advertise.group.rpartition(":")
+    group = group.strip("[]")
     try:
         multicast = ip_address(group).is_multicast
     except ValueError:
         multicast = False
     if not multicast:
         yield error((*path, "group"), f"{group} is no multicast address; 224.0.1.105 is usual")
-    if mcmp.bind.path:
-        yield error(path, "nodes cannot be told to come to a Unix socket")
+    elif not 0 < int(port) <= MAX_PORT:
+        yield error((*path, "group"), f"there is no port {port}; 23364 is usual")
+    if advertise.key_file is not None:
+        yield from _readable(read_key, advertise.key_file, (*path, "key_file"))
+    fault = _unadvertisable(mcmp.bind)
+    if fault is not None:
+        yield error(path, fault)
+
+
+def _unadvertisable(bind: Bind) -> str | None:
+    """Return why nodes could not come to this listener by what a datagram can say of it."""
+    if bind.path:
+        return "nodes cannot be told to come to a Unix socket"
+    try:
+        address = ip_address(bind.host)
+    except ValueError:
+        return f"nodes are told an address, not a name: write that of {bind.host} in mcmp.bind"
+    if address.version == 6 and address.is_link_local:
+        return f"{address} means something only on this machine's link: bind mcmp to another"
+    return None

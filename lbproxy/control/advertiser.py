@@ -18,10 +18,10 @@ import struct
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Literal
 from uuid import UUID, uuid4
 
+from lbproxy.config import secrets
 from lbproxy.config.sources import Advertise
 from lbproxy.config.units import format_duration
 from lbproxy.control.links import Interface, Links, LinkWatcher
@@ -60,15 +60,11 @@ def read_key(path: str, what: str = "mcmp.advertise.key_file") -> bytes:
     or one that nodes would read differently.
     """
     try:
-        key = Path(path).read_bytes().rstrip(b"\r\n")
+        return secrets.read_key(path)
     except OSError as error:
         raise AdvertiseError(f"{what} {path}: {error.strerror}") from None
-    if not key:
-        raise AdvertiseError(f"{what} {path} is empty; write the nodes' key to it")
-    # Nodes put a question mark for all others, so that no digest would fit.
-    if not all(0x20 <= byte < 0x7F for byte in key):
-        raise AdvertiseError(f"{what} {path}: nodes understand keys of one line and ASCII only")
-    return key
+    except ValueError as error:
+        raise AdvertiseError(f"{what} {error}") from None
 
 
 def open_sender(place: Place) -> socket.socket:

@@ -18,6 +18,7 @@ routes: [{{pool: idp}}]
 {rest}
 """
 NODE = "nodes: [{name: a, url: 'http://10.0.0.1'}]"
+ANNOUNCED = "mcmp: {{bind: '127.0.0.1:6666', pool: idp, {more}}}"
 ALLOWED = "bind: '10.0.0.5:6666', allow: [10.0.0.0/24], pool: idp"
 
 
@@ -91,6 +92,21 @@ def said(pool: str = NODE, rest: str = "", base: Path = Path("/")) -> list[str]:
             "mcmp: {bind: 'unix:/run/m', pool: idp, advertise: {}}",
             "mcmp.advertise: nodes cannot be told",
         ),
+        (
+            NODE,
+            "mcmp: {bind: 'localhost:6666', pool: idp, advertise: {}}",
+            "mcmp.advertise: nodes are told an address",
+        ),
+        (
+            NODE,
+            "mcmp: {bind: '[fe80::1]:6666', allow: ['fe80::/10'], pool: idp, advertise: {}}",
+            "mcmp.advertise: fe80::1 means something only",
+        ),
+        (
+            NODE,
+            "mcmp: {bind: '127.0.0.1:6666', pool: idp, advertise: {group: '224.0.1.105:70000'}}",
+            "mcmp.advertise.group: there is no port 70000",
+        ),
         (NODE, "state_file: state.json", "state_file: must be an absolute path"),
         (NODE, "resolver: {servers: [dns.example.com]}", "resolver.servers[0]: must be an address"),
     ],
@@ -139,4 +155,19 @@ def test_a_secret_that_is_none(content: bytes, problem: str, tmp_path: Path) -> 
     node = "nodes: [{name: a, url: 'ajp://10.0.0.1', secret_file: ajp.secret}]"
     (finding,) = said(node, base=tmp_path)
     assert finding.startswith("pools.idp.nodes[0].secret_file: ")
+    assert problem in finding
+    (finding,) = said(rest=ANNOUNCED.format(more="secret_file: ajp.secret"), base=tmp_path)
+    assert finding.startswith("mcmp.secret_file: ")
+    assert problem in finding
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"\n", "is empty"), (b"a\nb\n", "one line"), (b"\xff", "ASCII only")]
+)
+def test_a_key_of_advertisements_that_nodes_could_not_use(
+    content: bytes, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_bytes(content)
+    (finding,) = said(rest=ANNOUNCED.format(more="advertise: {key_file: key}"), base=tmp_path)
+    assert finding.startswith("mcmp.advertise.key_file: ")
     assert problem in finding

@@ -67,7 +67,7 @@ class Discover(Model):
     scheme: Literal["http", "https", "ajp"] = "http"
     """How the nodes are spoken to."""
     tls: NodeTls = NodeTls()
-    """Verification of https nodes."""
+    """Verification of https nodes; without server_name they hold the name in dns, or their own."""
     secret_file: FilePath | None = None
     """File with the secret that ajp nodes demand."""
     packet_size: PacketSize = 8 << 10

@@ -20,12 +20,17 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from lbproxy.cluster.health import Aspect, Transition
-from lbproxy.cluster.node import Admin, Node, NodeTls, Reported, Source
+from lbproxy.cluster.node import Admin, Node, Reported, Source
 from lbproxy.cluster.registry import Changes, Conflict, Registry
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config import sources
 from lbproxy.control.address_rules import AddressRules
-from lbproxy.control.discovery_plan import Wanted, nodes_of_addresses, nodes_of_services
+from lbproxy.control.discovery_plan import (
+    Wanted,
+    nodes_of_addresses,
+    nodes_of_services,
+    verification,
+)
 from lbproxy.control.metrics import requests_in_flight
 from lbproxy.control.names import retry_delay
 from lbproxy.control.resolver import ResolveError, Resolver
@@ -215,7 +220,6 @@ class Discovery:
     def _add(self, wanted: Wanted, now: float) -> str | None:
         """Take a node in; return why it cannot be."""
         settings = self._settings
-        tls = settings.tls
         node = Node(
             pool=self._pool,
             name=wanted.name,
@@ -224,7 +228,7 @@ class Discovery:
             host=wanted.host,
             port=wanted.port,
             weight=wanted.weight,
-            tls=NodeTls(ca=tls.ca, server_name=tls.server_name, verify=tls.verify),
+            tls=verification(settings),
             source=Source.DNS,
             reason="found in DNS; not probed yet",
             secret_file=settings.secret_file,

@@ -24,7 +24,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lbproxy.cluster.node import Node, needs_resolving
+from lbproxy.cluster.node import Node, NodeTls, needs_resolving
+from lbproxy.config.sources import Discover
 from lbproxy.config.units import NODE_NAME
 from lbproxy.control.resolver import Service
 
@@ -43,6 +44,19 @@ class Wanted:
     port: int
     weight: int = 1
     priority: int = 0
+
+
+def verification(settings: Discover) -> NodeTls:
+    """Return how discovered https nodes are verified.
+
+    Nodes that are found by their addresses must hold the name that was asked for: the addresses
+    are whatever DNS says. Targets of SRV records must hold their own.
+    """
+    tls = settings.tls
+    name = tls.server_name
+    if name is None and settings.scheme == "https" and settings.dns is not None:
+        name = settings.dns.removesuffix(".")
+    return NodeTls(ca=tls.ca, server_name=name, verify=tls.verify)
 
 
 def nodes_of_addresses(addresses: Iterable[str], port: int) -> tuple[Wanted, ...]:

@@ -26,6 +26,7 @@ from lbproxy.cluster.registry import Conflict, Registry, UnknownName
 from lbproxy.config import sources
 from lbproxy.config.schema import Config
 from lbproxy.control.address_rules import AddressRules
+from lbproxy.control.discovery_plan import verification
 from lbproxy.control.mcmp_access import LOOPBACK, within
 from lbproxy.control.state import SavedNode, State
 
@@ -134,10 +135,9 @@ def _discovered(saved: SavedNode, config: Config, rules: AddressRules) -> Node:
             raise _NotAllowed(f"{saved.host}: {word}: see resolver.allow")
         if settings.port != saved.port:
             raise _NotAllowed(f"its pool discovers nodes at port {settings.port} now")
-    tls = settings.tls
     return replace(
         _bare(saved),
-        tls=NodeTls(tls.ca, tls.server_name, tls.verify),
+        tls=verification(settings),
         secret_file=settings.secret_file,
         packet_size=settings.packet_size,
         weight=saved.weight,

@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.cluster.node import Node, Source
+from lbproxy.config.sources import Discover
 from lbproxy.config.units import NODE_NAME, ROUTE_SUFFIX
-from lbproxy.control.discovery_plan import Wanted, nodes_of_addresses, nodes_of_services
+from lbproxy.control.discovery_plan import (
+    Wanted,
+    nodes_of_addresses,
+    nodes_of_services,
+    verification,
+)
 from lbproxy.control.resolver import Service
 
 DOMAIN = "kc.idp.svc.cluster.local"
@@ -35,6 +41,21 @@ def test_a_node_for_each_address() -> None:
         Wanted("10.0.0.5", "10.0.0.5", "10.0.0.5", 8080),
         Wanted("fd00--5", "fd00--5", "fd00::5", 8080),
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"dns": "kc.example.", "port": 8443, "scheme": "https"}, "kc.example"),
+        ({"dns": "kc", "port": 1, "scheme": "https", "tls": {"server_name": "idp"}}, "idp"),
+        ({"srv": "_https._tcp.kc.example", "scheme": "https"}, None),
+        ({"dns": "kc.example", "port": 8080}, None),
+    ],
+)
+def test_nodes_found_by_address_must_hold_the_name_that_was_asked_for(
+    settings: dict[str, object], name: str | None
+) -> None:
+    assert verification(Discover.model_validate(settings)).server_name == name
 
 
 def test_pods_of_a_stateful_set() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import trustme
 
 from lbproxy.cluster.node import Admin, Reported
 from lbproxy.control import discovery, plane
@@ -161,6 +163,24 @@ async def test_a_service_moves_and_stays_the_same_node(
     await door.until(lambda: door.link(name).targets == (SECOND,))
     assert (await door.get(fields=fields)).body == SECOND.encode()
     assert door.link(name) is link
+
+
+async def test_https_nodes_prove_the_name_that_was_asked_for(
+    stage: Any, open_door: Open, dns: DnsServer, places: Places, authority: trustme.CA
+) -> None:
+    for address, name in ((FIRST, NAME), (SECOND, "other.idp.internal")):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(name).configure_cert(context)
+        await places.at(address, context)
+    ca = stage.directory / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    dns.set(NAME, "A", FIRST, SECOND, ttl=0)
+    door = await open_door(
+        {"dns": NAME, "port": places.port, "scheme": "https", "tls": {"ca": str(ca)}}
+    )
+    await door.until(lambda: door.node(FIRST).usable)
+    await door.until(lambda: f"not valid for '{NAME}'" in door.node(SECOND).reason)
+    assert await bodies(door) == {FIRST.encode()}
 
 
 async def test_a_thousand_services(open_door: Open, dns: DnsServer, places: Places) -> None:

@@ -2,7 +2,8 @@
 
 A node that DNS no longer has is drained first: it gets no new sessions, and is removed when it has
 no request any more and the grace time is over, at the latest after `timeouts.drain`. One that comes
-back by then is taken back. Answers that are empty, fail or are refused change nothing, and that is
+back by then is taken back. Where DNS has new nodes only, the old ones that can serve go on serving
+until a new one can. Answers that are empty, fail or are refused change nothing, and that is
 said once. A node that comes is in quarantine until a probe succeeds; one that would take what
 another node has is refused by the registry, and that is said once as well.
 
@@ -85,6 +86,7 @@ class Discovery:
         self._rules = rules
         self._min_ttl = min_ttl
         self._name = settings.srv or settings.dns or ""
+        self._lost: set[str] = set()  # gone from DNS, and not drained yet
         self._leaving: dict[str, _Leaving] = {}
         self._priorities: dict[str, int] = {}
         self._refused: dict[str, str] = {}  # what was said of nodes that cannot be
@@ -134,7 +136,12 @@ class Discovery:
             around.note(self._registry.remove(self._pool, name, reason))
 
     def arrange(self) -> None:
-        """Let the lowest priority that has a usable node take the traffic, the others stand by."""
+        """Follow the health of the nodes.
+
+        Let the lowest priority that has a usable node take the traffic, the others stand by; and
+        let go those that DNS has lost.
+        """
+        self._drain_lost()
         levels = sorted(set(self._priorities.values()))
         if not levels:
             return
@@ -193,9 +200,11 @@ class Discovery:
         if not by_name:
             self._fail(f"{self._name}: no address or target that may be a node")
             return
-        for name, node in known.items():
-            if name not in by_name and not _is_of(node, unanswered):
-                self._drain(node, now)
+        self._lost = {
+            name
+            for name, node in known.items()
+            if name not in by_name and not _is_of(node, unanswered)
+        }
         self._priorities = {name: each.priority for name, each in by_name.items()} | {
             name: self._priorities.get(name, 0) for name in known if name not in by_name
         }
@@ -241,6 +250,17 @@ class Discovery:
             return str(error)
         return None
 
+    def _drain_lost(self) -> None:
+        """Drain the nodes that DNS has lost: those that serve, once another node can."""
+        if not self._lost:
+            return
+        nodes = {name: entry.node for name, entry in self._roster.entries.items()}
+        replaced = any(_serves(node) for name, node in nodes.items() if name not in self._lost)
+        for name, node in nodes.items():
+            if name in self._lost and (replaced or not _serves(node)):
+                self._lost.discard(name)
+                self._drain(node, self._around.clock())
+
     def _drain(self, node: Node, now: float) -> None:
         if node.name in self._leaving:
             return
@@ -276,6 +296,10 @@ class Discovery:
     def _nodes(self) -> tuple[Node, ...]:
         entries = self._roster.entries.values()
         return tuple(entry.node for entry in entries if entry.node.source is Source.DNS)
+
+
+def _serves(node: Node) -> bool:
+    return node.usable and node.takes_new
 
 
 def _is_of(node: Node, versions: frozenset[int]) -> bool:

@@ -187,6 +187,35 @@ async def test_one_that_comes_back_in_time_is_taken_back() -> None:
         assert run.names() == ["10.0.0.5", "10.0.0.6"]
 
 
+async def test_the_last_ones_that_serve_wait_for_those_that_come() -> None:
+    """Where DNS has new nodes only, a login between the answer and a probe got 503."""
+    run = of_addresses()
+    run.resolver.set(NAME, "10.0.0.5", "10.0.0.6", "10.0.0.7")
+    async with run.running():
+        run.probe("10.0.0.5", OK)
+        run.probe("10.0.0.6", OK)
+        run.command("10.0.0.6", Admin.DRAINING)
+        await run.addresses("10.0.0.8")
+        assert run.admin("10.0.0.5") is Admin.ENABLED
+        assert run.admin("10.0.0.7") is Admin.DRAINING  # it serves nobody anyway
+        run.sweep(GRACE_S)
+        assert run.names() == ["10.0.0.5", "10.0.0.8"]
+        run.probe("10.0.0.8", OK)
+        assert run.admin("10.0.0.5") is Admin.DRAINING
+        run.sweep(GRACE_S)
+        assert run.names() == ["10.0.0.8"]
+
+
+async def test_one_that_fails_after_dns_has_lost_it_is_waited_for_no_longer() -> None:
+    run = of_addresses()
+    run.resolver.set(NAME, "10.0.0.5")
+    async with run.running():
+        run.probe("10.0.0.5", OK)
+        await run.addresses("10.0.0.6")
+        run.probe("10.0.0.5", FAIL)
+        assert run.admin("10.0.0.5") is Admin.DRAINING
+
+
 @pytest.mark.parametrize("before", [Admin.DRAINING, Admin.STOPPED])
 async def test_what_an_operator_commanded_stays(before: Admin) -> None:
     run = of_addresses()

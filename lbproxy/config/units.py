@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -79,7 +79,7 @@ def format_size(size: int) -> str:
 class Bind:
     """An address to listen on: host and port, or a Unix socket's path.
 
-    Args: host: a literal address, "" where `path` is set; port: 0 lets the kernel choose.
+    Args: host: a literal address or a name, "" where `path` is set; port: 0 lets the kernel choose.
     """
 
     host: str = ""
@@ -100,12 +100,12 @@ def parse_bind(value: object) -> Bind:
     if isinstance(value, str):
         if value.startswith("unix:/"):
             return Bind(path=value.removeprefix("unix:"))
-        host, colon, port = value.rpartition(":")
-        if host.startswith("[") and host.endswith("]"):
+        host, _, port = value.rpartition(":")
+        literal = host.startswith("[") and host.endswith("]")
+        if literal:
             host = host[1:-1]
-        elif ":" in host:
-            colon = ""
-        if colon and host and re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= MAX_PORT:
+        known = literal == (":" in host) and _is_host(host.lower())
+        if known and re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= MAX_PORT:
             return Bind(host=host, port=int(port))
     raise ValueError(
         'not an address to listen on; write "0.0.0.0:8443", "[::]:8443" or "unix:/run/x"'
@@ -200,6 +200,13 @@ def _is_host(host: str) -> bool:
         except ValueError:
             return False
         return True
+    if host.replace(".", "").isdecimal():
+        # 10.0.0.300 is a slip of the pen and not a name to look up.
+        try:
+            IPv4Address(host)
+        except ValueError:
+            return False
+        return True
     return len(host) <= 253 and _HOST_NAME.fullmatch(host) is not None
 
 
@@ -272,11 +279,11 @@ def parse_file(value: str, info: ValidationInfo) -> str:
     if not isinstance(base, Path):
         return value
     path = base / value
-    if not value or not path.is_file():
-        raise ValueError(f"there is no file {path}")
     try:
+        if not value or not path.is_file():
+            raise ValueError(f"there is no file {path}")
         path.open("rb").close()
-    except OSError as error:
+    except OSError as error:  # also where a directory on the way may not be entered
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     return str(path)
 

@@ -300,6 +300,7 @@ def test_listeners_may_ask_for_any_port() -> None:
 FILES = [
     ("cert: tls/no.crt, key: tls/idp.key", "cert: there is no file {folder}/tls/no.crt"),
     ("cert: tls, key: tls/idp.key", "cert: there is no file {folder}/tls"),
+    (f"cert: {'a' * 256}, key: tls/idp.key", f"cert: {{folder}}/{'a' * 256} cannot be read: File"),
     ("cert: short, key: tls/idp.key", "cert: holds no certificate in PEM form"),
     ("cert: tls/idp.crt, key: short", "key: holds no private key in PEM form"),
     ("cert: tls/idp.crt, key: tls/other.key", "key: is not the key of {folder}/tls/idp.crt"),

@@ -78,6 +78,7 @@ def test_sizes_come_back_from_their_text(size: int) -> None:
         ("0.0.0.0:8443", Bind("0.0.0.0", 8443)),
         ("[::]:8443", Bind("::", 8443)),
         ("localhost:0", Bind("localhost", 0)),
+        ("[fe80::1%eth0]:80", Bind("fe80::1%eth0", 80)),
         ("unix:/run/x", Bind(path="/run/x")),
     ],
 )
@@ -87,7 +88,12 @@ def test_addresses_come_back_from_their_text(text: str, bind: Bind) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["8443", ":8443", "::1:8443", "a:b", "a:65536", "unix:x", 8443, "a:"]
+    "text",
+    [
+        *("8443", ":8443", "::1:8443", "a:b", "a:65536", "unix:x", 8443, "a:"),
+        # What nginx and HAProxy know, slips of the pen, and what no resolver can be asked for.
+        *("*:8443", "10.0.0.300:80", "0.0.0.0.0:80", "[a]:80", "a..b:80", "é..:80", "[::g]:80"),
+    ],
 )
 def test_what_is_no_address(text: object) -> None:
     with pytest.raises(ValueError, match="address"):
@@ -158,6 +164,7 @@ def test_node_urls(text: str, url: NodeUrl) -> None:
         ("http://a:x", "not an address"),
         ("http://a b", "valid host"),
         ("http://[::g]", "not an address"),
+        ("http://10.0.0.300:9011", "valid host"),
         ("http://-a", "valid host"),
         ("http://a..b", "valid host"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import stat
@@ -10,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from lbproxy.config.schema import Admin
 from lbproxy.config.units import Bind
@@ -73,6 +75,19 @@ def bind_unix(path: str) -> socket.socket:
     return listening
 
 
+def _http_logger() -> logging.Logger:
+    """Return the logger of the HTTP server below the API."""
+    logger = logging.getLogger("lbproxy.admin.http")
+    logger.addFilter(_is_no_bad_request)
+    return logger
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    """False for what a peer has malformed: it is told so itself. The log would get a traceback for
+    it from whoever reaches the port, with the bytes that were sent, and a token may be in them."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 class AdminServer:
     """Owns the listening socket of the admin API.
 
@@ -96,7 +111,9 @@ class AdminServer:
 
     async def start(self) -> None:
         """Listen. Raises: AdminBindError that names the address."""
-        runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            self._app, access_log=None, shutdown_timeout=1.0, logger=_http_logger()
+        )
         await runner.setup()
         try:
             site: web.BaseSite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 import stat
 from collections.abc import Callable
@@ -95,6 +97,29 @@ async def test_a_token_is_read_at_start(make: Callable[..., ControlPlane], tmp_p
                 assert response.status == 200
     finally:
         await plane.stop()
+
+
+async def test_what_is_malformed_stays_out_of_the_log(
+    make: Callable[..., ControlPlane], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may hold the token, and anybody who reaches the port could fill the disk with it."""
+    caplog.set_level(logging.DEBUG)
+    plane = make(bind="127.0.0.1:0")
+    await plane.start()
+    try:
+        for sent in (
+            b"GET /livez HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\x01\r\n\r\n",
+            b"s3cret\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", plane.admin_port)
+            writer.write(sent)
+            assert b" 400 " in await reader.readline()
+            await reader.read()
+            writer.close()
+    finally:
+        await plane.stop()
+    assert "s3cret" not in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_unix_socket(make: Callable[..., ControlPlane], tmp_path: Path) -> None:

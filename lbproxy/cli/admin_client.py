@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from lbproxy.config.secrets import can_be_sent
+
 DEFAULT_ADMIN = "http://127.0.0.1:9090"
 TIMEOUT_S = 5.0
 MAX_ANSWER = 64 << 20
@@ -76,13 +78,16 @@ class AdminClient:
             self._host = ""
         if self._unix is None and (parts.scheme != "http" or not self._host):
             raise AdminApiError(f"--admin {address}: write http://host:port or unix:/path")
-        self._headers = {"Accept": "application/json"}
+        self._headers = {"Accept": b"application/json"}
         if token_file is not None:
             try:
-                token = Path(token_file).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise AdminApiError(f"--token-file {token_file}: {error}") from None
-            self._headers["Authorization"] = f"Bearer {token}"
+                token = Path(token_file).read_bytes().strip()
+            except OSError as error:
+                why = error.strerror or error
+                raise AdminApiError(f"--token-file {token_file}: {why}") from None
+            if not can_be_sent(token):  # http.client would show it in its complaint
+                raise AdminApiError(f"--token-file {token_file}: holds several lines")
+            self._headers["Authorization"] = b"Bearer " + token
 
     def nodes(self) -> list[NodeView]:
         """Return every node. Raises: AdminApiError."""

@@ -23,6 +23,7 @@ from lbproxy.config.schema import (
     Sticky,
     StickyStep,
 )
+from lbproxy.config.secrets import can_be_sent
 from lbproxy.config.source_checks import gathers, sources
 from lbproxy.config.units import Bind, format_duration, parse_codes
 
@@ -216,7 +217,12 @@ def _admin(config: Config) -> Iterator[Finding]:
         return
     bind = config.admin.bind
     if config.admin.token_file is not None:
-        if len(_content(config.admin.token_file).strip()) < MIN_TOKEN_CHARACTERS:
+        token = _content(config.admin.token_file).strip()
+        if not can_be_sent(token):
+            yield error(
+                ("admin", "token_file"), "holds several lines or control characters: one is wanted"
+            )
+        elif len(token) < MIN_TOKEN_CHARACTERS:
             yield error(
                 ("admin", "token_file"),
                 f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "

@@ -8,6 +8,11 @@ from pathlib import Path
 MAX_SECRET = 1 << 10
 
 
+def can_be_sent(secret: bytes) -> bool:
+    """Return whether it holds no line break or other control byte, which no field may hold."""
+    return not any(byte < 32 or byte == 127 for byte in secret)
+
+
 def read_secret(file: str) -> bytes:
     """Return what the file holds, without a newline at its end.
 
@@ -20,7 +25,7 @@ def read_secret(file: str) -> bytes:
         raise ValueError(f"{file} is empty")
     if len(secret) > MAX_SECRET:
         raise ValueError(f"{file} holds more than {MAX_SECRET} bytes: is it the secret's file?")
-    if any(byte < 32 or byte == 127 for byte in secret):
+    if not can_be_sent(secret):
         raise ValueError(f"{file} holds control characters or several lines")
     return secret
 

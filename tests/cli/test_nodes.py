@@ -198,6 +198,19 @@ def test_the_token_is_sent(api: Api, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "No such file" in capsys.readouterr().err
 
 
+def test_a_token_is_sent_as_its_bytes_or_not_at_all(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("sécret", "utf-8")
+    assert run("nodes", "--admin", api.address, "--token-file", str(secret)) == 0
+    assert api.tokens == ["Bearer sécret".encode().decode("latin-1")]
+    secret.write_text("s3cret\nanother\n")
+    assert run("nodes", "--admin", api.address, "--token-file", str(secret)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"lbproxy nodes: --token-file {secret}: holds several lines"
+
+
 @pytest.mark.parametrize(
     ("answer", "text"),
     [

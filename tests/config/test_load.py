@@ -340,6 +340,7 @@ def test_a_file_must_be_readable(folder: Path) -> None:
     [
         (GOOD + "admin: {bind: 0.0.0.0:9090, token_file: short}", "holds less than 16 characters"),
         (GOOD + "admin: {bind: 127.0.0.1:9090, token_file: none}", "there is no file"),
+        (GOOD + "admin: {bind: 127.0.0.1:9090, token_file: tls/idp.key}", "holds several lines"),
         (
             pool("sticky: {by: [own_cookie], own_cookie: {key_file: short}}"),
             "own_cookie.key_file: holds less than 16 bytes",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -80,8 +83,9 @@ def _tell(house: House, path: Path, ports: Ports, console: Console) -> None:
         running.add_row(Text(what, style="bold"), Text(where, style="cyan"), Text(more))
     console.print(running)
     victim = house.nodes[1]
+    lbproxy, authority = own_name(), shlex.quote(str(path.parent / "ca.pem"))
     admin = "" if ports.admin == Ports().admin else f" --admin http://127.0.0.1:{ports.admin}"
-    curl = f"curl -sL --cacert {path.parent / 'ca.pem'} -c jar -b jar"
+    curl = f"curl -sL --cacert {authority} -c jar -b jar"
     hidden = r"""sed -n 's/.*name="\(form\|request\)" value="\([^"]*\)".*/\1=\2/p' form.html"""
     for what, commands in (
         (f"Log in by a browser: any user, password “{PASSWORD}”", (f"{origin}/",)),
@@ -104,17 +108,27 @@ def _tell(house: House, path: Path, ports: Ports, console: Console) -> None:
         (
             "Drain a node, kill one, look at them",
             (
-                f"lbproxy drain {victim.name}{admin}",
+                f"{lbproxy} drain {victim.name}{admin}",
                 f"kill -9 {victim.process.pid}",
-                f"lbproxy nodes{admin}",
+                f"{lbproxy} nodes{admin}",
             ),
         ),
         (
             "Examine the front door",
-            (f"lbproxy doctor {origin} --ca {path.parent / 'ca.pem'} --http-port {ports.http}",),
+            (f"{lbproxy} doctor {origin} --ca {authority} --http-port {ports.http}",),
         ),
     ):
         console.print(Text(f"\n{what}", style="bold"))
         for command in commands:
             console.print(Text(f"  {command}", style="green"), soft_wrap=True)
     console.print(Text("\nCtrl-C ends everything.\n", style="dim"))
+
+
+def own_name() -> str:
+    """Return how a shell elsewhere starts this program, which `make demo` puts into no PATH."""
+    program = Path(sys.argv[0]).absolute()
+    if program.name != "lbproxy":
+        return shlex.join((sys.executable, "-m", "lbproxy"))
+    found = shutil.which(program.name)
+    same = found is not None and Path(found).samefile(program)
+    return program.name if same else shlex.quote(str(program))

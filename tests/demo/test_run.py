@@ -66,6 +66,32 @@ def test_what_is_told(
     assert (tmp_path / "lbproxy.yaml").exists()
 
 
+def test_commands_can_be_copied_into_another_shell(
+    console: Console, ports: Ports, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also from a checkout, whose program is in no PATH, and with a space on the way."""
+    program = tmp_path / "a checkout" / "lbproxy"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho lbproxy $*\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["a checkout/lbproxy", "demo"])
+
+    def serve(config: Config, path: Path, on_ready: Callable[[], None]) -> int:
+        on_ready()
+        lines = text_of(console).splitlines()
+        script = "\n".join(line for line in lines if "a checkout/lbproxy" in line)
+        out = subprocess.run(["sh", "-ec", script], cwd="/", capture_output=True, check=True).stdout
+        told = [line.split()[1] for line in out.decode().splitlines()]
+        assert told == ["drain", "nodes", "doctor"]
+        return 0
+
+    monkeypatch.setattr(process, "run", serve)
+    assert run.run_demo(None, ports, console) == 0
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    assert run.own_name() == "lbproxy"
+
+
 def test_a_node_that_dies_is_told(
     console: Console, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:

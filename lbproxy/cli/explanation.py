@@ -106,6 +106,10 @@ def explain(
         raise BadRequest("the request has no end")
     host = host_of(head.authority)
     found.host, found.path = host.decode(), head.path.decode("utf-8", "replace")
+    if (listener := _redirect(config, request)) is not None:
+        found.status, found.reason = 308, "redirect"
+        found.why.append(f"who comes over plain HTTP is sent to listener {listener}: ask for https")
+        return found
     try:
         index = _route(config, host, head.path)
     except DoubtfulPath as problem:
@@ -151,6 +155,14 @@ def _as_bytes(request: str, cookies: Sequence[str]) -> bytes:
     if any(mark in line for line in lines for mark in "\r\n"):
         raise BadRequest("the request holds a line break")
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _redirect(config: Config, request: str) -> str | None:
+    """Return the listener that plain HTTP is redirected to, None where some listener serves it."""
+    if not request.strip().partition(" ")[2].strip().startswith("http://"):
+        return None
+    targets = [listener.redirect_to for listener in config.listeners if listener.tls is None]
+    return targets[0] if all(targets) and targets else None
 
 
 def _route(config: Config, host: bytes, path: bytes) -> int | None:

@@ -135,6 +135,20 @@ def test_what_lbproxy_answers_itself(request_line: str, status: int, reason: str
     assert found.node == ""
 
 
+def test_plain_http_is_redirected_where_every_listener_for_it_does_so() -> None:
+    (first,) = config().listeners
+    tls = first.model_copy(update={"name": "https", "tls": True})
+    redirecting = first.model_copy(update={"redirect_to": "https"})
+    both = config().model_copy(update={"listeners": (tls, redirecting)})
+    found = explain(both, "GET http://idp.example.com/realms/x", [], {}, 0.0)
+    assert (found.status, found.reason) == (308, "redirect")
+    assert found.route is None
+    assert "listener https" in found.why[-1]
+    assert explain(both, KC, [], {}, 0.0).reason == "no_node"
+    serving = both.model_copy(update={"listeners": (tls, redirecting, first)})
+    assert explain(serving, "GET http://idp.example.com/realms/x", [], {}, 0.0).route == 2
+
+
 def test_what_hides_a_path_is_named() -> None:
     assert ask("GET https://idp.example.com/admin/x").hidden_by == "hide: /admin"
     assert ask("GET https://idp.example.com/js/x").hidden_by.startswith("it is not below")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from lbproxy.config.units import SAFE_PATH, TOKEN
+from lbproxy.config.units import OFF_SCHEMA, SAFE_PATH, TOKEN
 
-Off = Literal[False]
+Off = Annotated[Literal[False], WithJsonSchema(OFF_SCHEMA)]
 Section = TypeVar("Section")
 ON_TAG, OFF_TAG = "<on>", "<off>"
 

@@ -361,7 +361,8 @@ class Config(Model):
     resolver: Resolver = Resolver()
     """How names of nodes become addresses."""
     state_file: Annotated[str, Field(pattern=ABSOLUTE_PATH)] | None = None
-    """File in which nodes that joined at run time survive a restart; null: they join again."""
+    """File in which nodes that joined at run time, and commands on nodes, survive a restart; null:
+    nodes join again, and all are enabled."""
     admin: OrOff[Admin] = False
     """The admin API and /metrics, or off."""
     timeouts: Timeouts = Timeouts()

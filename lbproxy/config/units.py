@@ -334,6 +334,8 @@ class Kind:
 
 
 _TEXT = {"type": "string"}
+# `off` is false in YAML 1.1, which is read here, and text in YAML 1.2, which editors read.
+OFF_SCHEMA: dict[str, object] = {"enum": [False, "off"]}
 Duration = Annotated[
     float,
     Kind("duration"),
@@ -369,7 +371,7 @@ SizeOrOff = Annotated[
             "anyOf": [
                 {"type": "integer", "minimum": 0},
                 _TEXT | {"pattern": f"^{_SIZE.pattern}$"},
-                {"const": False},
+                OFF_SCHEMA,
             ]
         }
     ),

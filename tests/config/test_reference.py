@@ -49,7 +49,9 @@ def test_the_json_schema_knows_off_and_units() -> None:
     definitions = schema["$defs"]
     assert isinstance(definitions, dict)
     sticky = definitions["Pool"]["properties"]["sticky"]
-    assert {"const": False, "type": "boolean"} in sticky["oneOf"]
+    # Editors read YAML 1.2, where `off` is no boolean but text.
+    assert {"enum": [False, "off"]} in sticky["oneOf"]
+    assert {"enum": [False, "off"]} in definitions["Limits"]["properties"]["body"]["anyOf"]
     interval = definitions["Health"]["properties"]["interval"]
     assert interval["type"] == "string"
     assert interval["default"] == "5s"

@@ -75,7 +75,8 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(as_json(report), indent=2))
     else:
-        _print(report, Console(highlight=False))
+        # A pipe or a file has no width: what is wrapped there cannot be searched.
+        _print(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
     return _EXIT_FINE if report.healthy else _EXIT_FINDINGS
 
 

@@ -55,6 +55,14 @@ def test_findings_are_told_whole(
         assert part in text
 
 
+def test_what_goes_into_a_pipe_is_not_wrapped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = Finding("cookies", "what", "seen", "cause", " ".join(["remedy"] * 40))
+    run(monkeypatch, "https://a", outcomes=(Outcome("cookies", (long,)),))
+    assert any(line.endswith(long.remedy) for line in capsys.readouterr().out.splitlines())
+
+
 def test_hints_do_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "https://a", outcomes=(Outcome("HSTS", (HINT,)),)) == 0
 

@@ -58,10 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else Exit.USAGE
     run = cast(Callable[[argparse.Namespace], int], arguments.func)
     try:
-        return int(run(arguments))
+        code = int(run(arguments))
+        sys.stdout.flush()  # at its end Python could only complain
     except BrokenPipeError:
         # Who read our output has seen enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FINE
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich makes 1 of it, our "did not work"
+            return Exit.FINE
+        raise
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
+    return code

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,21 @@ def test_programs_get_json(file: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "-c", str(tmp_path / "none")]) == 1
     assert "No such file or directory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_leaves_early_makes_no_failure(file: Path, options: list[str]) -> None:
+    """As `lbproxy ... | grep -q` does, whose script may stop at the first command that fails."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as nobody:
+        ended = subprocess.run(
+            [sys.executable, "-m", "lbproxy", "check", "-c", str(file), *options],
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

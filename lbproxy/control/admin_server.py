@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from lbproxy.config.schema import Admin
 from lbproxy.config.units import Bind
 from lbproxy.control.admin import Commands, make_admin_app
+from lbproxy.control.binding import why_not_bound
 from lbproxy.control.metrics import Metrics
 
 _BACKLOG = 64
@@ -125,7 +126,8 @@ class AdminServer:
             await site.start()
         except OSError as error:
             await runner.cleanup()
-            raise AdminBindError(f"admin.bind {self._bind}: {error.strerror or error}") from error
+            why = why_not_bound(self._bind, error)
+            raise AdminBindError(f"admin.bind {self._bind}: {why}") from error
         self._runner = runner
 
     async def stop(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from lbproxy.config.sources import Mcmp
 from lbproxy.config.units import Bind
 from lbproxy.control.admin_server import bind_unix, is_loopback_bind
+from lbproxy.control.binding import why_not_bound
 from lbproxy.control.mcmp_access import Access, McmpError, Peer, make_peer
 from lbproxy.control.mcmp_connection import Handle, McmpConnection
 from lbproxy.control.mcmp_tls import TlsFiles
@@ -87,7 +88,8 @@ class McmpServer:
         try:
             self._socket = _open(self._bind)
         except OSError as error:
-            raise McmpBindError(f"mcmp.bind {self._bind}: {error.strerror or error}") from error
+            why = why_not_bound(self._bind, error)
+            raise McmpBindError(f"mcmp.bind {self._bind}: {why}") from error
         self._own(self._accept(self._socket), "mcmp accept")
         self._own(self._watch(), "mcmp watch")
         _log.info(

@@ -85,7 +85,7 @@ class Service:
         config = self._config
         states = self._listener_states()
         if config.access_log:
-            self._access_log = AccessLog(config.access_log.path)
+            self._access_log = _access_log(config.access_log.path)
         registry = Registry(config, monotonic())
         channel = _Direct()
         worker = Worker(config, channel, self._access_log, affinity_keys(config), self._tick_s)
@@ -157,6 +157,17 @@ class Service:
                 port = target.public_port or self.port(target.name)
             states.append(ListenerState(listener, tls, port))
         return states
+
+
+def _access_log(path: str) -> AccessLog:
+    """Open the access log. Raises: OSError that says what is wanted."""
+    try:
+        return AccessLog(path)
+    except OSError as error:
+        raise OSError(
+            f"access_log.path {path}: {error.strerror}; it wants a directory that is there and in "
+            "which lbproxy's user may write (systemd: LogsDirectory=lbproxy)"
+        ) from None
 
 
 class _Direct:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import stat
 
 from lbproxy.config.units import Bind
+from lbproxy.control.binding import why_not_bound
 
 BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
 
@@ -24,7 +24,7 @@ def open_socket(bind: Bind) -> socket.socket:
     try:
         sock = _unix_socket(bind.path) if bind.path else _tcp_socket(bind)
     except OSError as error:
-        raise BindError(f"cannot listen on {bind}: {_explain(error)}") from None
+        raise BindError(f"cannot listen on {bind}: {why_not_bound(bind, error)}") from None
     sock.setblocking(False)
     return sock
 
@@ -72,18 +72,3 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
         except OSError:
             return
-
-
-def _explain(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "it is in use; stop what listens there (see `ss -ltnp`) or change the bind"
-        case errno.EACCES:
-            return (
-                "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE, "
-                "as the systemd unit grants it"
-            )
-        case errno.EADDRNOTAVAIL:
-            return "this machine has no such address; see `ip address`"
-        case _:
-            return error.strerror or str(error)

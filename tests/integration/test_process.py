@@ -249,7 +249,7 @@ async def test_the_log_may_go_to_standard_output(stage: Stage, lab: Lab) -> None
     assert "secret" not in line
 
 
-@pytest.mark.parametrize("what", ["listener", "admin"])
+@pytest.mark.parametrize("what", ["listener", "admin", "mcmp"])
 async def test_a_taken_port_is_one_clear_line_and_exit_code_3(lab: Lab, what: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -257,6 +257,9 @@ async def test_a_taken_port_is_one_clear_line_and_exit_code_3(lab: Lab, what: st
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         if what == "admin":
             lab.configure(1, admin={"bind": address})
+        elif what == "mcmp":
+            lab.configure(1, mcmp={"bind": address, "pool": "idp"})
+            lab.file.write_text(lab.file.read_text().replace("health: false", "health: {}"))
         else:
             lab.configure(1, listeners=[{"name": "http", "bind": address}])
         process = await lab.start()
@@ -265,7 +268,7 @@ async def test_a_taken_port_is_one_clear_line_and_exit_code_3(lab: Lab, what: st
     assert len(said) == 1
     assert said[0].startswith("lbproxy: ")
     assert address in said[0]
-    assert "in use" in said[0]
+    assert "in use; stop what listens there" in said[0]
     assert "Traceback" not in process.text
 
 
@@ -293,9 +296,10 @@ async def test_a_missing_configuration_is_said(lab: Lab) -> None:
     "sections",
     [
         {"access_log": {"path": "no/such/directory/access.log"}},
+        {"access_log": {"path": "/no/such/directory/access.log"}},
         {"admin": {"bind": "127.0.0.1:0", "token_file": "missing"}},
     ],
-    ids=lambda sections: next(iter(sections)),
+    ids=str,
 )
 async def test_what_cannot_be_used_is_one_line_and_exit_code_1(
     lab: Lab, sections: Mapping[str, Any]
@@ -304,8 +308,8 @@ async def test_what_cannot_be_used_is_one_line_and_exit_code_1(
     process = await lab.start()
     assert await process.ends() == 1
     assert "Traceback" not in process.text
-    said = [line for line in process.said if not line.startswith("20")]
-    assert len(said) == 1
+    (said,) = [line for line in process.said if not line.startswith("20")]
+    assert f"{next(iter(sections))}." in said  # names the key
 
 
 async def test_a_killed_process_can_be_started_again(stage: Stage, lab: Lab) -> None:

@@ -223,6 +223,8 @@ class ClientConnection(Downstream):
         self.unblock(FULL)
         if pending and self.exchange is not None:
             self.exchange.tunnel_up(pending)
+        if self._ended:
+            self.close(self.worker.now)
 
     def exchange_done(self) -> None:
         """The response was sent: the next request, or the end."""
@@ -350,8 +352,8 @@ class ClientConnection(Downstream):
             self.pending = b""
             self.unblock(FULL)
             self._process(data)
-        if self._ended and self.phase in (IDLE, HEADING):
-            self.close(self.worker.now)
+        if self._ended and not self.pending and self.phase in (IDLE, HEADING, SENDING):
+            self.close(self.worker.now)  # the rest of a head or of a body will not come
 
     def _continue_head(self, data: bytes) -> None:
         partial = self.partial

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 GET = b"GET / HTTP/1.1\r\nHost: idp.example.com\r\n\r\n"
+BINARY = bytes(range(256)) * 4096  # 1 MiB
 
 
 def get(path: str, fields: str = "") -> bytes:
@@ -336,6 +337,40 @@ async def test_a_half_closed_client_gets_every_answer_of_its_pipeline(stage: Any
         assert (await client.read_message()).body == body
     assert await client.read_rest() == b""
     await door.until(lambda: not door.worker.clients)
+
+
+async def test_a_half_closed_client_gets_answers_of_our_own_in_its_pipeline_too(
+    stage: Any,
+) -> None:
+    """Of those one is given in a turn of the event loop: the end must not overtake the rest."""
+    door = await stage.door([await stage.node(answer_path)], pool={"hide": ["/admin"]})
+    client = await door.connect()
+    await client.send(get("/1") + get("/admin") * 3 + get("/2"))
+    client.writer.write_eof()
+    statuses = [(await client.read_message()).status for _ in range(5)]
+    assert statuses == [200, 404, 404, 404, 200]
+    assert await client.read_rest() == b""
+    await door.until(lambda: not door.worker.clients)
+
+
+async def test_half_a_body_behind_a_pipeline_ends_at_the_node_at_once(stage: Any) -> None:
+    ended = asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        await peer.read_message()
+        await peer.answer(BINARY)
+        await peer.read_head()
+        assert await peer.read_rest() == b"ha"
+        ended.set()
+
+    door = await stage.door([await stage.node(script)])
+    client = await door.connect()
+    await client.send(GET + post("/", b"half")[:-2])
+    client.writer.write_eof()
+    assert (await client.read_message()).body == BINARY
+    assert await client.read_rest() == b""
+    async with asyncio.timeout(5):
+        await ended.wait()
 
 
 async def test_a_half_request_behind_a_pipeline_is_dropped_at_the_end(stage: Any) -> None:

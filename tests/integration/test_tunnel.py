@@ -132,6 +132,27 @@ async def test_when_the_client_closes_what_it_sent_before_arrives(stage: Any) ->
     assert door.log_lines()[0]["bytes_in"] == len(BINARY)
 
 
+async def test_a_client_that_has_ended_before_the_101_gets_no_tunnel(stage: Any) -> None:
+    """Its end was heard while the node was asked, and will not be heard again."""
+    ended = asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        await peer.read_message()
+        await door.until(lambda: any(each.closing for each in door.worker.clients))
+        await peer.send(AGREE)
+        assert await peer.read_rest() == b""
+        ended.set()
+
+    door = await stage.door([await stage.node(script)])
+    client = await door.connect()
+    await client.send(ASK)
+    client.writer.write_eof()
+    assert (await client.read_head()).status == 101
+    assert await client.read_rest() == b""
+    async with asyncio.timeout(5):
+        await ended.wait()
+
+
 @pytest.mark.parametrize("slow", ["client", "node"])
 async def test_a_tunnel_goes_at_the_pace_of_the_slower_side(stage: Any, slow: str) -> None:
     sent = 0

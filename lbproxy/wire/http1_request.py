@@ -302,10 +302,13 @@ class RequestParser(FieldCursor):
                     if has_host:
                         raise BadHead("bad_request", "Host twice")
                     has_host = True
+                    host = self.value()
+                    if not valid_authority(host):
+                        raise BadHead("bad_request", "Host is not a host")
                     if absolute:
                         drop = True
                     else:
-                        head.authority = self.value()
+                        head.authority = host
                 elif size == 14 and self.is_name(b"http2-settings"):
                     drop = True
             elif first == 116:  # t
@@ -366,10 +369,7 @@ class RequestParser(FieldCursor):
             if not has_host and not head.http10:
                 raise BadHead("bad_request", "no Host")
             parts.append(b"Host: " + head.authority + b"\r\n")
-        elif has_host:
-            if not valid_authority(head.authority):
-                raise BadHead("bad_request", "Host is not a host")
-        elif not head.http10:
+        elif not has_host and not head.http10:
             raise BadHead("bad_request", "no Host")
         if coded:
             if has_length:

@@ -184,6 +184,8 @@ BAD_REQUESTS: list[Row] = [
     ("host-twice", _get(b"Host: a.example"), "bad_request"),
     ("host-twice-different", _get(b"host: b.example"), "bad_request"),
     ("host-twice-absolute", _get(b"Host: b", first=b"GET http://a/ HTTP/1.1"), "bad_request"),
+    ("host-invalid-absolute", _host(b"Host: b c", first=b"GET http://a/ HTTP/1.1"), "bad_request"),
+    ("host-empty-absolute", _host(b"Host:", first=b"GET http://a/ HTTP/1.1"), "bad_request"),
     ("host-empty", _host(b"Host:"), "bad_request"),
     ("host-blank", _host(b"Host: \t"), "bad_request"),
     ("host-list", _host(b"Host: a, b"), "bad_request"),

@@ -317,7 +317,7 @@ class Limits(Model):
     fields: Annotated[int, Field(gt=0)] = 128
     """Fields of a request; more: 431."""
     response_head: PositiveSize = 64 << 10
-    """Head of a node's response; larger: 502."""
+    """Head of a node's response, the interim ones (1xx) before it included; larger: 502."""
     response_fields: Annotated[int, Field(gt=0)] = 200
     """Fields of a node's response; more: 502."""
     chunk_line: PositiveSize = 256

@@ -15,6 +15,7 @@ cdef dict BY_REASON
 cdef class Http1Upstream(UpstreamConnection):
     cdef int _state
     cdef bytes _partial
+    cdef Py_ssize_t _interim
     cdef long long _left
     cdef ChunkedReader _reader
 

@@ -32,12 +32,14 @@ class Http1Upstream(UpstreamConnection):
         super().__init__(worker, link)
         self._state: int = _HEAD
         self._partial: bytes = b""
+        self._interim: int = 0  # bytes of interim heads (1xx) that came before the response's own
         self._left: int = 0
         self._reader: ChunkedReader | None = None
 
     def send_request(self, exchange: Exchange) -> None:
         """Send the request's head and what was held of its body."""
         self._state = _HEAD
+        self._interim = 0
         exchange.mark_sent()
         body = b""
         if exchange.has_body:
@@ -130,12 +132,17 @@ class Http1Upstream(UpstreamConnection):
             if head is None:
                 self._partial = data[position:]
                 return
-            position = head.end
             if head.status >= 200:
                 break
             if head.status == 101:
                 self._upgrade(exchange, head, data)
                 return
+            self._interim += head.end - position
+            if self._interim > self.worker.response_head_limit:
+                # Each is small, and each is parsed and written: a read holds thousands of them.
+                self.fail(exchange, Failure.UPSTREAM_HEAD_TOO_LARGE)
+                return
+            position = head.end
             exchange.pass_interim(head)
             if position == len(data):
                 return

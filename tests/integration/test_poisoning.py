@@ -206,6 +206,25 @@ async def test_a_head_that_never_ends_is_502(stage: Any) -> None:
     assert (await door.get()).status == 502
 
 
+async def test_interim_answers_without_end_are_502(stage: Any) -> None:
+    """Each is small, but a single read holds thousands, which would keep the event loop."""
+
+    async def script(peer: Any) -> None:
+        await peer.read_message()
+        await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 5000)
+        await peer.answer()
+
+    door = await stage.door([await stage.node(script)])
+    client = await door.connect()
+    await client.send(GET)
+    passed = 0
+    while (message := await client.read_head()).status == 102:
+        passed += len(message.head)
+    assert message.status == 502
+    assert 60_000 < passed <= 64 << 10
+    assert door.stats.pools["idp"].nodes["node1"].failures == {"upstream_head_too_large": 1}
+
+
 async def test_malformed_chunks_in_mid_body_do_not_look_complete(stage: Any) -> None:
     node = await stage.node(
         counted(

@@ -27,6 +27,7 @@ cdef class Http1Upstream(UpstreamConnection):
     @cython.locals(state=int, size=Py_ssize_t)
     cdef receive(self, Exchange exchange, bytes data)
     cdef lost(self, Exchange exchange, error)
+    @cython.locals(large=bint)
     cdef bint clean(self, Exchange exchange) except -1
 
     @cython.locals(position=Py_ssize_t, head=ResponseHead, whole=bytes)

@@ -105,11 +105,8 @@ class Http1Upstream(UpstreamConnection):
 
     def clean(self, exchange: Exchange) -> bool:
         """Return True where nothing of the exchange, which is over, can follow on it."""
-        return (
-            exchange.reusable
-            and exchange.request_done
-            and not (exchange.has_body and self.writing())
-        )
+        large = exchange.has_body or len(exchange.request) > _JOIN_BELOW
+        return exchange.reusable and exchange.request_done and not (large and self.writing())
 
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
         position = 0

@@ -225,6 +225,24 @@ async def test_interim_answers_without_end_are_502(stage: Any) -> None:
     assert door.stats.pools["idp"].nodes["node1"].failures == {"upstream_head_too_large": 1}
 
 
+async def test_a_large_head_that_was_not_read_is_followed_by_no_request(stage: Any) -> None:
+    """The node answers before it has read the request, most of which is still ours to send."""
+
+    async def script(peer: Any) -> None:
+        await peer.reader.read(1)
+        peer.writer.transport.pause_reading()
+        await peer.answer()
+        await door.until(lambda: door.link("node1").in_flight == 0)
+
+    node = await stage.node(script)
+    node.server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    door = await stage.door([node], limits={"head": "8MiB"})
+    client = await door.connect()
+    await client.send(GET[:-2] + b"X-Large: " + b"x" * (6 << 20) + b"\r\n\r\n")
+    assert (await client.read_message()).body == b"ok"
+    assert door.link("node1").idle == []
+
+
 async def test_malformed_chunks_in_mid_body_do_not_look_complete(stage: Any) -> None:
     node = await stage.node(
         counted(

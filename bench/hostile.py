@@ -106,6 +106,7 @@ _ANSWERS = {
     b"/chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     + _chunks(1, 1 << 20)
     + b"0\r\n\r\n",
+    b"/interim": b"HTTP/1.1 102 \r\n\r\n" * (1 << 16),
     b"/fields": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
     + b"".join(b"X-F%d: %b\r\n" % (n, b"v" * 300) for n in range(190))
     + b"\r\n",
@@ -196,6 +197,7 @@ ATTACKS: dict[str, Attack] = {
     "connections that say nothing": _crowd(900, b""),
     "connections with half a head": _crowd(900, HEAD + b"Cookie: " + b"x" * 8000),
     "a node: chunks of one byte": _say(HEAD.replace(b"/ ", b"/chunks ", 1) + b"\r\n"),
+    "a node: interim answers without end": _say(HEAD.replace(b"/ ", b"/interim ", 1) + b"\r\n"),
     "a node: many fields": _say(HEAD.replace(b"/ ", b"/fields ", 1) + b"\r\n", 200),
     "a node: many cookies": _say(HEAD.replace(b"/ ", b"/cookies ", 1) + b"\r\n", 200),
 }

@@ -127,9 +127,8 @@ class ClientConnection(Downstream):
             if not self.pending:
                 self.closing = True
             return True
-        if self.phase == SENDING:
-            # Less than was announced: the node must not take it for a whole request.
-            self.abort_transport()
+        if self.phase == SENDING and self.upload is not None:
+            self.upload.cut_off()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -352,8 +351,11 @@ class ClientConnection(Downstream):
             self.pending = b""
             self.unblock(FULL)
             self._process(data)
-        if self._ended and not self.pending and self.phase in (IDLE, HEADING, SENDING):
-            self.close(self.worker.now)  # the rest of a head or of a body will not come
+        if self._ended and not self.pending:
+            if self.phase == SENDING and self.upload is not None:
+                self.upload.cut_off()
+            elif self.phase in (IDLE, HEADING):
+                self.close(self.worker.now)
 
     def _continue_head(self, data: bytes) -> None:
         partial = self.partial

@@ -27,6 +27,8 @@ cdef class Upload:
     cdef Py_ssize_t read(self, bytes data, Py_ssize_t position) except -1
     @cython.locals(client=ClientConnection)
     cdef _complete(self, Exchange exchange, bytes trailers)
+    @cython.locals(client=ClientConnection, exchange=Exchange)
+    cdef cut_off(self)
     cpdef bint stalls(self, double now) except -1
     @cython.locals(client=ClientConnection)
     cdef _gather(self)

@@ -90,6 +90,19 @@ class Upload:
         client.phase = WAITING
         client.deadline = client.worker.now + exchange.response_timeout
 
+    def cut_off(self) -> None:
+        """The client has ended within the body: the node must not take it for a whole one."""
+        client = self.client
+        exchange = self.exchange
+        assert exchange is not None
+        if exchange.responded:
+            client.end(exchange, Failure.CLIENT_ABORT)
+            return
+        # Earlier answers may still be on their way to the client, which may still read.
+        client.exchange = None
+        exchange.abandon(Failure.CLIENT_ABORT.reason, Failure.CLIENT_ABORT.status)
+        client.close(client.worker.now)
+
     def stalls(self, now: float) -> bool:
         """Return True where a body that is gathered has not moved for a tick: the rest of it may
         be waiting in the kernel, too little to wake us."""

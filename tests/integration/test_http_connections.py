@@ -373,6 +373,26 @@ async def test_half_a_body_behind_a_pipeline_ends_at_the_node_at_once(stage: Any
         await ended.wait()
 
 
+async def test_a_client_that_ends_within_a_body_is_not_reset(stage: Any) -> None:
+    """A reset would destroy what it has yet to read of the answers before."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        await peer.read_head()
+        asked.set()
+        assert await peer.read_rest() == b"ha"
+        ended.set()
+
+    door = await stage.door([await stage.node(script)])
+    client = await door.connect()
+    await client.send(post("/", b"half")[:-2])
+    async with asyncio.timeout(5):
+        await asked.wait()
+        client.writer.write_eof()
+        assert await client.reader.read() == b""  # a reset raises
+        await ended.wait()
+
+
 async def test_a_half_request_behind_a_pipeline_is_dropped_at_the_end(stage: Any) -> None:
     node = await stage.node()
     door = await stage.door([node])

@@ -102,13 +102,12 @@ class Prober:
         for node in pool.nodes:
             known = running.get(node.name)
             if known is not None:
-                met += 1
-                if known.node is node:
-                    continue
-                if _where(known.node) == _where(node):
+                if known.node is node or _where(known.node) == _where(node):
                     known.node = node
+                    met += 1
                     continue
-                known.task.cancel()
+                # Not kept: a node whose address comes back later must not look as if probed still.
+                running.pop(node.name).task.cancel()
                 self._schemes.pop((node.pool, node.name), None)
             if node.targets:
                 due.append(node)

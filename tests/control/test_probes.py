@@ -176,6 +176,26 @@ async def test_a_node_without_an_address_is_not_probed_until_it_has_one(
     assert node.seen[0].headers["Host"] == f"idp.internal:{node.port}"
 
 
+async def test_a_node_whose_address_went_and_came_back_is_probed_again(
+    watch: Callable[..., Watch], serve: Serve
+) -> None:
+    node = await serve()
+    watching = watch(f"http://idp.internal:{node.port}")
+    registry, prober = watching.registry, watching.prober
+    registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
+    async with watching.running():
+        assert (await watching.next())[1].outcome is Outcome.OK
+        registry.set_addresses("idp", "node1", (), "DNS")
+        prober.sync(registry.snapshot())
+        await asyncio.sleep(0)
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe ")]
+        while not watching.results.empty():
+            watching.results.get_nowait()
+        registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
+        prober.sync(registry.snapshot())
+        assert (await watching.next())[1].outcome is Outcome.OK
+
+
 async def test_ajp_nodes_are_asked_over_ajp(watch: Callable[..., Watch], tmp_path: Path) -> None:
     seen: list[Forward | bytes] = []
 

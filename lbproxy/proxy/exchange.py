@@ -415,8 +415,10 @@ class Exchange:
 
     def abandon(self, reason: str, status: int) -> None:
         """The client's side ended it: closed, timed out or reset. The node's connection ends."""
-        self.let_go()
         link = self.link
+        if link is not None and self.upstream is not None and self.request_done:
+            self._note_wait(link)
+        self.let_go()
         if link is not None and self.responded:
             link.codes[self.status // 100] += 1
         self.reason = reason
@@ -425,6 +427,17 @@ class Exchange:
             if self.pool is not None:
                 self.pool.unserved[status // 100] += 1
         self._record(monotonic())
+
+    def _note_wait(self, link: Link) -> None:
+        """A client gave up on a node: the answer would have taken at least so long.
+
+        Else a node that hangs would look faster the longer it is silent, and draw all requests.
+        """
+        if self.sent and not self.responded:
+            now = monotonic()
+            waited = now - self.sent_at
+            if waited > link.expected(now):
+                link.observe(now, waited)
 
     def let_go(self) -> None:
         """End what is under way at the node, so that nothing of it looks complete there."""

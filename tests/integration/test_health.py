@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lbproxy.cluster.node import Admin, Health
 from lbproxy.control import plane, probes
+from lbproxy.proxy.downstream import reset_on_close
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Door, Node, NodePeer, Stage
+    from tests.integration.conftest import Door, Message, Node, NodePeer, Stage
 
 ROUTE = {"sticky": {"by": ["route"], "cookie": "S"}}
 TO_NODE1 = "Cookie: S=x.node1\r\n"
@@ -306,6 +308,34 @@ async def test_a_client_that_leaves_is_not_the_nodes_fault(stage: Stage) -> None
         peer.close()
         await door.until(lambda: not door.worker.clients)
     assert door.stats.pools["idp"].nodes["node1"].failures == {}
+
+
+async def test_a_client_that_gives_up_says_how_slow_the_node_is(stage: Stage) -> None:
+    """Else a node that hangs keeps the latency of its good days, which even fades."""
+    heard: list[Message] = []
+
+    async def script(peer: NodePeer) -> None:
+        heard.append(await peer.read_head())
+        await peer.read_rest()
+
+    door = await stage.door([await stage.node(script)], pool={"balance": "peak_ewma"})
+    link = door.link("node1")
+
+    async def give_up(request: bytes) -> None:
+        peer, count = await door.connect(), len(heard)
+        await peer.send(request)
+        await door.until(lambda: len(heard) > count)
+        reset_on_close(peer.writer.get_extra_info("socket").fileno())
+        peer.writer.transport.abort()
+        await door.until(lambda: not door.worker.clients)
+
+    await give_up(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+    assert link.ewma == 0.0  # the node waited for the client
+    await give_up(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert link.ewma > 0.0
+    link.observe(monotonic(), 9.0)
+    await give_up(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert link.ewma == 9.0  # less than what was expected anyway
 
 
 # Idle connections to a node.

@@ -218,7 +218,7 @@ def note_failure(
         quiet = (now - state.ended) / (FORGET_AFTER * settings.base)
         times = max(0, times - int(quiet))
     # 2**times would overflow a float long before `times` stops growing.
-    length = min(MAX_EJECTION_S, settings.base * 2.0 ** min(times, 32))
+    length = min(max(MAX_EJECTION_S, settings.base), settings.base * 2.0 ** min(times, 32))
     text = f"{reason} ({state.failures} in a row); out for {length:g} s"
     return (
         replace(state, times=times + 1, until=now + length),

@@ -188,6 +188,12 @@ def test_ejections_grow_until_the_cap_and_return_at_the_first_failure() -> None:
     assert lengths == [10, 20, 40, 80, 160, 320, MAX_EJECTION_S, MAX_EJECTION_S, MAX_EJECTION_S]
 
 
+def test_the_cap_does_not_shorten_what_is_configured() -> None:
+    hour = schema.Ejection(failures=1, base=3600.0)
+    state, _ = note_failure(EjectionState(), "refused", hour, 0.0, True)
+    assert state.until == 3600.0
+
+
 def test_a_healthy_time_makes_ejections_short_again() -> None:
     state = EjectionState(times=4, ended=0.0)
     state, _ = fail(state, 3, 250.0)  # 2.5 times ten times base

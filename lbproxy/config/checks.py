@@ -18,6 +18,7 @@ from lbproxy.config.schema import (
     Config,
     Health,
     Listener,
+    Policy,
     Pool,
     Route,
     Sticky,
@@ -47,6 +48,7 @@ def check(config: Config, names: Names, now: datetime) -> Iterator[Finding]:
     yield from _listeners(config, names, now)
     for name, pool in config.pools.items():
         yield from _pool(config, pool, ("pools", name))
+    yield from _own_cookies(config)
     yield from _routes(config, names)
     yield from sources(config, names.pools)
     yield from _admin(config)
@@ -111,6 +113,13 @@ def _pool(config: Config, pool: Pool, path: Path) -> Iterator[Finding]:
         yield from _sticky(pool.sticky, (*path, "sticky"))
         if len(pool.nodes) == 1 and not gathers(config, str(path[-1])):
             yield warning((*path, "sticky"), "has no effect: the pool has one node")
+    # Nodes that join by mcmp say themselves in which cookie their sessions are.
+    joined = config.mcmp is not False and config.mcmp.pool == path[-1]
+    if pool.balance is Policy.HASH and not joined and not _sees_sessions(pool):
+        yield warning(
+            (*path, "balance"),
+            "hash needs the name of the session cookie, sticky.cookie; without it nodes take turns",
+        )
     if pool.health is not False:
         yield from _health(pool.health, config.timeouts.drain, (*path, "health"))
     limit = load_profile(pool.profile).node_idle_limit
@@ -150,6 +159,43 @@ def _sticky(sticky: Sticky, path: Path) -> Iterator[Finding]:
                 (*path, "own_cookie", "key_file"),
                 f"holds less than {MIN_KEY_BYTES} bytes; make one with: openssl rand -hex 32",
             )
+
+
+def _sees_sessions(pool: Pool) -> bool:
+    sticky = pool.sticky
+    return sticky is not False and bool(
+        sticky.cookie or sticky.also or StickyStep.PATH_PARAMETER in sticky.by
+    )
+
+
+def _own_cookies(config: Config) -> Iterator[Finding]:
+    """Yield the pools whose own cookie a browser cannot keep beside another pool's."""
+    seen: list[tuple[str, str]] = []
+    for name, pool in config.pools.items():
+        if pool.sticky is False or StickyStep.OWN_COOKIE not in pool.sticky.by:
+            continue
+        cookie = pool.sticky.own_cookie.name
+        for other, same in seen:
+            if cookie == same and _share_a_host(config, name, other):
+                yield warning(
+                    ("pools", name, "sticky"),
+                    f"own_cookie has the name {cookie} at a host where pool {other!r} sets it as "
+                    "well, and browsers keep one of the two: set own_cookie.name",
+                )
+                break
+        seen.append((name, cookie))
+
+
+def _share_a_host(config: Config, one: str, other: str) -> bool:
+    mine, theirs = ([r.host for r in config.routes if r.pool == pool] for pool in (one, other))
+    return any(_takes(a, b) or _takes(b, a) for a in mine for b in theirs)
+
+
+def _takes(pattern: str | None, host: str | None) -> bool:
+    """Return True where a route's host takes all that another one does."""
+    if pattern is None or pattern == host:
+        return True
+    return host is not None and pattern[:1] == "*" and host.removeprefix("*").endswith(pattern[1:])
 
 
 def _health(health: Health, drain: float, path: Path) -> Iterator[Finding]:

@@ -388,6 +388,10 @@ WARNINGS = [
         "x.yaml:5:13: warning: pools.idp.sticky: own_cookie has no key_file",
     ),
     (
+        pool("balance: hash"),
+        "x.yaml:5:14: warning: pools.idp.balance: hash needs the name of the session cookie",
+    ),
+    (
         pool("sticky: {cookie: A}").replace(
             '      - {name: node2, url: "http://10.0.0.2:9011"}\n', ""
         ),
@@ -438,6 +442,33 @@ def test_what_will_bite_is_a_warning(text: str, problem: str) -> None:
 def test_routes_that_never_match_are_found(earlier: str, later: str, shadowed: bool) -> None:
     text = GOOD.replace("{pool: idp}", f"{earlier}\n  - {later}")
     assert any("never matches" in line for line in said(text)) is shadowed
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name", "warned"),
+    [
+        ("{pool: b, path: /b}", "{pool: a}", "LBROUTE", True),
+        ("{pool: b, host: x.b.c}", "{pool: a, host: '*.b.c'}", "LBROUTE", True),
+        ("{pool: b, host: '*.x.b.c'}", "{pool: a, host: '*.b.c'}", "LBROUTE", True),
+        ("{pool: b, host: b.c}", "{pool: a, host: '*.b.c'}", "LBROUTE", False),
+        ("{pool: b, host: x.c}", "{pool: a, host: y.c}", "LBROUTE", False),
+        ("{pool: b, path: /b}", "{pool: a}", "OTHER", False),
+    ],
+)
+def test_own_cookies_that_push_each_other_out_are_found(
+    first: str, second: str, name: str, warned: bool
+) -> None:
+    nodes = "nodes: [{name: n, url: 'http://10.0.0.1'}, {name: m, url: 'http://10.0.0.2'}]"
+    text = f"""\
+listeners: [{{name: http, bind: "127.0.0.1:8080"}}]
+pools:
+  a: {{profile: wso2is, {nodes}}}
+  b: {{profile: wso2is, sticky: {{own_cookie: {{name: {name}}}}}, {nodes}}}
+routes: [{first}, {second}]
+"""
+    found = [line for line in said(text) if "browsers keep one" in line]
+    assert bool(found) is warned
+    assert all("pools.b.sticky: own_cookie has the name LBROUTE" in line for line in found)
 
 
 def test_certificates_that_expired_or_are_not_valid_yet_are_warnings(

@@ -1,4 +1,4 @@
-"""Certificates and keys of listeners: can they be used, do they belong together, how long still."""
+"""Certificates: can a listener's be used, how long still, and which of a node are trusted."""
 
 from __future__ import annotations
 
@@ -46,6 +46,26 @@ def check_certificate(certificate: Certificate, path: Path, now: datetime) -> It
         yield warning(
             (*path, "cert"), f"is valid only from {leaf.not_valid_before_utc:%Y-%m-%d} on"
         )
+
+
+def trusting(ca: str | None, verify: bool) -> ssl.SSLContext:
+    """Return a context for connections to a node, the same one for requests and for probes.
+
+    Args: ca: file of the authorities that are trusted instead of the system's; an intermediate one
+    or the node's own certificate may stand there as well; verify: False trusts anybody.
+    Raises: OSError: the file cannot be used; ssl.SSLError, which is one: it holds no certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif ca is None:
+        context.load_default_certs()
+    else:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cafile=ca)
+    return context
 
 
 def check_authority(ca: str, path: Path) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from lbproxy import __version__
 from lbproxy.cluster.node import NodeTls
+from lbproxy.config.certificates import trusting
 
 MAX_BODY = 64 << 10  # a health answer is a few hundred bytes
 MAX_ADDRESSES = 8  # of a node that one probe tries, as one connection of the data plane does
@@ -275,7 +276,7 @@ class ProbeClient:
         context = self._contexts.get(key)
         if context is None:
             try:
-                context = await asyncio.to_thread(_make_context, tls)
+                context = await asyncio.to_thread(trusting, tls.ca, tls.verify)
             except OSError as error:  # ssl.SSLError is one: a file that holds no certificate
                 raise ProbeError(f"cannot use tls.ca {tls.ca}: {error.strerror or error}") from None
             self._contexts[key] = context
@@ -288,14 +289,6 @@ def _addresses(target: Target) -> tuple[str, ...]:
 
 def _no_connection(connect_s: float | None) -> ProbeError:
     return ProbeError(f"no connection within {connect_s or 0:.3g} s", unreached=True)
-
-
-def _make_context(tls: NodeTls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def explain_connect(error: OSError) -> str:

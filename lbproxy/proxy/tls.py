@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from lbproxy.cluster.node import Node, NodeTls
+from lbproxy.config.certificates import trusting
 from lbproxy.config.schema import Certificate, ListenerTls
 
 # TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has only such.
@@ -188,30 +189,20 @@ def _file_print(path: str) -> _Print:
 def client_context(tls: NodeTls) -> ssl.SSLContext:
     """Return the context for connections to an https node: verified unless `tls` says otherwise.
 
-    The authorities in `tls.ca` are trusted instead of the system's; a node's own certificate may
-    stand there as well. Make one context for each `NodeTls`, not one a connection.
+    Make one context for each `NodeTls`, not one a connection.
 
     uvloop calls a protocol's `eof_received` only after close_notify: where a body ends with the
     connection, `connection_lost` without it means that the body was cut off.
     Raises: TlsError where the CA file cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context = trusting(tls.ca, tls.verify)
+    except ssl.SSLError as error:
+        raise TlsError(f"{tls.ca}: not a PEM file of certificates ({error.reason})") from None
+    except OSError as error:
+        raise TlsError(f"{tls.ca}: {error.strerror}") from None
     context.set_alpn_protocols(_ALPN)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif tls.ca is None:
-        context.load_default_certs()
-    else:
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        try:
-            context.load_verify_locations(cafile=tls.ca)
-        except ssl.SSLError as error:
-            raise TlsError(f"{tls.ca}: not a PEM file of certificates ({error.reason})") from None
-        except OSError as error:
-            raise TlsError(f"{tls.ca}: {error.strerror}") from None
     return context
 
 

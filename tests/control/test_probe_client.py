@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,6 +100,19 @@ async def test_the_server_name_is_what_counts(client: ProbeClient, serve: Serve,
     text = await reason(client, at(node.port, "https", ca=tls.ca))
     assert "mismatch" in text
     assert text.endswith("(see tls.server_name)")
+
+
+async def test_a_nodes_own_certificate_may_be_named_as_its_authority(
+    client: ProbeClient, serve: Serve, tls: Tls, tmp_path: Path
+) -> None:
+    """As for requests: else a node that serves them well is down for its probes."""
+    issued = tls.authority.issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "node.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued.configure_cert(context)
+    node = await serve(context)
+    pinned = at(node.port, "https", ca=str(tmp_path / "node.pem"))
+    assert (await client.fetch(pinned, 5.0)).status == 200
 
 
 async def test_a_server_that_asks_for_a_certificate_gets_none(

@@ -190,7 +190,7 @@ class Link(Member):
         if self._unusable:
             raise ConnectError(Failure.CONNECT_FAILED, self._unusable)
         try:
-            context = self._context()
+            context = await self._context()
             async with asyncio.timeout(timeout_s):
                 _, protocol = await loop.create_connection(
                     cast("Callable[[], asyncio.Protocol]", make),
@@ -290,11 +290,9 @@ class Link(Member):
         """Return the counters so far."""
         return NodeStats(list(self.codes), dict(self.failures), self.in_flight, len(self.idle))
 
-    def _context(self) -> ssl.SSLContext | None:
-        if not self.secure:
-            return None
-        if self._tls is None:
-            self._tls = client_context(self.node.tls)
+    async def _context(self) -> ssl.SSLContext | None:
+        if self.secure and self._tls is None:
+            self._tls = await asyncio.to_thread(client_context, self.node.tls)
         return self._tls
 
 

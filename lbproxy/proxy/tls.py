@@ -14,6 +14,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cryptography import x509
@@ -189,18 +190,24 @@ def _file_print(path: str) -> _Print:
 def client_context(tls: NodeTls) -> ssl.SSLContext:
     """Return the context for connections to an https node: verified unless `tls` says otherwise.
 
-    Make one context for each `NodeTls`, not one a connection.
+    Nodes that are verified alike share it, as each holds its authorities in memory. Reading those
+    of the system takes a tenth of a second, so it is not for the event loop's thread.
 
     uvloop calls a protocol's `eof_received` only after close_notify: where a body ends with the
     connection, `connection_lost` without it means that the body was cut off.
     Raises: TlsError where the CA file cannot be used.
     """
+    return _client_context(tls.ca, tls.verify)
+
+
+@cache
+def _client_context(ca: str | None, verify: bool) -> ssl.SSLContext:
     try:
-        context = trusting(tls.ca, tls.verify)
+        context = trusting(ca, verify)
     except ssl.SSLError as error:
-        raise TlsError(f"{tls.ca}: not a PEM file of certificates ({error.reason})") from None
+        raise TlsError(f"{ca}: not a PEM file of certificates ({error.reason})") from None
     except OSError as error:
-        raise TlsError(f"{tls.ca}: {error.strerror}") from None
+        raise TlsError(f"{ca}: {error.strerror}") from None
     context.set_alpn_protocols(_ALPN)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     return context

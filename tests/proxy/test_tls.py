@@ -418,6 +418,13 @@ async def test_a_cut_connection_is_told_from_a_closed_one(files: Files, clean: b
             if clean:
                 secure.unwrap()
             socket.socket(fileno=secure.detach()).close()
+def test_nodes_that_are_verified_alike_share_a_context(files: Files) -> None:
+    """A hundred nodes must not hold the system's authorities a hundred times."""
+    one, other = NodeTls(ca=files.ca, server_name="a"), NodeTls(ca=files.ca, server_name="b")
+    assert client_context(one) is client_context(other)
+    assert client_context(one) is not client_context(replace(one, verify=False))
+
+
 
         served = asyncio.get_running_loop().run_in_executor(None, serve)
         _, protocol = await connect(node(listening.getsockname()[1], NodeTls(ca=files.ca)))

@@ -8,19 +8,29 @@ from datetime import datetime
 from pathlib import Path as FilePath
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from lbproxy.config.problems import Finding, Path, error, warning
 from lbproxy.config.schema import Certificate
 
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+# What is raised by a certificate or key that is no such thing, or of an unknown kind.
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def check_certificate(certificate: Certificate, path: Path, now: datetime) -> Iterator[Finding]:
     """Yield what is wrong with a certificate and its key. Args: now: with a time zone."""
     try:
-        chain = x509.load_pem_x509_certificates(FilePath(certificate.cert).read_bytes())
-    except ValueError:
+        leaf = x509.load_pem_x509_certificates(FilePath(certificate.cert).read_bytes())[0]
+        public = leaf.public_key().public_bytes(*_SPKI)
+    except UNREADABLE:
         yield error((*path, "cert"), "holds no certificate in PEM form")
         return
     try:
@@ -28,11 +38,10 @@ def check_certificate(certificate: Certificate, path: Path, now: datetime) -> It
     except TypeError:
         yield error((*path, "key"), "is protected by a passphrase; store it without one")
         return
-    except ValueError:
+    except UNREADABLE:
         yield error((*path, "key"), "holds no private key in PEM form")
         return
-    leaf = chain[0]
-    if leaf.public_key().public_bytes(*_SPKI) != key.public_key().public_bytes(*_SPKI):
+    if public != key.public_key().public_bytes(*_SPKI):
         yield error((*path, "key"), f"is not the key of {certificate.cert}")
         return
     try:

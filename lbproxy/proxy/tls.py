@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from lbproxy.cluster.node import Node, NodeTls
-from lbproxy.config.certificates import trusting
+from lbproxy.config.certificates import UNREADABLE, trusting
 from lbproxy.config.schema import Certificate, ListenerTls
 
 # TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has only such.
@@ -140,9 +140,12 @@ def _load(certificate: Certificate, settings: ListenerTls) -> _Loaded:
     context = _server_context(settings)
     try:
         first = x509.load_pem_x509_certificates(Path(certificate.cert).read_bytes())[0]
+        names = _names(first)
+        subject = first.subject.rfc4514_string() or (names[0] if names else certificate.cert)
+        expires = first.not_valid_after_utc.timestamp()
     except OSError as error:
         raise TlsError(f"{certificate.cert}: {error.strerror}") from None
-    except ValueError:
+    except UNREADABLE:
         raise TlsError(f"{certificate.cert}: not a PEM certificate") from None
     try:
         # Without a password of ours OpenSSL would ask on the terminal for that of an encrypted key.
@@ -158,9 +161,7 @@ def _load(certificate: Certificate, settings: ListenerTls) -> _Loaded:
         ) from None
     except OSError as error:
         raise TlsError(f"{certificate.key}: {error.strerror}") from None
-    names = _names(first)
-    subject = first.subject.rfc4514_string() or (names[0] if names else certificate.cert)
-    return _Loaded(context, names, subject, first.not_valid_after_utc.timestamp())
+    return _Loaded(context, names, subject, expires)
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -168,7 +169,7 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
         extension = certificate.extensions.get_extension_for_oid(
             ExtensionOID.SUBJECT_ALTERNATIVE_NAME
         )
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return ()
     alternatives = extension.value
     assert isinstance(alternatives, x509.SubjectAlternativeName)

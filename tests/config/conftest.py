@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import ssl
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ from types import ModuleType
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 import lbproxy.config
 
@@ -62,6 +65,13 @@ def write_certificate(
     key.write_bytes(issued.private_key_pem.bytes())
 
 
+def write_unknown_version(cert: Path, odd: Path) -> None:
+    """Write a certificate as `odd` that says it is of version 6."""
+    der = x509.load_pem_x509_certificate(cert.read_bytes()).public_bytes(Encoding.DER)
+    of_version_6 = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    odd.write_text(ssl.DER_cert_to_PEM_cert(of_version_6))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, authority: trustme.CA) -> Path:
     """A configuration's folder with every file that the files in conf/ name."""
@@ -72,6 +82,7 @@ def folder(tmp_path: Path, authority: trustme.CA) -> Path:
     write_certificate(authority, tls / "mcmp.crt", tls / "mcmp.key")
     for name in ("inner-ca.crt", "wso2.crt", "nodes-ca.crt"):
         authority.cert_pem.write_to_path(str(tls / name))
+    write_unknown_version(tls / "idp.crt", tls / "v6.crt")
     (tmp_path / "affinity.key").write_bytes(os.urandom(32))
     (tmp_path / "short").write_text("secret\n")
     for name in ("token", "agents.token", "ajp.secret"):

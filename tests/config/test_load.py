@@ -306,6 +306,7 @@ FILES = [
     ("cert: tls/idp.crt, key: tls/other.key", "key: is not the key of {folder}/tls/idp.crt"),
 ]
 
+    ("cert: tls/v6.crt, key: tls/idp.key", "cert: holds no certificate in PEM form"),
 
 @pytest.mark.parametrize(("names", "problem"), FILES)
 def test_certificates_must_be_usable(names: str, problem: str, folder: Path) -> None:

@@ -17,6 +17,7 @@ from typing import ParamSpec, cast
 import pytest
 import trustme
 import uvloop
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from lbproxy.cluster.node import Node, NodeTls
@@ -259,6 +260,14 @@ def truncate(files: Files, certificate: Certificate) -> None:
     files.put(Path(certificate.cert), Path(certificate.cert).read_bytes()[:100])
 
 
+def unknown_version(files: Files, certificate: Certificate) -> None:
+    """It is of version 6, which is a fault of its own to who reads it."""
+    read = x509.load_pem_x509_certificate(Path(certificate.cert).read_bytes())
+    der = read.public_bytes(serialization.Encoding.DER)
+    odd = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    files.put(Path(certificate.cert), ssl.DER_cert_to_PEM_cert(odd).encode())
+
+
 def replace_key(files: Files, certificate: Certificate) -> None:
     other = files.issue("other", "other.example")
     files.put(Path(certificate.key), Path(other.key).read_bytes())
@@ -280,6 +289,7 @@ def remove_key(files: Files, certificate: Certificate) -> None:
     ("harm", "text"),
     [
         (truncate, "not a PEM certificate"),
+        (unknown_version, "not a PEM certificate"),
         (replace_key, "not the key of the certificate"),
         (empty_key, "not a PEM private key"),
         (remove_cert, "No such file"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -96,11 +96,8 @@ class ServerTls:
         return results
 
     def expiries(self) -> dict[str, float]:
-        """Return when each certificate in use ends, as Unix seconds by subject."""
-        found: dict[str, float] = {}
-        for loaded in self._loaded:
-            found[loaded.subject] = min(loaded.expires, found.get(loaded.subject, loaded.expires))
-        return found
+        """Return when the certificates in use end, as Unix seconds by subject."""
+        return earliest((loaded.subject, loaded.expires) for loaded in self._loaded)
 
     def _choose(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
@@ -117,6 +114,14 @@ class ServerTls:
             if found is not None:
                 return found
         return self._loaded[0].context
+
+
+def earliest(ends: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return the first end of each subject: of several certificates that is the one to renew."""
+    found: dict[str, float] = {}
+    for subject, end in ends:
+        found[subject] = min(end, found.get(subject, end))
+    return found
 
 
 def _names_of(loaded: list[_Loaded]) -> Mapping[str, ssl.SSLContext]:

@@ -28,6 +28,7 @@ from lbproxy.proxy.per_client import PerClient
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.request_ids import RequestIds
 from lbproxy.proxy.routing import Routing
+from lbproxy.proxy.tls import earliest
 from lbproxy.wire.ajp13_request import Ajp13Encoder
 from lbproxy.wire.http1_body import BodyLimits
 from lbproxy.wire.http1_head import HeadLimits
@@ -209,11 +210,7 @@ class Worker:
             {listener.name: listener.open for listener in self.listeners},
             {listener.name: listener.accepted for listener in self.listeners},
             dict(self.rejected),
-            {
-                subject: expiry
-                for listener in self.listeners
-                for subject, expiry in listener.expiries().items()
-            },
+            earliest(end for listener in self.listeners for end in listener.expiries().items()),
         )
 
     def _tick(self) -> None:

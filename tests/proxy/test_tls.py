@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 
 from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.config.schema import Certificate, ListenerTls
-from lbproxy.proxy.tls import ServerTls, TlsError, client_context, server_hostname
+from lbproxy.proxy.tls import ServerTls, TlsError, client_context, earliest, server_hostname
 
 Arguments = ParamSpec("Arguments")
 
@@ -349,6 +349,12 @@ def test_expiries_are_those_of_the_files(files: Files) -> None:
     assert expires == ends.timestamp()
 
 
+def test_of_two_certificates_the_one_that_ends_first_is_told() -> None:
+    """Two listeners may hold certificates of one subject, and only one of them renewed."""
+    ends = [("CN=a", 3.0), ("CN=b", 5.0), ("CN=a", 2.0), ("CN=b", 9.0)]
+    assert earliest(ends) == {"CN=a": 2.0, "CN=b": 5.0}
+
+
 # -- towards nodes --------------------------------------------------------------------------------
 
 
@@ -412,6 +418,13 @@ async def test_a_node_may_be_known_by_its_address_or_its_own_certificate(files: 
             transport.close()
 
 
+def test_nodes_that_are_verified_alike_share_a_context(files: Files) -> None:
+    """A hundred nodes must not hold the system's authorities a hundred times."""
+    one, other = NodeTls(ca=files.ca, server_name="a"), NodeTls(ca=files.ca, server_name="b")
+    assert client_context(one) is client_context(other)
+    assert client_context(one) is not client_context(replace(one, verify=False))
+
+
 @pytest.mark.parametrize("clean", [True, False])
 @on_uvloop
 async def test_a_cut_connection_is_told_from_a_closed_one(files: Files, clean: bool) -> None:
@@ -428,13 +441,6 @@ async def test_a_cut_connection_is_told_from_a_closed_one(files: Files, clean: b
             if clean:
                 secure.unwrap()
             socket.socket(fileno=secure.detach()).close()
-def test_nodes_that_are_verified_alike_share_a_context(files: Files) -> None:
-    """A hundred nodes must not hold the system's authorities a hundred times."""
-    one, other = NodeTls(ca=files.ca, server_name="a"), NodeTls(ca=files.ca, server_name="b")
-    assert client_context(one) is client_context(other)
-    assert client_context(one) is not client_context(replace(one, verify=False))
-
-
 
         served = asyncio.get_running_loop().run_in_executor(None, serve)
         _, protocol = await connect(node(listening.getsockname()[1], NodeTls(ca=files.ca)))

@@ -34,6 +34,7 @@ cdef class ClientConnection(Downstream):
     cdef bytes _authority
     cdef public bytes host
 
+    cpdef str peer(self, transport)
     @cython.locals(phase=int)
     cpdef data_received(self, data)
     @cython.locals(exchange=Exchange)

@@ -75,6 +75,13 @@ class ClientConnection(Downstream):
         self._authority: bytes = b""
         self.host: bytes = b""
 
+    def peer(self, transport: asyncio.Transport) -> str:
+        """Return the client's address: from the PROXY header, else the socket's; "" for none."""
+        if self._source is not None:
+            return self._source
+        name = transport.get_extra_info("peername")
+        return name[0] if isinstance(name, tuple) else ""
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,11 +89,7 @@ class ClientConnection(Downstream):
         self.transport = cast(asyncio.Transport, transport)
         self.send = self.transport.write
         worker = self.worker
-        peer = self._source
-        if peer is None:
-            name = transport.get_extra_info("peername")
-            peer = name[0] if isinstance(name, tuple) else ""
-        view = worker.view(peer, self.listener)
+        view = worker.view(self.peer(self.transport), self.listener)
         self.view = view
         self.address = view.client_address
         self.trusted = view.trusted

@@ -10,6 +10,8 @@ cdef class TlsLayer:
     cdef public ClientConnection client
     cdef public double deadline
     cdef object _raw
+    cdef public str peer
+    cdef public bint admitted
     cdef object _send
     cdef object _incoming
     cdef object _outgoing

@@ -43,6 +43,8 @@ class TlsLayer:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.peer: str = ""
+        self.admitted: bool = False
         # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
         inner = getattr(self._object, "_sslobj", self._object)
         self._read: Callable[[int], bytes] = inner.read
@@ -72,6 +74,7 @@ class TlsLayer:
             self._read_plain()
 
     def eof_received(self) -> bool:
+        self.peer = self.client.peer(raw)
         """The socket's end. Without close_notify before, it may be an attacker's (RFC 8446 6.1):
         then the client is told of the loss only."""
         return False

@@ -44,6 +44,7 @@ cdef class Worker:
     cdef public BodyLimits response_body_limits
     cdef public object forwarding
     cdef public object per_client
+    cdef public object shaking
     cdef public RequestIds ids
     cdef public dict pools
     cdef public Routing routing

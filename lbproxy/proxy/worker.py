@@ -118,6 +118,8 @@ class Worker:
         )
         self.forwarding = ForwardingRules(config.forwarding, socket.gethostname())
         self.per_client = PerClient(limits.per_client)
+        # Those in their TLS handshake are counted apart: to be told 429, one has to get through it.
+        self.shaking = PerClient(limits.per_client)
         self.ids = RequestIds(os.urandom(8).hex().encode())
 
         mcmp = config.mcmp or None
@@ -262,14 +264,23 @@ class Worker:
     def admit_handshake(self, layer: TlsLayer) -> bool:
         """Count a connection whose TLS handshake begins; return False where there are too many."""
         self.handshakes.add(layer)
-        if len(self.clients) + len(self.handshakes) <= self.max_connections:
-            return True
-        self.count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
-        return False
+        if len(self.clients) + len(self.handshakes) > self.max_connections:
+            self.count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
+            return False
+        peer = layer.peer
+        if not self.forwarding.trusted(peer):
+            if not self.shaking.admit(peer):
+                self.count_rejected(Failure.TOO_MANY_CONNECTIONS.reason)
+                return False
+            layer.admitted = True
+        return True
 
     def dismiss_handshake(self, layer: TlsLayer) -> None:
-        """The handshake is done, or the connection is gone."""
+        """The handshake is done, or the connection is gone; may be called again."""
         self.handshakes.discard(layer)
+        if layer.admitted:
+            layer.admitted = False
+            self.shaking.release(layer.peer)
 
     def dismiss(self, client: ClientConnection) -> None:
         """A connection is gone."""

@@ -247,6 +247,45 @@ async def test_a_handshake_that_never_comes_is_cut_off(
     assert (await ask(door, trusting(authority))).status == 200
 
 
+async def test_one_client_cannot_keep_others_out_by_handshakes_that_never_come(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door(
+        [await stage.node()], listeners=listener(certificate), limits={"per_client": 3}
+    )
+    silent = [await door.connect("https") for _ in range(3)]  # plain TCP
+    await door.until(lambda: len(door.worker.handshakes) == 3)
+    assert await (await door.connect("https")).read_rest() == b""
+    assert door.stats.rejected == {"too_many_connections": 1}
+    silent[0].close()
+    await door.until(lambda: len(door.worker.handshakes) == 2)
+    context = trusting(authority)
+    peers = [await door.connect("https", context) for _ in range(4)]
+    # Who gets through the handshake is told why.
+    assert (await peers[3].read_message()).status == 429
+    for peer in (*silent, *peers):
+        peer.close()
+    await door.until(lambda: not door.worker.handshakes and not door.worker.clients)
+    assert len(door.worker.shaking) == len(door.worker.per_client) == 0
+
+
+async def test_a_trusted_proxy_may_begin_more_handshakes_than_one_client(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door(
+        [await stage.node()],
+        listeners=listener(certificate),
+        limits={"per_client": 2},
+        forwarding={"trusted_proxies": ["127.0.0.0/8"]},
+    )
+    for _ in range(4):
+        await door.connect("https")
+    await door.until(lambda: len(door.worker.handshakes) == 4)
+    assert door.stats.rejected == {}
+
+
 async def test_plain_http_to_a_tls_port_is_refused(
     stage: Stage, tmp_path: Path, authority: trustme.CA
 ) -> None:

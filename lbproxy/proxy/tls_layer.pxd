@@ -3,15 +3,16 @@ cimport cython
 from lbproxy.proxy.client cimport ClientConnection
 from lbproxy.proxy.worker cimport Worker
 
-cdef Py_ssize_t _READ_BYTES
+cdef Py_ssize_t _READ_BYTES, _MAX_UNREAD
+cdef int _TURN_RECORDS
 
 cdef class TlsLayer:
     cdef public Worker worker
     cdef public ClientConnection client
     cdef public double deadline
-    cdef object _raw
     cdef public str peer
     cdef public bint admitted
+    cdef object _raw
     cdef object _send
     cdef object _incoming
     cdef object _outgoing
@@ -21,12 +22,27 @@ cdef class TlsLayer:
     cdef bint _established
     cdef bint _closing
     cdef bint _paused
+    cdef bint _full
+    cdef Py_ssize_t _unread
+    cdef bytes _held
+    cdef bint _called
+    cdef int _header
+    cdef int _high
+    cdef Py_ssize_t _body
 
     cpdef data_received(self, data)
     cpdef write(self, data)
     cpdef close(self)
     cpdef abort(self)
+    @cython.locals(end=Py_ssize_t)
+    cdef _take(self, bytes data)
+    cdef _go_on_soon(self)
+    @cython.locals(held=bytes)
+    cpdef _go_on(self)
+    cdef _listen(self)
+    @cython.locals(b="const unsigned char *", size=Py_ssize_t, p=Py_ssize_t, step=Py_ssize_t, records=int)
+    cdef Py_ssize_t _end_of_turn(self, bytes data) except -1
     cdef bint _shake_hands(self) except -1
-    cpdef _read_plain(self)
+    cdef _read_plain(self)
     cdef _end_of_input(self)
     cdef _flush(self)

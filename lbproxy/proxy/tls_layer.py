@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from lbproxy.proxy.worker import Worker
 
 _READ_BYTES = 16 << 10  # a record holds no more, and a read returns one record
+# Records that are decrypted in one turn of the event loop. Any of them may be a key update, which
+# takes OpenSSL longer than its 27 bytes let expect, and one read of the socket may hold thousands.
+_TURN_RECORDS = 128
+# What may be added for a client that reads nothing: a hundred answers to its key updates.
+_MAX_UNREAD = 4 << 10
 
 
 class TlsLayer:
@@ -38,13 +43,13 @@ class TlsLayer:
         self.worker = worker
         self.client = client
         self.deadline: float = 0.0
+        self.peer: str = ""
+        self.admitted: bool = False
         self._raw: asyncio.Transport | None = None
         self._send: Callable[[bytes], None] | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.peer: str = ""
-        self.admitted: bool = False
         # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
         inner = getattr(self._object, "_sslobj", self._object)
         self._read: Callable[[int], bytes] = inner.read
@@ -52,6 +57,15 @@ class TlsLayer:
         self._established: bool = False
         self._closing: bool = False
         self._paused: bool = False
+        self._full: bool = False  # the raw transport holds as much as it should
+        self._unread: int = 0
+        self._held: bytes = b""  # waits for its turn
+        self._called: bool = False  # the turn will come
+        # Where in a record the bytes before it ended: bytes of the header seen, the first of its
+        # length's two, bytes of the body to come.
+        self._header: int = 0
+        self._high: int = 0
+        self._body: int = 0
 
     # What the event loop calls.
 
@@ -60,6 +74,7 @@ class TlsLayer:
         raw = cast(asyncio.Transport, transport)
         self._raw = raw
         self._send = raw.write
+        self.peer = self.client.peer(raw)
         worker = self.worker
         self.deadline = worker.now + worker.handshake_timeout
         if not worker.admit_handshake(self):
@@ -67,14 +82,12 @@ class TlsLayer:
 
     def data_received(self, data: bytes) -> None:
         """Records of the client."""
-        if self._closing:
-            return
-        self._incoming.write(data)
-        if self._established or self._shake_hands():
-            self._read_plain()
+        if self._held:
+            self._held += data
+        elif not self._closing:
+            self._take(data)
 
     def eof_received(self) -> bool:
-        self.peer = self.client.peer(raw)
         """The socket's end. Without close_notify before, it may be an attacker's (RFC 8446 6.1):
         then the client is told of the loss only."""
         return False
@@ -91,11 +104,14 @@ class TlsLayer:
 
     def pause_writing(self) -> None:
         """The client reads slower than we send."""
+        self._full = True
         if self._established:
             self.client.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self._full = False
+        self._unread = 0
         if self._established:
             self.client.resume_writing()
 
@@ -143,10 +159,10 @@ class TlsLayer:
     def resume_reading(self) -> None:
         """Hand on bytes again, those first that were decrypted already."""
         self._paused = False
-        if self._raw is not None and not self._raw.is_closing():
-            self._raw.resume_reading()
-            if self._incoming.pending:
-                asyncio.get_running_loop().call_soon(self._read_plain)
+        if self._incoming.pending or self._held:
+            self._go_on_soon()
+        if not self._held:
+            self._listen()
 
     def get_write_buffer_size(self) -> int:
         """Return how many encrypted bytes wait."""
@@ -157,6 +173,66 @@ class TlsLayer:
         if name == "ssl_object":
             return self._object
         return default if self._raw is None else self._raw.get_extra_info(name, default)
+
+    def _take(self, data: bytes) -> None:
+        """Decrypt what one turn may; the rest waits for the next one, and the socket with it."""
+        end = self._end_of_turn(data)
+        self._incoming.write(data if end == len(data) else data[:end])
+        if end < len(data):
+            self._held = data[end:]
+            if self._raw is not None and not self._raw.is_closing():
+                self._raw.pause_reading()
+            self._go_on_soon()
+        if self._established or self._shake_hands():
+            self._read_plain()
+
+    def _go_on_soon(self) -> None:
+        if not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """The others had their turn, or the client connection reads again."""
+        self._called = False
+        if self._paused or self._closing:
+            return
+        if self._incoming.pending:
+            self._read_plain()
+        held = self._held
+        if held and not self._paused:
+            self._held = b""
+            self._take(held)
+            if not self._held and not self._paused:
+                self._listen()
+
+    def _listen(self) -> None:
+        if self._raw is not None and not self._raw.is_closing():
+            self._raw.resume_reading()
+
+    def _end_of_turn(self, data: bytes) -> int:
+        """Return how much of `data` belongs to the records that this turn may decrypt.
+
+        Walks the records by their headers (RFC 8446 section 5.1): type, version, length.
+        """
+        b = data
+        size = len(data)
+        p = 0
+        records = 0
+        while p < size and records < _TURN_RECORDS:
+            if self._body:
+                step = min(self._body, size - p)
+                self._body -= step
+                p += step
+                continue
+            self._header += 1
+            if self._header == 4:
+                self._high = b[p]
+            elif self._header == 5:
+                self._header = 0
+                self._body = self._high << 8 | b[p]
+                records += 1
+            p += 1
+        return p
 
     def _shake_hands(self) -> bool:
         """Go on with the handshake; return True once it is done."""
@@ -197,7 +273,13 @@ class TlsLayer:
             if not incoming.pending:
                 break  # a read returns a whole record, so OpenSSL holds no plain bytes either
         if self._outgoing.pending:
-            self._flush()  # an answer to a key update
+            # Answers to key updates. Who asks for them and does not read them may not fill memory.
+            if self._full:
+                self._unread += self._outgoing.pending
+                if self._unread > _MAX_UNREAD:
+                    self.abort()
+                    return
+            self._flush()
 
     def _end_of_input(self) -> None:
         """close_notify has come. TLS is not half closed: both sides end (RFC 8446 section 6.1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
+import ctypes
 import os
 import socket
 import ssl
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -284,6 +287,91 @@ async def test_a_trusted_proxy_may_begin_more_handshakes_than_one_client(
         await door.connect("https")
     await door.until(lambda: len(door.worker.handshakes) == 4)
     assert door.stats.rejected == {}
+
+
+async def test_a_client_of_many_small_records_lets_others_go_first(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    """A turn of the event loop decrypts a bounded number, whatever one read of the socket holds."""
+    node = await stage.node()
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door([node], listeners=listener(certificate))
+    context = trusting(authority)
+    reader, writer, secure, outgoing = await handshake_by_hand(door, context)
+    other = await door.connect("https", context)
+    pad = b"x" * 20_000
+    for byte in (
+        b"GET /many HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Pad: " + pad + b"\r\n\r\n"
+    ):
+        secure.write(bytes((byte,)))
+    writer.write(outgoing.read())
+    for _ in range(8):  # each takes some turns; the many records take more than a hundred
+        await other.send(GET)
+        assert (await other.read_message()).status == 200
+    assert [request.first for request in node.requests] == [b"GET / HTTP/1.1"] * 8
+    async with asyncio.timeout(10):
+        assert await reader.read()  # to the end: the whole answer
+    assert node.requests[-1].get("x-pad") == pad
+    writer.close()
+
+
+async def handshake_by_hand(
+    door: Door, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, ssl.SSLObject, ssl.MemoryBIO]:
+    """Return a plain connection and the TLS on it, so that its records can be sent together."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.service.port("https"))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    secure = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    while True:
+        try:
+            secure.do_handshake()
+        except ssl.SSLWantReadError:
+            writer.write(outgoing.read())
+            incoming.write(await reader.read(65536))
+        else:
+            writer.write(outgoing.read())
+            return reader, writer, secure, outgoing
+
+
+def ask_for_keys_unread(port: int, ready: threading.Event) -> int:
+    """Ask for a large answer, then for new keys again and again, and read nothing.
+
+    Returns: how many key updates could be sent.
+    """
+    tls = ctypes.CDLL(_ssl.__file__)  # which leads to the OpenSSL that Python uses
+    for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+        getattr(tls, name).restype = ctypes.c_void_p
+    pointer = ctypes.c_void_p
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        plain.settimeout(None)
+        session = pointer(tls.SSL_new(pointer(tls.SSL_CTX_new(pointer(tls.TLS_client_method())))))
+        tls.SSL_set_fd(session, plain.fileno())
+        assert tls.SSL_connect(session) == 1
+        assert tls.SSL_write(session, GET, len(GET)) == len(GET)
+        ready.wait(5)
+        sent = 0
+        while sent < 5000 and tls.SSL_key_update(session, 1) == tls.SSL_do_handshake(session) == 1:
+            sent += 1
+        return sent
+
+
+async def test_answers_to_key_updates_do_not_pile_up(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    async def large(peer: NodePeer) -> None:
+        await peer.read_message()
+        await peer.answer(b"x" * (32 << 20))
+
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door([await stage.node(large)], listeners=listener(certificate))
+    ready = threading.Event()
+    asking = asyncio.ensure_future(
+        asyncio.to_thread(ask_for_keys_unread, door.service.port("https"), ready)
+    )
+    await door.until(lambda: any(client.write_paused for client in door.worker.clients))
+    ready.set()
+    await door.until(lambda: not door.worker.clients)
+    assert await asking < 5000
 
 
 async def test_plain_http_to_a_tls_port_is_refused(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from yaml import safe_dump
 
 if TYPE_CHECKING:
@@ -371,3 +373,31 @@ async def test_quiet_by_log_level(stage: Stage, lab: Lab) -> None:
     process.send(signal.SIGTERM)
     assert await process.ends() == 0
     assert process.said == []
+
+
+async def test_a_name_that_cannot_be_one_is_refused_without_a_traceback(
+    stage: Stage, lab: Lab, authority: trustme.CA
+) -> None:
+    """Scanners send such SNI; each must not cost a page of the process log."""
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(lab.directory / "a.key")
+    issued.cert_chain_pems[0].write_to_path(lab.directory / "a.crt")
+    door = {
+        "name": "https",
+        "bind": f"unix:{lab.directory}/door",
+        "tls": {"certificates": [{"cert": "a.crt", "key": "a.key"}]},
+    }
+    lab.configure((await stage.node()).port, listeners=[door])
+    process = await lab.serving()
+    hello = ssl.MemoryBIO()
+    secure = ssl.create_default_context().wrap_bio(
+        ssl.MemoryBIO(), hello, server_hostname="aaaa.example"
+    )
+    with pytest.raises(ssl.SSLWantReadError):
+        secure.do_handshake()
+    peer = await process.connect()
+    await peer.send(hello.read().replace(b"aaaa.example", b"\xff" * 12))
+    assert (await peer.read_rest())[:1] == b"\x15"  # an alert
+    process.send(signal.SIGTERM)
+    assert await process.ends() == 0
+    assert "Error" not in process.text

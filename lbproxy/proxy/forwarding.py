@@ -27,9 +27,11 @@ DROP_EXACT = frozenset(
         b"true-client-ip", b"x-cluster-client-ip", b"cf-connecting-ip", b"cf-connecting-ipv6",
         b"cf-visitor", b"fastly-client-ip", b"x-remote-ip", b"x-remote-addr", b"proxy-client-ip",
         b"wl-proxy-client-ip", b"wl-proxy-ssl", b"x-proxyuser-ip", b"x-envoy-external-address",
-        b"x-azure-clientip", b"x-azure-socketip",
+        b"x-azure-clientip", b"x-azure-socketip", b"forwarded-for",
         # which scheme, host or path it asked for
         b"front-end-https", b"x-scheme", b"x-url-scheme", b"x-rewrite-url", b"x-host",
+        # ours, in another spelling
+        b"x-request-id",
         # its certificate, beside the prefixes below
         b"x-wso2-mtls-cert", b"x-arr-clientcert", b"x-arr-ssl", b"x-client-verify", b"x-client-dn",
     )
@@ -37,6 +39,7 @@ DROP_EXACT = frozenset(
 DROP_PREFIXES = (
     b"x-forwarded-",
     b"x-original-",
+    b"http-",  # HTTP_X_FORWARDED_FOR and the like: CGI's names, which some look for as fields
     b"client-cert",  # RFC 9440: Client-Cert, Client-Cert-Chain
     b"ssl-",  # SSL_CLIENT_*, SSL_CIPHER*, SSL_SESSION_ID, SSL_PROTOCOL
     b"cert-chain-",

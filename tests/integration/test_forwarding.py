@@ -173,6 +173,8 @@ LOOK_ALIKES = [
     "X-WSO2-MTLS-Cert",
     "X-ARR-ClientCert",
     "x-amzn-mtls-clientcert",
+    "HTTP_X_FORWARDED_FOR",
+    "X_Request_Id",
     "FORWARDED",
     "for.warded".replace(".", ""),
 ]

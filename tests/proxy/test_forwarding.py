@@ -38,7 +38,8 @@ def rules(fields: str = "x-forwarded") -> ForwardingRules:
         "cert-chain-1", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info",
         "x-forwarded-client-cert", "x-wso2-mtls-cert", "x_wso2_mtls_cert", "X-SSL-Client-Cert",
         "X-ARR-ClientCert", "X-Amzn-Mtls-Clientcert", "X-FusionAuth-TenantId",
-        "x_fusionauth.tenantid",
+        "x_fusionauth.tenantid", "HTTP_X_FORWARDED_FOR", "HTTP_CLIENT_IP", "http-forwarded",
+        "Forwarded-For", "X_Request_Id", "X-Request.Id",
     ],
 )  # fmt: skip
 def test_no_client_may_set(name: str) -> None:
@@ -49,7 +50,7 @@ def test_no_client_may_set(name: str) -> None:
     "name",
     [
         "Host", "Accept", "Cookie", "Authorization", "Content-Type", "X-Requested-With",
-        "X-Request-Id", "X-Client-SKU", "X-CSRF-Token", "traceparent", "Origin", "Referer",
+        "HTTP2-Settings", "X-Client-SKU", "X-CSRF-Token", "traceparent", "Origin", "Referer",
         "X-FusionAuth-TenantId", "Sec-Fetch-Site", "From",
     ],
 )  # fmt: skip

@@ -64,6 +64,12 @@ def _listeners(config: Config, names: Names, now: datetime) -> Iterator[Finding]
     by_name = {listener.name: listener for listener in listeners}
     for index, listener in enumerate(listeners):
         path: Path = ("listeners", index)
+        if listener.bind.path and listener.proxy_protocol is not None:
+            yield error(
+                (*path, "proxy_protocol"),
+                "has no effect on a Unix socket, whose peers have no address to be trusted by; "
+                "listen on an address",
+            )
         if listener.redirect_to is not None:
             yield from _redirect(listener, by_name, names, (*path, "redirect_to"))
         for number, certificate in enumerate(listener.tls.certificates if listener.tls else ()):

@@ -252,6 +252,10 @@ CASES = [
         "x.yaml:2:55: listeners[0].redirect_to: listener 'b' has no tls",
     ),
     (
+        GOOD.replace('127.0.0.1:8080"', 'unix:/x", proxy_protocol: {trusted: [10.0.0.0/8]}'),
+        "x.yaml:2:51: listeners[0].proxy_protocol: has no effect on a Unix socket",
+    ),
+    (
         pool("sticky: {by: [route]}"),
         "x.yaml:5:13: pools.idp.sticky: needs cookie, the name of the session",
     ),
@@ -302,11 +306,11 @@ FILES = [
     ("cert: tls, key: tls/idp.key", "cert: there is no file {folder}/tls"),
     (f"cert: {'a' * 256}, key: tls/idp.key", f"cert: {{folder}}/{'a' * 256} cannot be read: File"),
     ("cert: short, key: tls/idp.key", "cert: holds no certificate in PEM form"),
+    ("cert: tls/v6.crt, key: tls/idp.key", "cert: holds no certificate in PEM form"),
     ("cert: tls/idp.crt, key: short", "key: holds no private key in PEM form"),
     ("cert: tls/idp.crt, key: tls/other.key", "key: is not the key of {folder}/tls/idp.crt"),
 ]
 
-    ("cert: tls/v6.crt, key: tls/idp.key", "cert: holds no certificate in PEM form"),
 
 @pytest.mark.parametrize(("names", "problem"), FILES)
 def test_certificates_must_be_usable(names: str, problem: str, folder: Path) -> None:

@@ -36,6 +36,8 @@ _PARAMETERS = re.compile(rb";[^/]*")
 _SLASHES = re.compile(rb"/{2,}")
 _DOT_SEGMENT = re.compile(rb"/\.{1,2}(?:/|\Z)")
 _END_OF_PATH = re.compile(rb"[?#]")
+# The two letters that are an i only to some who ignore case, Java's equalsIgnoreCase among them.
+_TURKISH = str.maketrans("\u0130\u0131", "ii")
 
 NOT_EXPOSED = b""
 
@@ -161,7 +163,7 @@ def _folded(reading: bytes) -> bytes:
     """Return the reading as a node that ignores case compares it, also beyond ASCII."""
     if reading.isascii():
         return reading.lower()
-    return reading.decode("utf-8", "replace").casefold().encode()
+    return reading.decode("utf-8", "replace").translate(_TURKISH).casefold().encode()
 
 
 def _begins(path: bytes, prefix: bytes, start: int) -> bool:

@@ -263,8 +263,11 @@ def test_everything_else_is_visible(paths: ModuleType, path: bytes) -> None:
 
 
 def test_letters_that_fold_to_ascii_do_not_slip_through(paths: ModuleType) -> None:
-    """U+017F, the long s, and U+212A, the Kelvin sign, are s and k to who ignores case."""
+    """U+017F, the long s, and U+212A, the Kelvin sign, are s and k to who ignores case; U+0130 and
+    U+0131, the Turkish ones, are i to Java."""
     rules = paths.Visibility(hide=[b"/console", b"/kiosk"])
+    assert rules.hidden(b"/k%C4%B1osk")
+    assert rules.hidden(b"/K%C4%B0OSK")
     assert rules.hidden(b"/con%C5%BFole")
     assert rules.hidden(b"/%E2%84%AAiosk")
 

@@ -1,8 +1,8 @@
 """One kept connection to one proxy: a message out, its answer in, within a time.
 
-Certificates and token are read for each connection, so renewed ones are taken up. A connection
-that was kept may have been closed by the other side meanwhile: what fails on it is sent once more
-on a new one, which is harmless because every command may come twice.
+Certificates and token are read for each connection, and a refusal ends one, so renewed ones are
+taken up. A connection that was kept may have been closed by the other side meanwhile: what fails on
+it is sent once more on a new one, which is harmless because every command may come twice.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class Link:
             async with asyncio.timeout(self._timeout_s):
                 connection = kept or await self._connect()
                 reply = await connection.exchange(self._rendered(connection.key, message))
-            keep = reply.keep_alive
+            # Who is refused may have another token by now, which only a new connection reads.
+            keep = reply.keep_alive and reply.status != 403
             return reply
         except TimeoutError:
             raise LinkError(f"no answer within {self._timeout_s:g} s") from None

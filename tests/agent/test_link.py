@@ -167,17 +167,18 @@ async def test_a_wrong_token(stage: Stage, token: bytes | None, why: str) -> Non
     assert why in reply.message
 
 
-async def test_a_token_is_read_for_each_connection(stage: Stage) -> None:
+async def test_a_token_that_was_put_right_is_taken_up(stage: Stage) -> None:
     proxy = await stage.proxy(states={"n1": "ENABLE-APP"}, verifier=Verifier(KEY))
     keys = [b"old", KEY]
     config = stage.config(None, proxy)
     given = credentials(config)
     given = type(given)(given.tls, lambda: keys.pop(0), time.time, given.nonce)
     link = Link(Place("http", "127.0.0.1", proxy.port, "127.0.0.1"), given, 1.0)
-    assert (await link.send(STATUS)).status == 403
-    link.close()
+    assert (await link.send(STATUS)).status == 403, "and the connection would have been kept"
+    assert (await link.send(STATUS)).done
     assert (await link.send(STATUS)).done
     link.close()
+    assert proxy.connections == 2
 
 
 class Certificates:

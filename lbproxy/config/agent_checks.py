@@ -9,8 +9,7 @@ from pathlib import Path as FilePath
 
 from lbproxy.config.agent import AgentConfig, AgentHealth, AgentLoad, AgentNode, AgentTls
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.checks import MIN_TOKEN_CHARACTERS
-from lbproxy.config.findings import duplicates, is_loopback
+from lbproxy.config.findings import check_token, duplicates, is_loopback
 from lbproxy.config.problems import Finding, Path, error, warning
 from lbproxy.config.sources import NodeTls
 from lbproxy.config.units import (
@@ -114,12 +113,8 @@ def _token(config: AgentConfig, environment: Mapping[str, str]) -> Iterator[Find
         if not token:
             yield error((path,), f"there is no environment variable {config.token_env!r}")
             token = None
-    if token is not None and len(token.strip()) < MIN_TOKEN_CHARACTERS:
-        yield error(
-            (path,),
-            f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "
-            "openssl rand -hex 32",
-        )
+    if token is not None:
+        yield from check_token(token, (path,))
 
 
 _BELONGS = {"value": "fixed", "file": "file", "cgroup": "cpu", "url": "metric"}

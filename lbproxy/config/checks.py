@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_certificate
-from lbproxy.config.findings import duplicates, is_loopback
+from lbproxy.config.findings import check_token, duplicates, is_loopback
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.profiles import load_profile
 from lbproxy.config.schema import (
@@ -28,8 +28,6 @@ from lbproxy.config.secrets import can_be_sent
 from lbproxy.config.source_checks import gathers, sources
 from lbproxy.config.units import Bind, format_duration, parse_codes
 
-# Guessed at a thousand tries a second, 16 letters last longer than the process.
-MIN_TOKEN_CHARACTERS = 16
 # 128 bits, spaces and line breaks around it not counted.
 MIN_KEY_BYTES = 16
 
@@ -270,15 +268,11 @@ def _admin(config: Config) -> Iterator[Finding]:
     bind = config.admin.bind
     if config.admin.token_file is not None:
         token = _content(config.admin.token_file).strip()
-        if not can_be_sent(token):
+        if can_be_sent(token):
+            yield from check_token(token, ("admin", "token_file"))
+        else:
             yield error(
                 ("admin", "token_file"), "holds several lines or control characters: one is wanted"
-            )
-        elif len(token) < MIN_TOKEN_CHARACTERS:
-            yield error(
-                ("admin", "token_file"),
-                f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "
-                "openssl rand -hex 32",
             )
     elif not bind.path and not is_loopback(bind.host):
         yield error(

@@ -1,4 +1,4 @@
-"""What several checks ask: values given twice, addresses that only this machine reaches."""
+"""What several checks ask: values given twice, addresses of this machine, secrets that are none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from lbproxy.config.problems import Finding, Path, error
+
+# Guessed at a thousand tries a second, 16 letters last longer than the process.
+MIN_TOKEN_CHARACTERS = 16
 
 
 def duplicates(entries: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
@@ -23,3 +26,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_token(token: bytes, path: Path) -> Iterator[Finding]:
+    """Yield an error for a token that could be guessed. Args: token: what its file holds."""
+    if len(token.strip()) < MIN_TOKEN_CHARACTERS:
+        yield error(
+            path,
+            f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "
+            "openssl rand -hex 32",
+        )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_address
+from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.findings import is_loopback
+from lbproxy.config.findings import check_token, is_loopback
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, Pool
 from lbproxy.config.secrets import read_key, read_secret
@@ -123,17 +124,25 @@ def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:
             yield warning(
                 (*path, "tls"), "off: what a machine in the allowed networks says is believed"
             )
-    for key, networks in (("allow", mcmp.allow), ("node_networks", mcmp.node_networks or ())):
+    for keys, networks in (
+        (("allow",), mcmp.allow),
+        (("agents", "allow"), mcmp.agents.allow if mcmp.agents is not False else ()),
+        (("node_networks",), mcmp.node_networks or ()),
+    ):
         for index, network in enumerate(networks):
             if network.prefixlen == 0:
-                yield warning((*path, key, index), "is everybody")
+                yield warning((*path, *keys, index), "is everybody")
     if mcmp.tls is not False:
         yield from check_authority(mcmp.tls.client_ca, (*path, "tls", "client_ca"))
     yield from _tls(mcmp.node_tls, (*path, "node_tls"))
     if mcmp.secret_file is not None:
         yield from _readable(read_secret, mcmp.secret_file, (*path, "secret_file"))
-    if mcmp.agents is not False and mcmp.agents.token_file is None and mcmp.tls is False:
-        yield error((*path, "agents"), "needs token_file, or tls with client certificates")
+    if mcmp.agents is not False:
+        if mcmp.agents.token_file is not None:
+            token = FilePath(mcmp.agents.token_file).read_bytes()
+            yield from check_token(token, (*path, "agents", "token_file"))
+        elif mcmp.tls is False:
+            yield error((*path, "agents"), "needs token_file, or tls with client certificates")
     if mcmp.advertise is not False:
         yield from _advertise(mcmp.advertise, mcmp, (*path, "advertise"))
 

@@ -84,6 +84,11 @@ def said(pool: str = NODE, rest: str = "", base: Path = Path("/")) -> list[str]:
         ),
         (
             NODE,
+            "mcmp: {bind: '127.0.0.1:6666', pool: idp, agents: {allow: ['::/0']}}",
+            "mcmp.agents.allow[0]: is everybody",
+        ),
+        (
+            NODE,
             "mcmp: {bind: '127.0.0.1:6666', pool: idp, advertise: {group: '10.0.0.1:23364'}}",
             "mcmp.advertise.group: 10.0.0.1 is no multicast address",
         ),
@@ -171,3 +176,11 @@ def test_a_key_of_advertisements_that_nodes_could_not_use(
     (finding,) = said(rest=ANNOUNCED.format(more="advertise: {key_file: key}"), base=tmp_path)
     assert finding.startswith("mcmp.advertise.key_file: ")
     assert problem in finding
+
+
+def test_a_secret_of_agents_that_could_be_guessed(tmp_path: Path) -> None:
+    """Who holds one message that it signed can try every short one at home."""
+    (tmp_path / "token").write_text("0123456789abcde\n")
+    agents = "agents: {allow: [10.0.0.0/24], token_file: token}"
+    (finding,) = said(rest=f"mcmp: {{bind: '127.0.0.1:6666', pool: idp, {agents}}}", base=tmp_path)
+    assert finding.startswith("mcmp.agents.token_file: holds less than 16 characters")

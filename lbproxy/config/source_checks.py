@@ -120,7 +120,7 @@ def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:
                 f"{mcmp.bind.host} is reachable from other machines: whoever announces a node gets "
                 "logins; write allow, the networks of the nodes, or bind to 127.0.0.1",
             )
-        elif mcmp.tls is False:
+        elif mcmp.tls is False and mcmp.allow:
             yield warning(
                 (*path, "tls"), "off: what a machine in the allowed networks says is believed"
             )

@@ -184,3 +184,10 @@ def test_a_secret_of_agents_that_could_be_guessed(tmp_path: Path) -> None:
     agents = "agents: {allow: [10.0.0.0/24], token_file: token}"
     (finding,) = said(rest=f"mcmp: {{bind: '127.0.0.1:6666', pool: idp, {agents}}}", base=tmp_path)
     assert finding.startswith("mcmp.agents.token_file: holds less than 16 characters")
+
+
+def test_agents_that_sign_need_no_warning(tmp_path: Path) -> None:
+    """Without `allow` no other machine is believed without a signature."""
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    agents = "agents: {allow: [10.0.0.0/24], token_file: token}"
+    assert said(rest=f"mcmp: {{bind: '10.0.0.5:6666', pool: idp, {agents}}}", base=tmp_path) == []

@@ -6,18 +6,22 @@ send, or have a certificate. Nothing in a message stands for an address.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 from lbproxy.cluster.node import Source
+from lbproxy.config.findings import MIN_TOKEN_CHARACTERS
 from lbproxy.config.sources import Mcmp
 from lbproxy.config.units import Network
 from lbproxy.wire.mcmp import Fault, Refused
 from lbproxy.wire.mcmp_http import Request
 from lbproxy.wire.mcmp_signature import Verifier, key_of
 
+_log = logging.getLogger("lbproxy.mcmp")
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _AGENT = b"lbproxy-agent/"
 
@@ -55,10 +59,20 @@ def within(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> b
     return any(address in network for network in networks)
 
 
+def print_of(path: str) -> tuple[int, int, int] | None:
+    """Return what tells one state of a file from the next, None where it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 class Access:
     """Decides on peers and messages.
 
-    Args: clock: Unix seconds, for signatures. Raises: McmpError for a token file without a token.
+    Args: clock: Unix seconds, for signatures. Raises: McmpError for a token file without a token,
+    from the constructor alone.
     """
 
     def __init__(self, settings: Mcmp, clock: Callable[[], float]) -> None:
@@ -67,8 +81,10 @@ class Access:
         agents = settings.agents
         self._agents = agents.allow if agents is not False else ()
         self._verifier: Verifier | None = None
-        if agents is not False and agents.token_file is not None:
-            self._verifier = Verifier(_read_key(agents.token_file), since=clock())
+        self._token_file = agents.token_file if agents is not False else None
+        if self._token_file is not None:
+            self._seen = print_of(self._token_file)
+            self._verifier = Verifier(_read_key(self._token_file), since=clock())
 
     def admits(self, peer: Peer) -> bool:
         """Return True where a peer may connect at all; others learn nothing."""
@@ -97,6 +113,22 @@ class Access:
                 raise Refused(Fault.MEM, f"MEM: refused: {flaw}", 403)
         return Source.AGENT
 
+    def reload_if_changed(self) -> None:
+        """Read the token's file if it changed; where it holds none the old token stays."""
+        if self._token_file is None:
+            return
+        now = print_of(self._token_file)
+        if now == self._seen:
+            return
+        self._seen = now
+        try:
+            key = _read_key(self._token_file)
+        except McmpError as error:
+            _log.error("%s: the old token stays", error)
+        else:
+            self._verifier = Verifier(key, since=self._clock())
+            _log.info("mcmp.agents.token_file %s: loaded", self._token_file)
+
     def _may_be_node(self, peer: Peer) -> bool:
         return peer.address is None or peer.local or within(peer.address, self._nodes)
 
@@ -111,6 +143,9 @@ def _read_key(path: str) -> bytes:
         key = key_of(Path(path).read_bytes())
     except OSError as error:
         raise McmpError(f"mcmp.agents.token_file {path}: {error.strerror}") from None
-    if not key:
-        raise McmpError(f"mcmp.agents.token_file {path} is empty; write a long random text to it")
+    if len(key) < MIN_TOKEN_CHARACTERS:
+        raise McmpError(
+            f"mcmp.agents.token_file {path} holds less than {MIN_TOKEN_CHARACTERS} characters; "
+            "write a long random text to it"
+        )
     return key

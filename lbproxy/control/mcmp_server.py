@@ -180,12 +180,13 @@ class McmpServer:
             del self._per_peer[key]
 
     async def _watch(self) -> None:
-        """End the connections whose time is over, and look at the files of TLS."""
+        """End the connections whose time is over, and look at files that may have changed."""
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock()
             for connection in [*self._connections]:
                 connection.check(now)
+            self._access.reload_if_changed()
             if self._tls is not None:
                 self._tls.reload_if_changed()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 
 from lbproxy.config.sources import McmpTls
-from lbproxy.control.mcmp_access import McmpError
+from lbproxy.control.mcmp_access import McmpError, print_of
 
 _log = logging.getLogger("lbproxy.mcmp")
 
@@ -42,7 +41,7 @@ class TlsFiles:
 
     def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
         settings = self._settings
-        return tuple(map(_print_of, (settings.cert, settings.key, settings.client_ca)))
+        return tuple(map(print_of, (settings.cert, settings.key, settings.client_ca)))
 
 
 def _make(settings: McmpTls) -> ssl.SSLContext:
@@ -63,11 +62,3 @@ def _explain(settings: McmpTls, error: OSError) -> str:
     reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
     files = f"{settings.cert}, {settings.key}, {settings.client_ca}"
     return f"one of {files} cannot be used ({reason or error})"
-
-
-def _print_of(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

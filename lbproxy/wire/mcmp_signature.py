@@ -57,7 +57,7 @@ class Verifier:
     fill the memory.
 
     Args: key: as `key_of` returns it; since: Unix seconds; older messages are refused, which keeps
-    out what was recorded before a restart made the nonces forgotten.
+    out what was recorded before a restart, or another token, made the nonces forgotten.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Verifier:
         if abs(now - sent) > self._window_s:
             return f"it was signed {_apart(sent - now)}: do the clocks agree?"
         if sent < self._since:
-            return "it was signed before this process started"
+            return "it was signed before the token was read here"
         return self._take(nonce, now)
 
     def _take(self, nonce: bytes, now: float) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -130,7 +131,29 @@ def test_a_web_page_is_no_node(origin: bytes) -> None:
 
 def test_a_token_file_without_a_token_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
-    for name in ("empty", "missing"):
+    (tmp_path / "short").write_text("0123456789abcde\n")
+    for name in ("empty", "short", "missing"):
         agents = {"allow": ["10.0.0.0/8"], "token_file": str(tmp_path / name)}
         with pytest.raises(McmpError, match="token_file"):
             access(agents=agents)
+
+
+def test_a_token_that_changes_is_taken_up_and_none_leaves_the_old_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lbproxy.mcmp")
+    both, token, agent = access(tmp_path), tmp_path / "token", peer("10.2.0.1")
+    both.reload_if_changed()
+    assert caplog.records == []
+    token.write_text("short\n")
+    for _ in range(2):
+        both.reload_if_changed()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert both.source(agent, signed()) is Source.AGENT
+    token.write_text("another key of ours\n")
+    both.reload_if_changed()
+    assert both.source(agent, signed(key=b"another key of ours")) is Source.AGENT
+    with pytest.raises(Refused, match="signature does not fit"):
+        both.source(agent, signed(nonce=b"o" * 16))
+    assert "another key" not in caplog.text
+    assert KEY.decode() not in caplog.text

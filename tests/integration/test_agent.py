@@ -277,13 +277,27 @@ async def test_a_wrong_token(stage: Stage, site: Site, caplog: pytest.LogCapture
 
 async def test_a_token_that_changes_under_way_is_not_a_good_end(stage: Stage, site: Site) -> None:
     node, door = await stage.node(), await site.door()
-    agent = await site.joined(node, door)
-    (site.directory / "token").write_text("another-token-of-32-characters!!\n")
+    mine = site.directory / "mine"
+    mine.write_text(f"{TOKEN}\n")
+    agent = await site.joined(node, door, token_file="mine")
+    mine.write_text("another-token-of-32-characters!!\n")
     for announcer, _ in agent._announcers.values():
         announcer._link.close()  # it is read anew for the next connection
     left = await agent.leave()
     assert not left.drained
     assert known(door, "node1")
+
+
+async def test_a_token_that_changes_on_both_sides(stage: Stage, site: Site) -> None:
+    """As a secret of Kubernetes does; nobody is restarted, nothing is forgotten."""
+    node, door = await stage.node(), await site.door()
+    agent = await site.joined(node, door)
+    (site.directory / "token").write_text("another-token-of-32-characters!!\n")
+    await until_report(agent, lambda text: "403" in text)
+    await until_report(agent, lambda text: "403" not in text)
+    assert door.node("node1").usable
+    assert await agent.leave() == DRAINED
+    assert not known(door, "node1")
 
 
 async def test_an_agent_without_a_token_is_refused(stage: Stage, site: Site) -> None:

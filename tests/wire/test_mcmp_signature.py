@@ -128,7 +128,7 @@ def test_a_stranger_does_not_learn_how_far_off_the_clock_is() -> None:
 def test_what_was_recorded_before_a_restart_is_refused() -> None:
     """The nonces are gone, the messages are not."""
     verifier = Verifier(KEY, since=NOW + 1)
-    assert check(verifier, header(), NOW + 2) == "it was signed before this process started"
+    assert check(verifier, header(), NOW + 2) == "it was signed before the token was read here"
     assert check(verifier, header(now=NOW + 1.5), NOW + 2) is None
 
 

@@ -260,6 +260,17 @@ def test_every_exit_code_is_documented() -> None:
     assert codes == [str(int(code)) for code in Exit]
 
 
+# The file of each secret, and the only section that may name it: who copies an example must not
+# hand the admin token to every agent.
+SECRETS = {
+    "admin.token": "admin",
+    "agents.token": "agents",
+    "ajp.secret": "nodes",
+    "advertise.key": "advertise",
+    "affinity.key": "own_cookie",
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every file that the documents' configurations name."""
@@ -269,7 +280,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     issued = authority.issue_cert("idp.example.com")
     (path / "tls" / "idp.crt").write_bytes(b"".join(e.bytes() for e in issued.cert_chain_pems))
     (path / "tls" / "idp.key").write_bytes(issued.private_key_pem.bytes())
-    (path / "admin.token").write_text("0123456789abcdef\n")
+    for name in SECRETS:
+        (path / name).write_text("0123456789abcdef\n")
     return path
 
 
@@ -298,6 +310,28 @@ def test_configurations_are_valid(block: Block, folder: Path) -> None:
     assert result.config is not None, problems
     if complete:
         assert not problems
+
+
+def secrets_in(data: object, section: str) -> Iterator[tuple[str, str]]:
+    """Yield the file of each secret with the name of the section that it stands in."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if isinstance(value, str) and re.fullmatch("(?:token|secret|key)_file", key):
+                yield value, section
+            else:
+                yield from secrets_in(value, key)
+    elif isinstance(data, list):
+        for value in data:
+            yield from secrets_in(value, section)
+
+
+def test_no_secret_of_an_example_serves_two_purposes() -> None:
+    found = set()
+    for block in blocks("yaml"):
+        data = yaml.safe_load(block.text)
+        # An agent's whole file has the secret of the agents.
+        found |= set(secrets_in(data, "agents"))
+    assert found == set(SECRETS.items())
 
 
 def test_there_are_configurations_to_check() -> None:

@@ -159,7 +159,7 @@ class Agent:
         drain = self._config.drain
         loop = asyncio.get_running_loop()
         deadline = loop.time() + drain.deadline
-        if drain.sessions:
+        if drain.sessions and self._stage is not Goal.GONE:
             self._pursue(Goal.QUIET)
             await self._settled(loop.time() + drain.sessions)
         if self._stage is not Goal.GONE:

@@ -103,6 +103,25 @@ async def test_a_hurry_ends_it_at_once(stage: Stage) -> None:
     assert proxy.said[-1] == "REMOVE-APP /*"
 
 
+async def test_a_hurry_that_comes_with_the_wish_to_leave(stage: Stage) -> None:
+    """Two signals at once are seen before leaving begins, and here while a proxy takes its time."""
+    page, proxy, answered = await stage.page(), await stage.proxy(), asyncio.Event()
+    agent = stage.agent(stage.config(page, proxy, drain={"sessions": "50s", "deadline": "60s"}))
+
+    async def slow(command: Command) -> None:
+        if command.method == "STATUS":
+            await answered.wait()
+
+    proxy.before = slow
+    await proxy.heard("STATUS 70")
+    leaving = asyncio.ensure_future(agent.leave())
+    agent.hurry()
+    answered.set()
+    async with asyncio.timeout(10):
+        await leaving
+    assert proxy.said == [*JOIN, "REMOVE-APP /*"]
+
+
 async def test_contexts_and_their_requests_are_added_up(stage: Stage) -> None:
     page, proxy = await stage.page(), await stage.proxy(requests=1)
     config = stage.config(page, proxy, node={"contexts": ["/", "/auth"]})

@@ -203,11 +203,3 @@ class CpuLoad:
 def load_of(busy: float) -> int:
     """Return 1..100 for a share in use of 1..0."""
     return max(1, min(100, round(100 * (1 - busy))))
-
-
-def load_in(text: str) -> int:
-    """Return the number in a file, 0..100. Raises: LoadError."""
-    word = text.strip()
-    if not (word.isascii() and word.isdigit() and len(word) <= 3 and int(word) <= 100):
-        raise LoadError(f"holds no whole number from 0 to 100 but {word[:20]!r}")
-    return int(word)

@@ -457,3 +457,11 @@ def test_an_unusable_authority_is_named(tmp_path: Path, content: bytes | None) -
         path.write_bytes(content)
     with pytest.raises(TlsError, match=r"ca\.pem: "):
         client_context(NodeTls(ca=str(path)))
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_nodes_are_spoken_to_by_nothing_older_than_tls_1_2(verify: bool) -> None:
+    """Whatever the system's OpenSSL would still allow."""
+    context = client_context(NodeTls(verify=verify))
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION

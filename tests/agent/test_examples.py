@@ -19,6 +19,7 @@ from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import parse_agent_config
 from lbproxy.config.units import Bind, parse_duration
 from tests.agent.conftest import Stage
+from tests.e2e.keycloak import VERSION
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "lbproxy-agent@.service"
@@ -106,6 +107,13 @@ def test_the_manifest_fits_together() -> None:
     assert {each["name"] for each in agent["volumeMounts"]} == {
         each["name"] for each in pod["volumes"]
     }
+
+
+def test_the_manifest_runs_the_keycloak_that_is_tried_with_agents() -> None:
+    """Before 26.3 the name that it gives the node means nothing, and affinity has no effect."""
+    _, pod = manifest()
+    image = pod["containers"][0]["image"]
+    assert image == f"quay.io/keycloak/keycloak:{VERSION.rpartition('.')[0]}"
 
 
 def test_kubernetes_waits_longer_than_the_drain() -> None:

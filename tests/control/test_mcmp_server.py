@@ -86,11 +86,15 @@ class Site:
         self.clock = clock
         self.lines: list[Line] = []
 
-    async def line(self, context: ssl.SSLContext | None = None) -> Line:
+    async def line(self, context: ssl.SSLContext | None = None, of: str = "127.0.0.1") -> Line:
+        """Connect. Args: of: the peer's address."""
         name = "lb.example.test" if context else None
         made = Line(
             await asyncio.open_connection(
-                "127.0.0.1", self.server.port, ssl=context, server_hostname=name
+                *("127.0.0.1", self.server.port),
+                ssl=context,
+                server_hostname=name,
+                local_addr=(of, 0),
             )
         )
         self.lines.append(made)
@@ -214,6 +218,11 @@ async def test_connections_are_bounded_in_all_and_of_one_peer(
         again = await site.line()
         again.send(INFO)
         assert (await again.answer()).status == 200
+        for peer in ("127.0.0.2", "127.0.0.3"):
+            other = await site.line(of=peer)
+            other.send(INFO)
+            assert (await other.answer()).status == 200
+        assert await (await site.line(of="127.0.0.4")).rest() == b"", "four are there"
 
 
 @pytest.mark.parametrize("data", [b"", b"INFO / HT"])

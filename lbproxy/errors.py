@@ -39,11 +39,10 @@ BLAME, LATER, CLOSE, NOTHING = Then.BLAME, Then.LATER, Then.CLOSE, Then.NOTHING
 class Failure(Enum):
     """One way in which a step of an exchange fails.
 
-    Attributes: code: small integer, the row's place in `BY_CODE`, for hot code that indexes arrays;
-    reason: the name in log and metrics; status: what the client gets, or NO_ANSWER, CLIENT_GONE.
+    Attributes: reason: the name in log and metrics; status: what the client gets, or NO_ANSWER,
+    CLIENT_GONE.
     """
 
-    code: int
     reason: str
     status: int
     retry: Retry
@@ -103,7 +102,6 @@ class Failure(Enum):
     # fmt: on
 
     def __init__(self, reason: str, status: int, retry: Retry, then: Then) -> None:
-        self.code = len(type(self).__members__)
         self.reason = reason
         self.status = status
         self.retry = retry
@@ -112,7 +110,6 @@ class Failure(Enum):
         self.close = Then.CLOSE in then
 
 
-BY_CODE: tuple[Failure, ...] = tuple(Failure)
 BY_REASON: dict[str, Failure] = {failure.reason: failure for failure in Failure}
 
 

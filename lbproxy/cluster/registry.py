@@ -124,7 +124,7 @@ class Registry:
         home.set(entry, replace(entry.node, ejected=True, reason=change.reason))
         return home.changes(entry, change)
 
-    def report_success(self, pool: str, node: str, now: float) -> Changes:
+    def report_success(self, pool: str, node: str) -> Changes:
         """Take in that a node served again after failures."""
         found = self._find(pool, node)
         if found is not None:

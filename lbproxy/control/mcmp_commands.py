@@ -129,7 +129,7 @@ class McmpCommands:
             command, ignored = read_command(request.method, request.wildcard, request.body)
             if ignored and _log.isEnabledFor(logging.DEBUG):
                 _log.debug("peer %s %s: left alone: %s", peer.text, request.method, ignored)
-            answer = await self._carry_out(command, request.method, peer, source)
+            answer = await self._carry_out(command, peer, source)
         except (Conflict, UnknownName) as error:
             answer = refusal(Refused(Fault.MEM, f"MEM: {error}"))
         except Refused as refused:
@@ -140,7 +140,7 @@ class McmpCommands:
             self._tell_refusal(peer, request.method, answer.message)
         return answer
 
-    async def _carry_out(self, command: Command, method: str, peer: Peer, source: Source) -> Answer:
+    async def _carry_out(self, command: Command, peer: Peer, source: Source) -> Answer:
         match command:
             case Status():
                 return self._status(command, peer, source)

@@ -162,7 +162,7 @@ class ControlPlane:
 
     def node_recovered(self, pool: str, node: str) -> None:
         """Take in from a worker that a node served again after failures."""
-        self._note(self._registry.report_success(pool, node, self._clock()))
+        self._note(self._registry.report_success(pool, node))
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every node of every pool."""

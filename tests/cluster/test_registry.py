@@ -87,7 +87,7 @@ def test_probes_mean_nothing_where_health_is_off(registry: Registry) -> None:
 def test_ejection_and_return(registry: Registry) -> None:
     registry.observe_probe("idp", "a", OK, 101.0)
     assert registry.report_failure("idp", "a", "refused", 102.0) == ()
-    assert registry.report_success("idp", "a", 102.0) == ()
+    assert registry.report_success("idp", "a") == ()
     assert registry.report_failure("idp", "a", "refused", 102.0) == ()
     (change,) = registry.report_failure("idp", "a", "refused", 102.0)
     assert (change.what, change.after) == (Aspect.EJECTION, "ejected")
@@ -148,7 +148,7 @@ def test_late_observations_of_a_node_that_left_are_ignored(registry: Registry) -
     registry.remove("idp", "a", "left")
     assert registry.observe_probe("idp", "a", OK, 1.0) == ()
     assert registry.report_failure("idp", "a", "refused", 1.0) == ()
-    assert registry.report_success("no", "a", 1.0) == ()
+    assert registry.report_success("no", "a") == ()
 
 
 def test_nodes_join_and_leave(registry: Registry) -> None:
@@ -257,7 +257,7 @@ def play(registry: Registry, event: str | Admin, name: str, now: float) -> tuple
         case "failure":
             return registry.report_failure("idp", name, "refused", now)
         case "success":
-            return registry.report_success("idp", name, now)
+            return registry.report_success("idp", name)
         case "tick":
             return registry.tick(now)
         case "add":

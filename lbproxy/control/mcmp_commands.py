@@ -155,7 +155,7 @@ class McmpCommands:
                 return Answer(body=self._reports.info(nodes, stats))
             case Query.DUMP:
                 balancers = balancer_records(self._members.balancers())
-                records = self._reports.records(self._members.nodes(), self._plane.stats())
+                records = self._reports.records(self._members.nodes())
                 return Answer(body=render_dump(balancers, records))
             case Query.VERSION:
                 return version_answer(f"lbproxy/{__version__}")

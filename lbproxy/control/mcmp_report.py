@@ -1,4 +1,4 @@
-"""What INFO and DUMP say: the announced nodes and their counters as records of the codec."""
+"""What INFO and DUMP say: the announced nodes as records of the codec; for INFO also counters."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Reports:
         for node in nodes:
             kept = known.get(node.route)
             if kept is None or kept[0] is not node:
-                kept = node, info_pieces(self._record(node, _NONE))
+                kept = node, info_pieces(self._record(node))
             self._told[node.route] = kept
             pieces = kept[1]
             if pieces is not None:
                 counted = counters.get(node.name, _NONE)
-                told.append((pieces, _elected(counted), counted.in_flight))
+                elected = sum(counted.codes) + counted.in_flight
+                told.append((pieces, elected, counted.in_flight))
         return join_info(told)
 
-    def records(self, nodes: Sequence[Node], stats: WorkerStats) -> list[NodeRecord]:
+    def records(self, nodes: Sequence[Node]) -> list[NodeRecord]:
         """Return what DUMP tells of. Args: as of info."""
         self._number(nodes)
-        counters = _counters(nodes, stats)
-        return [self._record(node, counters.get(node.name, _NONE)) for node in nodes]
+        return [self._record(node) for node in nodes]
 
     def _number(self, nodes: Sequence[Node]) -> None:
         """Give numbers to nodes that have none; forget those of nodes that left."""
@@ -59,7 +59,7 @@ class Reports:
             numbers[node.route] = number
         self._numbers = numbers
 
-    def _record(self, node: Node, counters: NodeStats) -> NodeRecord:
+    def _record(self, node: Node) -> NodeRecord:
         tuning = node.tuning
         return NodeRecord(
             number=self._numbers[node.route],
@@ -79,8 +79,6 @@ class Reports:
             balancer=node.balancer,
             load=_load(node),
             hosts=tuple(map(_host, node.virtual_hosts or ())),
-            elected=_elected(counters),
-            connected=counters.in_flight,
         )
 
 
@@ -104,10 +102,6 @@ def balancer_records(balancers: Iterable[BalancerSettings]) -> list[Balancer]:
 def _counters(nodes: Sequence[Node], stats: WorkerStats) -> Mapping[str, NodeStats]:
     pool = stats.pools.get(nodes[0].pool) if nodes else None
     return pool.nodes if pool is not None else {}
-
-
-def _elected(counters: NodeStats) -> int:
-    return sum(counters.codes) + counters.in_flight
 
 
 def _host(host: VirtualHost) -> HostRecord:

@@ -41,8 +41,7 @@ class HostRecord:
 class NodeRecord:
     """One node.
 
-    Args: number: no other node's, and the same each time; load: BROKEN, STANDBY or 1..100;
-    elected: requests that it was chosen for; connected: of them in progress.
+    Args: number: no other node's, and the same each time; load: BROKEN, STANDBY or 1..100.
     """
 
     number: int
@@ -50,8 +49,6 @@ class NodeRecord:
     balancer: str
     load: int
     hosts: tuple[HostRecord, ...] = ()
-    elected: int = 0
-    connected: int = 0
 
     @property
     def tellable(self) -> bool:
@@ -133,7 +130,8 @@ def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
     """Return the body of INFO, of MAX_LISTED bytes at most.
 
     Nodes for which there is no room are left out whole, which makes them announce everything.
-    Args: told: pieces, elected and connected of each node.
+    Args: told: of each node its pieces, the requests that it was chosen for, and of them those in
+    progress.
     """
     told = _fitting((each, each[0].size) for each in told)
     lines = [
@@ -143,12 +141,6 @@ def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
     lines += [pieces.hosts for pieces, _, _ in told]
     lines += [pieces.contexts for pieces, _, _ in told]
     return "".join(lines)
-
-
-def render_info(nodes: Iterable[NodeRecord]) -> str:
-    """Return the body of INFO; empty without nodes."""
-    pairs = ((node, info_pieces(node)) for node in nodes)
-    return join_info([(each, node.elected, node.connected) for node, each in pairs if each])
 
 
 def render_dump(balancers: Iterable[Balancer], nodes: Iterable[NodeRecord]) -> str:

@@ -120,19 +120,6 @@ def aliases(nodes: Iterable[Node]) -> set[str]:
     }
 
 
-def context_of(contexts: Collection[str], path: str) -> str | None:
-    """Return the longest context that covers a path by whole segments, or None.
-
-    Args: path: decoded, up to `?` or `;`.
-    """
-    end = len(path)
-    while end > 0:
-        if path[:end] in contexts:
-            return path[:end]
-        end = path.rfind("/", 0, end)
-    return ROOT if ROOT in contexts else None
-
-
 def application(offers: Offers, path: str | None, panic_threshold: float) -> Application:
     """Return who may be asked for a context.
 

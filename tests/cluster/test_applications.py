@@ -14,11 +14,11 @@ from lbproxy.cluster.applications import (
     Surveyor,
     aliases,
     application,
-    context_of,
     served,
 )
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
+from lbproxy.proxy.applications import Table
 from tests.hosting import STATES, host
 
 
@@ -32,9 +32,11 @@ def node(name: str, contexts: str | None = None, **more: object) -> Node:
 def find(
     nodes: Sequence[Node], path: str, names: Sequence[str] | None = None
 ) -> Application | None:
-    """Return the application of a path, None where there is none."""
+    """Return the application of a path, as a worker looks it up; None where there is none."""
     offers = Surveyor().offers(nodes, names)
-    context = context_of(offers.contexts, path)
+    table = Table(None)
+    table.replace(offers)
+    context = table.find(path.encode())
     if context is None and not offers.everywhere:
         return None
     return application(offers, context, 0.0)
@@ -42,31 +44,6 @@ def find(
 
 def names(nodes: Sequence[Node]) -> str:
     return " ".join(each.name for each in nodes)
-
-
-@pytest.mark.parametrize(
-    ("path", "context"),
-    [
-        ("/auth", "/auth"),
-        ("/auth/", "/auth"),
-        ("/auth/realms/x", "/auth"),
-        ("/auth/admin", "/auth/admin"),
-        ("/auth/admin/x", "/auth/admin"),
-        ("/auth/administrator", "/auth"),
-        ("/authx", "/"),
-        ("/", "/"),
-        ("/Auth", "/"),
-        ("", "/"),
-    ],
-)
-def test_the_longest_context_by_whole_segments(path: str, context: str) -> None:
-    assert context_of({"/", "/auth", "/auth/admin"}, path) == context
-
-
-def test_no_context() -> None:
-    assert context_of({"/auth"}, "/authx") is None
-    assert context_of({"/auth"}, "/") is None
-    assert context_of({}, "/") is None
 
 
 def test_a_slash_at_the_end_of_a_context_means_nothing() -> None:

@@ -3,18 +3,18 @@
 Pure: no sockets, no threads, no clock (`now`, monotonic seconds, is passed in), no global random.
 
 Terms: a *node* is one identity-provider instance of a *pool*; its *route* is the suffix that it
-writes into session cookies; *health* is what was observed, *admin* what was commanded, and
-*available* what the two allow; *weight* is set by the operator, *load* reported by the node;
-*member* is a node as the balancer of one worker sees it.
+writes into session cookies; *health* is what was observed, *admin* what was commanded; a node is
+*usable* where nothing observed speaks against it, nor its own word; *weight* is set by the
+operator, *load* reported by the node; *member* is a node as the balancer of one worker sees it.
 
 - `node`        the model: Node, Health, Admin, what may take traffic
-- `contexts`    what a node serves: virtual hosts, aliases, contexts, and their algebra
+- `contexts`    what a node announces: virtual hosts, aliases, contexts, and their algebra
 - `registry`    the one writer; `roster` the nodes of a pool, in which it writes; `membership` what
                 nodes that announce themselves may make it write
 - `snapshot`    the immutable view that workers read
 - `health`      rise and fall of probes, passive ejection
 - `candidates`  which nodes of a pool may be given a request; panic
-- `contexts`    what a node announces that it serves; `applications` who may be asked for which path
+- `applications` who may be asked for which path
 - `balance`     choosing a member: one class a policy; `turns` whose turn it is in round robin
 - `sticky`      finding the owner of a session, step by step
 - `budget`      how many retries are affordable

@@ -30,11 +30,12 @@ _METHODS = {
     b"DELETE": DELETE,
 }
 # Methods that this side of a proxy never passes on: tunnels by request, request reflection, and
-# the management protocol of mod_cluster, which a public listener must not know.
+# the management protocol of mod_cluster, which a public listener must not know. Of the latter's,
+# QUERY is left out: it is also a method of HTTP like others.
 _REFUSED_METHODS = frozenset(
     b"CONNECT TRACE CONFIG ENABLE-APP DISABLE-APP STOP-APP REMOVE-APP STATUS INFO DUMP ERROR "
-    b"PING ADDID REMOVEID QUERY VERSION PRI".split()
-) - {b"QUERY"}
+    b"PING ADDID REMOVEID VERSION PRI".split()
+)
 
 MAX_METHOD = 32  # the longest registered method has 17 bytes
 MAX_REQUEST_ID = 128

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import ssl
-import sys
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -16,19 +14,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-import lbproxy.config
-
-
-def as_plain_python(name: str) -> ModuleType:
-    """Return `lbproxy.config.<name>` run from its source, never from its compiled form."""
-    path = Path(lbproxy.config.__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"plain_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+from tests.plain import as_plain_python
 
 
 @pytest.fixture(params=["built", "plain"], scope="session")
@@ -37,19 +23,17 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 def in_form(name: str, form: str) -> ModuleType:
-    if form == "built":
-        return importlib.import_module(f"lbproxy.config.{name}")
-    return as_plain_python(name)
+    return importlib.import_module(name) if form == "built" else as_plain_python(name)
 
 
 @pytest.fixture(scope="session")
 def paths(form: str) -> ModuleType:
-    return in_form("paths", form)
+    return in_form("lbproxy.config.paths", form)
 
 
 @pytest.fixture(scope="session")
 def routes(form: str) -> ModuleType:
-    return in_form("routes", form)
+    return in_form("lbproxy.config.routes", form)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ from lbproxy.cluster.node import Admin
 from lbproxy.cluster.node import Node as KnownNode
 from lbproxy.config.load import parse_config
 from lbproxy.runtime.service import Service
+from tests.dns_server import DnsServer, serving
+from tests.integration.places import Places
 
 # Timeouts are looked at this often, so that tests of them are quick.
 TICK_S = 0.02
@@ -142,6 +144,21 @@ class NodePeer(Peer):
 
 
 Script = Callable[[NodePeer], Awaitable[None]]
+
+
+class Slow:
+    """A node whose answers wait for `go_on`."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def script(self, peer: NodePeer) -> None:
+        while True:
+            await peer.read_message()
+            self.asked.set()
+            await self.go_on.wait()
+            await peer.answer(b"done")
 
 
 @dataclass
@@ -407,6 +424,20 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     made = Stage(tmp_path)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def dns() -> AsyncIterator[DnsServer]:
+    async with serving() as running:
+        yield running
+
+
+@pytest.fixture
+async def places() -> AsyncIterator[Places]:
+    made = Places()
+    yield made
+    for place in made.made:
+        place.stop()
 
 
 @pytest.fixture(scope="session")

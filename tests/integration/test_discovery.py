@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,27 +12,13 @@ import trustme
 
 from lbproxy.cluster.node import Admin, Reported
 from lbproxy.control import discovery, plane
-from tests.dns_server import SERVFAIL, DnsServer, serving
+from tests.dns_server import SERVFAIL, DnsServer
 from tests.integration.places import ALLOWED, FIRST, OURSELVES, SECOND, Places
 
 NAME, SRV = "kc.idp.internal", "_http._tcp.kc.idp.internal"
 HEALTH = {"path": "/", "interval": "50ms", "timeout": "2s", "rise": 1, "fall": 1}
 
 Open = Callable[..., Any]
-
-
-@pytest.fixture
-async def dns() -> AsyncIterator[DnsServer]:
-    async with serving() as running:
-        yield running
-
-
-@pytest.fixture
-async def places() -> AsyncIterator[Places]:
-    made = Places()
-    yield made
-    for place in made.made:
-        place.stop()
 
 
 @pytest.fixture

@@ -10,25 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from tests.integration.conftest import Slow
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, NodePeer, Stage
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-class Slow:
-    """A node whose answers wait for `go_on`."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.go_on = asyncio.Event()
-
-    async def script(self, peer: NodePeer) -> None:
-        while True:
-            await peer.read_message()
-            self.asked.set()
-            await self.go_on.wait()
-            await peer.answer(b"done")
 
 
 async def slow_door(stage: Stage, drain: str = "5s") -> tuple[Slow, Door]:

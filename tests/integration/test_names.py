@@ -8,30 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import trustme
 
-from tests.dns_server import NXDOMAIN, SERVFAIL, DnsServer, Failing, Silence, serving
+from tests.dns_server import NXDOMAIN, SERVFAIL, DnsServer, Failing, Silence
 from tests.integration.places import ALLOWED, FIRST, OURSELVES, SECOND, Places
 
 NAME = "idp.internal"
-
-
-@pytest.fixture
-async def dns() -> AsyncIterator[DnsServer]:
-    async with serving() as running:
-        yield running
-
-
-@pytest.fixture
-async def places() -> AsyncIterator[Places]:
-    made = Places()
-    yield made
-    for place in made.made:
-        place.stop()
 
 
 Open = Callable[..., Any]

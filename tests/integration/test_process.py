@@ -17,8 +17,10 @@ import pytest
 import trustme
 from yaml import safe_dump
 
+from tests.integration.conftest import Slow
+
 if TYPE_CHECKING:
-    from tests.integration.conftest import NodePeer, Peer, Stage
+    from tests.integration.conftest import Peer, Stage
 
 ROOT = Path(__file__).parents[2]
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -145,21 +147,6 @@ async def lab(stage: Stage, tmp_path: Path) -> AsyncIterator[Lab]:
     made = Lab(stage, tmp_path)
     yield made
     await made.close()
-
-
-class Slow:
-    """A node whose answers wait for `go_on`."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.go_on = asyncio.Event()
-
-    async def script(self, peer: NodePeer) -> None:
-        while True:
-            await peer.read_message()
-            self.asked.set()
-            await self.go_on.wait()
-            await peer.answer(b"done")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

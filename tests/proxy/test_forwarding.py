@@ -40,6 +40,11 @@ def rules(fields: str = "x-forwarded") -> ForwardingRules:
         "X-ARR-ClientCert", "X-Amzn-Mtls-Clientcert", "X-FusionAuth-TenantId",
         "x_fusionauth.tenantid", "HTTP_X_FORWARDED_FOR", "HTTP_CLIENT_IP", "http-forwarded",
         "Forwarded-For", "X_Request_Id", "X-Request.Id",
+        "X-Forwarded", "X-Real-Port", "Client-IP", "X-Cluster-Client-IP",
+        "CF-Connecting-IPv6", "CF-Visitor", "Fastly-Client-IP", "X-Remote-IP", "X-Remote-Addr",
+        "Proxy-Client-IP", "WL-Proxy-Client-IP", "WL-Proxy-SSL", "X-ProxyUser-Ip",
+        "X-Envoy-External-Address", "X-Azure-ClientIP", "X-Azure-SocketIP", "Front-End-Https",
+        "X-Scheme", "X-Url-Scheme", "X-Host", "X-ARR-SSL", "X-Client-Verify", "X-Client-DN",
     ],
 )  # fmt: skip
 def test_no_client_may_set(name: str) -> None:
@@ -220,6 +225,7 @@ def test_the_port_of_a_host(host: bytes, scheme: bytes, port: bytes) -> None:
         (b"[::1]", b"8443", (b"[::1]:8443", b"8443")),
         (b"idp.example", b"443,443", (b"idp.example", b"443")),
         (b"idp.example", b"0", (b"idp.example", b"443")),
+        (b"idp.example", b"65535", (b"idp.example:65535", b"65535")),
         (b"idp.example", b"65536", (b"idp.example", b"443")),
         (b"idp.example", b"x", (b"idp.example", b"443")),
     ],

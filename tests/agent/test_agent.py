@@ -77,7 +77,7 @@ async def test_requests_are_waited_for(stage: Stage) -> None:
 
 async def test_but_not_beyond_the_deadline(stage: Stage) -> None:
     page, proxy = await stage.page(), await stage.proxy(requests=2)
-    agent = stage.agent(stage.config(page, proxy, drain={"deadline": "200ms"}))
+    agent = stage.agent(stage.config(page, proxy, drain={"deadline": "1s"}))
     await proxy.heard("STATUS 70")
     assert await agent.leave() == Left(False, "2 requests had not ended")
     assert proxy.said[-1] == "REMOVE-APP /*"
@@ -85,7 +85,7 @@ async def test_but_not_beyond_the_deadline(stage: Stage) -> None:
 
 async def test_owned_sessions_are_kept_for_a_time(stage: Stage) -> None:
     page, proxy = await stage.page(), await stage.proxy()
-    agent = stage.agent(stage.config(page, proxy, drain={"sessions": "200ms", "deadline": "5s"}))
+    agent = stage.agent(stage.config(page, proxy, drain={"sessions": "1s", "deadline": "5s"}))
     await proxy.heard("STATUS 70")
     assert await agent.leave() == DRAINED
     assert proxy.said == [*JOIN, "DISABLE-APP /", "STATUS 70", *LEAVE[1:]]

@@ -198,12 +198,12 @@ async def test_a_client_that_waits_for_100_waits_as_long_as_the_node_may_take(st
 
     async def late(peer: Any) -> None:
         await peer.read_head()
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.2)
         await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         await peer.answer(await peer.reader.readexactly(4))
 
     door = await stage.door(
-        [await stage.node(late)], timeouts={"body_idle": "200ms", "response": "2s"}
+        [await stage.node(late)], timeouts={"body_idle": "1s", "response": "10s"}
     )
     client = await door.connect()
     await client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")

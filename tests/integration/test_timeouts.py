@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 SHORT = "200ms"
+# What must not be cut off meets a limit that a stall of this process does not reach, and goes on
+# for longer than it, in steps.
+LIMIT, STEP_S, STEPS = "1s", 0.1, 12
 
 
 def reasons(door: Door) -> list[str | None]:
@@ -89,14 +92,14 @@ async def test_a_node_that_stops_in_the_middle_is_never_taken_for_complete(stage
 async def test_a_node_may_take_its_time_as_long_as_bytes_come(stage: Stage) -> None:
     async def script(peer: NodePeer) -> None:
         await peer.read_message()
-        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
-        for _ in range(8):
-            await asyncio.sleep(0.1)
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % STEPS)
+        for _ in range(STEPS):
+            await asyncio.sleep(STEP_S)
             await peer.send(b"x")
 
     node = await stage.node(script)
-    door = await stage.door([node], timeouts={"response": "400ms"})
-    assert (await door.get()).body == b"x" * 8
+    door = await stage.door([node], timeouts={"response": LIMIT})
+    assert (await door.get()).body == b"x" * STEPS
 
 
 async def test_a_slow_node_has_the_response_timeout_also_after_a_large_body(stage: Stage) -> None:
@@ -235,13 +238,13 @@ async def test_a_body_that_does_not_come_is_408(stage: Stage) -> None:
 
 async def test_a_body_may_take_its_time_as_long_as_bytes_come(stage: Stage) -> None:
     node = await stage.node()
-    door = await stage.door([node], timeouts={"body_idle": "400ms"})
+    door = await stage.door([node], timeouts={"body_idle": LIMIT})
     peer = await door.connect()
-    await peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
-    for _ in range(8):
-        await asyncio.sleep(0.1)
+    await peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % STEPS)
+    for _ in range(STEPS):
+        await asyncio.sleep(STEP_S)
         await peer.send(b"x")
-    assert (await peer.read_message()).body == b"x" * 8
+    assert (await peer.read_message()).body == b"x" * STEPS
 
 
 # The client's reading.
@@ -279,7 +282,7 @@ async def test_a_client_that_reads_slowly_is_not_cut_off(stage: Stage) -> None:
         await peer.answer(b"x" * size)
 
     node = await stage.node(script)
-    door = await stage.door([node], timeouts={"write_idle": "400ms"})
+    door = await stage.door([node], timeouts={"write_idle": LIMIT})
     peer = await door.connect()
     bound(peer, socket.SO_RCVBUF, 65536)
     await peer.send(GET)
@@ -287,7 +290,7 @@ async def test_a_client_that_reads_slowly_is_not_cut_off(stage: Stage) -> None:
     assert head.status == 200
     read = 0
     while read < size:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.04)
         read += len(await peer.reader.read(262144))
     assert read == size
 
@@ -320,21 +323,21 @@ async def test_a_tunnel_without_traffic_is_closed(stage: Stage) -> None:
         await peer.send(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
-        for _ in range(6):
+        for _ in range(STEPS):
             assert await peer.read_some() == b"ping"
             await peer.send(b"pong")
         assert await peer.read_rest() == b""
         ended.set()
 
     node = await stage.node(script)
-    door = await stage.door([node], timeouts={"tunnel_idle": "300ms"})
+    door = await stage.door([node], timeouts={"tunnel_idle": LIMIT})
     peer = await door.connect()
     await peer.send(
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     )
     assert (await peer.read_head()).status == 101
-    for _ in range(6):  # longer than the limit, but never idle
-        await asyncio.sleep(0.1)
+    for _ in range(STEPS):
+        await asyncio.sleep(STEP_S)
         await peer.send(b"ping")
         assert await peer.read_some() == b"pong"
     assert await peer.read_rest() == b""

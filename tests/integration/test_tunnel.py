@@ -222,9 +222,9 @@ async def test_an_idle_tunnel_ends_on_both_sides(stage: Any) -> None:
         await peer.read_rest()
         ended.set()
 
-    door = await stage.door([await stage.node(script)], timeouts={"tunnel_idle": "300ms"})
+    door = await stage.door([await stage.node(script)], timeouts={"tunnel_idle": "1s"})
     client = await open_tunnel(door)
-    for _ in range(5):
+    for _ in range(12):
         # Traffic keeps it open for longer than the limit.
         await client.send(b"x")
         await asyncio.sleep(0.1)

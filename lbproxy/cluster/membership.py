@@ -293,7 +293,8 @@ class Membership:
 
     def _set_hosts(self, entry: Entry, hosts: Hosts, now: float) -> Changes:
         entry.heard = now
-        before, after = _spell(_hosts(entry)), _spell(hosts)
+        several = max(len(_hosts(entry)), len(hosts)) > 1
+        before, after = _spell(_hosts(entry), several), _spell(hosts, several)
         self._roster.set(entry, replace(entry.node, virtual_hosts=hosts))
         name = entry.node.name
         return tuple(
@@ -352,9 +353,8 @@ def _say(value: object) -> str:
     return "none" if value in ("", None) else str(value)
 
 
-def _spell(hosts: Hosts) -> dict[str, str]:
-    """Return the state of every context, by its path and the first alias of its host."""
-    several = len(hosts) > 1
+def _spell(hosts: Hosts, several: bool) -> dict[str, str]:
+    """Return the state of every context by its path; of several hosts also by the first alias."""
     return {
         f"{context.path} of {host.aliases[0]}" if several else context.path: context.state.value
         for host in hosts

@@ -279,6 +279,15 @@ def test_only_another_load_ends_a_breakdown(world: World) -> None:
     assert world.node("n1").usable
 
 
+def test_what_a_broken_node_says_anew_is_told_without_its_report(world: World) -> None:
+    world.ready()
+    world.report(-1)
+    (change,) = world.join(domain="east")
+    assert (change.what, change.reason) == (Aspect.SETTINGS, "domain none -> east")
+    assert world.node("n1").reported is Reported.AWAITED
+    assert world.join(domain="east") == ()
+
+
 def test_a_load_that_changes_is_no_news_for_the_log_but_for_the_workers(world: World) -> None:
     world.ready()
     before = world.registry.snapshot()
@@ -306,6 +315,25 @@ def test_contexts_change_and_each_change_is_told(world: World) -> None:
     assert world.members.remove_contexts("no", ["h"], ["/"], MCMP, world.now) == ()
     with pytest.raises(UnknownName):
         world.members.set_every_context("no", DISABLED, MCMP, world.now)
+
+
+def test_of_several_virtual_hosts_each_change_names_its_own(world: World) -> None:
+    world.ready()
+    (added,) = world.members.set_contexts("n1", ["other"], ["/auth"], ENABLED, MCMP, world.now)
+    assert (added.before, added.after) == ("absent", "enabled")
+    assert added.reason == "context /auth of other"
+    (change,) = world.enable(state=STOPPED)
+    assert change.reason == "context /auth of h"
+    (gone,) = world.members.remove_contexts("n1", ["other"], ["/auth"], MCMP, world.now)
+    assert (gone.after, gone.reason) == ("absent", "context /auth of other")
+
+
+def test_nodes_are_found_by_route_and_address_whoever_announced_them(world: World) -> None:
+    world.join()
+    assert world.members.get("n1") == world.members.at("10.0.0.9", 8080) == world.node("n1")
+    assert world.members.get("fr") == world.members.at("10.0.0.1", 80) == world.node("fr")
+    assert world.members.get("x") is None
+    assert world.members.at("10.0.0.9", 80) is None
 
 
 def test_leaving_is_no_alarm_and_may_be_said_twice(world: World) -> None:

@@ -73,6 +73,13 @@ def test_every_parameter_of_config() -> None:
     )
 
 
+@pytest.mark.parametrize(("text", "smax"), [("-1", None), ("0", 0), ("1", 1)])
+def test_no_idle_connections_is_a_wish_as_well(text: str, smax: int | None) -> None:
+    command = read("CONFIG", f"JVMRoute=a&smax={text}")
+    assert isinstance(command, Config)
+    assert command.node.smax == smax
+
+
 @pytest.mark.parametrize("text", ["auto", "AUTO", "Auto"])
 def test_packets_may_be_flushed_by_themselves(text: str) -> None:
     command = read("CONFIG", f"JVMRoute=a&flushpackets={text}")

@@ -18,7 +18,7 @@ cdef dict BY_REASON
 cdef class ClientConnection(Downstream):
     cdef public Worker worker
     cdef public object listener
-    cdef object _source
+    cdef readonly object source
     cdef public ClientView view
     cdef public str address
     cdef public str tls_version
@@ -34,7 +34,6 @@ cdef class ClientConnection(Downstream):
     cdef bytes _authority
     cdef public bytes host
 
-    cpdef str peer(self, transport)
     @cython.locals(phase=int)
     cpdef data_received(self, data)
     @cython.locals(exchange=Exchange)

@@ -31,6 +31,7 @@ from lbproxy.proxy.downstream import (
 )
 from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.link import Link
+from lbproxy.proxy.per_client import peer_address
 from lbproxy.proxy.upload import Upload
 from lbproxy.proxy.waiting import lack, wait
 from lbproxy.wire.authority import host_of
@@ -59,7 +60,7 @@ class ClientConnection(Downstream):
         super().__init__(listener.secure, worker.write_timeout)
         self.worker = worker
         self.listener = listener
-        self._source = source
+        self.source = source
         self.view: ClientView | None = None
         self.address: str = ""
         self.tls_version: str = ""
@@ -75,13 +76,6 @@ class ClientConnection(Downstream):
         self._authority: bytes = b""
         self.host: bytes = b""
 
-    def peer(self, transport: asyncio.Transport) -> str:
-        """Return the client's address: from the PROXY header, else the socket's; "" for none."""
-        if self._source is not None:
-            return self._source
-        name = transport.get_extra_info("peername")
-        return name[0] if isinstance(name, tuple) else ""
-
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,7 +83,7 @@ class ClientConnection(Downstream):
         self.transport = cast(asyncio.Transport, transport)
         self.send = self.transport.write
         worker = self.worker
-        view = worker.view(self.peer(self.transport), self.listener)
+        view = worker.view(peer_address(self.source, self.transport), self.listener)
         self.view = view
         self.address = view.client_address
         self.trusted = view.trusted

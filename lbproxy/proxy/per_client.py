@@ -1,4 +1,4 @@
-"""How many connections each client has open.
+"""Who a client is, and how many connections each has open.
 
 A client is an IPv4 address or an IPv6 /64, which is what one subscriber gets: with single IPv6
 addresses anyone could have as many limits as they like. Only clients with open connections are
@@ -7,7 +7,19 @@ remembered, so the connection limit of the worker bounds the memory.
 
 from __future__ import annotations
 
+from asyncio import BaseTransport
 from ipaddress import AddressValueError, IPv6Address
+
+
+def peer_address(source: str | None, transport: BaseTransport) -> str:
+    """Return a client's address, "" on a Unix socket.
+
+    Args: source: from its PROXY header, None for the socket's.
+    """
+    if source is not None:
+        return source
+    name = transport.get_extra_info("peername")
+    return name[0] if isinstance(name, tuple) else ""
 
 
 def client_key(address: str) -> str | int:

@@ -20,6 +20,8 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from lbproxy.proxy.per_client import peer_address
+
 if TYPE_CHECKING:
     from lbproxy.proxy.client import ClientConnection
     from lbproxy.proxy.worker import Worker
@@ -74,7 +76,7 @@ class TlsLayer:
         raw = cast(asyncio.Transport, transport)
         self._raw = raw
         self._send = raw.write
-        self.peer = self.client.peer(raw)
+        self.peer = peer_address(self.client.source, raw)
         worker = self.worker
         self.deadline = worker.now + worker.handshake_timeout
         if not worker.admit_handshake(self):

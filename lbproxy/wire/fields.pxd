@@ -49,3 +49,5 @@ cdef class FieldCursor:
 
     @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t, total="long long")
     cpdef long long length_value(self) except -1
+    @cython.locals(b="const unsigned char *", p=Py_ssize_t, space=Py_ssize_t)
+    cpdef bint is_plain_length(self)

@@ -216,6 +216,18 @@ class FieldCursor:
             p += 1
         return total
 
+    def is_plain_length(self) -> bool:
+        """Return True where a length is spelled as we would: no leading zero, at most one space
+        before it, nothing behind it. Such a line may go on as received."""
+        b = self.data
+        p = self.value_start
+        space = p - self.name_end - 1
+        return (
+            (space == 0 or (space == 1 and b[p - 1] == 32))
+            and self.position - self.value_end == 2
+            and (b[p] != 48 or self.value_end - p == 1)
+        )
+
 
 def list_tokens(value: bytes) -> list[bytes]:
     """Return the lower-cased members of a comma-separated field value; empty ones are left out.

@@ -56,7 +56,7 @@ cdef class RequestParser(FieldCursor):
     @cython.locals(
         b="const unsigned char *", text="const char *", pairs="const unsigned char *", parts=list,
         count=Py_ssize_t, left=Py_ssize_t, line=Py_ssize_t, size=Py_ssize_t, step=int, first=int,
-        has_length=bint, has_host=bint, coded=bint, close=bint, keep=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
+        has_length=bint, respell=bint, has_host=bint, coded=bint, close=bint, keep=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
         name=bytes, host=bytes,
     )
     cdef Py_ssize_t _fields(

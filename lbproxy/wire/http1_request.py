@@ -252,6 +252,7 @@ class RequestParser(FieldCursor):
         count = 0
         left = self.limits.fields
         has_length = False
+        respell = False
         has_host = False
         coded = False
         close = False
@@ -298,6 +299,7 @@ class RequestParser(FieldCursor):
                         raise BadHead("bad_request", "Content-Length twice")
                     has_length = True
                     head.length = self.length_value()
+                    drop = respell = not self.is_plain_length()
             elif first == 104:  # h
                 if size == 4 and self.is_name(b"host"):
                     if has_host:
@@ -365,6 +367,8 @@ class RequestParser(FieldCursor):
                 run = self.position
         if self.position - 2 > run:
             parts.append(text[run : self.position - 2])
+        if respell:
+            parts.append(b"Content-Length: %d\r\n" % head.length)
 
         if absolute:
             if not has_host and not head.http10:

@@ -32,7 +32,7 @@ cdef class ResponseParser(FieldCursor):
     @cython.locals(
         b="const unsigned char *", text="const char *", parts=list, count=Py_ssize_t, line=Py_ssize_t,
         size=Py_ssize_t, step=int, first=int, status=int,
-        has_length=bint, coded=bint, never_body=bint, drop=bint,
+        has_length=bint, respell=bint, coded=bint, never_body=bint, drop=bint,
     )
     cdef bint _fields(
         self, ResponseHead head, Py_ssize_t run, int method_id, bint cookies

@@ -115,6 +115,7 @@ class ResponseParser(FieldCursor):
         parts = head.parts
         count = 0
         has_length = False
+        respell = False
         coded = False
         status = head.status
         # RFC 9110 sections 8.6 and 15.2: no Content-Length here, whatever the node says.
@@ -139,7 +140,8 @@ class ResponseParser(FieldCursor):
                         raise BadHead("bad_request", "Content-Length twice")
                     has_length = True
                     head.length = self.length_value()
-                    drop = never_body
+                    respell = not never_body and not self.is_plain_length()
+                    drop = never_body or respell
                 elif size == 10 and self.is_name(b"connection"):
                     drop = True
                     if self.is_value(b"close"):
@@ -179,6 +181,8 @@ class ResponseParser(FieldCursor):
                 run = self.position
         if self.position - 2 > run:
             parts.append(text[run : self.position - 2])
+        if respell:
+            parts.append(b"Content-Length: %d\r\n" % head.length)
         if coded and has_length:
             raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
         if coded:

@@ -35,7 +35,22 @@ DEFAULTS: dict[str, Any] = {
 }
 LINE = b"GET / HTTP/1.1\r\n"
 HOST = b"Host: a\r\n"
+# A length that is good, but not spelled as everybody would: written anew, behind the rest.
+ODD_LENGTHS = [b": 017", b": 17 ", b":  17", b":\t17", b": 17\t", b":  000000017"]
 HEADS: list[tuple[bytes, dict[str, Any]]] = [
+    *(
+        (
+            b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length" + odd + b"\r\nA: b\r\n",
+            {"method": b"POST", "method_id": POST, "length": 17,
+             "parts": [b"POST / HTTP/1.1\r\n" + HOST, b"A: b\r\n", b"Content-Length: 17\r\n"]},
+        )
+        for odd in ODD_LENGTHS
+    ),
+    (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length:0\r\n",
+        {"method": b"POST", "method_id": POST,
+         "parts": [b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length:0\r\n"]},
+    ),
     (LINE + HOST, {"parts": [LINE + HOST]}),
     (b"\r\n" + LINE + HOST, {"parts": [LINE + HOST]}),
     (

@@ -26,7 +26,16 @@ LINE = b"HTTP/1.1 200 OK\r\n"
 HEADS: list[tuple[bytes, dict[str, Any]]] = [
     (LINE, {"parts": [LINE]}),
     (LINE + b"Content-Length: 5\r\n", {"length": 5, "parts": [LINE + b"Content-Length: 5\r\n"]}),
-    (LINE + b"content-length:0\r\n", {"length": 0}),
+    (LINE + b"content-length:0\r\n",
+     {"length": 0, "parts": [LINE + b"content-length:0\r\n"]}),
+    # A length that is good, but not spelled as everybody would.
+    (LINE + b"Content-Length:\t 005 \r\nA: b\r\n",
+     {"length": 5, "parts": [LINE, b"A: b\r\n", b"Content-Length: 5\r\n"]}),
+    (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 05\r\n",
+     {"status": 304, "length": NO_BODY,
+      "parts": [b"HTTP/1.1 304 Not Modified\r\n", b"Content-Length: 5\r\n"]}),
+    (b"HTTP/1.1 204 No Content\r\nContent-Length: 05\r\n",
+     {"status": 204, "length": NO_BODY, "parts": [b"HTTP/1.1 204 No Content\r\n"]}),
     (LINE + b"Transfer-Encoding: Chunked\r\nA: b\r\n",
      {"length": CHUNKED, "parts": [LINE, b"A: b\r\n"]}),
     (LINE + b"Connection: close\r\nA: b\r\n", {"keep_alive": False, "parts": [LINE, b"A: b\r\n"]}),

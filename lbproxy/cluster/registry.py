@@ -78,7 +78,11 @@ class Registry:
         return self._pool(pool)
 
     def observe_probe(self, pool: str, node: str, result: ProbeResult, now: float) -> Changes:
-        """Take in one probe's result."""
+        """Take in one probe's result.
+
+        A node that is back from the dead is in use at once: what traffic saw of it before its end
+        says nothing of it now. One whose probes succeeded all the time stays ejected.
+        """
         found = self._find(pool, node)
         if found is None:
             return ()
@@ -101,7 +105,10 @@ class Registry:
                 reason=change.reason,
             ),
         )
-        return home.changes(entry, change)
+        changes = home.changes(entry, change)
+        if rose:
+            changes += self.readmit(pool, node, "its probes succeed again", now)
+        return changes
 
     def probe_state(self, pool: str, node: str) -> ProbeState | None:
         """Return what probes have said of a node, None if it is not there: for next_delay."""

@@ -103,6 +103,24 @@ def test_ejection_and_return(registry: Registry) -> None:
     assert change.node == "b"
 
 
+def test_a_node_that_is_back_is_in_use_at_once(registry: Registry) -> None:
+    """A restart takes seconds; its sessions shall not wait until an ejection's time is over."""
+    registry.observe_probe("idp", "a", OK, 101.0)
+    for _ in range(2):
+        registry.report_failure("idp", "a", "refused", 102.0)
+    # Probes that go on succeeding, on another port perhaps, do not outweigh what traffic says.
+    assert registry.observe_probe("idp", "a", OK, 102.5) == ()
+    assert get(registry, "a").ejected
+    for _ in range(2):
+        registry.observe_probe("idp", "a", FAIL, 103.0)
+    assert registry.observe_probe("idp", "a", OK, 104.0) == ()
+    health, ejection = registry.observe_probe("idp", "a", OK, 105.0)
+    assert (health.what, health.after) == (Aspect.HEALTH, "up")
+    assert (ejection.what, ejection.after) == (Aspect.EJECTION, "in use")
+    assert get(registry, "a").usable
+    assert registry.tick(112.0) == ()
+
+
 def test_no_ejection_where_it_is_off() -> None:
     registry = Registry(config(ejection=False), 0.0)
     for _ in range(20):

@@ -87,7 +87,7 @@ $(VENV)/.runtime: $(VENV)/.made pyproject.toml $(LOCK)
 	@$(eval FOUND := $(shell sh .ci/toolchain.sh $(BIN)/python))$(call complain,$(FOUND))
 	@echo "installing lbproxy and what it needs into $(VENV)"
 	@$(PIP) install -c $(LOCK) setuptools Cython
-	@$(PIP) install -c $(LOCK) --no-build-isolation --editable .
+	@LBPROXY_PLAIN=1 $(PIP) install -c $(LOCK) --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

@@ -2,8 +2,12 @@
 
 Each compiled module is an ordinary .py file with a .pxd beside it that tells Cython the C types.
 So the readable source is also the fast one, and it still runs (slowly) where it is not compiled.
+
+LBPROXY_PLAIN=1 in the environment leaves them as they are: `make` installs the checkout first and
+compiles in place afterwards, and would else do the work twice.
 """
 
+import os
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -17,6 +21,7 @@ COMPILED = [
         extra_compile_args=["-g0"],
     )
     for pxd in sorted(Path("lbproxy").rglob("*.pxd"))
+    if os.environ.get("LBPROXY_PLAIN") != "1"
 ]
 
 setup(

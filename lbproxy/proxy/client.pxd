@@ -24,6 +24,7 @@ cdef class ClientConnection(Downstream):
     cdef public str tls_version
     cdef public bint trusted
     cdef public bint admitted
+    cdef public bint refused
     cdef bint _ended
     cdef public Exchange exchange
     cdef public Py_ssize_t requests

@@ -66,6 +66,7 @@ class ClientConnection(Downstream):
         self.tls_version: str = ""
         self.trusted: bool = False
         self.admitted: bool = False
+        self.refused: bool = False
         self._ended: bool = False  # the client will send no more
         self.exchange: Exchange | None = None
         self.requests: int = 0

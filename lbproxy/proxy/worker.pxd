@@ -49,6 +49,7 @@ cdef class Worker:
     cdef public dict pools
     cdef public Routing routing
     cdef public set clients
+    cdef public Py_ssize_t refused
     cdef public set handshakes
     cdef public set gathering
     cdef public list listeners

@@ -47,6 +47,8 @@ _log = logging.getLogger("lbproxy.worker")
 TICK_S = 0.25
 # What a failure counts as in a node's latency, in seconds.
 FAILURE_COST_S = 1.0
+# So many refused clients at once are told why, and linger. More would be a crowd of its own.
+_MAX_REFUSED = 256
 
 # What the access log says of affinity, by step and result: `route:owner`.
 STICKY_LABELS = tuple(f"{step}:{result}" for step in STEP_NAMES for result in RESULT_NAMES)
@@ -136,6 +138,7 @@ class Worker:
         }
         self.routing = Routing(config.routes, self.pools)
         self.clients: set[ClientConnection] = set()
+        self.refused: int = 0  # of them
         self.handshakes: set[TlsLayer] = set()
         self.gathering: set[Upload] = set()  # in the midst of a large plain body
         self.listeners: list[ListenerState] = []
@@ -245,14 +248,25 @@ class Worker:
         return ClientView(self.forwarding, peer, listener.scheme)
 
     def admit(self, client: ClientConnection) -> Failure | None:
-        """Count a new connection; return why it is refused, if it is."""
+        """Count a new connection; return why it is refused, if it is and shall be told so."""
         listener = client.listener
         self.clients.add(client)
         listener.open += 1
         listener.accepted += 1
+        failure = self._refusal(client)
+        if failure is not None:
+            client.refused = True
+            self.refused += 1
+            if self.refused > _MAX_REFUSED:
+                self.count_rejected(failure.reason)
+                client.abort_transport()
+                return None
+        return failure
+
+    def _refusal(self, client: ClientConnection) -> Failure | None:
         if self.draining:
             return Failure.SHUTTING_DOWN
-        if len(self.clients) > self.max_connections:
+        if self.admitted() > self.max_connections:
             return Failure.CONNECTIONS_EXHAUSTED
         # A trusted proxy speaks for many clients.
         if not client.trusted:
@@ -261,10 +275,15 @@ class Worker:
             client.admitted = True
         return None
 
+    def admitted(self) -> int:
+        """Return how many connections are open, but for those that are being told to go away:
+        else a client beyond its own limit would use up everybody's."""
+        return len(self.clients) - self.refused
+
     def admit_handshake(self, layer: TlsLayer) -> bool:
         """Count a connection whose TLS handshake begins; return False where there are too many."""
         self.handshakes.add(layer)
-        if len(self.clients) + len(self.handshakes) > self.max_connections:
+        if self.admitted() + len(self.handshakes) > self.max_connections:
             self.count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
             return False
         peer = layer.peer
@@ -290,6 +309,8 @@ class Worker:
         client.listener.open -= 1
         if client.admitted:
             self.per_client.release(client.address)
+        if client.refused:
+            self.refused -= 1
         if not self.clients:
             self._idle.set()
 

@@ -203,10 +203,12 @@ class Door:
         listener: str = "http",
         context: ssl.SSLContext | None = None,
         server_hostname: str = "localhost",
+        source: str | None = None,
     ) -> Peer:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1",
             self.service.port(listener),
+            local_addr=(source, 0) if source else None,
             ssl=context,
             server_hostname=server_hostname if context else None,
             limit=1 << 20,

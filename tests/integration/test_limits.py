@@ -119,6 +119,31 @@ async def test_a_client_with_too_many_connections_is_429(stage: Stage) -> None:
     assert door.stats.rejected == {"too_many_connections": 1}
 
 
+async def test_a_client_beyond_its_limit_uses_up_nobody_elses(stage: Stage) -> None:
+    door = await stage.door([await stage.node()], limits={"per_client": 3, "connections": 5})
+    kept = [await door.connect() for _ in range(3)]
+    told = [await door.connect() for _ in range(10)]
+    for peer in told:
+        assert (await refused(peer)).status == 429
+    other = await door.connect(source="127.0.0.9")
+    await other.send(GET)
+    assert (await other.read_message()).status == 200
+    for peer in (*kept, *told, other):
+        peer.close()
+    await door.until(lambda: not door.worker.clients)
+    assert door.worker.refused == 0
+
+
+async def test_a_crowd_that_is_refused_is_not_told_why_beyond_a_bound(stage: Stage) -> None:
+    door = await stage.door([await stage.node()], limits={"per_client": 1})
+    peers = [await door.connect() for _ in range(300)]
+    await door.until(lambda: sum(door.stats.rejected.values()) == 299)
+    await door.until(lambda: len(door.worker.clients) <= 257)
+    for peer in peers:
+        peer.close()
+    await door.until(lambda: not door.worker.clients)
+
+
 async def test_a_trusted_proxy_may_have_more_connections_than_one_client(stage: Stage) -> None:
     node = await stage.node()
     door = await stage.door(

@@ -28,6 +28,7 @@ from lbproxy.config.units import (
     PageUrlText,
     PositiveDuration,
     ProxyUrlText,
+    ServerName,
     parse_bind,
 )
 
@@ -107,7 +108,7 @@ class AgentTls(Model):
     """PEM file of the agent's certificate; read anew for each connection."""
     key: FilePath | None = None
     """PEM file of its private key, without a passphrase."""
-    server_name: str | None = None
+    server_name: ServerName | None = None
     """The name that the proxies' certificates must hold; null: the host of each url."""
 
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
 
-from lbproxy.config.units import OFF_SCHEMA, SAFE_PATH, TOKEN
+from lbproxy.config.units import OFF_SCHEMA, SAFE_PATH, TOKEN, parse_path_prefix
 
 Off = Annotated[Literal[False], WithJsonSchema(OFF_SCHEMA)]
 Section = TypeVar("Section")
@@ -24,7 +32,7 @@ OrOff = Annotated[
 
 CookieName = Annotated[str, Field(pattern=TOKEN)]
 FieldName = Annotated[str, Field(pattern=TOKEN)]
-PathPrefix = Annotated[str, Field(pattern=SAFE_PATH)]
+PathPrefix = Annotated[str, Field(pattern=SAFE_PATH), AfterValidator(parse_path_prefix)]
 Port = Annotated[int, Field(gt=0, le=65535)]
 
 

@@ -20,7 +20,6 @@ from lbproxy.config.units import (
     NAME,
     NODE_NAME,
     PATH,
-    SAFE_PATH,
     BindAddress,
     Codes,
     Duration,
@@ -269,7 +268,7 @@ class Route(Model):
 
     host: HostPattern | None = None
     """Exact, or `*.suffix` for every name below; null: any host."""
-    path: Annotated[str, Field(pattern=SAFE_PATH)] = "/"
+    path: PathPrefix = "/"
     """Prefix, compared by whole segments: `/a` is `/a` and `/a/b` but not `/ab`."""
     pool: str
     """Name of the pool."""

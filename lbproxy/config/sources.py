@@ -19,6 +19,7 @@ from lbproxy.config.units import (
     NodeUrlText,
     PositiveDuration,
     PositiveSize,
+    ServerName,
     Size,
 )
 
@@ -30,7 +31,7 @@ class NodeTls(Model):
 
     ca: FilePath | None = None
     """PEM file of the authority that signed the node's certificate; null: the system's."""
-    server_name: str | None = None
+    server_name: ServerName | None = None
     """The name that the certificate must hold, and that SNI says; null: the url's host."""
     verify: bool = True
     """false: anybody may pose as the node."""

@@ -251,6 +251,21 @@ def _page_url_text(value: str) -> str:
     return value
 
 
+def parse_path_prefix(value: str) -> str:
+    """Return a path that requests can be under: they are looked up in their plainest reading."""
+    if "//" in value or not {".", ".."}.isdisjoint(value.split("/")):
+        raise ValueError("must hold no empty segment (//) and none of dots alone (. or ..)")
+    return value
+
+
+def parse_server_name(value: str) -> str:
+    """Return the name, or address, that a certificate must hold, in lower case."""
+    name = value.lower().removesuffix(".")
+    if not _is_host(name):
+        raise ValueError("not a host; write a name such as idp.internal, or an address")
+    return name
+
+
 def parse_host_pattern(value: str) -> str:
     """Return a route's host in lower case: `idp.example.com`, `*.example.com` or `[::1]`."""
     host = value.lower().removesuffix(".")
@@ -299,7 +314,7 @@ NODE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 ROUTE_SUFFIX = r"^[!-+\--:<-\[\]-~]+$"
 PATH = r"^/[^?#\s]*$"
-SAFE_PATH = r"^/[^?#%;\\\s]*$"
+SAFE_PATH = r'^/[!"$&-:<->@-\[\]-~]*$'
 LOG_PATH = r"^(-|/.*)$"
 ABSOLUTE_PATH = r"^/.*[^/]$"
 DNS_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9.])?$"
@@ -314,7 +329,7 @@ WORDS = {
     TOKEN: "letters, digits and the signs ! # $ % & ' * + - . ^ _ ` | ~",
     ROUTE_SUFFIX: "what a cookie's value may hold: no spaces, commas, semicolons or backslashes",
     PATH: "a path: begin with / and hold no ? # or space",
-    SAFE_PATH: "a plain path: begin with / and hold none of ? # % ; \\ or space",
+    SAFE_PATH: "a plain path: begin with / and hold ASCII only, none of ? # % ; \\ or space",
     LOG_PATH: "- (standard output) or an absolute path",
     ABSOLUTE_PATH: "an absolute path",
     DNS_NAME: "a name in DNS, such as keycloak-headless.idp.svc",
@@ -415,6 +430,7 @@ PageUrlText = Annotated[
     WithJsonSchema(_TEXT | {"pattern": "^https?://"}),
 ]
 HostPattern = Annotated[str, Kind("host"), AfterValidator(parse_host_pattern)]
+ServerName = Annotated[str, Kind("host"), AfterValidator(parse_server_name)]
 FilePath = Annotated[str, Kind("file"), AfterValidator(parse_file)]
 TlsVersion = Annotated[
     Literal["1.2", "1.3"],

@@ -183,7 +183,21 @@ CASES = [
     ),
     (pool("panic_threshold: 1"), "x.yaml:5:22: pools.idp.panic_threshold: must be less than 1"),
     (pool("hide: [admin]"), "x.yaml:5:12: pools.idp.hide[0]: must be a plain path: begin with /"),
-    (pool("hide: [/a%20]"), "x.yaml:5:12: pools.idp.hide[0]: must be a plain path: begin with /"),
+    *(
+        (pool(f"hide: ['{path}']"), f"x.yaml:5:12: pools.idp.hide[0]: must {problem}")
+        # What no request could be found under.
+        for path, problem in (
+            *((path, "be a plain path: begin with /") for path in ("/a%20", "/é", "/a\\b")),
+            *((path, "hold no empty segment") for path in ("//a", "/a/../b", "/./a", "/..")),
+        )
+    ),
+    *(
+        (
+            GOOD.replace('1:9011"', f'1:9011", tls: {{server_name: "{name}"}}'),
+            "x.yaml:6:71: pools.idp.nodes[0].tls.server_name: not a host; write a name",
+        )
+        for name in (".x", "a" * 64, "a b", "idp.internal:443", "")
+    ),
     (
         pool("balance: roundrobin"),
         "x.yaml:5:14: pools.idp.balance: must be 'round_robin', 'least_req",

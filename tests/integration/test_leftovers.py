@@ -209,7 +209,6 @@ def timeouts(**keys: Any) -> dict[str, Any]:
     return {"timeouts": keys}
 
 
-NO_SUCH_NAME = {"tls": {"server_name": "a" * 70}}  # longer than a label may be
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 AJP = {"scheme": "ajp"}
 AJP_HALF = send_headers(200, [(3, b"8")]) + send_body(b"half")
@@ -249,7 +248,6 @@ CASES = [
     Case("connect_failed", 503, sends(GET), keys={"node": {"url": "http://255.255.255.255:80"}}),
     Case("no_descriptors", 503, without_descriptors),
     Case("upstream_tls", 502, sends(GET), speaks_no_tls, {"scheme": "https"}),
-    Case("upstream_tls", 502, sends(GET), silent, {"scheme": "https", "node": NO_SUCH_NAME}),
     Case("upstream_stale", 502, twice, goes_stale),
     Case("upstream_reset", 502, sends(GET), answers()),
     Case("upstream_timeout", 504, sends(GET), silent, timeouts(response=SHORT)),

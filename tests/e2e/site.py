@@ -25,7 +25,7 @@ KINDS = ("tomcat-http", "tomcat-ajp", "wildfly-http", "wildfly-ajp")
 POOL = {
     "balance": "load",
     "sticky": {"by": ["route"], "cookie": "JSESSIONID"},
-    "health": {"probe": "ping", "interval": "500ms", "timeout": "400ms", "rise": 1, "fall": 2},
+    "health": {"probe": "ping", "interval": "500ms", "timeout": "2s", "rise": 1, "fall": 2},
     "nodes": [],
 }
 MCMP = {

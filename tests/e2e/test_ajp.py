@@ -49,7 +49,7 @@ class Answer:
 def settings(nodes: Iterable[AjpNode], secret: Path, **pool: Any) -> dict[str, Any]:
     return {
         "sticky": {"by": ["route"], "cookie": "JSESSIONID"},
-        "health": {"probe": "ping", "interval": "500ms", "timeout": "400ms", "fall": 2, "rise": 1},
+        "health": {"probe": "ping", "interval": "500ms", "timeout": "2s", "fall": 2, "rise": 1},
         "ejection": False,
         "nodes": [
             {"name": each.name, "url": each.url, "secret_file": str(secret)} for each in nodes

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 DISCOVERY = f"{PREFIX}/realms/{REALM}/.well-known/openid-configuration"
 POOL = {
     "profile": "keycloak-legacy",
-    "health": {"probe": "ping", "interval": "500ms", "timeout": "400ms", "rise": 1, "fall": 2},
+    "health": {"probe": "ping", "interval": "500ms", "timeout": "2s", "rise": 1, "fall": 2},
     "nodes": [],
 }
 FORGED = {

@@ -76,5 +76,7 @@ cdef class Ajp13Reader(FieldCursor):
     cdef Py_ssize_t _copy_name(
         self, Py_ssize_t p, Py_ssize_t size, Py_ssize_t q, Py_ssize_t stop
     ) except -1
+    @cython.locals(out="unsigned char *", text=bytes, i=Py_ssize_t)
+    cdef Py_ssize_t _write_length(self, long long length, Py_ssize_t q) except -1
     @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t)
     cdef _trim(self)

@@ -374,6 +374,11 @@ class Ajp13Reader(FieldCursor):
                 # Both containers say 0 with a 304, which would be the length of the answer to the
                 # same GET (RFC 9110 section 8.6).
                 drop = drop or bodiless
+                if not drop and (
+                    size != self.value_end - self.value_start
+                    or (size > 1 and b[self.value_start] == 48)
+                ):
+                    q = self._write_length(announced, q - 2 - size)
             elif code == 7 or (first == 115 and self.is_name(b"set-cookie")):
                 if self._cookies:
                     self._trim()
@@ -450,6 +455,15 @@ class Ajp13Reader(FieldCursor):
         out[q] = 58
         out[q + 1] = 32
         return q + 2
+
+    def _write_length(self, length: int, q: int) -> int:
+        """Write the value of Content-Length as everybody spells it, over the one that was received
+        and is no shorter. Returns: the offset behind its line."""
+        out = _SCRATCH
+        text = b"%d\r\n" % length
+        for i in range(len(text)):
+            out[q + i] = text[i]
+        return q + len(text)
 
     def _trim(self) -> None:
         """Leave out the white space around the value."""

@@ -108,7 +108,10 @@ def test_whether_the_node_gives_the_time(wire: Wire, name: bytes | int, dated: b
 
 LENGTHS: list[tuple[Headers, int, bytes]] = [
     ([(3, b"5")], 5, b"Content-Length: 5\r\n"),
-    ([(b"content-length", b" 0005\t")], 5, b"content-length:  0005\t\r\n"),
+    # Written anew where it is spelled oddly.
+    ([(b"content-length", b" 0005\t"), (b"A", b"b")], 5, b"content-length: 5\r\nA: b\r\n"),
+    ([(3, b"05")], 5, b"Content-Length: 5\r\n"),
+    ([(3, b"5 ")], 5, b"Content-Length: 5\r\n"),
     ([(3, b"9" * 18)], 10**18 - 1, b"Content-Length: " + b"9" * 18 + b"\r\n"),
     ([(3, b"5"), (b"CONTENT-LENGTH", b"05")], 5, b"Content-Length: 5\r\n"),  # said twice alike
     ([(b"Transfer-Encoding", b"chunked"), (3, b"0")], 0, b"Content-Length: 0\r\n"),

@@ -77,6 +77,10 @@ class Site:
         load: int = told["load"]
         return load
 
+    def until_idle(self, node: str) -> None:
+        """Wait until lbproxy knows that a node has little to do; it may be busy with itself."""
+        self.door.until(lambda: self.load(node) >= IDLE)
+
     def until_serves(self, node: str, context: str = APP) -> None:
         """Wait until lbproxy gives a node what belongs to it."""
 
@@ -121,8 +125,8 @@ class Site:
             if not node.running.alive:
                 self.start(name)
         self.until_all_serve()
-        # A node is busy with itself for a while after its start.
-        self.door.until(lambda: all(self.load(name) >= IDLE for name in self.nodes))
+        for name in self.nodes:
+            self.until_idle(name)
 
     @contextmanager
     def holding(self, node: str, count: int, query: str = "") -> Iterator[list[Held]]:

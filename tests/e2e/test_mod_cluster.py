@@ -63,7 +63,7 @@ def test_nodes_register_and_say_how_they_are(here: Site) -> None:
         told = here.told(name)
         assert told is not None
         assert (told["source"], told["health"]) == ("mcmp", "up")
-        assert told["load"] >= IDLE
+        here.until_idle(name)
         assert node.address in told["url"]
         enabled = {said.context for said in node.tap.said if said.command == "ENABLE-APP /"}
         assert {APP, OTHER} <= enabled
@@ -111,7 +111,7 @@ def test_a_busy_node_gets_less(here: Site) -> None:
         assert spread[busy] * 2 < spread[idle]
     now = tap.mark()
     tap.until(lambda said: int(said.parameters.get("Load", 0)) >= IDLE, now)
-    here.door.until(lambda: here.load(busy) >= IDLE)
+    here.until_idle(busy)
     spread = here.newcomers(40)
     assert spread[busy] * 4 > spread[idle]  # its load may still be lower than the other's
 

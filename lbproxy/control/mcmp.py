@@ -48,7 +48,7 @@ class Mcmp:
             server_id=secrets.randbits(31),
             clock=clock,
         )
-        self._server = McmpServer(settings, access, self._commands.handle, clock)
+        self._server = McmpServer(settings, access, self._commands, clock)
 
     @property
     def port(self) -> int:

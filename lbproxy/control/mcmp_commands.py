@@ -119,21 +119,38 @@ class McmpCommands:
         self._emptied: OrderedDict[str, tuple[float, Hosts]] = OrderedDict()
         self.counts: Counter[tuple[str, str]] = Counter()
 
+    def answer_at_once(self, request: Request, peer: Peer) -> Answer | None:
+        """Carry out STATUS, which large clusters send a hundred times a second; None for others."""
+        if request.method != "STATUS":
+            return None
+        try:
+            command, source = self._read(request, peer)
+            assert isinstance(command, Status)
+            answer = self._status(command, peer, source)
+        except (Conflict, UnknownName, Refused) as error:
+            answer = _refusal(error)
+        return self._counted(answer, request, peer)
+
     async def handle(self, request: Request, peer: Peer) -> Answer:
         """Carry out one request and return what to answer."""
         if request.method not in METHODS:
             self.counts["other", "refused"] += 1
             return Answer(501, message=f"{request.method} is no command of MCMP")
         try:
-            source = self._access.source(peer, request)
-            command, ignored = read_command(request.method, request.wildcard, request.body)
-            if ignored and _log.isEnabledFor(logging.DEBUG):
-                _log.debug("peer %s %s: left alone: %s", peer.text, request.method, ignored)
+            command, source = self._read(request, peer)
             answer = await self._carry_out(command, peer, source)
-        except (Conflict, UnknownName) as error:
-            answer = refusal(Refused(Fault.MEM, f"MEM: {error}"))
-        except Refused as refused:
-            answer = refusal(refused)
+        except (Conflict, UnknownName, Refused) as error:
+            answer = _refusal(error)
+        return self._counted(answer, request, peer)
+
+    def _read(self, request: Request, peer: Peer) -> tuple[Command, Source]:
+        source = self._access.source(peer, request)
+        command, ignored = read_command(request.method, request.wildcard, request.body)
+        if ignored and _log.isEnabledFor(logging.DEBUG):
+            _log.debug("peer %s %s: left alone: %s", peer.text, request.method, ignored)
+        return command, source
+
+    def _counted(self, answer: Answer, request: Request, peer: Peer) -> Answer:
         result = "ok" if answer.fault is None else answer.fault.value.lower()
         self.counts[request.method, result] += 1
         if answer.fault is not None:
@@ -275,6 +292,10 @@ class McmpCommands:
         if said is None or now - said >= QUIET_S:
             _remember(self._said, key, now, MAX_SAID)
             _log.warning("peer %s %s: refused: %s", peer.text, method, message)
+
+
+def _refusal(error: Conflict | UnknownName | Refused) -> Answer:
+    return refusal(error if isinstance(error, Refused) else Refused(Fault.MEM, f"MEM: {error}"))
 
 
 def _remember(known: OrderedDict[str, T], key: str, value: T, limit: int) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
 from lbproxy.control.mcmp_access import Peer
 from lbproxy.wire.mcmp import Fault
@@ -26,26 +26,36 @@ WRITE_S = 20.0
 # What still comes on a connection that ends is read for so long, so that the answer is not lost.
 LINGER_S = 2.0
 
-Handle = Callable[[Request, Peer], Awaitable[Answer]]
+_FAILED = Answer(500, fault=Fault.MEM, message="MEM: lbproxy failed; see its log")
+
+
+class Handler(Protocol):
+    """Carries out requests."""
+
+    def answer_at_once(self, request: Request, peer: Peer) -> Answer | None:
+        """Carry out a request that waits for nothing; None where it is one for `handle`."""
+
+    async def handle(self, request: Request, peer: Peer) -> Answer:
+        """Carry out any request."""
 
 
 class McmpConnection(asyncio.Protocol):
     """Serves one peer that was admitted.
 
-    Args: handle: carries out a request; max_body: bytes; gone: called once, at the end.
+    Args: handler: carries out requests; max_body: bytes; gone: called once, at the end.
     Owns: its transport, and its task while a request is under way.
     """
 
     def __init__(
         self,
         peer: Peer,
-        handle: Handle,
+        handler: Handler,
         max_body: int,
         gone: Callable[[McmpConnection], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.peer = peer
-        self._handle = handle
+        self._handler = handler
         self._reader = RequestReader(max_body)
         self._gone = gone
         self._clock = clock
@@ -107,7 +117,7 @@ class McmpConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         if self._task is None and not self._ending:
             request = self._next()
-            if request is not None:
+            if request is not None and not self._answered(request):
                 # What a peer waits for now has its own time.
                 self.deadline = self._clock() + ANSWER_S + WRITE_S
                 task = asyncio.get_running_loop().create_task(
@@ -116,6 +126,24 @@ class McmpConnection(asyncio.Protocol):
                 self._task = task
                 task.add_done_callback(self._served)
         self._steer_reading()
+
+    def _answered(self, request: Request) -> bool:
+        """Answer at once, without a task, what can be.
+
+        Not where more has come behind it: between two requests of a peer the others have a turn.
+        """
+        if not self._reader.idle or not self._writable.is_set():
+            return False
+        try:
+            answer = self._handler.answer_at_once(request, self.peer)
+        except Exception:  # as in _serve
+            _log.exception("peer %s: %s failed", self.peer.text, request.method)
+            answer = _FAILED
+        if answer is None:
+            return False
+        self.deadline = self._clock() + IDLE_S
+        self._answer(answer, close=not request.keep_alive)
+        return True
 
     def _steer_reading(self) -> None:
         transport = self._transport
@@ -143,12 +171,12 @@ class McmpConnection(asyncio.Protocol):
     async def _serve(self, request: Request) -> None:
         try:
             async with asyncio.timeout(ANSWER_S):
-                answer = await self._handle(request, self.peer)
+                answer = await self._handler.handle(request, self.peer)
         except TimeoutError:
             answer = Answer(500, fault=Fault.MEM, message="MEM: it took too long")
         except Exception:  # our own fault: told to the log whole, and to the node to come again
             _log.exception("peer %s: %s failed", self.peer.text, request.method)
-            answer = Answer(500, fault=Fault.MEM, message="MEM: lbproxy failed; see its log")
+            answer = _FAILED
         await self._writable.wait()
         self._answer(answer, close=not request.keep_alive)
 

@@ -21,7 +21,7 @@ from lbproxy.config.units import Bind
 from lbproxy.control.admin_server import bind_unix, is_loopback_bind
 from lbproxy.control.binding import why_not_bound
 from lbproxy.control.mcmp_access import Access, McmpError, Peer, make_peer
-from lbproxy.control.mcmp_connection import Handle, McmpConnection
+from lbproxy.control.mcmp_connection import Handler, McmpConnection
 from lbproxy.control.mcmp_tls import TlsFiles
 
 _log = logging.getLogger("lbproxy.mcmp")
@@ -44,7 +44,7 @@ class McmpBindError(McmpError):
 class McmpServer:
     """Accepts nodes. Owns: the socket from open() on, its connections, its tasks.
 
-    Args: handle: carries out requests. Raises: McmpError where it would listen to strangers, or
+    Args: handler: carries out requests. Raises: McmpError where it would listen to strangers, or
     where the files of `mcmp.tls` cannot be used.
     """
 
@@ -52,7 +52,7 @@ class McmpServer:
         self,
         settings: Mcmp,
         access: Access,
-        handle: Handle,
+        handler: Handler,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         bind = settings.bind
@@ -60,7 +60,7 @@ class McmpServer:
             raise McmpError(f"mcmp.bind {bind} is beyond loopback: set mcmp.allow")
         self._bind = bind
         self._access = access
-        self._handle = handle
+        self._handler = handler
         self._clock = clock
         self._max_body = settings.max.message
         self._max_connections = PER_NODE * settings.max.nodes + SPARE
@@ -149,7 +149,7 @@ class McmpServer:
 
     async def _hand_on(self, connection: socket.socket, peer: Peer) -> None:
         """Do the handshake of one connection that was counted, and serve it."""
-        protocol = McmpConnection(peer, self._handle, self._max_body, self._forget, self._clock)
+        protocol = McmpConnection(peer, self._handler, self._max_body, self._forget, self._clock)
         self._connections.add(protocol)
         begun = False
         try:

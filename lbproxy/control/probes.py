@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lbproxy.cluster.health import (
@@ -80,13 +80,13 @@ class Prober:
         if self._group is None:
             return
         for name in self._seen.keys() - snapshot.pools.keys():
-            self._sync_pool(PoolSnapshot(name, ()))
+            self._sync_pool(PoolSnapshot(name, ()), None)
             del self._seen[name]
         due: list[Node] = []
         for pool in snapshot.pools.values():
             if self._seen.get(pool.name) is not pool and self._pools[pool.name].health is not False:
+                due += self._sync_pool(pool, _news(self._seen.get(pool.name), pool))
                 self._seen[pool.name] = pool
-                due += self._sync_pool(pool)
         for node in due:
             wait = self._random.random() * SPREAD_S * len(due)
             task = self._group.create_task(
@@ -94,24 +94,25 @@ class Prober:
             )
             self._running[node.pool][node.name] = _Running(node, task)
 
-    def _sync_pool(self, pool: PoolSnapshot) -> list[Node]:
-        """End what is not to be probed any more; return the nodes whose probing must begin."""
+    def _sync_pool(self, pool: PoolSnapshot, news: Sequence[Node] | None) -> list[Node]:
+        """End what is not to be probed any more; return the nodes whose probing must begin.
+
+        Args: news: the nodes to look at where all others are as before, None where some have gone.
+        """
         running = self._running.setdefault(pool.name, {})
         due: list[Node] = []
-        met = 0
-        for node in pool.nodes:
+        for node in pool.nodes if news is None else news:
             known = running.get(node.name)
             if known is not None:
-                if known.node is node or _where(known.node) == _where(node):
+                if _where(known.node) == _where(node):
                     known.node = node
-                    met += 1
                     continue
                 # Not kept: a node whose address comes back later must not look as if probed still.
                 running.pop(node.name).task.cancel()
                 self._schemes.pop((node.pool, node.name), None)
             if node.targets:
                 due.append(node)
-        if met < len(running):
+        if news is None:
             for name in running.keys() - {node.name for node in pool.nodes}:
                 running.pop(name).task.cancel()
                 self._forget((pool.name, name))
@@ -207,6 +208,21 @@ class Prober:
         self._schemes.pop(key, None)
         for outcome in Outcome:
             self.counts.pop((*key, outcome.name.lower()), None)
+
+
+def _news(before: PoolSnapshot | None, pool: PoolSnapshot) -> list[Node] | None:
+    """Return the nodes that changed, None where there are others than before.
+
+    Loads change many times a second where nodes are many: all of them need not be looked at then.
+    """
+    if before is None or len(before.nodes) != len(pool.nodes):
+        return None
+    pairs = [
+        (old, node) for old, node in zip(before.nodes, pool.nodes, strict=True) if old is not node
+    ]
+    if any(old.name != node.name for old, node in pairs):
+        return None
+    return [node for _, node in pairs]
 
 
 def _where(node: Node) -> tuple[object, ...]:

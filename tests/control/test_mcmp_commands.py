@@ -81,7 +81,10 @@ class Hall:
         return ()
 
     async def say(self, method: str, body: str = "", target: str = "/") -> Answer:
-        answer = await self.commands.handle(Request(method, target, (), body.encode()), PEER)
+        request = Request(method, target, (), body.encode())
+        answer = self.commands.answer_at_once(request, PEER)
+        if answer is None:
+            answer = await self.commands.handle(request, PEER)
         read_answer(render_answer(answer))
         return answer
 
@@ -291,6 +294,19 @@ async def test_status_is_answered_from_what_is_known(hall: Hall) -> None:
     assert hall.node().reported is Reported.STANDBY
     hall.registry.observe_probe("idp", "kc1", ProbeResult(Outcome.FAIL, ""), hall.now)
     assert "State=NOTOK" in await hall.done("STATUS", "JVMRoute=kc1&Load=5")
+
+
+@pytest.mark.parametrize("body", ["JVMRoute=kc1&Load=7", "JVMRoute=x&Load=7", "Load=7", "%"])
+async def test_status_is_the_same_whether_something_comes_behind_it_or_not(
+    hall: Hall, body: str
+) -> None:
+    await hall.ready()
+    request = Request("STATUS", "/", (), body.encode())
+    counted = hall.commands.counts.copy()
+    at_once = hall.commands.answer_at_once(request, PEER)
+    again = await hall.commands.handle(request, PEER)
+    assert at_once == again
+    assert (hall.commands.counts - counted).total() == 2
 
 
 async def test_info_is_read_by_nodes_and_dump_by_people(hall: Hall) -> None:

@@ -25,6 +25,7 @@ from tests.java_node import JavaAnswer, read_answer
 PATIENCE_S = 10.0
 INFO = b"INFO / HTTP/1.1\r\nHost: lb\r\n\r\n"
 Handle = Callable[[Request, Peer], Awaitable[Answer]]
+AtOnce = Callable[[Request, Peer], Answer | None]
 
 
 class Gate(Access):
@@ -44,8 +45,25 @@ class Clock:
         return self.now
 
 
+def not_at_once(request: Request, peer: Peer) -> Answer | None:
+    return None
+
+
 async def echo(request: Request, peer: Peer) -> Answer:
     return Answer(body=f"{request.method} {request.body.decode()}")
+
+
+class Office:
+    """Carries out requests by functions. Args: at_once: for those that wait for nothing."""
+
+    def __init__(self, handle: Handle, at_once: AtOnce) -> None:
+        self._handle, self._at_once = handle, at_once
+
+    def answer_at_once(self, request: Request, peer: Peer) -> Answer | None:
+        return self._at_once(request, peer)
+
+    async def handle(self, request: Request, peer: Peer) -> Answer:
+        return await self._handle(request, peer)
 
 
 class Line:
@@ -107,10 +125,12 @@ class Site:
 
 
 @asynccontextmanager
-async def listening(handle: Handle = echo, **more: Any) -> AsyncIterator[Site]:
+async def listening(
+    handle: Handle = echo, at_once: AtOnce = not_at_once, **more: Any
+) -> AsyncIterator[Site]:
     settings = Mcmp.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
     clock, gate = Clock(), Gate(settings, lambda: 0.0)
-    server = McmpServer(settings, gate, handle, clock)
+    server = McmpServer(settings, gate, Office(handle, at_once), clock)
     site = Site(server, gate, clock)
     try:
         await server.start()
@@ -300,6 +320,43 @@ async def test_a_fault_of_ours_is_told_to_the_log_and_the_node_comes_again(
         assert "secret detail" in caplog.text
 
 
+def now(request: Request, peer: Peer) -> Answer | None:
+    return Answer(body="at once") if request.method == "STATUS" else None
+
+
+async def test_what_waits_for_nothing_is_answered_at_once() -> None:
+    async with listening(at_once=now) as site:
+        line = await site.line()
+        for method, body in ((b"STATUS", "at once"), (b"PING", "PING "), (b"STATUS", "at once")):
+            line.send(method + b" / HTTP/1.1\r\n\r\n")
+            assert (await line.answer()).body == body
+        line.send(b"STATUS / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert (await line.rest()).endswith(b"at once")
+
+
+async def test_between_two_messages_of_a_peer_the_others_have_a_turn() -> None:
+    """However many it sends together: only the last one is answered without a task."""
+    async with listening(at_once=now) as site:
+        line = await site.line()
+        line.send(3 * b"STATUS / HTTP/1.1\r\n\r\n")
+        bodies = [(await line.answer()).body for _ in range(3)]
+        assert bodies == ["STATUS ", "STATUS ", "at once"]
+
+
+async def test_a_fault_of_ours_at_once_is_told_as_any_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(request: Request, peer: Peer) -> Answer | None:
+        raise RuntimeError("broken")
+
+    async with listening(at_once=fail) as site:
+        line = await site.line()
+        line.send(INFO)
+        answer = await line.answer()
+        assert (answer.status, answer.type) == (500, "MEM")
+        assert "INFO failed" in caplog.text
+
+
 async def test_an_answer_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcmp_connection, "ANSWER_S", 0.01)
 
@@ -336,7 +393,7 @@ async def test_the_end_cuts_off_what_is_under_way() -> None:
 def test_strangers_are_not_listened_to_without_a_list() -> None:
     settings = Mcmp.model_validate({"bind": "0.0.0.0:0", "pool": "idp"})
     with pytest.raises(McmpError, match="beyond loopback"):
-        McmpServer(settings, Access(settings, lambda: 0.0), echo)
+        McmpServer(settings, Access(settings, lambda: 0.0), Office(echo, not_at_once))
 
 
 async def test_an_address_that_is_taken_is_named() -> None:

@@ -188,7 +188,7 @@ async def test_a_head_that_dribbles_in_is_408(stage: Stage, line: bytes) -> None
     task.cancel()
     assert response.status == 408
     assert response.get("connection") == b"close"
-    assert asyncio.get_running_loop().time() - began < 1
+    assert asyncio.get_running_loop().time() - began < 5
     assert node.requests == []
     assert reasons(door) == ["head_timeout"]
 

@@ -245,7 +245,7 @@ async def test_a_handshake_that_never_comes_is_cut_off(
         await peer.send(sent)
     began = asyncio.get_running_loop().time()
     await peer.read_rest()
-    assert asyncio.get_running_loop().time() - began < 2
+    assert asyncio.get_running_loop().time() - began < 5
     assert door.stats.rejected == {"tls_handshake": 1}
     assert (await ask(door, trusting(authority))).status == 200
 

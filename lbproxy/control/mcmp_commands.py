@@ -143,6 +143,11 @@ class McmpCommands:
             answer = _refusal(error)
         return self._counted(answer, request, peer)
 
+    def note_bad(self, message: str, peer: Peer) -> None:
+        """Count and log what is no request."""
+        self.counts["other", "refused"] += 1
+        self._tell_refusal(peer, "message", message)
+
     def _read(self, request: Request, peer: Peer) -> tuple[Command, Source]:
         source = self._access.source(peer, request)
         command, ignored = read_command(request.method, request.wildcard, request.body)

@@ -38,6 +38,9 @@ class Handler(Protocol):
     async def handle(self, request: Request, peer: Peer) -> Answer:
         """Carry out any request."""
 
+    def note_bad(self, message: str, peer: Peer) -> None:
+        """Take in that what a peer sent is no request; message: why."""
+
 
 class McmpConnection(asyncio.Protocol):
     """Serves one peer that was admitted.
@@ -159,7 +162,7 @@ class McmpConnection(asyncio.Protocol):
         try:
             return self._reader.next()
         except BadMessage as error:
-            _log.warning("peer %s: refused: %s", self.peer.text, error.message)
+            self._handler.note_bad(error.message, self.peer)
             if error.too_large:
                 # A limit may be raised, so no node shall take it for the last word.
                 answer = Answer(500, fault=Fault.MEM, message=f"MEM: {error.message}")

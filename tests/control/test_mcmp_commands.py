@@ -451,6 +451,16 @@ async def test_the_same_refusal_is_told_once_in_a_while(
     assert len(hall.commands._said) == MAX_SAID
 
 
+async def test_what_is_no_message_is_counted_and_told_once_in_a_while(
+    hall: Hall, caplog: pytest.LogCaptureFixture
+) -> None:
+    for port in range(3):
+        hall.commands.note_bad("a field is not valid", make_peer(("10.1.2.3", port)))
+    assert hall.commands.counts == {("other", "refused"): 3}
+    (line,) = caplog.messages
+    assert line == "peer 10.1.2.3:0 message: refused: a field is not valid"
+
+
 async def test_messages_are_counted(hall: Hall) -> None:
     await hall.ready()
     await hall.say("STATUS", "JVMRoute=x")

@@ -58,12 +58,16 @@ class Office:
 
     def __init__(self, handle: Handle, at_once: AtOnce) -> None:
         self._handle, self._at_once = handle, at_once
+        self.bad: list[str] = []
 
     def answer_at_once(self, request: Request, peer: Peer) -> Answer | None:
         return self._at_once(request, peer)
 
     async def handle(self, request: Request, peer: Peer) -> Answer:
         return await self._handle(request, peer)
+
+    def note_bad(self, message: str, peer: Peer) -> None:
+        self.bad.append(message)
 
 
 class Line:
@@ -96,9 +100,10 @@ class Line:
 
 
 class Site:
-    """A listener under test."""
+    """A listener under test. Args: bad: what was told of messages that are none."""
 
-    def __init__(self, server: McmpServer, gate: Gate, clock: Clock) -> None:
+    def __init__(self, server: McmpServer, gate: Gate, clock: Clock, bad: list[str]) -> None:
+        self.bad = bad
         self.server = server
         self.gate = gate
         self.clock = clock
@@ -130,8 +135,9 @@ async def listening(
 ) -> AsyncIterator[Site]:
     settings = Mcmp.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
     clock, gate = Clock(), Gate(settings, lambda: 0.0)
-    server = McmpServer(settings, gate, Office(handle, at_once), clock)
-    site = Site(server, gate, clock)
+    office = Office(handle, at_once)
+    server = McmpServer(settings, gate, office, clock)
+    site = Site(server, gate, clock, office.bad)
     try:
         await server.start()
         yield site
@@ -205,6 +211,8 @@ async def test_what_cannot_be_read_on_is_answered_and_ends(data: bytes, status: 
         assert rest.startswith(b"HTTP/1.1 " + status)
         assert (b"\r\nType: MEM\r\n" in rest) is (status == b"500 ")
         assert b"\r\nConnection: close\r\n" in rest
+        assert len(site.bad) == 1
+        assert site.bad[0].encode() in rest
 
 
 async def test_a_stranger_learns_nothing(caplog: pytest.LogCaptureFixture) -> None:

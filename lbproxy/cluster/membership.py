@@ -44,6 +44,8 @@ RECENT_S = 30.0
 # of the pool. A cluster has one balancer, or a few.
 MAX_BALANCERS = 32
 STANDBY_LOAD, BROKEN_LOAD, KEEP_LOAD = 0, -1, -2
+# What is no load but a word; every other number is the load of an active node.
+_REPORTED = {STANDBY_LOAD: Reported.STANDBY, BROKEN_LOAD: Reported.BROKEN}
 # What a known node may say anew without becoming another one.
 _TOLD = ("tls", "secret_file", "packet_size", "balancer", "domain", "tuning")
 
@@ -216,18 +218,15 @@ class Membership:
         node = entry.node
         if load == KEEP_LOAD:
             return ()
-        if load == BROKEN_LOAD:
-            after = replace(node, reported=Reported.BROKEN, load=None)
-        elif load == STANDBY_LOAD:
-            after = replace(node, reported=Reported.STANDBY, load=None)
-        else:
-            after = replace(node, reported=Reported.ACTIVE, load=load)
-        if after.reported is node.reported:
-            self._roster.set(entry, after)
+        reported = _REPORTED.get(load, Reported.ACTIVE)
+        capacity = load if reported is Reported.ACTIVE else None
+        if reported is node.reported:
+            if capacity != node.load:
+                self._roster.set(entry, replace(node, load=capacity))
             return ()
         reason = f"it reports load {load}"
-        self._roster.set(entry, replace(after, reason=reason))
-        change = Transition(Aspect.REPORT, node.reported.value, after.reported.value, reason)
+        self._roster.set(entry, replace(node, reported=reported, load=capacity, reason=reason))
+        change = Transition(Aspect.REPORT, node.reported.value, reported.value, reason)
         return self._roster.changes(entry, change)
 
     def sweep(self, now: float) -> Changes:

@@ -111,7 +111,7 @@ class Roster:
         if node == old:
             return
         self.ejected += node.ejected - old.ejected
-        if _addresses(node) != _addresses(old) or node.balancer != old.balancer:
+        if _indexed(node) != _indexed(old):
             # In this order: what both refer to is not forgotten in between.
             self._index(entry, node)
             self._unindex(entry, old)
@@ -179,6 +179,11 @@ class Roster:
 def _addresses(node: Node) -> set[Address]:
     """Return every address of a node: as it is named, and what its name stands for."""
     return {(host, node.port) for host in (node.host, *node.targets)}
+
+
+def _indexed(node: Node) -> tuple[object, ...]:
+    """Return what decides where a node is indexed; cheaper than its addresses themselves."""
+    return (node.host, node.port, node.addresses, node.balancer)
 
 
 def introduce(node: Node) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
@@ -32,15 +32,18 @@ class McmpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a connection. Args: address: None for a Unix socket; text: for the log."""
+    """The other end of a connection.
+
+    Args: address: None for a Unix socket; text: for the log. Holds: local: it is on this machine
+    for certain.
+    """
 
     address: IPv4Address | IPv6Address | None
     text: str
+    local: bool = field(init=False)  # looked at with each message
 
-    @property
-    def local(self) -> bool:
-        """True where it is on this machine for certain."""
-        return self.address is None or self.address.is_loopback
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "local", self.address is None or self.address.is_loopback)
 
 
 def make_peer(name: object) -> Peer:
@@ -130,7 +133,7 @@ class Access:
             _log.info("mcmp.agents.token_file %s: loaded", self._token_file)
 
     def _may_be_node(self, peer: Peer) -> bool:
-        return peer.address is None or peer.local or within(peer.address, self._nodes)
+        return peer.local or peer.address is None or within(peer.address, self._nodes)
 
     def _may_be_agent(self, peer: Peer) -> bool:
         if peer.address is None:

@@ -19,6 +19,7 @@ from lbproxy.cli.admin_client import AdminApiError, AdminClient, NodeView
 from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.check import print_problems
 from lbproxy.cli.explanation import BadRequest, Explanation, explain
+from lbproxy.cli.tables import table_console
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.registry import node_from_config
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
     else:
-        Console(highlight=False).print(_table(found))
+        table_console().print(_table(found))
     return Exit.FINE
 
 

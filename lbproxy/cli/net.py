@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.net_listen import MAX_LISTEN_S, Ear, listen
+from lbproxy.cli.tables import table_console
 from lbproxy.control.advertiser import AdvertiseError, read_key
 from lbproxy.control.links import Interface
 from lbproxy.control.multicast import DEFAULT_GROUP, Group, Lack, parse_group, source_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # A little more than the usual interval, so that one datagram must come.
 LISTEN_S = 15.0
-_PIPE_WIDTH = 200
 _SUDO_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -100,7 +99,7 @@ def show_status(arguments: argparse.Namespace) -> int:
                 salt(key),
                 arguments.listen,
             )
-            heard = listen(ear, _console() if not arguments.json else None)
+            heard = listen(ear, table_console() if not arguments.json else None)
             document["heard"] = [each.document() for each in heard]
         if arguments.json:
             print(json.dumps(document, indent=2))
@@ -184,7 +183,7 @@ def _to_listen_on(
 
 
 def _print_state(state: State) -> None:
-    console = _console()
+    console = table_console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("interface", "state", "multicast", "joined"):
         table.add_column(heading, no_wrap=True)
@@ -272,11 +271,6 @@ def _own_name() -> tuple[str, ...]:
     if program.name != "lbproxy":
         return (sys.executable, "-m", "lbproxy")
     return ("lbproxy",) if str(program.parent) in _SUDO_PATH else (str(program),)
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH, highlight=False)
 
 
 def _fail(message: str) -> int:

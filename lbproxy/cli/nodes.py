@@ -14,6 +14,7 @@ from rich.text import Text
 
 from lbproxy.cli.admin_client import DEFAULT_ADMIN, AdminApiError, AdminClient, NodeView
 from lbproxy.cli.arguments import Subparsers
+from lbproxy.cli.tables import table_console
 
 POLL_S = 0.5
 _HEALTH_STYLE = {"up": "green", "degraded": "yellow", "down": "bold red", "unknown": "dim"}
@@ -23,8 +24,6 @@ _ABOUT = {
     "enable": "let a node take traffic again",
     "disable": "take a node out of traffic at once, its sessions go to other nodes",
 }
-# Columns where the table goes into a pipe or file.
-_PIPE_WIDTH = 200
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -69,10 +68,7 @@ def show_nodes(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"nodes": [node.raw for node in nodes]}, indent=2))
     else:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=_PIPE_WIDTH)  # nobody's terminal sets a limit
-        console.print(_table(nodes))
+        table_console().print(_table(nodes))
     return 0
 
 

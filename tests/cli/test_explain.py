@@ -188,6 +188,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "cannot reach the admin API" in capsys.readouterr().err
 
 
+def test_what_goes_into_a_pipe_is_not_folded_at_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lbproxy.yaml"
+    file.write_text(TEXT)
+    path = "/realms/" + "x" * 100
+    assert main(["explain", "-c", str(file), f"GET https://idp.example.com{path}"]) == 0
+    assert path in capsys.readouterr().out
+
+
 JOINED = (
     TEXT
     + """\

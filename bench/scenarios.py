@@ -271,7 +271,11 @@ def many(bench: Bench, scenario: str, *, spread: bool) -> Iterator[Measurement]:
 
 
 def transfer(bench: Bench, scenario: str, scheme: str, *, up: bool) -> Iterator[Measurement]:
-    """One large body on one connection: throughput, and how much the peer's memory grew."""
+    """One large body on one connection: throughput, and how much the peer's memory grew.
+
+    Each is warmed by one body more, which brings the file into memory, too. Growth counts from
+    before that.
+    """
     with ExitStack() as until_done:
         nodes: tuple[Node, ...] = bench.nodes[:1]
         upload = None
@@ -280,19 +284,26 @@ def transfer(bench: Bench, scenario: str, scheme: str, *, up: bool) -> Iterator[
             upload = bench.folder / "origin" / "1GiB"
         field = until_done.enter_context(_start_all(bench, nodes))
         client = _client(nodes[0])
+
+        def move(each: Contestant) -> float:
+            return run_curl(
+                each.url(scheme, "/1GiB"),
+                client,
+                core=bench.load_core,
+                upload=upload,
+                size=bench.plan.size,
+            )
+
+        before: dict[str, int] = {}
+        for each in field:
+            before[each.name] = each.child.rss_bytes()
+            move(each)
         for repeat in range(bench.plan.repeats):
             first = repeat % len(field)
             for each in (*field[first:], *field[:first]):
-                before = each.child.rss_bytes()
                 each.child.forget_peak()
-                rate = run_curl(
-                    each.url(scheme, "/1GiB"),
-                    client,
-                    core=bench.load_core,
-                    upload=upload,
-                    size=bench.plan.size,
-                )
-                growth = (each.child.peak_rss_bytes() - before) / (1 << 20)
+                rate = move(each)
+                growth = (each.child.peak_rss_bytes() - before[each.name]) / (1 << 20)
                 bench.say(f"{scenario}: {each.name}: {rate:.0f} MiB/s, grew {growth:.1f} MiB")
                 yield Measurement(scenario, each.name, Quantity.MIB_S, rate)
                 yield Measurement(scenario, each.name, Quantity.GROWTH_MIB, growth)

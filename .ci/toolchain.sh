@@ -40,7 +40,7 @@ version=${problem#* }
 case $problem in
     old*) echo "lbproxy needs Python 3.11 or newer and found only $version: install one (Debian 12+, Ubuntu 23.04+: apt install python3 python3-venv python3-dev; Fedora: dnf install python3 python3-devel), $again" ;;
     venv*) echo "Python $version lacks its venv module: install it (Debian, Ubuntu: apt install python$version-venv), $again" ;;
-    compiler*) echo "no C compiler ($version is not in PATH): install one (Debian, Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel; macOS: xcode-select --install), $again" ;;
+    compiler*) echo "no C compiler ($version is not in PATH): install one (Debian, Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel), $again" ;;
     headers*) echo "Python $version lacks its C headers: install them (Debian, Ubuntu: apt install python$version-dev; Fedora: dnf install python$version-devel), $again" ;;
     *) echo "no Python found: install 3.11 or newer (Debian, Ubuntu: apt install python3 python3-venv python3-dev; Fedora: dnf install python3 python3-devel), $again" ;;
 esac

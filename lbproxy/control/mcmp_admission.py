@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lbproxy.cluster.contexts import BalancerSettings
-from lbproxy.cluster.node import Node, NodeTls, Reported, Source, Tuning
+from lbproxy.cluster.node import LOCALHOST, Node, NodeTls, Reported, Source, Tuning
 from lbproxy.config import sources
 from lbproxy.config.sources import Mcmp
 from lbproxy.control.mcmp_access import LOOPBACK, Peer, within
@@ -106,7 +106,9 @@ class Admission:
             return self._allowed((own,), told, peer)
         if literal is not None:
             return self._allowed((str(literal),), told, peer)
-        found = await self._resolve(told.host)
+        # What a node says that says no host. No name server is asked for it (RFC 6761, 6.3).
+        here = told.host == "localhost"
+        found = LOCALHOST if here else await self._resolve(told.host)
         if not found:
             raise Refused(
                 Fault.MEM, f"MEM: lbproxy cannot resolve the name {told.host}; announce an address"

@@ -153,6 +153,14 @@ async def test_a_name_leads_to_the_first_allowed_address_and_stays_there(inn: In
     assert (await inn.node(host="kc1.example.test")).host == "10.1.0.8"
 
 
+async def test_localhost_is_this_machine_whatever_name_servers_say(inn: Inn) -> None:
+    inn.names["localhost"] = ("10.1.0.8",)
+    assert (await inn.node(peer="127.0.0.1", host="localhost")).host == "127.0.0.1"
+    assert (await inn.fault(host="localhost")).fault is Fault.MEM
+    inn.known["kc1"] = "::1"
+    assert (await inn.node(peer="127.0.0.1", host="localhost")).host == "::1"
+
+
 async def test_a_name_that_leads_elsewhere_or_nowhere_is_refused(inn: Inn) -> None:
     assert (await inn.fault(host="rebound.example.test")).fault is Fault.MEM
     refused = await inn.fault(host="nobody.example.test")

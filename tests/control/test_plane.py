@@ -142,10 +142,11 @@ async def test_the_first_change_is_published_at_once_and_those_behind_it_togethe
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     urls = [f"http://127.0.0.1:{port}" for port in range(1, 21)]
-    monkeypatch.setattr(plane, "GATHER_S", 0.2)
-    monkeypatch.setattr(plane, "PAUSE_A_NODE_S", 1.0)
     async with start(*urls, health=False) as run:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(2 * plane.GATHER_S)
+        # So long that a machine that stalls does not come to its end in the midst of the commands.
+        monkeypatch.setattr(plane, "GATHER_S", 1.5)
+        monkeypatch.setattr(plane, "PAUSE_A_NODE_S", 1.0)
         before = len(run.published)
         for number in range(1, 21):
             run.plane.command("idp", f"node{number}", Admin.DRAINING, "test")

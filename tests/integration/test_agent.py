@@ -150,7 +150,7 @@ async def test_leaving_waits_for_the_request_and_then_no_longer(stage: Stage, si
 async def test_a_request_that_does_not_end_is_told(stage: Stage, site: Site) -> None:
     slow = Slow()
     node, door = await stage.node(slow.script), await site.door()
-    agent = await site.joined(node, door, drain={"deadline": "500ms"})
+    agent = await site.joined(node, door, drain={"deadline": "2s"})
     request = asyncio.ensure_future(door.get("/slow"))
     await slow.began.wait()
     assert await agent.leave() == Left(False, "1 request had not ended")

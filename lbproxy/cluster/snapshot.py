@@ -21,6 +21,20 @@ class PoolSnapshot:
     balancers: Mapping[str, BalancerSettings] = field(default_factory=dict)
 
 
+def changed_nodes(
+    before: PoolSnapshot | None, after: PoolSnapshot
+) -> list[tuple[Node, Node]] | None:
+    """Return the nodes that changed as they were and are, None where there are others than before.
+
+    Loads change many times a second where nodes are many: all of them need not be looked at then.
+    """
+    if before is None or len(before.nodes) != len(after.nodes):
+        return None
+    pairs = zip(before.nodes, after.nodes, strict=True)
+    changed = [(old, new) for old, new in pairs if old is not new]
+    return changed if all(old.name == new.name for old, new in changed) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every pool at one version; a later snapshot has a larger version.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from lbproxy.cluster.node import Node, Source, needs_resolving
-from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot, changed_nodes
 from lbproxy.config.sources import Resolver as Settings
 from lbproxy.control.address_rules import AddressRules
 from lbproxy.control.resolver import Addresses, ResolveError, Resolver, in_order
@@ -204,11 +204,8 @@ def _question(node: Node) -> str:
 
 
 def _same_names(old: PoolSnapshot | None, new: PoolSnapshot) -> bool:
-    return (
-        old is not None
-        and len(old.nodes) == len(new.nodes)
-        and all(a is b or _mark(a) == _mark(b) for a, b in zip(old.nodes, new.nodes, strict=True))
-    )
+    changed = changed_nodes(old, new)
+    return changed is not None and all(_mark(one) == _mark(other) for one, other in changed)
 
 
 def _mark(node: Node) -> tuple[object, ...]:

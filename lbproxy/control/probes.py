@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lbproxy.cluster.health import (
@@ -18,7 +18,7 @@ from lbproxy.cluster.health import (
     next_delay,
 )
 from lbproxy.cluster.node import Node
-from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot, changed_nodes
 from lbproxy.config import schema
 from lbproxy.config.secrets import read_secret
 from lbproxy.control import ajp_probe
@@ -85,7 +85,7 @@ class Prober:
         due: list[Node] = []
         for pool in snapshot.pools.values():
             if self._seen.get(pool.name) is not pool and self._pools[pool.name].health is not False:
-                due += self._sync_pool(pool, _news(self._seen.get(pool.name), pool))
+                due += self._sync_pool(pool, self._seen.get(pool.name))
                 self._seen[pool.name] = pool
         for node in due:
             wait = self._random.random() * SPREAD_S * len(due)
@@ -94,14 +94,12 @@ class Prober:
             )
             self._running[node.pool][node.name] = _Running(node, task)
 
-    def _sync_pool(self, pool: PoolSnapshot, news: Sequence[Node] | None) -> list[Node]:
-        """End what is not to be probed any more; return the nodes whose probing must begin.
-
-        Args: news: the nodes to look at where all others are as before, None where some have gone.
-        """
+    def _sync_pool(self, pool: PoolSnapshot, before: PoolSnapshot | None) -> list[Node]:
+        """End what is not to be probed any more; return the nodes whose probing must begin."""
+        changed = changed_nodes(before, pool)
         running = self._running.setdefault(pool.name, {})
         due: list[Node] = []
-        for node in pool.nodes if news is None else news:
+        for node in pool.nodes if changed is None else [new for _, new in changed]:
             known = running.get(node.name)
             if known is not None:
                 if _where(known.node) == _where(node):
@@ -112,7 +110,7 @@ class Prober:
                 self._schemes.pop((node.pool, node.name), None)
             if node.targets:
                 due.append(node)
-        if news is None:
+        if changed is None:
             for name in running.keys() - {node.name for node in pool.nodes}:
                 running.pop(name).task.cancel()
                 self._forget((pool.name, name))
@@ -208,21 +206,6 @@ class Prober:
         self._schemes.pop(key, None)
         for outcome in Outcome:
             self.counts.pop((*key, outcome.name.lower()), None)
-
-
-def _news(before: PoolSnapshot | None, pool: PoolSnapshot) -> list[Node] | None:
-    """Return the nodes that changed, None where there are others than before.
-
-    Loads change many times a second where nodes are many: all of them need not be looked at then.
-    """
-    if before is None or len(before.nodes) != len(pool.nodes):
-        return None
-    pairs = [
-        (old, node) for old, node in zip(before.nodes, pool.nodes, strict=True) if old is not node
-    ]
-    if any(old.name != node.name for old, node in pairs):
-        return None
-    return [node for _, node in pairs]
 
 
 def _where(node: Node) -> tuple[object, ...]:

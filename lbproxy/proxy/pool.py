@@ -8,7 +8,7 @@ from lbproxy.cluster.balance import Member, make_balancer
 from lbproxy.cluster.budget import RetryBudget
 from lbproxy.cluster.candidates import candidates
 from lbproxy.cluster.node import Node, differ_in_load_only
-from lbproxy.cluster.snapshot import PoolSnapshot
+from lbproxy.cluster.snapshot import PoolSnapshot, changed_nodes
 from lbproxy.cluster.stats import DURATION_BUCKETS, NodeStats, PoolStats
 from lbproxy.cluster.sticky import N_RESULTS, N_STEPS, RESULT_NAMES, STEP_NAMES, Affinity, Verdict
 from lbproxy.config import schema
@@ -120,21 +120,14 @@ class Pool:
             announced.waiting.wake(now)
 
     def _take_loads(self, before: PoolSnapshot, snapshot: PoolSnapshot) -> bool:
-        """Take over loads and weights where nothing else changed; False where something did.
-
-        In a large pool somebody always reports something, so this compares by identity first.
-        """
-        nodes = snapshot.nodes
-        old_nodes = before.nodes
-        if len(nodes) != len(old_nodes) or snapshot.balancers != before.balancers:
+        """Take over loads and weights where nothing else changed; False where something did."""
+        changed = changed_nodes(before, snapshot)
+        if changed is None or snapshot.balancers != before.balancers:
             return False
-        changed: list[Node] = []
-        for old, node in zip(old_nodes, nodes, strict=True):
-            if node is not old:
-                if not differ_in_load_only(old, node):
-                    return False
-                changed.append(node)
-        for node in changed:
+        for old, new in changed:
+            if not differ_in_load_only(old, new):
+                return False
+        for _, node in changed:
             self.links[node.name].update(node)
         self.balancer.refresh()
         if self.announced is not None:

@@ -84,10 +84,17 @@ class Figures:
         return median(values) if values else None
 
     def ratio(self, scenario: str, contestant: str, quantity: Quantity, to: str) -> float | None:
-        """The contestant's median in terms of another's; None without either, or against zero."""
-        mine = self.median(scenario, contestant, quantity)
-        other = self.median(scenario, to, quantity)
-        return mine / other if mine is not None and other else None
+        """The contestant's figure in terms of another's: the median of the ratios of each repeat.
+
+        A repeat measures all of them within a minute or so; over a whole scenario a shared machine
+        gets faster and slower by more than what tells two proxies apart. None without either, or
+        against zero.
+        """
+        mine = self.values(scenario, contestant, quantity)
+        others = self.values(scenario, to, quantity)
+        if not mine or not others or not all(others):
+            return None
+        return median(one / other for one, other in zip(mine, others, strict=True))
 
     def judge(self, aims: Iterable[Aim]) -> list[Verdict]:
         """The aims that this run can tell of, and what came out."""

@@ -35,8 +35,9 @@ One run of `make bench`: every proxy does the same work with one worker on one c
 route in a cookie, forwarded fields set, kept-alive connections to the nodes, access log into a
 file, metrics where it has them); load and origin share another core. CPU time is that of all of a
 proxy's processes, user and system. Logs are buffered but for HAProxy's, which writes each line to
-standard output at once. Figures are medians of {repeats} repeats in turns, a crowd is {crowd:,}
-connections and is counted once; only the ratios carry over to another machine."""
+standard output at once. Figures are medians of {repeats} repeats in turns; ratios are medians, too,
+of the ratio in each repeat. A crowd is {crowd:,} connections and is counted once. Only the ratios
+carry over to another machine."""
 PLOTTED = ("keepalive", "tls", "handshake")
 
 

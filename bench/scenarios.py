@@ -1,7 +1,8 @@
 """What is measured, and in which order.
 
 The contestants of a scenario run at the same time and are loaded in turns, so that what the machine
-does besides hits all of them alike; each repeat begins with another one.
+does besides hits all of them alike; each repeat has another order, so that nobody always comes
+behind the same one, which may still be cleaning up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from bench.figures import Aim, Measurement, Quantity
 from bench.idle import crowd
@@ -40,8 +42,8 @@ FIRST_CROWD = 200
 class Plan:
     """How much of everything. Times in seconds, `size` in bytes."""
 
-    repeats: int = 3
-    seconds: int = 5
+    repeats: int = 9
+    seconds: int = 2
     connections: int = 32
     handshakes_per_second: int = 500
     size: int = GIB
@@ -134,6 +136,12 @@ def _start_all(bench: Bench, nodes: Sequence[Node]) -> Iterator[list[Contestant]
         yield field
 
 
+def shuffled(field: Sequence[Contestant], repeat: int) -> list[Contestant]:
+    """Return the order of a repeat: as given in the first, which tables follow, then random, and
+    the same in each run."""
+    return Random(repeat).sample(field, len(field)) if repeat else list(field)
+
+
 def _in_turns(
     bench: Bench,
     scenario: str,
@@ -144,8 +152,7 @@ def _in_turns(
     for each in field:
         run(each, WARM_S)
     for repeat in range(bench.plan.repeats):
-        first = repeat % len(field)
-        for each in (*field[first:], *field[:first]):
+        for each in shuffled(field, repeat):
             before = each.child.cpu_s()
             loaded = run(each, bench.plan.seconds)
             cpu_us = (each.child.cpu_s() - before) * 1e6 / loaded.requests
@@ -299,8 +306,7 @@ def transfer(bench: Bench, scenario: str, scheme: str, *, up: bool) -> Iterator[
             before[each.name] = each.child.rss_bytes()
             move(each)
         for repeat in range(bench.plan.repeats):
-            first = repeat % len(field)
-            for each in (*field[first:], *field[:first]):
+            for each in shuffled(field, repeat):
                 each.child.forget_peak()
                 rate = move(each)
                 growth = (each.child.peak_rss_bytes() - before[each.name]) / (1 << 20)

@@ -1,4 +1,4 @@
-"""TLS on both sides, with real handshakes."""
+"""TLS towards clients, with real handshakes."""
 
 from __future__ import annotations
 
@@ -59,9 +59,6 @@ def names(peer: Peer) -> set[str]:
     """Return the names in the certificate that a client was shown."""
     certificate = peer.writer.get_extra_info("peercert")
     return {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}
-
-
-# Towards clients.
 
 
 async def test_the_certificate_is_chosen_by_sni(
@@ -417,113 +414,3 @@ async def test_the_plain_listener_sends_clients_to_the_tls_one(
     port = door.service.port("https")
     assert response.get("location") == b"https://idp.example.com:%d/realms/x?y=1" % port
     assert node.connections == []
-
-
-# Towards nodes.
-
-
-def node_context(authority: trustme.CA, *identities: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*identities).configure_cert(context)
-    return context
-
-
-def ca_file(tmp_path: Path, authority: trustme.CA) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
-async def test_an_https_node_is_verified_by_its_own_authority(
-    stage: Stage, tmp_path: Path, authority: trustme.CA
-) -> None:
-    node = await stage.node(context=node_context(authority, "127.0.0.1"))
-    tls = {"ca": ca_file(tmp_path, authority)}
-    door = await stage.door([node], scheme="https", node={"tls": tls})
-    peer = await door.connect()
-    for _ in range(3):
-        await peer.send(GET)
-        assert (await peer.read_message()).status == 200
-    assert len(node.connections) == 1
-
-
-async def test_server_name_is_what_the_certificate_must_hold_and_what_sni_says(
-    stage: Stage, tmp_path: Path, authority: trustme.CA
-) -> None:
-    context = node_context(authority, "idp.internal")
-    asked: list[str | None] = []
-    context.sni_callback = lambda _, name, __: asked.append(name)
-    node = await stage.node(context=context)
-    tls = {"ca": ca_file(tmp_path, authority), "server_name": "idp.internal"}
-    door = await stage.door([node], scheme="https", node={"tls": tls})
-    assert (await door.get()).status == 200
-    assert asked == ["idp.internal"]
-
-
-@pytest.mark.parametrize("wrong", ["authority", "name", "server_name", "system"])
-async def test_a_node_that_cannot_prove_who_it_is_gets_not_one_request(
-    stage: Stage, tmp_path: Path, authority: trustme.CA, wrong: str
-) -> None:
-    name = "10.9.9.9" if wrong == "name" else "127.0.0.1"
-    node = await stage.node(context=node_context(authority, name))
-    trusted = trustme.CA() if wrong == "authority" else authority
-    tls: dict[str, str] = {} if wrong == "system" else {"ca": ca_file(tmp_path, trusted)}
-    if wrong == "server_name":
-        tls["server_name"] = "idp.internal"
-    door = await stage.door([node], scheme="https", node={"tls": tls})
-    response = await door.get()
-    assert response.status == 502
-    assert node.requests == []
-    assert door.stats.pools["idp"].nodes["node1"].failures == {"upstream_tls": 1}
-    assert b"certificate" not in response.body.lower()
-
-
-async def test_verification_can_be_switched_off(stage: Stage, authority: trustme.CA) -> None:
-    node = await stage.node(context=node_context(authority, "somebody.else"))
-    door = await stage.door([node], scheme="https", node={"tls": {"verify": False}})
-    assert (await door.get()).status == 200
-
-
-async def test_a_node_that_speaks_no_tls_is_502_and_another_one_is_asked(
-    stage: Stage, tmp_path: Path, authority: trustme.CA
-) -> None:
-    async def plain(peer: NodePeer) -> None:
-        await peer.read_some()
-        await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-
-    bad = await stage.node(plain)
-    good = await stage.node(name="node2", context=node_context(authority, "127.0.0.1"))
-    tls = {"ca": ca_file(tmp_path, authority)}
-    door = await stage.door([bad, good], scheme="https", node={"tls": tls})
-    for _ in range(2):
-        assert (await door.get()).status == 200
-    door = await stage.door([bad], scheme="https", node={"tls": tls})
-    assert (await door.get()).status == 502
-
-
-@pytest.mark.parametrize("orderly", [True, False])
-async def test_a_body_that_ends_with_the_connection_needs_its_close_notify(
-    stage: Stage, tmp_path: Path, authority: trustme.CA, orderly: bool
-) -> None:
-    """Without close_notify anybody on the way could have cut the answer off."""
-
-    async def script(peer: NodePeer) -> None:
-        await peer.read_message()
-        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nwhole?")
-        if not orderly:
-            await asyncio.sleep(0.05)
-            descriptor = peer.writer.get_extra_info("socket").fileno()
-            with socket.socket(fileno=os.dup(descriptor)) as sock:
-                sock.shutdown(socket.SHUT_RDWR)
-
-    node = await stage.node(script, context=node_context(authority, "127.0.0.1"))
-    tls = {"ca": ca_file(tmp_path, authority)}
-    door = await stage.door([node], scheme="https", node={"tls": tls})
-    peer = await door.connect()
-    await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    text = await peer.read_rest()
-    assert b"6\r\nwhole?\r\n" in text
-    assert text.endswith(b"\r\n0\r\n\r\n") is orderly
-    assert [line["reason"] for line in door.log_lines()] == [
-        None if orderly else "upstream_truncated"
-    ]

@@ -1,0 +1,204 @@
+"""What no section can know alone: files that must be usable, and warnings of what will bite."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lbproxy.config.problems import Severity
+from tests.config.texts import GOOD, good, load, pool, said
+
+from .conftest import write_certificate
+
+FILES = [
+    ("cert: tls/no.crt, key: tls/idp.key", "cert: there is no file {folder}/tls/no.crt"),
+    ("cert: tls, key: tls/idp.key", "cert: there is no file {folder}/tls"),
+    (f"cert: {'a' * 256}, key: tls/idp.key", f"cert: {{folder}}/{'a' * 256} cannot be read: File"),
+    ("cert: short, key: tls/idp.key", "cert: holds no certificate in PEM form"),
+    ("cert: tls/v6.crt, key: tls/idp.key", "cert: holds no certificate in PEM form"),
+    ("cert: tls/idp.crt, key: short", "key: holds no private key in PEM form"),
+    ("cert: tls/idp.crt, key: tls/other.key", "key: is not the key of {folder}/tls/idp.crt"),
+]
+
+
+@pytest.mark.parametrize(("names", "problem"), FILES)
+def test_certificates_must_be_usable(names: str, problem: str, folder: Path) -> None:
+    text = GOOD.replace('8080"', f'8080", tls: {{certificates: [{{{names}}}]}}')
+    [line] = said(text, folder)
+    assert f"listeners[0].tls.certificates[0].{problem.format(folder=folder)}" in line
+
+
+def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(folder: Path) -> None:
+    key = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"x"),
+    )
+    (folder / "locked.key").write_bytes(key)
+    text = GOOD.replace(
+        '8080"', '8080", tls: {certificates: [{cert: tls/idp.crt, key: locked.key}]}'
+    )
+    [line] = said(text, folder)
+    assert line.endswith("is protected by a passphrase; store it without one")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_must_be_readable(folder: Path) -> None:
+    (folder / "token").chmod(0)
+    [line] = said(GOOD + "admin: {bind: '127.0.0.1:9090', token_file: token}", folder)
+    assert "cannot be read" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (GOOD + "admin: {bind: 0.0.0.0:9090, token_file: short}", "holds less than 16 characters"),
+        (GOOD + "admin: {bind: 127.0.0.1:9090, token_file: none}", "there is no file"),
+        (GOOD + "admin: {bind: 127.0.0.1:9090, token_file: tls/idp.key}", "holds several lines"),
+        (
+            pool("sticky: {by: [own_cookie], own_cookie: {key_file: short}}"),
+            "own_cookie.key_file: holds less than 16 bytes",
+        ),
+        (
+            GOOD.replace('http://10.0.0.1:9011"', 'https://10.0.0.1", tls: {ca: short}'),
+            "pools.idp.nodes[0].tls.ca: holds no certificate in PEM form",
+        ),
+    ],
+)
+def test_secrets_and_authorities_must_be_usable(text: str, problem: str, folder: Path) -> None:
+    [line] = said(text, folder)
+    assert problem in line
+
+
+def test_good_files_become_absolute(folder: Path) -> None:
+    text = GOOD + "admin: {bind: 0.0.0.0:9090, token_file: token}"
+    config = good(
+        text.replace('http://10.0.0.1:9011"', 'https://10.0.0.1", tls: {ca: tls/wso2.crt}'), folder
+    )
+    assert config.pools["idp"].nodes[0].tls.ca == str(folder / "tls" / "wso2.crt")
+    assert config.admin is not False
+    assert config.admin.token_file == str(folder / "token")
+
+
+WARNINGS = [
+    (
+        pool("profile: fusionauth\n    keepalive: {idle: 20s}"),
+        "x.yaml:6:23: warning: pools.idp.keepalive.idle: 20s is not shorter than the nodes' own",
+    ),
+    (
+        pool("health: {interval: 11s}"),
+        "x.yaml:5:24: warning: pools.idp.health.interval: a dead node is noticed after interval",
+    ),
+    (
+        pool("health: {interval: 2s, timeout: 3s}"),
+        "x.yaml:5:37: warning: pools.idp.health.timeout: 3s is not shorter than the interval of 2s",
+    ),
+    (
+        GOOD.replace("  idp:", "  spare: {nodes: [{name: a, url: 'http://a'}]}\n  idp:"),
+        "x.yaml:4:10: warning: pools.spare: no route leads to this pool",
+    ),
+    (
+        pool("sticky: {by: [own_cookie]}"),
+        "x.yaml:5:13: warning: pools.idp.sticky: own_cookie has no key_file",
+    ),
+    (
+        pool("balance: hash"),
+        "x.yaml:5:14: warning: pools.idp.balance: hash needs the name of the session cookie",
+    ),
+    (
+        pool("sticky: {cookie: A}").replace(
+            '      - {name: node2, url: "http://10.0.0.2:9011"}\n', ""
+        ),
+        "x.yaml:5:13: warning: pools.idp.sticky: has no effect: the pool has one node",
+    ),
+    (
+        GOOD.replace('http://10.0.0.1:9011"', 'https://10.0.0.1", tls: {verify: false}'),
+        "x.yaml:6:62: warning: pools.idp.nodes[0].tls.verify: false: whoever answers",
+    ),
+    (
+        GOOD + "forwarding: {trusted_proxies: ['::/0']}",
+        "x.yaml:10:32: warning: forwarding.trusted_proxies[0]: is everybody",
+    ),
+    (
+        GOOD + "  - {pool: idp, host: a.example}\n",
+        "x.yaml:10:5: warning: routes[1]: never matches: all that it could take goes to routes[0]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), WARNINGS)
+def test_what_will_bite_is_a_warning(text: str, problem: str) -> None:
+    result = load(text)
+    assert result.config is not None
+    [line] = [str(problem) for problem in result.problems]
+    assert line.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "shadowed"),
+    [
+        ("{pool: idp, path: /a}", "{pool: idp, path: /a/b}", True),
+        ("{pool: idp, path: /a}", "{pool: idp, path: /a/}", True),
+        ("{pool: idp, path: /a}", "{pool: idp, path: /a}", True),
+        ("{pool: idp, path: /a/}", "{pool: idp, path: /a/b}", True),
+        ("{pool: idp, path: /a/}", "{pool: idp, path: /a}", False),
+        ("{pool: idp, path: /a}", "{pool: idp, path: /ab}", False),
+        ("{pool: idp, path: /a/b}", "{pool: idp, path: /a}", False),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: a.b.c}", True),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: x.a.b.c, path: /x}", True),
+        ("{pool: idp, host: '*.c'}", "{pool: idp, host: '*.b.c'}", True),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: '*.c'}", False),
+        ("{pool: idp, host: '*.b.c'}", "{pool: idp, host: b.c}", False),
+        ("{pool: idp, host: b.c}", "{pool: idp, host: a.b.c}", False),
+        ("{pool: idp, host: b.c}", "{pool: idp}", False),
+    ],
+)
+def test_routes_that_never_match_are_found(earlier: str, later: str, shadowed: bool) -> None:
+    text = GOOD.replace("{pool: idp}", f"{earlier}\n  - {later}")
+    assert any("never matches" in line for line in said(text)) is shadowed
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name", "warned"),
+    [
+        ("{pool: b, path: /b}", "{pool: a}", "LBROUTE", True),
+        ("{pool: b, host: x.b.c}", "{pool: a, host: '*.b.c'}", "LBROUTE", True),
+        ("{pool: b, host: '*.x.b.c'}", "{pool: a, host: '*.b.c'}", "LBROUTE", True),
+        ("{pool: b, host: b.c}", "{pool: a, host: '*.b.c'}", "LBROUTE", False),
+        ("{pool: b, host: x.c}", "{pool: a, host: y.c}", "LBROUTE", False),
+        ("{pool: b, path: /b}", "{pool: a}", "OTHER", False),
+    ],
+)
+def test_own_cookies_that_push_each_other_out_are_found(
+    first: str, second: str, name: str, warned: bool
+) -> None:
+    nodes = "nodes: [{name: n, url: 'http://10.0.0.1'}, {name: m, url: 'http://10.0.0.2'}]"
+    text = f"""\
+listeners: [{{name: http, bind: "127.0.0.1:8080"}}]
+pools:
+  a: {{profile: wso2is, {nodes}}}
+  b: {{profile: wso2is, sticky: {{own_cookie: {{name: {name}}}}}, {nodes}}}
+routes: [{first}, {second}]
+"""
+    found = [line for line in said(text) if "browsers keep one" in line]
+    assert bool(found) is warned
+    assert all("pools.b.sticky: own_cookie has the name LBROUTE" in line for line in found)
+
+
+def test_certificates_that_expired_or_are_not_valid_yet_are_warnings(
+    folder: Path, authority: trustme.CA
+) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    write_certificate(authority, folder / "old.crt", folder / "old.key", not_after=yesterday)
+    text = GOOD.replace('8080"', '8080", tls: {certificates: [{cert: old.crt, key: old.key}]}')
+    result = load(text, folder)
+    assert result.config is not None
+    [problem] = result.problems
+    assert problem.severity is Severity.WARNING
+    assert problem.message == f"has expired on {yesterday:%Y-%m-%d}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 MAX_HEAD = 8 << 10  # a node's head has some 150 bytes
 MAX_FIELDS = 50
+MAX_KEPT = 1 << 10  # of a connection's last head: there are many connections
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _LINE = re.compile(rb"(%s{1,32}) ([!-~]{1,2048}) HTTP/1\.([01])" % _TOKEN)
 _NAME = re.compile(rb"%s+" % _TOKEN)
@@ -63,6 +64,9 @@ class RequestReader:
         self._max_body = max_body
         self._data = bytearray()
         self._head: tuple[Request, int] | None = None  # a head whose body, so long, is awaited
+        # A node that reports sends the same head again and again.
+        self._last = b""
+        self._last_read: tuple[Request, int] | None = None
 
     @property
     def full(self) -> bool:
@@ -106,11 +110,17 @@ class RequestReader:
             if b"\n" in data.replace(b"\r\n", b""):
                 raise BadMessage(400, "a line that does not end in CRLF")
             return None
-        first, *lines = bytes(data[:end]).split(b"\r\n")
+        head = bytes(data[:end])
         del data[: end + 4]
-        return self._parse_head(first, lines)
+        if self._last_read is not None and head == self._last:
+            return self._last_read
+        read = self._parse_head(head)
+        if len(head) <= MAX_KEPT:
+            self._last, self._last_read = head, read
+        return read
 
-    def _parse_head(self, first: bytes, lines: list[bytes]) -> tuple[Request, int]:
+    def _parse_head(self, head: bytes) -> tuple[Request, int]:
+        first, *lines = head.split(b"\r\n")
         line = _LINE.fullmatch(first)
         if line is None:
             raise BadMessage(400, "the request line is not valid")

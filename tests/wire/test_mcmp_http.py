@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.wire.mcmp_http import MAX_FIELDS, MAX_HEAD, BadMessage, Request, RequestReader
+from lbproxy.wire.mcmp_http import (
+    MAX_FIELDS,
+    MAX_HEAD,
+    MAX_KEPT,
+    BadMessage,
+    Request,
+    RequestReader,
+)
 
 INFO = b"INFO / HTTP/1.1\r\nHost: 192.0.2.10:6666\r\nUser-Agent: ClusterListener/1.0\r\n\r\n"
 BODY = b"JVMRoute=kc1&Host=192.0.2.21&Port=8080&Type=http&ping=10"
@@ -126,6 +133,18 @@ def test_what_is_doubtful_or_too_much_is_refused(data: bytes, status: int) -> No
 def test_a_body_as_large_as_allowed_is_read_whole() -> None:
     (request,) = read(b"CONFIG / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)
     assert len(request.body) == 1000
+
+
+def test_the_same_head_again_is_the_same_request_with_another_body() -> None:
+    again = CONFIG[: -len(BODY)] + BODY.swapcase()
+    for more in (b"", b"A: %s\r\n" % (b"x" * MAX_KEPT)):
+        pieces = [
+            each.replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n", 1) for each in (CONFIG, again)
+        ]
+        first, second, info, third = read(pieces[0] + pieces[1] + INFO + pieces[0])
+        assert (first.body, second.body, info.method) == (BODY, BODY.swapcase(), "INFO")
+        assert third == first
+        assert second.fields == first.fields
 
 
 def test_a_reader_says_when_to_stop_and_when_nothing_is_under_way() -> None:

@@ -288,3 +288,14 @@ def test_forms_are_read_as_they_are_written(name: str, value: str) -> None:
         assert parse_form(body) == [("Name", value)]
     except Refused:
         assert any(not each.isprintable() or each in "<>\"'\\" for each in value)
+
+
+@given(st.binary(max_size=60).map(lambda raw: raw.replace(b"%", b"")))
+def test_without_escapes_forms_say_the_same_as_with_one_behind_them(body: bytes) -> None:
+    try:
+        plain = parse_form(body)
+    except Refused:
+        with pytest.raises(Refused):
+            parse_form(body + b"&a=%41")
+    else:
+        assert parse_form(body + b"&a=%41") == [*plain, ("a", "A")]

@@ -87,8 +87,12 @@ class Failure(Enum):
     UPSTREAM_STALE          = "upstream_stale", 502, IDEMPOTENT, NOTHING  # a reused connection died
     UPSTREAM_RESET          = "upstream_reset", 502, IDEMPOTENT, BLAME  # a fresh one died
     UPSTREAM_TIMEOUT        = "upstream_timeout", 504, NEVER, BLAME
+    # The client holds its body back until the node says 100, and neither of them goes on.
+    UPSTREAM_NO_CONTINUE    = "upstream_no_continue", 504, NEVER, NOTHING
+    # Probes hear nothing of the node any more, and neither does this request. They blame it.
+    UPSTREAM_GONE           = "upstream_gone", 504, IDEMPOTENT, NOTHING
     UPSTREAM_NOT_AJP        = "upstream_not_ajp", 502, IDEMPOTENT, BLAME  # answers HTTP or TLS
-    # Containers end the connection where a body exceeds their limit: no fault of the node.
+    # Servers end the connection where a body exceeds their limit: no fault of the node.
     UPSTREAM_REFUSED_BODY   = "upstream_refused_body", 502, NEVER, NOTHING
 
     # The response. Once a node has begun to answer, nothing is sent again.
@@ -108,6 +112,24 @@ class Failure(Enum):
         self.counts_against_node = Then.BLAME in then
         self.retry_after = Then.LATER in then
         self.close = Then.CLOSE in then
+
+    @property
+    def of_node(self) -> bool:
+        """True if it happened at a node, and counts among the failures of that node."""
+        return self.reason.startswith(("upstream_", "connect_"))
+
+    @property
+    def unreached(self) -> bool:
+        """True if nothing was sent to the node yet, so that no client can have brought it about."""
+        return self.retry is Retry.IF_UNSENT
+
+    def blames_node(self, request_whole: bool) -> bool:
+        """Return True if it counts against the node.
+
+        Args: request_whole: the client has sent all of its request. One that holds the body back,
+        or still sends it, can bring a failure about, and must not take nodes out with it.
+        """
+        return self.counts_against_node and (request_whole or self.unreached)
 
 
 BY_REASON: dict[str, Failure] = {failure.reason: failure for failure in Failure}

@@ -9,9 +9,10 @@ UNKNOWN is left at once by the first answer that is not a failure, but for DOWN 
 failures: a node that boots for minutes is no flapping node, and neither state takes traffic while
 another node does.
 
-Ejection. Consecutive connection failures take a node out for `base`, the next time for twice as
-long, and so on. The count of failures lasts until a success: the first failure after an ejection
-starts the next one.
+Ejection. Consecutive failures take a node out for `base`, the next time for twice as long, and so
+on. The count of failures lasts until a success: the first failure after an ejection starts the next
+one. What one client alone meets may be that client's doing: it takes a failure to connect, or the
+requests of two clients.
 """
 
 from __future__ import annotations
@@ -62,10 +63,15 @@ class Aspect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """One probe. Args: reason: for a person: what came, and what it likely means."""
+    """One probe.
+
+    Args: reason: for a person: what came, and what it likely means; silent: nothing came at all, no
+    connection or not a byte of an answer in time.
+    """
 
     outcome: Outcome
     reason: str
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +79,20 @@ class ProbeState:
     """What the probes of one node have said.
 
     Args: since: monotonic seconds of the last change of health; run: observations in a row that
-    differ from it in one direction; reach: the health that all of the run support.
+    differ from it in one direction; reach: the health that all of the run support; silent: probes
+    in a row that heard nothing of the node; silent_since: monotonic seconds of the first of them.
     """
 
     health: Health = Health.UNKNOWN
     since: float = 0.0
     run: int = 0
     reach: Health = Health.UNKNOWN
+    silent: int = 0
+    silent_since: float = 0.0
+
+    def gone_since(self, fall: int) -> float | None:
+        """Return the time of the first probe that heard nothing, None if fewer than `fall` did."""
+        return self.silent_since if self.silent >= fall else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,7 @@ def observe(
     state: ProbeState, result: ProbeResult, settings: schema.Health, now: float
 ) -> tuple[ProbeState, Transition | None]:
     """Return the state after one probe, and the change of health that it caused, if any."""
+    state = _listen(state, result, now)
     seen = result.outcome.value
     rank, seen_rank = _RANK[state.health], _RANK[seen]
     if seen_rank == rank:
@@ -115,7 +129,14 @@ def observe(
         return replace(state, run=run, reach=reach), None
     reason = result.reason if run == 1 else f"{result.reason} ({run} probes in a row)"
     change = Transition(Aspect.HEALTH, state.health.value, reach.value, reason)
-    return ProbeState(health=reach, since=now, reach=reach), change
+    return replace(state, health=reach, since=now, run=0, reach=reach), change
+
+
+def _listen(state: ProbeState, result: ProbeResult, now: float) -> ProbeState:
+    if not result.silent:
+        return replace(state, silent=0) if state.silent else state
+    since = state.silent_since if state.silent else now
+    return replace(state, silent=state.silent + 1, silent_since=since)
 
 
 def next_delay(state: ProbeState, settings: schema.Health, random: RandomSource) -> float:
@@ -180,12 +201,15 @@ def judge(status: int, body: bytes, settings: schema.Health) -> ProbeResult:
 class EjectionState:
     """What the traffic to one node has said.
 
-    Args: failures: connections that failed since the last success; times: ejections that count
-    for the length of the next one; until: monotonic seconds at which the present ejection ends,
-    None while there is none; ended: when the last one ended.
+    Args: failures: connections that failed since the last success; client: whose request met the
+    first of them; proven: no single client can have brought them about; times: ejections that
+    count for the length of the next one; until: monotonic seconds at which the present ejection
+    ends, None while there is none; ended: when the last one ended.
     """
 
     failures: int = 0
+    client: str | None = None
+    proven: bool = False
     times: int = 0
     until: float | None = None
     ended: float = 0.0
@@ -204,14 +228,28 @@ def may_eject(ejected: int, nodes: int, settings: schema.Ejection) -> bool:
 
 
 def note_failure(
-    state: EjectionState, reason: str, settings: schema.Ejection, now: float, allowed: bool
+    state: EjectionState,
+    reason: str,
+    settings: schema.Ejection,
+    now: float,
+    allowed: bool,
+    client: str | None = None,
 ) -> tuple[EjectionState, Transition | None]:
     """Return the state after a failed connection, and the ejection that it caused, if any.
 
-    Args: allowed: what may_eject says. Where it is False the failure counts all the same.
+    Args: allowed: what may_eject says. Where it is False the failure counts all the same; client:
+    whose request met it, None if no request can have brought it about.
     """
-    state = replace(state, failures=state.failures + 1)
-    if state.until is not None or state.failures < settings.failures or not allowed:
+    first = client if state.client is None else state.client
+    state = replace(
+        state,
+        failures=state.failures + 1,
+        client=first,
+        proven=state.proven or client is None or client != first,
+    )
+    if state.until is not None or state.failures < settings.failures:
+        return state, None
+    if not (allowed and state.proven):
         return state, None
     times = state.times
     if times:
@@ -228,7 +266,7 @@ def note_failure(
 
 def note_success(state: EjectionState) -> EjectionState:
     """Return the state after a connection that served: failures are no longer in a row."""
-    return replace(state, failures=0) if state.failures else state
+    return replace(state, failures=0, client=None, proven=False) if state.failures else state
 
 
 def end_ejection(

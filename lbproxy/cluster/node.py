@@ -90,7 +90,9 @@ class Node:
     addresses: what its host's name resolves to, empty where the host is an address; secret_file,
     packet_size: of AJP; quarantined: it joined at run time and no probe has succeeded yet, so it
     gets nothing, in a panic neither; virtual_hosts: what it serves, None for every path;
-    balancer: the name of its BalancerSettings; domain: its group for failover, empty for none.
+    balancer: the name of its BalancerSettings; domain: its group for failover, empty for none;
+    gone_since: monotonic seconds since when its probes have heard nothing at all, None while any
+    was answered lately, in whatever way.
     """
 
     pool: str
@@ -117,6 +119,7 @@ class Node:
     balancer: str = ""
     domain: str = ""
     tuning: Tuning = Tuning()
+    gone_since: float | None = None
 
     @property
     def url(self) -> str:

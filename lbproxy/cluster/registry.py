@@ -93,6 +93,9 @@ class Registry:
         if entry.node.quarantined and result.outcome is not Outcome.FAIL:
             home.set(entry, replace(entry.node, quarantined=False))
         entry.probe, change = rules.observe(entry.probe, result, settings, now)
+        gone_since = entry.probe.gone_since(settings.fall)
+        if gone_since != entry.node.gone_since:
+            home.set(entry, replace(entry.node, gone_since=gone_since))
         if change is None:
             return ()
         rose = not _answers(entry.node.health) and _answers(entry.probe.health)
@@ -115,8 +118,13 @@ class Registry:
         found = self._find(pool, node)
         return None if found is None else found[1].probe
 
-    def report_failure(self, pool: str, node: str, reason: str, now: float) -> Changes:
-        """Take in one connection to a node that failed."""
+    def report_failure(
+        self, pool: str, node: str, reason: str, now: float, client: str | None = None
+    ) -> Changes:
+        """Take in one connection to a node that failed.
+
+        Args: client: whose request it was, None if no request can have brought it about.
+        """
         found = self._find(pool, node)
         if found is None:
             return ()
@@ -125,7 +133,9 @@ class Registry:
         if settings is False:
             return ()
         allowed = may_eject(home.ejected, len(home.entries), settings)
-        entry.ejection, change = note_failure(entry.ejection, reason, settings, now, allowed)
+        entry.ejection, change = note_failure(
+            entry.ejection, reason, settings, now, allowed, client
+        )
         if change is None:
             return ()
         home.set(entry, replace(entry.node, ejected=True, reason=change.reason))

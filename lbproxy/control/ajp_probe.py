@@ -120,7 +120,7 @@ class _Connection:
         except TimeoutError:
             hint = " (is it an AJP connector?)" if connected else ""
             raise ProbeError(
-                f"no answer within {timeout_s:.3g} s{hint}", unreached=not connected
+                f"no answer within {timeout_s:.3g} s{hint}", unreached=not connected, late=True
             ) from None
         except BadHead as error:
             raise ProbeError(error.detail) from None

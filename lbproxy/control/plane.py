@@ -156,9 +156,12 @@ class ControlPlane:
         if self._admin is not None:
             await self._admin.stop()
 
-    def node_failed(self, pool: str, node: str, reason: str) -> None:
-        """Take in from a worker that a connection to a node failed."""
-        self._note(self._registry.report_failure(pool, node, reason, self._clock()))
+    def node_failed(self, pool: str, node: str, reason: str, client: str | None = None) -> None:
+        """Take in from a worker that a connection to a node failed.
+
+        Args: client: whose request it was, None if no request can have brought it about.
+        """
+        self._note(self._registry.report_failure(pool, node, reason, self._clock(), client))
 
     def node_recovered(self, pool: str, node: str) -> None:
         """Take in from a worker that a node served again after failures."""

@@ -71,14 +71,22 @@ class ProbeError(Exception):
     """No answer.
 
     Args: reason: with its likely cause; wrong_scheme: the other one may answer; unreached: there
-    was no connection, so another address of the node may have one.
+    was no connection, so another address of the node may have one; late: not a byte in time.
     """
 
-    def __init__(self, reason: str, *, wrong_scheme: bool = False, unreached: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        wrong_scheme: bool = False,
+        unreached: bool = False,
+        late: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wrong_scheme = wrong_scheme
         self.unreached = unreached
+        self.silent = unreached or late
 
 
 async def in_turn(
@@ -163,10 +171,11 @@ class ProbeClient:
     async def _fetch(
         self, target: Target, address: str, connect_s: float | None, timeout_s: float
     ) -> Answer:
+        heard = asyncio.Event()
         try:
             async with asyncio.timeout(timeout_s):
                 try:
-                    return await self._request(target, address, connect_s)
+                    return await self._request(target, address, connect_s, heard)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError) as error:
                     if target.scheme == "http" and await self._answers_tls(address, target.port):
                         raise ProbeError("answers TLS: use https", wrong_scheme=True) from None
@@ -174,7 +183,7 @@ class ProbeClient:
         except aiohttp.ConnectionTimeoutError:
             raise _no_connection(connect_s) from None
         except TimeoutError:
-            raise ProbeError(f"no answer within {timeout_s:.3g} s") from None
+            raise _no_answer(timeout_s, late=not heard.is_set()) from None
         except aiohttp.ClientConnectorDNSError:
             raise ProbeError(f"the name {target.host} does not resolve") from None
         except aiohttp.ClientSSLError as error:
@@ -212,7 +221,7 @@ class ProbeClient:
         except TimeoutError:
             if connect_s is not None and not connected:
                 raise _no_connection(connect_s) from None
-            raise ProbeError(f"no answer within {timeout_s:.3g} s") from None
+            raise _no_answer(timeout_s, late=True) from None
         except ssl.SSLError as error:
             raise _explain_tls(error) from None
         except ValueError:  # a line that does not end; some of SSL's are, too
@@ -237,7 +246,10 @@ class ProbeClient:
             server_hostname=(target.tls.server_name or target.host) if secure else None,
         )
 
-    async def _request(self, target: Target, address: str, connect_s: float | None) -> Answer:
+    async def _request(
+        self, target: Target, address: str, connect_s: float | None, heard: asyncio.Event
+    ) -> Answer:
+        """Return the answer. Args: heard: set once its head has come."""
         assert self._session is not None, "use it as `async with`"
         host = f"[{address}]" if ":" in address else address
         secure = target.scheme == "https"
@@ -249,6 +261,7 @@ class ProbeClient:
             ssl=await self._context(target.tls) if secure else True,
             server_hostname=(target.tls.server_name or target.host) if secure else None,
         ) as response:
+            heard.set()
             body = bytearray()
             while len(body) < self._max_body:
                 chunk = await response.content.read(self._max_body - len(body))
@@ -285,6 +298,10 @@ class ProbeClient:
 
 def _addresses(target: Target) -> tuple[str, ...]:
     return target.addresses or (target.host,)
+
+
+def _no_answer(timeout_s: float, *, late: bool) -> ProbeError:
+    return ProbeError(f"no answer within {timeout_s:.3g} s", late=late)
 
 
 def _no_connection(connect_s: float | None) -> ProbeError:

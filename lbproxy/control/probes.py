@@ -147,7 +147,7 @@ class Prober:
         try:
             answer = await self._ask(node, settings)
         except ProbeError as error:
-            return ProbeResult(Outcome.FAIL, error.reason)
+            return ProbeResult(Outcome.FAIL, error.reason, error.silent)
         except Exception:  # our own fault: the other nodes' probes must not end with this one's
             _log.exception("pool %s node %s: a probe failed in lbproxy", node.pool, node.name)
             return ProbeResult(Outcome.FAIL, "lbproxy failed to probe it; see its log")

@@ -16,7 +16,7 @@ cdef Py_ssize_t _READ_AHEAD, _READ_AHEAD_PACKETS, _RESUME_PACKETS, _MOST_UNREAD,
 cdef int _FORBIDDEN
 cdef int BODY, END, GET_BODY, HEAD, NEED_MORE, PONG
 cdef bytes CPING, EMPTY_PACKET
-cdef str _ASKS_TWICE
+cdef str _ASKS_TWICE, _SHORT
 cdef dict BY_REASON
 
 cdef class AjpUpstream(UpstreamConnection):

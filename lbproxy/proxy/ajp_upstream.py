@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lbproxy.errors import BY_REASON, Failure
-from lbproxy.proxy.upstream import UpstreamConnection
+from lbproxy.proxy.upstream import UpstreamConnection, ended
 from lbproxy.wire.ajp13 import (
     CPING,
     DATA_OVERHEAD,
@@ -48,6 +48,7 @@ _MOST_UNREAD = 2 * MAX_PACKET_SIZE
 _DENSE_FROM = 8 << 10  # as in `upload`, of what nodes send
 _FORBIDDEN = 403
 # A question comes after the answer to the last one was read, never together with it.
+_SHORT = "the answer ended before its Content-Length"
 _ASKS_TWICE = "the node asks for body before it got what it asked for"
 
 
@@ -284,9 +285,9 @@ class AjpUpstream(UpstreamConnection):
         if reader.missing:
             if head is None:
                 exchange.body(payload, False)
-                self.fail(exchange, Failure.UPSTREAM_TRUNCATED)
+                self.fail(exchange, Failure.UPSTREAM_TRUNCATED, _SHORT)
             else:
-                self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE)
+                self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE, _SHORT)
             return
         self._in_step = reader.reuse
         self._forget_body()
@@ -322,11 +323,10 @@ class AjpUpstream(UpstreamConnection):
         if self._pinging:
             self.ping_failed()
             return
-        self.link.hint(error.detail)
         if exchange.responded:
-            self.fail(exchange, Failure.UPSTREAM_TRUNCATED)
+            self.fail(exchange, Failure.UPSTREAM_TRUNCATED, error.detail)
         else:
-            self.fail(exchange, BY_REASON[error.reason])
+            self.fail(exchange, BY_REASON[error.reason], error.detail)
 
     def ping_failed(self) -> None:
         """No sign of life in time: nothing was sent yet, so the request goes elsewhere."""
@@ -338,7 +338,8 @@ class AjpUpstream(UpstreamConnection):
     def _end_pinging(self, exchange: Exchange) -> None:
         self._pinging = False
         self.link.forget(self)
-        exchange.fail(Failure.UPSTREAM_STALE if self.served > 1 else Failure.CONNECT_TIMEOUT)
+        failure = Failure.UPSTREAM_STALE if self.served > 1 else Failure.CONNECT_TIMEOUT
+        exchange.fail(failure, "no CPONG")
 
     def lost(self, exchange: Exchange, error: Exception | None) -> None:
         """The connection ended in the midst of an exchange."""
@@ -349,16 +350,16 @@ class AjpUpstream(UpstreamConnection):
         elif exchange.responded and self._reader.whole():
             exchange.body(b"", True)  # only the sign of its end has not come
         elif exchange.responded:
-            exchange.fail(Failure.UPSTREAM_TRUNCATED)
+            exchange.fail(Failure.UPSTREAM_TRUNCATED, ended(error, "within its answer's body"))
         elif not self._heard and self.served > 1:
-            exchange.fail(Failure.UPSTREAM_STALE)
+            exchange.fail(Failure.UPSTREAM_STALE, ended(error, "before any answer"))
         elif unread:
             # Undertow does so where the body exceeds its limit, which says nothing of the node.
-            exchange.fail(Failure.UPSTREAM_REFUSED_BODY)
+            exchange.fail(Failure.UPSTREAM_REFUSED_BODY, ended(error, "while the body was sent"))
         elif self._heard:
-            exchange.fail(Failure.UPSTREAM_BAD_RESPONSE)
+            exchange.fail(Failure.UPSTREAM_BAD_RESPONSE, ended(error, "within its answer's head"))
         else:
-            exchange.fail(Failure.UPSTREAM_RESET)
+            exchange.fail(Failure.UPSTREAM_RESET, ended(error, "before any answer"))
 
     def pause_writing(self) -> None:
         """Nothing to do: no more than a head and the packet that was asked for is ever written."""

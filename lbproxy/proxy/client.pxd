@@ -12,7 +12,6 @@ from lbproxy.wire.http1_request cimport RequestHead
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
 cdef int SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT, BREATH, _HELD
-cdef Py_ssize_t _LINGER_BYTES
 cdef dict BY_REASON
 
 cdef class ClientConnection(Downstream):
@@ -31,7 +30,6 @@ cdef class ClientConnection(Downstream):
     cdef public bytearray partial
     cdef bint _busy
     cdef Upload upload
-    cdef Py_ssize_t _lingered
     cdef bytes _authority
     cdef public bytes host
 
@@ -57,6 +55,7 @@ cdef class ClientConnection(Downstream):
     @cython.locals(exchange=Exchange)
     cpdef answer(self, failure, Link link)
     cdef abort(self)
+    cpdef ask(self, bytes interim)
 
     @cython.locals(link=Link)
     cpdef break_off(self, Exchange exchange, failure)

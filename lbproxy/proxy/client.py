@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from lbproxy.proxy.listener import ListenerState
     from lbproxy.proxy.worker import Worker
 
-_LINGER_BYTES = 1 << 20
 _HELD = SLOW_CLIENT | BREATH  # for these reasons requests that came wait
 _log = logging.getLogger("lbproxy.client")
 
@@ -73,7 +72,6 @@ class ClientConnection(Downstream):
         self.partial: bytearray | None = None
         self._busy: bool = False
         self.upload: Upload | None = None
-        self._lingered: int = 0
         self._authority: bytes = b""
         self.host: bytes = b""
 
@@ -111,12 +109,10 @@ class ClientConnection(Downstream):
             assert self.exchange is not None
             self.exchange.tunnel_up(data)
         elif phase == LINGERING:
-            self._lingered += len(data)
-            if self._lingered > _LINGER_BYTES:
-                self.abort_transport()
+            self.linger(self.worker.now)
 
     def eof_received(self) -> bool:
-        """The client will send no more; it may still read (RFC 9112 section 9.6).
+        """The client will send no more; whether it still reads `half_closed` finds out.
 
         Returns: True to keep the connection open for the answer. TLS cannot be half closed.
         """
@@ -124,6 +120,7 @@ class ClientConnection(Downstream):
             self._ended = True
             if not self.pending:
                 self.closing = True
+            self.worker.half_closed.add(self, self.worker.now)
             return True
         if self.phase == SENDING and self.upload is not None:
             self.upload.cut_off()
@@ -269,6 +266,10 @@ class ClientConnection(Downstream):
         self.exchange = None
         self.abort_transport()
 
+    def ask(self, interim: bytes) -> None:
+        """Send a whole interim response while no answer has begun."""
+        self.write(interim)
+
     def break_off(self, exchange: Exchange, failure: Failure) -> None:
         """End an exchange that is in progress: with an answer, or cut off once one has begun."""
         if exchange.responded:
@@ -276,16 +277,16 @@ class ClientConnection(Downstream):
             return
         link = exchange.link
         exchange.let_go()
-        if link is not None and failure.counts_against_node:
-            self.worker.node_failed(link, failure)
+        if link is not None and failure.of_node:
+            self.worker.node_failed(exchange, link, failure)
         self.answer(failure, link)
 
     def end(self, exchange: Exchange, failure: Failure) -> None:
         """Cut the exchange off, visibly: only the log hears why."""
         self.exchange = None
         link = exchange.link
-        if link is not None and failure.counts_against_node:
-            self.worker.node_failed(link, failure)
+        if link is not None and failure.of_node:
+            self.worker.node_failed(exchange, link, failure)
         exchange.abandon(failure.reason, failure.status)
         self.abort_transport()
 

@@ -1,6 +1,6 @@
 cimport cython
 
-cdef double _LINGER_S
+cdef double _LINGER_S, _LINGER_MOST_S
 cdef bytes _RESET
 cdef Py_ssize_t _PIPELINE_BYTES
 
@@ -16,6 +16,7 @@ cdef class Downstream:
     cdef public Py_ssize_t unsent
     cdef public int blocked
     cdef bytes pending
+    cdef double _linger_until
 
     cdef write(self, bytes data)
     cpdef bint overdue(self, double now)
@@ -26,4 +27,5 @@ cdef class Downstream:
     cdef breathe(self)
     cpdef breathed(self)
     cdef close_after(self, bint complete, double now)
+    cdef linger(self, double now)
     cpdef abort_transport(self)

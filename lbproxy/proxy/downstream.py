@@ -20,7 +20,10 @@ SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT, BREATH = 1, 2, 4, 8, 16
 
 _PIPELINE_BYTES = 64 << 10
 
+# A client that still sends when it was answered for the last time is read as long as it goes on,
+# within the second limit: one that sends everything before it reads would lose its answer.
 _LINGER_S = 2.0
+_LINGER_MOST_S = 30.0
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -49,6 +52,7 @@ class Downstream:
         self.unsent: int = 0
         self.blocked: int = 0
         self.pending: bytes = b""
+        self._linger_until: float = 0.0
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
@@ -118,13 +122,18 @@ class Downstream:
             return
         self.pending = b""
         self.phase = LINGERING
-        self.deadline = now + _LINGER_S
+        self._linger_until = now + _LINGER_MOST_S
+        self.linger(now)
         if not self.secure:
             transport.write_eof()
         blocked = self.blocked
         self.blocked = 0
         if blocked and not transport.is_closing():
             transport.resume_reading()
+
+    def linger(self, now: float) -> None:
+        """Bytes came that nobody wants any more, or the wait for them begins."""
+        self.deadline = min(now + _LINGER_S, self._linger_until)
 
     def abort_transport(self) -> None:
         """End the connection by a reset: to an HTTP/1.0 client an end of file is a whole body."""

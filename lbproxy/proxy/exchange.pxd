@@ -91,7 +91,7 @@ cdef class Exchange:
     @cython.locals(pool=Pool, link=Link, verdict=Verdict, view=ClientView)
     cdef _affinity(self, ResponseHead head, list parts)
 
-    @cython.locals(parts=list)
+    @cython.locals(parts=list, link=Link)
     cdef open_tunnel(self, ResponseHead head)
     cdef tunnel_up(self, bytes data)
     cdef tunnel_down(self, bytes data)
@@ -102,7 +102,8 @@ cdef class Exchange:
     @cython.locals(upstream=UpstreamConnection, link=Link)
     cdef finish(self, double now)
     @cython.locals(link=Link, again=Link)
-    cpdef fail(self, failure)
+    cpdef fail(self, failure, str detail=*)
+    cpdef give_up(self, str detail)
     @cython.locals(link=Link)
     cdef refuse(self, failure)
     @cython.locals(pool=Pool)

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from lbproxy.cluster.balance import Member
-from lbproxy.cluster.sticky import FAILOVER, OWNER, Verdict
+from lbproxy.cluster.sticky import FAILOVER, OWNER, UNKNOWN_ROUTE, Verdict
 from lbproxy.config.paths import DoubtfulPath
 from lbproxy.errors import Failure, Retry
 from lbproxy.proxy.link import Link
@@ -64,11 +64,10 @@ class Exchange:
         # Of pools whose nodes announce themselves.
         self.application: Application | None = None
         self.tally: Tally | None = None
-        self.room: WaitingRoom | None = None  # where it waits for a node, if it does
+        self.room: WaitingRoom | None = None  # where it waits for a node
         self.response_timeout: float = 0.0
         self.request_id: bytes = b""
-        # The request: its head as HTTP/1.1, and what came of its body before there was a
-        # connection to the node.
+        # The request: its head as HTTP/1.1; what came of its body before there was a connection.
         self.request: bytes = b""
         self.held: bytes = b""
         self.request_trailers: bytes = b""
@@ -120,10 +119,11 @@ class Exchange:
             self.verdict = verdict
             self.step = verdict.step
             self.result = verdict.result
+            if verdict.result == UNKNOWN_ROUTE:
+                self.worker.route_unknown(self)
             self.wants_cookies = pool.learns
-            member = verdict.member
-            if member is not None:
-                return cast(Link, member)
+            if verdict.member is not None:
+                return cast(Link, verdict.member)
         return pool.pick(verdict, now, None, self.application)
 
     def go(self, link: Link | None) -> None:
@@ -227,7 +227,7 @@ class Exchange:
         asked = self.held_back()
         self.interim = True
         if asked:
-            self.client.await_node(self)  # from here on the body is the client's to send
+            self.client.await_node(self)
         if not self.http10:
             head.parts.append(b"\r\n")
             self.client.write(b"".join(head.parts))
@@ -243,8 +243,7 @@ class Exchange:
         self.upstream_s = now - self.sent_at
         if not head.keep_alive:
             self.reusable = False
-        if link.failing:
-            self.worker.node_recovered(link)
+        link.heard_at = now
         link.observe(now, self.upstream_s)
         if not self.request_done:
             # An answer before the end of the request: what follows on this connection could be
@@ -312,6 +311,9 @@ class Exchange:
     def open_tunnel(self, head: ResponseHead) -> None:
         """The node has agreed to the upgrade that the client asked for."""
         now = monotonic()
+        link = self.link
+        assert link is not None
+        link.heard_at = now
         self.responded = True
         self.tunnelling = True
         self.reusable = False
@@ -365,17 +367,19 @@ class Exchange:
         if upstream is not None:
             upstream.finish(self)
         link.codes[self.status // 100] += 1
+        if link.failing:
+            self.worker.node_recovered(link)
         self._record(now)
         self.client.exchange_done()
 
-    def fail(self, failure: Failure) -> None:
-        """The node's side failed; its connection is closed already."""
+    def fail(self, failure: Failure, detail: str = "") -> None:
+        """The node's side failed; its connection is closed already. Args: detail: for the log."""
         link = self.link
         assert link is not None
         self.upstream = None
         self.connecting = None
         self._leave(link)
-        self.worker.node_failed(link, failure)
+        self.worker.node_failed(self, link, failure, detail)
         if self.responded:
             self.reason = failure.reason
             link.codes[self.status // 100] += 1
@@ -391,6 +395,11 @@ class Exchange:
             self.go(None)
         else:
             self.client.answer(failure, link)
+
+    def give_up(self, detail: str) -> None:
+        """The node is gone, though its connection stands. Args: detail: for the log."""
+        if self.upstream is not None:
+            self.upstream.fail(self, Failure.UPSTREAM_GONE, detail)
 
     def refuse(self, failure: Failure) -> None:
         """The request cannot be said in the node's protocol; nothing was sent of it."""

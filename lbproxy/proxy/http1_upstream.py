@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lbproxy.errors import BY_REASON, Failure
-from lbproxy.proxy.upstream import UpstreamConnection
+from lbproxy.proxy.upstream import UpstreamConnection, ended
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader, chunks
 from lbproxy.wire.http1_head import CHUNKED, NO_BODY, UNTIL_CLOSE
@@ -95,13 +95,15 @@ class Http1Upstream(UpstreamConnection):
         elif self._state == _TUNNEL:
             exchange.tunnel_closed()
         elif self._state != _HEAD:
-            exchange.fail(Failure.UPSTREAM_TRUNCATED)
+            exchange.fail(Failure.UPSTREAM_TRUNCATED, ended(error, "within its answer's body"))
         elif self._partial or exchange.interim:
-            exchange.fail(Failure.UPSTREAM_BAD_RESPONSE)
+            exchange.fail(Failure.UPSTREAM_BAD_RESPONSE, ended(error, "within its answer's head"))
         elif self.served > 1:
-            exchange.fail(Failure.UPSTREAM_STALE)
+            exchange.fail(Failure.UPSTREAM_STALE, ended(error, "before any answer"))
+        elif exchange.body_sent and not exchange.request_done:
+            exchange.fail(Failure.UPSTREAM_REFUSED_BODY, ended(error, "while the body was sent"))
         else:
-            exchange.fail(Failure.UPSTREAM_RESET)
+            exchange.fail(Failure.UPSTREAM_RESET, ended(error, "before any answer"))
 
     def clean(self, exchange: Exchange) -> bool:
         """Return True where nothing of the exchange, which is over, can follow on it."""
@@ -124,7 +126,7 @@ class Http1Upstream(UpstreamConnection):
                     data, position, exchange.method_id, exchange.wants_cookies
                 )
             except BadHead as error:
-                self.fail(exchange, BY_REASON[error.reason])
+                self.fail(exchange, BY_REASON[error.reason], error.detail)
                 return
             if head is None:
                 self._partial = data[position:]
@@ -137,7 +139,7 @@ class Http1Upstream(UpstreamConnection):
             self._interim += head.end - position
             if self._interim > self.worker.response_head_limit:
                 # Each is small, and each is parsed and written: a read holds thousands of them.
-                self.fail(exchange, Failure.UPSTREAM_HEAD_TOO_LARGE)
+                self.fail(exchange, Failure.UPSTREAM_HEAD_TOO_LARGE, "too many interim answers")
                 return
             position = head.end
             exchange.pass_interim(head)
@@ -179,10 +181,11 @@ class Http1Upstream(UpstreamConnection):
         assert reader is not None
         try:
             payload = reader.feed(data, position)
-        except BadHead:
+        except BadHead as error:
             self.fail(
                 exchange,
                 Failure.UPSTREAM_TRUNCATED if head is None else Failure.UPSTREAM_BAD_RESPONSE,
+                error.detail,
             )
             return
         if len(data) > _DENSE_FROM and 2 * len(payload) < len(data):
@@ -201,7 +204,7 @@ class Http1Upstream(UpstreamConnection):
     def _upgrade(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
         # A tunnel only where the client asked for this one and the node agreed to this one.
         if not exchange.websocket or not head.upgrade:
-            self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE)
+            self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE, "a 101 that nobody asked for")
             return
         self._state = _TUNNEL
         exchange.open_tunnel(head)

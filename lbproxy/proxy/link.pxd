@@ -17,6 +17,8 @@ cdef class Link(Member):
     cdef public dict failures
     cdef public list pinging
     cdef public bint failing
+    cdef public double heard_at
+    cdef public bint lost
     cdef public bint secure
     cdef public Py_ssize_t packet_size
     cdef public bytes secret

@@ -16,6 +16,7 @@ from lbproxy.cluster.stats import NodeStats
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy.tls import TlsError, client_context, server_hostname
+from lbproxy.proxy.upstream_tls import UpstreamTls
 
 if TYPE_CHECKING:
     from lbproxy.proxy.upstream import UpstreamConnection
@@ -62,6 +63,9 @@ class Link(Member):
         # Asked for a sign of life before they get a request; `idle_until` is the limit.
         self.pinging: list[UpstreamConnection] = []
         self.failing: bool = False
+        # Monotonic seconds at which it last began an answer.
+        self.heard_at: float = 0.0
+        self.lost: bool = False  # probes have just found it gone
         self.secure: bool = node.scheme == "https"
         self.packet_size: int = node.packet_size
         self.secret: bytes = b""
@@ -184,21 +188,13 @@ class Link(Member):
     async def _connect_to(
         self, target: str, make: Callable[[], UpstreamConnection], timeout_s: float
     ) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        node = self.node
         self._read_secret()
         if self._unusable:
             raise ConnectError(Failure.CONNECT_FAILED, self._unusable)
         try:
             context = await self._context()
             async with asyncio.timeout(timeout_s):
-                _, protocol = await loop.create_connection(
-                    cast("Callable[[], asyncio.Protocol]", make),
-                    target,
-                    node.port,
-                    ssl=context,
-                    server_hostname=server_hostname(node) if context else None,
-                )
+                upstream = await self._open(target, make, context)
         except TimeoutError:
             raise ConnectError(
                 Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:.3g} s"
@@ -214,7 +210,28 @@ class Link(Member):
             # uvloop reports a reset during the handshake as a plain connection error.
             failure = Failure.UPSTREAM_TLS if _during_tls(error, self.secure) else None
             raise ConnectError(failure or Failure.CONNECT_FAILED, str(error)) from None
-        return cast("UpstreamConnection", protocol)
+        return upstream
+
+    async def _open(
+        self, target: str, make: Callable[[], UpstreamConnection], context: ssl.SSLContext | None
+    ) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        port = self.node.port
+        if context is None:
+            plain = cast("Callable[[], asyncio.Protocol]", make)
+            _, protocol = await loop.create_connection(plain, target, port)
+            return cast("UpstreamConnection", protocol)
+        name = server_hostname(self.node)
+
+        def secure() -> UpstreamTls:
+            return UpstreamTls(make(), context, name)
+
+        _, tls = await loop.create_connection(
+            cast("Callable[[], asyncio.Protocol]", secure), target, port
+        )
+        layer = cast(UpstreamTls, tls)
+        await layer.ready()
+        return layer.upstream
 
     def reaches(self, node: Node) -> bool:
         """Return True where what is held of the node is good for its new state as well."""
@@ -229,6 +246,7 @@ class Link(Member):
 
     def update(self, node: Node) -> None:
         """Take over a new state of the same node."""
+        self.lost = node.gone_since is not None and node.gone_since != self.node.gone_since
         self.node = node
         if node.targets != self.targets:
             self._move(node.targets)
@@ -259,7 +277,6 @@ class Link(Member):
         except (OSError, ValueError) as error:
             self._secret_mark = ()
             self._unusable = f"no AJP secret: {error}"
-            self.hint(self._unusable)
         else:
             self._secret_mark = mark
             self._unusable = ""

@@ -39,7 +39,9 @@ def expire(client: ClientConnection, now: float) -> None:
         client.answer(failure, None)
     elif exchange.connecting is not None:
         client.deadline = now + client.worker.body_timeout  # connecting has its own limit
-    elif phase == SENDING and not client.blocked & SLOW_NODE and not exchange.held_back():
+    elif exchange.held_back():
+        client.break_off(exchange, Failure.UPSTREAM_NO_CONTINUE)
+    elif phase == SENDING and not client.blocked & SLOW_NODE:
         client.break_off(
             exchange, Failure.CLIENT_SLOW if exchange.responded else Failure.BODY_TIMEOUT
         )

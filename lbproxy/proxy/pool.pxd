@@ -48,6 +48,8 @@ cdef class Pool:
         name=CookieName, cookie=bytes, announced=Announced,
     )
     cdef Verdict decide(self, RequestHead head, double now, Application application)
+    @cython.locals(name=CookieName, cookie=bytes)
+    cpdef route_seen(self, RequestHead head)
     @cython.locals(member=Member)
     cdef Link pick(self, Verdict verdict, double now, list tried, Application application)
     cdef int attempts_after(self, Link link) except -1

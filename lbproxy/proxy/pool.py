@@ -22,6 +22,7 @@ from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, w
 from lbproxy.wire.http1_request import RequestHead
 
 _BUCKETS = DURATION_BUCKETS
+_SHOWN_ROUTE = 64  # bytes of one that no node has
 # What a pool does about sessions where only its nodes ask for it.
 _ANNOUNCED_STICKY = schema.Sticky(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
 
@@ -91,17 +92,17 @@ class Pool:
         self.sticky_counts: list[int] = [0] * (N_STEPS * N_RESULTS)
         self.unserved: list[int] = [0] * 6
 
-    def apply(self, snapshot: PoolSnapshot, now: float = 0.0) -> None:
+    def apply(self, snapshot: PoolSnapshot, now: float = 0.0) -> bool:
         """Take over the nodes of a snapshot; links of nodes that stay keep what they hold.
 
-        Args: now: monotonic seconds.
+        Args: now: monotonic seconds. Returns: False if nothing changed but loads.
         """
         before = self.snapshot
         if snapshot is before:
-            return
+            return False
         self.snapshot = snapshot
         if before is not None and self._take_loads(before, snapshot):
-            return
+            return False
         announced = self.announced
         if announced is None and _announces(snapshot):
             announced = self.announced = Announced(
@@ -118,6 +119,7 @@ class Pool:
         else:
             announced.replace(snapshot, self.links)
             announced.waiting.wake(now)
+        return True
 
     def _take_loads(self, before: PoolSnapshot, snapshot: PoolSnapshot) -> bool:
         """Take over loads and weights where nothing else changed; False where something did."""
@@ -251,6 +253,22 @@ class Pool:
                 parameters = parameters + some if parameters else some
         owners = None if application is None else application.owners
         return affinity.decide(now, found, own, parameters, owners)
+
+    def route_seen(self, head: RequestHead) -> str:
+        """Return the route that the session of a request names, for the log.
+
+        It is what follows the last dot of the session cookie's value; not more of the value, which
+        is a secret.
+        """
+        cookies = head.cookies
+        if cookies is not None:
+            for name in self.cookie_names:
+                for cookie in cookies:
+                    for value in name.values(cookie) or []:
+                        _, dot, route = value.rpartition(b".")
+                        if dot:
+                            return route[:_SHOWN_ROUTE].decode("ascii", "replace")
+        return "?"
 
     def pick(
         self,

@@ -1,18 +1,11 @@
 cimport cython
 
-from lbproxy.proxy.client cimport ClientConnection
-from lbproxy.proxy.worker cimport Worker
-
 cdef Py_ssize_t _READ_BYTES, _MAX_UNREAD
 cdef int _TURN_RECORDS
 
 cdef class TlsLayer:
-    cdef public Worker worker
-    cdef public ClientConnection client
-    cdef public double deadline
-    cdef public str peer
-    cdef public bint admitted
-    cdef object _raw
+    cdef readonly object _raw
+    cdef object _protocol
     cdef object _send
     cdef object _incoming
     cdef object _outgoing
@@ -30,6 +23,9 @@ cdef class TlsLayer:
     cdef int _high
     cdef Py_ssize_t _body
 
+    cpdef begin(self)
+    cpdef settled(self)
+    cpdef failed(self, error)
     cpdef data_received(self, data)
     cpdef write(self, data)
     cpdef close(self)
@@ -42,7 +38,8 @@ cdef class TlsLayer:
     cdef _listen(self)
     @cython.locals(b="const unsigned char *", size=Py_ssize_t, p=Py_ssize_t, step=Py_ssize_t, records=int)
     cdef Py_ssize_t _end_of_turn(self, bytes data) except -1
-    cdef bint _shake_hands(self) except -1
+    cpdef bint _shake_hands(self) except -1
+    cpdef unread(self)
     cdef _read_plain(self)
     cdef _end_of_input(self)
     cdef _flush(self)

@@ -1,15 +1,17 @@
-"""TLS between a client's socket and the protocol that serves it.
+"""TLS between a socket and the protocol that reads and writes plain bytes.
 
-Theory of operation. To the event loop this is the protocol of the raw transport; to
-`ClientConnection` it is the transport. Records from the socket go into one memory BIO, plain bytes
-come out of the SSL object, and what the SSL object wants sent is taken from a second memory BIO.
-Nothing is buffered here: whatever is written is encrypted at once and handed to the raw transport,
-whose high-water mark is the client connection's own.
+Theory of operation. To the event loop this is the protocol of the raw transport; to the protocol
+above it, which serves a client or asks a node, it is the transport. Records from the socket go into
+one memory BIO, plain bytes come out of the SSL object, and what the SSL object wants sent is taken
+from a second memory BIO. Nothing is buffered here: whatever is written is encrypted at once and
+handed to the raw transport, whose high-water mark is that of the protocol above.
 
 The loop's own TLS reads until OpenSSL raises that it wants more, which is an exception a request;
 here the BIOs are asked instead whether there is more. It also keeps a timer and a large buffer for
-each connection; here the worker's tick ends handshakes that do not come, and a connection counts
-against the limits from its first byte on.
+each connection, and it throws away what a node said before a write to it failed.
+
+What differs between the two sides, when a handshake counts and who hears of its end, is in
+`downstream_tls` and `upstream_tls`.
 """
 
 from __future__ import annotations
@@ -18,40 +20,42 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from lbproxy.proxy.per_client import peer_address
-
-if TYPE_CHECKING:
-    from lbproxy.proxy.client import ClientConnection
-    from lbproxy.proxy.worker import Worker
+from lbproxy.proxy.unread import unread
 
 _READ_BYTES = 16 << 10  # a record holds no more, and a read returns one record
 # Records that are decrypted in one turn of the event loop. Any of them may be a key update, which
 # takes OpenSSL longer than its 27 bytes let expect, and one read of the socket may hold thousands.
 _TURN_RECORDS = 128
-# What may be added for a client that reads nothing: a hundred answers to its key updates.
+# What may be added for a peer that reads nothing: a hundred answers to its key updates.
 _MAX_UNREAD = 4 << 10
 
 
 class TlsLayer:
-    """The server's side of TLS on one connection.
+    """One side of TLS on one connection.
 
-    Args: client: serves the plain bytes; its connection is made once the handshake is done.
+    Args: protocol: reads and writes the plain bytes; its connection is made once the handshake is
+    done; context, server_side, server_hostname: as for `ssl.SSLContext.wrap_bio`.
+    Raises: ValueError: no certificate could hold this server_hostname.
     Owns: the raw transport.
     """
 
-    def __init__(self, worker: Worker, client: ClientConnection, context: ssl.SSLContext) -> None:
-        self.worker = worker
-        self.client = client
-        self.deadline: float = 0.0
-        self.peer: str = ""
-        self.admitted: bool = False
+    def __init__(
+        self,
+        protocol: asyncio.Protocol,
+        context: ssl.SSLContext,
+        server_side: bool,
+        server_hostname: str | None,
+    ) -> None:
         self._raw: asyncio.Transport | None = None
         self._send: Callable[[bytes], None] | None = None
+        self._protocol = protocol
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side, server_hostname
+        )
         # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
         inner = getattr(self._object, "_sslobj", self._object)
         self._read: Callable[[int], bytes] = inner.read
@@ -69,21 +73,31 @@ class TlsLayer:
         self._high: int = 0
         self._body: int = 0
 
+    # What each side does in its own way.
+
+    def begin(self) -> None:
+        """The socket stands; the handshake comes next."""
+        raise NotImplementedError
+
+    def settled(self) -> None:
+        """The handshake is done."""
+        raise NotImplementedError
+
+    def failed(self, error: Exception | None) -> None:
+        """The handshake cannot be done. Args: error: None if the connection was just ended."""
+        raise NotImplementedError
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is accepted; the handshake comes next."""
+        """The socket stands; the handshake comes next."""
         raw = cast(asyncio.Transport, transport)
         self._raw = raw
         self._send = raw.write
-        self.peer = peer_address(self.client.source, raw)
-        worker = self.worker
-        self.deadline = worker.now + worker.handshake_timeout
-        if not worker.admit_handshake(self):
-            self.abort()
+        self.begin()
 
     def data_received(self, data: bytes) -> None:
-        """Records of the client."""
+        """Records of the peer."""
         if self._held:
             self._held += data
         elif not self._closing:
@@ -91,33 +105,33 @@ class TlsLayer:
 
     def eof_received(self) -> bool:
         """The socket's end. Without close_notify before, it may be an attacker's (RFC 8446 6.1):
-        then the client is told of the loss only."""
+        then the protocol above is told of the loss only."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
         self._closing = True
+        if self._established:
+            self._protocol.connection_lost(error)
+        else:
+            self.failed(error)
         self._raw = None
         self._send = None
-        if self._established:
-            self.client.connection_lost(error)
-        else:
-            self.worker.dismiss_handshake(self)
 
     def pause_writing(self) -> None:
-        """The client reads slower than we send."""
+        """The peer reads slower than we send."""
         self._full = True
         if self._established:
-            self.client.pause_writing()
+            self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """The peer has caught up."""
         self._full = False
         self._unread = 0
         if self._established:
-            self.client.resume_writing()
+            self._protocol.resume_writing()
 
-    # The transport that the client connection sees.
+    # The transport that the protocol above sees.
 
     def write(self, data: bytes) -> None:
         """Encrypt and send."""
@@ -176,6 +190,26 @@ class TlsLayer:
             return self._object
         return default if self._raw is None else self._raw.get_extra_info(name, default)
 
+    def unread(self) -> tuple[bytes, bool]:
+        """Return the plain bytes that came before the connection was lost and nobody has read, and
+        whether close_notify is behind them.
+
+        For `connection_lost` of the protocol above; at most MAX_UNREAD_BYTES of records.
+        """
+        raw = self._raw
+        if raw is None:
+            return b"", False
+        self._incoming.write(self._held)
+        self._held = b""
+        self._incoming.write(unread(raw))
+        pieces: list[bytes] = []
+        try:
+            while piece := self._read(_READ_BYTES):
+                pieces.append(piece)
+        except ssl.SSLError:  # no whole record is left, or the last one is damaged
+            return b"".join(pieces), False
+        return b"".join(pieces), True
+
     def _take(self, data: bytes) -> None:
         """Decrypt what one turn may; the rest waits for the next one, and the socket with it."""
         end = self._end_of_turn(data)
@@ -194,7 +228,7 @@ class TlsLayer:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """The others had their turn, or the client connection reads again."""
+        """The others had their turn, or the protocol above reads again."""
         self._called = False
         if self._paused or self._closing:
             return
@@ -243,17 +277,17 @@ class TlsLayer:
         except ssl.SSLWantReadError:
             self._flush()
             return False
-        except (ssl.SSLError, ssl.CertificateError):
-            self._flush()  # the alert says to the client what it did wrong
-            self.worker.count_rejected("tls_handshake")
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            self._flush()  # the alert says to the peer what it did wrong
             self._closing = True
+            self.failed(error)
             if self._raw is not None:
                 self._raw.close()
             return False
         self._flush()
         self._established = True
-        self.worker.dismiss_handshake(self)
-        self.client.connection_made(cast(asyncio.BaseTransport, self))
+        self.settled()
+        self._protocol.connection_made(cast(asyncio.BaseTransport, self))
         return not self._closing
 
     def _read_plain(self) -> None:
@@ -271,7 +305,7 @@ class TlsLayer:
             if not data:
                 self._end_of_input()
                 return
-            self.client.data_received(data)
+            self._protocol.data_received(data)
             if not incoming.pending:
                 break  # a read returns a whole record, so OpenSSL holds no plain bytes either
         if self._outgoing.pending:
@@ -286,7 +320,7 @@ class TlsLayer:
     def _end_of_input(self) -> None:
         """close_notify has come. TLS is not half closed: both sides end (RFC 8446 section 6.1
         would allow more, browsers do not)."""
-        if not self.client.eof_received():
+        if not self._protocol.eof_received():
             self.close()
 
     def _flush(self) -> None:

@@ -13,10 +13,13 @@ import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from lbproxy.proxy.unread import unread
+
 if TYPE_CHECKING:
     from lbproxy.errors import Failure
     from lbproxy.proxy.exchange import Exchange
     from lbproxy.proxy.link import Link
+    from lbproxy.proxy.upstream_tls import UpstreamTls
     from lbproxy.proxy.worker import Worker
 
 
@@ -124,10 +127,10 @@ class UpstreamConnection:
         if self.transport is not None:
             self.transport.abort()
 
-    def fail(self, exchange: Exchange, failure: Failure) -> None:
-        """End the connection, and the exchange with this failure."""
+    def fail(self, exchange: Exchange, failure: Failure, detail: str) -> None:
+        """End the connection, and the exchange with this failure. Args: detail: for the log."""
         self.abort()
-        exchange.fail(failure)
+        exchange.fail(failure, detail)
 
     def write(self, data: bytes) -> None:
         """Send bytes to the node."""
@@ -199,15 +202,42 @@ class UpstreamConnection:
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
-        self._poll = None
         self._send = None
-        self.transport = None
         exchange = self.exchange
+        if error is not None and exchange is not None and exchange.has_body:
+            error = self._hear_rest(exchange, error)
+            exchange = self.exchange  # None if that was its answer
+        self._poll = None
+        self.transport = None
         self.exchange = None
         if exchange is None:
             self.link.forget(self)
         else:
             self.lost(exchange, error)
+
+    def _hear_rest(self, exchange: Exchange, error: Exception) -> Exception | None:
+        """Take in what the node said before it ended the connection in the midst of a body.
+
+        It may answer early and close (RFC 9112 section 9.6). Then it is our write that fails, and
+        the answer waits behind it, unread. A request without a body is sent at once: what waits
+        behind it came before it, and is no answer to it.
+
+        Returns: the error, None if the node had ended its side in good order before.
+        """
+        transport = self.transport
+        assert transport is not None
+        if self.link.secure:
+            data, ended = cast("UpstreamTls", transport).unread()
+        else:
+            # The kernel tells a reset behind the node's end of file from one without (EPIPE).
+            data, ended = unread(transport), isinstance(error, BrokenPipeError)
+        exchange.reusable = False
+        if data:
+            self.receive(exchange, data)
+        if ended:
+            self.clean_end = True
+            return None
+        return error
 
     def pause_writing(self) -> None:
         """The node reads slower than the client sends."""
@@ -218,3 +248,9 @@ class UpstreamConnection:
         """The node has caught up."""
         if self.exchange is not None:
             self.exchange.client.unblock_reading()
+
+
+def ended(error: Exception | None, when: str) -> str:
+    """Return for the log how a node ended its connection. Args: error: None: in good order."""
+    how = "closed the connection" if error is None else f"ended the connection ({error})"
+    return f"{how} {when}"

@@ -50,10 +50,12 @@ cdef class Worker:
     cdef public Routing routing
     cdef public set clients
     cdef public Py_ssize_t refused
+    cdef public object half_closed
     cdef public set handshakes
     cdef public set gathering
     cdef public list listeners
     cdef public dict rejected
+    cdef object _notices
     cdef list _ready
     cdef set _tasks
     cdef object _timer
@@ -72,7 +74,8 @@ cdef class Worker:
     @cython.locals(ready=list, exchange=Exchange)
     cpdef _start_ready(self)
     cpdef connect(self, Exchange exchange, Link link)
-    cpdef node_failed(self, Link link, failure)
+    cpdef node_failed(self, Exchange exchange, Link link, failure, str detail=*)
+    cpdef route_unknown(self, Exchange exchange)
     cpdef node_recovered(self, Link link)
     cpdef count_rejected(self, str reason)
     cdef bytes request_id(self)

@@ -11,6 +11,7 @@ from email.utils import formatdate
 from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
+from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
@@ -21,10 +22,12 @@ from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.client import ClientConnection
 from lbproxy.proxy.client_view import ClientView
 from lbproxy.proxy.forwarding import ForwardingRules, drop_rules
+from lbproxy.proxy.half_closed import HalfClosed
 from lbproxy.proxy.link import Link
 from lbproxy.proxy.listener import ListenerState
+from lbproxy.proxy.node_notices import NodeNotices, tell_cut
 from lbproxy.proxy.overdue import expire
-from lbproxy.proxy.per_client import PerClient
+from lbproxy.proxy.per_client import PerClient, client_key
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.request_ids import RequestIds
 from lbproxy.proxy.routing import Routing
@@ -36,8 +39,8 @@ from lbproxy.wire.http1_request import RequestParser
 from lbproxy.wire.http1_response import ResponseParser
 
 if TYPE_CHECKING:
+    from lbproxy.proxy.downstream_tls import DownstreamTls
     from lbproxy.proxy.exchange import Exchange
-    from lbproxy.proxy.tls_layer import TlsLayer
     from lbproxy.proxy.upload import Upload
     from lbproxy.proxy.upstream import UpstreamConnection
 
@@ -57,8 +60,11 @@ STICKY_LABELS = tuple(f"{step}:{result}" for step in STEP_NAMES for result in RE
 class Reports(Protocol):
     """What a worker tells the control plane about nodes."""
 
-    def node_failed(self, pool: str, node: str, reason: str) -> None:
-        """A connection to the node failed, or the node broke the protocol."""
+    def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None:
+        """A connection to the node failed, or the node broke the protocol.
+
+        Args: client: whose request it was, None if no request can have brought it about.
+        """
 
     def node_recovered(self, pool: str, node: str) -> None:
         """The node answers again after failures."""
@@ -139,10 +145,12 @@ class Worker:
         self.routing = Routing(config.routes, self.pools)
         self.clients: set[ClientConnection] = set()
         self.refused: int = 0  # of them
-        self.handshakes: set[TlsLayer] = set()
+        self.half_closed = HalfClosed()
+        self.handshakes: set[DownstreamTls] = set()
         self.gathering: set[Upload] = set()  # in the midst of a large plain body
         self.listeners: list[ListenerState] = []
         self.rejected: dict[str, int] = {}
+        self._notices = NodeNotices()
         self._ready: list[Exchange] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -164,7 +172,25 @@ class Worker:
             return
         self._snapshot_version = snapshot.version
         for name, pool in self.pools.items():
-            pool.apply(snapshot.pools[name], self.now)
+            if pool.apply(snapshot.pools[name], self.now):
+                self._give_up_lost(pool)
+
+    def _give_up_lost(self, pool: Pool) -> None:
+        """End the exchanges that wait for nodes of which nothing is heard any more.
+
+        Nothing, that is: its probes found no sign of life, and no answer has begun since the first
+        of them. A node that drains is left alone: it may have closed its port while it finishes.
+        """
+        lost = [link for link in pool.links.values() if link.lost]
+        for link in lost:
+            link.lost = False
+            since = link.node.gone_since
+            if since is None or link.heard_at >= since or link.node.admin is not Admin.ENABLED:
+                continue
+            waiting = [client.exchange for client in self.clients if client.exchange is not None]
+            for exchange in waiting:
+                if exchange.link is link and not exchange.responded:
+                    exchange.give_up("neither its probes nor this request were answered")
 
     async def drain(self, timeout_s: float) -> bool:
         """Let exchanges in progress end; connections close behind them.
@@ -187,7 +213,10 @@ class Worker:
         return True
 
     def stop(self) -> None:
-        """End at once: cut off what is left."""
+        """End at once: cut off what is left, and say what that was."""
+        cut = [client.exchange for client in self.clients if client.exchange is not None]
+        if cut:
+            _log.warning("ended; %s", tell_cut(cut, monotonic()))
         if self._timer is not None:
             self._timer.cancel()
         for task in list(self._tasks):
@@ -231,6 +260,8 @@ class Worker:
                 expire(client, now)
             except Exception:
                 _log.exception("a fault of lbproxy at the end of a client's time")
+        if len(self.half_closed):
+            self.half_closed.look(now)
         for layer in [layer for layer in self.handshakes if layer.deadline < now]:
             self.count_rejected("tls_handshake")
             layer.abort()
@@ -280,7 +311,7 @@ class Worker:
         else a client beyond its own limit would use up everybody's."""
         return len(self.clients) - self.refused
 
-    def admit_handshake(self, layer: TlsLayer) -> bool:
+    def admit_handshake(self, layer: DownstreamTls) -> bool:
         """Count a connection whose TLS handshake begins; return False where there are too many."""
         self.handshakes.add(layer)
         if self.admitted() + len(self.handshakes) > self.max_connections:
@@ -294,7 +325,7 @@ class Worker:
             layer.admitted = True
         return True
 
-    def dismiss_handshake(self, layer: TlsLayer) -> None:
+    def dismiss_handshake(self, layer: DownstreamTls) -> None:
         """The handshake is done, or the connection is gone; may be called again."""
         self.handshakes.discard(layer)
         if layer.admitted:
@@ -311,6 +342,7 @@ class Worker:
             self.per_client.release(client.address)
         if client.refused:
             self.refused -= 1
+        self.half_closed.discard(client)
         if not self.clients:
             self._idle.set()
 
@@ -349,41 +381,52 @@ class Worker:
         try:
             upstream = await link.connect(lambda: self._make(link), link.connect_timeout)
         except ConnectError as error:
-            exchange.fail(error.failure)
+            exchange.fail(error.failure, str(error))
         except Exception:
             _log.exception("a fault of lbproxy while connecting to %s", link.name)
-            exchange.fail(Failure.CONNECT_FAILED)
+            exchange.fail(Failure.CONNECT_FAILED, "a fault of lbproxy")
         else:
             if upstream.alive():
                 exchange.attach(upstream)
             else:
                 # Ended, or spoken on unasked, before this task had its turn; nothing was sent.
-                exchange.fail(Failure.UPSTREAM_RESET)
+                exchange.fail(Failure.UPSTREAM_RESET, "closed the new connection at once")
 
     def _make(self, link: Link) -> UpstreamConnection:
         if link.node.scheme == "ajp":
             return ajp_upstream.AjpUpstream(self, link)
         return http1_upstream.Http1Upstream(self, link)
 
-    def node_failed(self, link: Link, failure: Failure) -> None:
-        """Count a failure of a node, and tell the control plane where it is to blame."""
+    def node_failed(
+        self, exchange: Exchange, link: Link, failure: Failure, detail: str = ""
+    ) -> None:
+        """Count a failure of a node, say it, and tell the control plane if it is to blame.
+
+        Args: exchange: the request that met it; detail: what happened, for the log.
+        """
         reason = failure.reason
         link.failures[reason] = link.failures.get(reason, 0) + 1
+        self._notices.failed(exchange, link, failure, detail, self.now)
         if failure is Failure.UPSTREAM_TIMEOUT and link.node.scheme == "ajp":
             link.hint(
                 "no answer: over AJP also where the head of a response exceeds the connector's "
                 "packetSize"
             )
-        if failure.counts_against_node:
+        if failure.blames_node(exchange.request_done):
             link.failing = True
             # A node that fails at once must not look like the fastest.
             link.observe(self.now, FAILURE_COST_S)
-            self.reports.node_failed(link.node.pool, link.name, reason)
+            client = None if failure.unreached else str(client_key(exchange.client.address))
+            self.reports.node_failed(link.node.pool, link.name, reason, client)
 
     def node_recovered(self, link: Link) -> None:
         """The node answered after failures."""
         link.failing = False
         self.reports.node_recovered(link.node.pool, link.name)
+
+    def route_unknown(self, exchange: Exchange) -> None:
+        """A session names a node that there is not."""
+        self._notices.route_unknown(exchange, self.now)
 
     def count_rejected(self, reason: str) -> None:
         """Count a request or connection that never reached a node."""

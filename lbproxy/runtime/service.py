@@ -16,9 +16,9 @@ from lbproxy.config import schema
 from lbproxy.control.plane import ControlPlane
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.client import ClientConnection
+from lbproxy.proxy.downstream_tls import DownstreamTls
 from lbproxy.proxy.listener import Listener, ListenerState
 from lbproxy.proxy.tls import ServerTls
-from lbproxy.proxy.tls_layer import TlsLayer
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import open_socket
@@ -187,9 +187,9 @@ class _Direct:
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         return 0 if self.worker is None else self.worker.in_flight(pool, node, context)
 
-    def node_failed(self, pool: str, node: str, reason: str) -> None:
+    def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None:
         if self.control is not None:
-            self.control.node_failed(pool, node, reason)
+            self.control.node_failed(pool, node, reason, client)
 
     def node_recovered(self, pool: str, node: str) -> None:
         if self.control is not None:
@@ -202,7 +202,7 @@ def _maker(worker: Worker, state: ListenerState) -> Callable[[str | None], async
     def make(source: str | None) -> asyncio.Protocol:
         client = ClientConnection(worker, state, source)
         if tls is not None:
-            return cast(asyncio.Protocol, TlsLayer(worker, client, tls.context))
+            return cast(asyncio.Protocol, DownstreamTls(worker, client, tls.context))
         return cast(asyncio.Protocol, client)
 
     return make

@@ -217,9 +217,11 @@ class Door:
         self.peers.append(peer)
         return peer
 
-    async def get(self, path: str = "/", fields: str = "", method: str = "GET") -> Message:
-        """Send one request on a new connection and return its response."""
-        peer = await self.connect()
+    async def get(
+        self, path: str = "/", fields: str = "", method: str = "GET", source: str | None = None
+    ) -> Message:
+        """Send one request on a new connection and return its response. Args: source: address."""
+        peer = await self.connect(source=source)
         await peer.send(
             f"{method} {path} HTTP/1.1\r\nHost: idp.example.com\r\n{fields}"
             "Connection: close\r\n\r\n".encode()

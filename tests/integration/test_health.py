@@ -234,8 +234,8 @@ async def test_failures_in_a_row_eject_a_node_for_a_growing_time(
     nodes, dying = await flaky(stage)
     pool = ROUTE | {"ejection": {"failures": 3, "base": "200ms"}}
     door = await stage.door(nodes, pool=pool)
-    for _ in range(3):
-        assert (await door.get(fields=TO_NODE1)).body == b"node2"
+    for source in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        assert (await door.get(fields=TO_NODE1, source=source)).body == b"node2"
     await door.until(lambda: out_of_use(door, "node1"))
     assert "node1: ejection in use -> ejected: upstream_reset (3 in a row); out for 0.2 s" in (
         caplog.text
@@ -265,10 +265,72 @@ async def test_of_two_nodes_only_one_is_ever_ejected(stage: Stage) -> None:
     nodes = [await stage.node(script, name=name) for name in ("node1", "node2")]
     pool = ROUTE | {"ejection": {"failures": 1, "base": "60s"}, "retry": False}
     door = await stage.door(nodes, pool=pool)
-    for name in ("node1", "node2") * 2:
-        await door.get(fields=f"Cookie: S=x.{name}\r\n")
+    for source in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+        for name in ("node1", "node2"):
+            await door.get(fields=f"Cookie: S=x.{name}\r\n", source=source)
     await asyncio.sleep(0.1)
     assert [out_of_use(door, node.name) for node in nodes].count(True) == 1
+
+
+async def test_one_client_alone_takes_no_node_out(stage: Stage) -> None:
+    """What only its requests meet may be their doing; a second client's failure is proof."""
+    nodes, _ = await flaky(stage)
+    door = await stage.door(nodes, pool=ROUTE | {"ejection": {"failures": 2, "base": "60s"}})
+    for _ in range(10):
+        assert (await door.get(fields=TO_NODE1)).body == b"node2"
+    assert door.stats.pools["idp"].nodes["node1"].failures == {"upstream_reset": 10}
+    assert not out_of_use(door, "node1")
+    assert (await door.get(fields=TO_NODE1, source="127.0.0.2")).body == b"node2"
+    await door.until(lambda: out_of_use(door, "node1"))
+
+
+async def test_a_refused_connection_is_nobodys_doing(stage: Stage) -> None:
+    nodes, _ = await flaky(stage)
+    await nodes[0].stop()
+    door = await stage.door(nodes, pool=ROUTE | {"ejection": {"failures": 2, "base": "60s"}})
+    for _ in range(2):
+        assert (await door.get(fields=TO_NODE1)).body == b"node2"
+    await door.until(lambda: out_of_use(door, "node1"))
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+async def test_a_client_that_keeps_its_body_takes_no_node_out(
+    stage: Stage, framing: str, expect: str
+) -> None:
+    """Neither by holding it back for a 100 that no node sends, nor by sending half of it."""
+
+    async def waits(peer: NodePeer) -> None:
+        await peer.read_head()
+        await peer.read_rest()
+
+    node = await stage.node(waits)
+    timeouts = {"response": "50ms", "body_idle": "50ms"}
+    pool = {"ejection": {"failures": 1, "base": "60s", "max_fraction": 1.0}}
+    door = await stage.door([node], pool=pool, timeouts=timeouts)
+    statuses = []
+    for source in ("127.0.0.1", "127.0.0.2"):
+        peer = await door.connect(source=source)
+        await peer.send(f"POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n{expect}\r\n".encode())
+        statuses.append((await peer.read_message()).status)
+    assert statuses == ([504, 504] if expect else [408, 408])
+    assert not out_of_use(door, "node1")
+
+
+async def test_a_node_that_always_cuts_its_answers_short_is_ejected(stage: Stage) -> None:
+    """The head of an answer is no success: only the whole of it ends the count."""
+
+    async def cuts(peer: NodePeer) -> None:
+        await peer.read_message()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+
+    nodes = [await stage.node(cuts), await stage.node(name="node2")]
+    door = await stage.door(nodes, pool=ROUTE | {"ejection": {"failures": 3, "base": "60s"}})
+    for source in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        peer = await door.connect(source=source)
+        await peer.send(f"GET / HTTP/1.1\r\nHost: a\r\n{TO_NODE1}\r\n".encode())
+        assert (await peer.read_rest()).endswith(b"half")
+    await door.until(lambda: out_of_use(door, "node1"))
 
 
 async def test_without_ejection_failures_change_nothing(stage: Stage) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF_POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhalf"
+EXPECTING_POST = HALF_POST[:-6] + b"Expect: 100-continue\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
@@ -252,6 +253,9 @@ CASES = [
     Case("upstream_reset", 502, sends(GET), answers()),
     Case("upstream_timeout", 504, sends(GET), silent, timeouts(response=SHORT)),
     Case("upstream_timeout", 504, sends(GET), silent, timeouts(response=SHORT) | AJP),
+    Case(
+        "upstream_no_continue", 504, sends(EXPECTING_POST), silent, timeouts(response=SHORT)
+    ),
     Case("upstream_not_ajp", 502, sends(GET), over_ajp(b"HTTP/1.1 400 Bad Request\r\n\r\n"), AJP),
     Case("upstream_refused_body", 502, sends(HALF_POST), over_ajp(data=True), AJP),
     Case("upstream_reset", 502, sends(GET), over_ajp(), AJP),
@@ -284,8 +288,8 @@ CASES = [
     Case("client_slow", 200, reads_nothing, pours, timeouts(write_idle=SHORT)),
 ]  # fmt: skip
 
-# Not of one exchange with a node: where listeners and the end of the process are tested.
-ELSEWHERE = {"proxy_protocol", "shutting_down"}
+# Not of one exchange with a node: where listeners, probes and the end of the process are tested.
+ELSEWHERE = {"proxy_protocol", "shutting_down", "upstream_gone"}
 
 
 def test_no_failure_is_left_out() -> None:

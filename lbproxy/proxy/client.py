@@ -399,7 +399,7 @@ class ClientConnection(Downstream):
         if self.listener.redirect_port:
             return self._redirect(head)
         try:
-            pool = worker.routing.pool_for(self.host, head.path)
+            pool = worker.routing.pool_for(self.host, head)
         except Denied as denied:
             exchange.pool = worker.pools.get(denied.pool)
             return self._deny(denied.failure, head)

@@ -63,6 +63,7 @@ class Pool:
             [prefix.encode() for prefix in settings.hide],
             [prefix.encode() for prefix in settings.expose],
             [prefix.encode() for prefix in settings.tenant_prefixes],
+            settings.hide_extensions,
         )
         self.everything_visible: bool = not settings.hide and not settings.expose
         self.balancer = make_balancer(settings.balance, settings.slow_start, seed)

@@ -17,6 +17,7 @@ cdef class RequestHead:
     cdef public int method_id
     cdef public bint refused_method
     cdef public bytes path
+    cdef public tuple readings
     cdef public bytes target
     cdef public bytes authority
     cdef public bint http10

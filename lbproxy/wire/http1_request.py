@@ -66,6 +66,7 @@ class RequestHead:
         self.target: bytes = b""
         self.authority: bytes = b""
         self.http10: bool = False
+    `readings`: of the path, kept by who first asked for them; None before, empty if doubtful.
         self.keep_alive: bool = True
         self.length: int = NO_BODY
         self.expect: bool = False
@@ -74,6 +75,7 @@ class RequestHead:
         self.cookies: list[bytes] | None = None
         self.received: list[tuple[bytes, bytes]] | None = None
         self.parts: list[bytes] = []
+        self.readings: tuple[bytes, ...] | None = None
 
     def replace_cookie(self, value: bytes, line: bytes) -> None:
         """Put `line` (with CRLF, or empty) where the Cookie line of this value stands."""

@@ -52,10 +52,8 @@ class TlsLayer:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
-        inner = getattr(self._object, "_sslobj", self._object)
-        self._read: Callable[[int], bytes] = inner.read
-        self._write: Callable[[bytes], int] = inner.write
+        self._read: Callable[[int], bytes] = self._object.read
+        self._write: Callable[[bytes], int] = self._object.write
         self._established: bool = False
         self._closing: bool = False
         self._paused: bool = False
@@ -252,6 +250,10 @@ class TlsLayer:
             return False
         self._flush()
         self._established = True
+        # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
+        inner = getattr(self._object, "_sslobj", self._object)
+        self._read = inner.read
+        self._write = inner.write
         self.worker.dismiss_handshake(self)
         self.client.connection_made(cast(asyncio.BaseTransport, self))
         return not self._closing

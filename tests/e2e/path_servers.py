@@ -45,7 +45,7 @@ def _fusion(folder: Path) -> Child:
     """Started from its source, by a JDK that is new enough for it wherever that is."""
     library = fetch("io.fusionauth:java-http:1.2.0")
     port = str(free_port())
-    command = ["-Xmx128m", "-cp", str(library), str(JAVA / "FusionPaths.java"), port]
+    command = ["-Xmx512m", "-cp", str(library), str(JAVA / "FusionPaths.java"), port]
     return Child("FusionPaths", [_newer_java(21), *command], folder)
 
 

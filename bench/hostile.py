@@ -142,15 +142,20 @@ def _say(blob: bytes, times: int = 1, connections: int = 1, source: str = "127.0
 
 
 def _pieces(pieces: Sequence[bytes], connections: int) -> Attack:
-    """An attack that sends the pieces one by one, on so many connections in turn."""
+    """An attack that sends the pieces one by one, so that each is read by itself, and reads what
+    comes; on so many connections in turn."""
 
     def attack(port: int) -> int:
         for _ in range(connections):
             with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                one.settimeout(0.3)
                 with suppress(OSError):
                     for piece in pieces:
                         one.sendall(piece)
+                        time.sleep(0.0005)
+                    while one.recv(1 << 20):
+                        pass
         return connections * sum(map(len, pieces))
 
     return attack
@@ -235,6 +240,9 @@ ATTACKS: dict[str, Attack] = {
         HEAD + (b"Cookie: " + b"LBROUTE=1; a=b; " * 31 + b"\r\n") * 120 + b"\r\n", 20, 10
     ),
     "a long head that ends in short lines": _pieces(
+        [HEAD + b"Connection: " + b"a," * 30_000, b"\r\n", *[b"A: b\r\n"] * 124, b"\r\n"], 20
+    ),
+    "a head of many cookies, line by line": _pieces(
         [HEAD + b"Cookie: " + b"a=b;" * 15_000 + b"\r\n", *[b"A: b\r\n"] * 124, b"\r\n"], 20
     ),
     "trailers line by line": _pieces(

@@ -49,6 +49,7 @@ class PartialHead(FieldCursor):
         except BadHead:
             return True  # the parser says the same, with the limits that come before it
         self._read += self.position
+        self.begin(b"", 0, 0)  # what was read is held once, however long the rest takes
         return False
 
     def whole(self) -> bytes:

@@ -21,7 +21,7 @@ help:
 	@echo "make bench   side by side with nginx, HAProxy, Envoy, Apache, Caddy"
 	@echo "make hostile what the worst peers cost: blocks of the event loop, memory, CPU"
 	@echo "make load    whole logins by Locust through the demo; affinity must hold"
-	@echo "make fuzz    100,000 mutated messages, also against h11, as before each release"
+	@echo "make fuzz    100,000 mutated messages and paths, also against h11, as before each release"
 	@echo "make build   compile the request path    make format    reformat"
 	@echo "make clean   remove what was built       make distclean remove the environment, too"
 
@@ -61,6 +61,7 @@ load: $(VENV)/.dev build/.compiled
 	@exec $(BIN)/python -m bench.logins $(ARGS)
 
 fuzz: $(VENV)/.dev build/.compiled
+	@$(BIN)/python -m tests.fuzz.paths --cases 100000 $(ARGS)
 	@$(BIN)/python -m tests.fuzz.mcmp --cases 100000 $(ARGS)
 	@$(BIN)/python -m tests.fuzz.ajp13 --cases 100000 $(ARGS)
 	@exec $(BIN)/python -m tests.fuzz.http1 --cases 100000 $(ARGS)

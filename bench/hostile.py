@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from bench.processes import Child, cores, pinned, raise_file_limit
+from lbproxy.wire.mcmp_client import render_command
 
 LIMIT_BLOCK_MS = 50.0
 LIMIT_FACTOR = 100.0
@@ -30,6 +31,7 @@ STALL_BYTES = 96 << 20
 STALL_GROWTH = 24 << 20
 # Growth below this is the allocator's rounding, whatever few bytes caused it.
 NOISE_BYTES = 1 << 20
+TRUSTED = "127.0.0.2"  # whoever comes from here is a trusted proxy
 HEAD = b"GET / HTTP/1.1\r\nHost: idp.example.com\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: idp.example.com\r\n"
 
@@ -117,13 +119,15 @@ _ANSWERS = {
 }
 
 
-def _say(blob: bytes, times: int = 1, connections: int = 1) -> Attack:
+def _say(blob: bytes, times: int = 1, connections: int = 1, source: str = "127.0.0.1") -> Attack:
     """An attack that sends the blob and reads what comes, on so many connections in turn."""
 
     def attack(port: int) -> int:
         sent = 0
         for _ in range(connections):
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+            with socket.create_connection(
+                ("127.0.0.1", port), timeout=20, source_address=(source, 0)
+            ) as one:
                 for _ in range(times):
                     with suppress(ConnectionError):
                         one.sendall(blob)
@@ -133,6 +137,26 @@ def _say(blob: bytes, times: int = 1, connections: int = 1) -> Attack:
                     while one.recv(1 << 20):
                         pass
         return sent
+
+    return attack
+
+
+def _pieces(pieces: Sequence[bytes], connections: int) -> Attack:
+    """An attack that sends the pieces one by one, so that each is read by itself, and reads what
+    comes; on so many connections in turn."""
+
+    def attack(port: int) -> int:
+        for _ in range(connections):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                one.settimeout(0.3)
+                with suppress(OSError):
+                    for piece in pieces:
+                        one.sendall(piece)
+                        time.sleep(0.0005)
+                    while one.recv(1 << 20):
+                        pass
+        return connections * sum(map(len, pieces))
 
     return attack
 
@@ -166,6 +190,17 @@ def _fields(count: int, size: int) -> bytes:
     return b"".join(b"X-F%d: %b\r\n" % (n, b"v" * size) for n in range(count))
 
 
+# A path that has more readings than any other that was found, as long as a request line may be.
+READINGS = b"/x/%61;a//" + rb"/.%c4%b0;\//.%c5%bf\/x/..%c4%b0" * 250
+# The same with as many readings as there may be, in as many bytes.
+ALLOWED = rb"//x/%c5%bf\%41;b" + b"/" + b"y" * 1200
+COMMAS = b"Accept: " + b"," * 50_000 + b"\r\n"
+
+
+def _asks(path: bytes, fields: bytes = b"", method: bytes = b"GET") -> bytes:
+    return method + b" " + path + b" HTTP/1.1\r\nHost: idp.example.com\r\n" + fields + b"\r\n"
+
+
 PIPELINE = (HEAD + b"\r\n") * 1500
 ATTACKS: dict[str, Attack] = {
     "large heads, many fields": _say(HEAD + _fields(120, 480) + b"\r\n", 20, 10),
@@ -180,6 +215,41 @@ ATTACKS: dict[str, Attack] = {
     ),
     "path of percent signs": _say(
         b"GET /" + b"%25" * 2500 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 50, 10
+    ),
+    "path of many readings": _say(_asks(READINGS), 50, 10),
+    "path of as many as there may be": _say(_asks(ALLOWED), 50, 10),
+    "the same in a pool that nodes join": _say(_asks(b"/joined" + READINGS), 50, 10),
+    "the same, too large and with commas": _say(
+        _asks(READINGS, b"Content-Length: 999999999999\r\n" + COMMAS, b"POST"), 1, 200
+    ),
+    "Accept of commas": _say(_asks(b"/admin", COMMAS), 20, 10),
+    "Connection of many members": _say(
+        HEAD + b"Connection: " + b"a," * 30_000 + b"\r\n\r\n", 1, 200
+    ),
+    "Connection in many lines": _say(HEAD + b"Connection: a, b\r\n" * 32 + b"\r\n", 100, 10),
+    "Forwarded of many members": _say(
+        HEAD + b"Forwarded: " + b"for=1.1.1.1," * 5000 + b"\r\n\r\n", 1, 200, TRUSTED
+    ),
+    "Forwarded of as many as may be": _say(
+        HEAD + b"Forwarded: " + b"a=b," * 256 + b"\r\n\r\n", 50, 10, TRUSTED
+    ),
+    "X-Forwarded-For of as many as may be": _say(
+        HEAD + b"X-Forwarded-For: " + b"1," * 256 + b"\r\n\r\n", 50, 10, TRUSTED
+    ),
+    "our own cookie in many lines": _say(
+        HEAD + (b"Cookie: " + b"LBROUTE=1; a=b; " * 31 + b"\r\n") * 120 + b"\r\n", 20, 10
+    ),
+    "a long head that ends in short lines": _pieces(
+        [HEAD + b"Connection: " + b"a," * 30_000, b"\r\n", *[b"A: b\r\n"] * 124, b"\r\n"], 20
+    ),
+    "a head of many cookies, line by line": _pieces(
+        [HEAD + b"Cookie: " + b"a=b;" * 15_000 + b"\r\n", *[b"A: b\r\n"] * 124, b"\r\n"], 20
+    ),
+    "trailers line by line": _pieces(
+        [POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: " + b"x" * 7000 + b"\r\n"]
+        + [b"A: b\r\n"] * 120
+        + [b"\r\n"],
+        20,
     ),
     "a head byte by byte": _dribble(HEAD + _fields(60, 400) + b"\r\n"),
     "a head of short lines, never ended": _dribble(HEAD + b"A: b\r\n" * 127),
@@ -205,11 +275,31 @@ ATTACKS: dict[str, Attack] = {
 _NODES = "a node:"
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _join(mcmp_port: int, node_port: int) -> None:
+    """Announce the node with two contexts, so that the path decides."""
+    parameters = [("JVMRoute", "node2"), ("Host", "127.0.0.1"), ("Port", str(node_port))]
+    commands = [("CONFIG", [*parameters, ("Type", "http")])]
+    for context in ("/joined", "/joined/admin"):
+        app = [("JVMRoute", "node2"), ("Alias", "localhost"), ("Context", context)]
+        commands.append(("ENABLE-APP", app))
+    with socket.create_connection(("127.0.0.1", mcmp_port), timeout=20) as one:
+        for method, values in commands:
+            one.sendall(render_command(method, values, f"127.0.0.1:{mcmp_port}"))
+            if b" 200 " not in one.recv(4096):
+                raise SystemExit(f"lbproxy did not take {method}")
+
+
 @contextmanager
 def door(folder: Path, node_port: int, core: int) -> Iterator[Door]:
     """Run lbproxy with its default limits until the block ends."""
+    mcmp_port = _free_port()
     document = {
-        "listeners": [{"name": "http", "bind": "127.0.0.1:0"}],
         "pools": {
             "idp": {
                 "sticky": {
@@ -220,14 +310,16 @@ def door(folder: Path, node_port: int, core: int) -> Iterator[Door]:
                 "health": False,
                 "hide": ["/admin", "/api/status"],
                 "nodes": [{"name": "node1", "url": f"http://127.0.0.1:{node_port}"}],
-            }
+            },
+            "joined": {"hide": ["/admin"], "tenant_prefixes": ["/t/*"]},
         },
-        "routes": [{"path": "/", "pool": "idp"}],
+        "routes": [{"path": "/joined", "pool": "joined"}, {"path": "/", "pool": "idp"}],
+        "mcmp": {"bind": f"127.0.0.1:{mcmp_port}", "pool": "joined"},
+        "forwarding": {"trusted_proxies": [f"{TRUSTED}/32"], "fields": "both"},
         "access_log": {"path": str(folder / "access.log")},
     }
-    # The port is wanted before the child tells: take one that is free now.
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    # The ports are wanted before the child tells: take those that are free now.
+    port = _free_port()
     document["listeners"] = [{"name": "http", "bind": f"127.0.0.1:{port}"}]
     path = folder / "lbproxy.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -244,6 +336,7 @@ def door(folder: Path, node_port: int, core: int) -> Iterator[Door]:
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
             raise SystemExit(f"lbproxy did not start:\n{(folder / 'lbproxy.log').read_text()}")
+        _join(mcmp_port, node_port)
         yield Door(process, port)
     finally:
         process.communicate(timeout=20)  # closes its input, which ends it

@@ -24,7 +24,7 @@ from lbproxy.cluster.sticky import (
     Affinity,
     Verdict,
 )
-from lbproxy.config.paths import DoubtfulPath, Visibility, readings
+from lbproxy.config.paths import DoubtfulPath, Visibility, readings, refuse_doubtful
 from lbproxy.config.routes import RouteTable
 from lbproxy.config.schema import Config, Policy, Pool, Route, Sticky, StickyStep
 from lbproxy.config.source_checks import gathers
@@ -178,9 +178,13 @@ def _route(config: Config, host: bytes, path: bytes) -> int | None:
     )
     if path == b"*":
         return table.index(host, b"/")
-    if len({table.lookup(host, reading) for reading in readings(path)}) > 1:
+    index = table.index(host, path)
+    pool = None if index is None else config.pools[config.routes[index].pool]
+    if pool is not None and not table.divided(host) and not pool.hide and not pool.expose:
+        refuse_doubtful(path)
+    elif len({table.lookup(host, reading) for reading in readings(path)}) > 1:
         raise DoubtfulPath("the readings of the path lead to different pools")
-    return table.index(host, path)
+    return index
 
 
 def _hider(settings: Pool, path: bytes) -> str | None:
@@ -188,6 +192,7 @@ def _hider(settings: Pool, path: bytes) -> str | None:
         [prefix.encode() for prefix in settings.hide],
         [prefix.encode() for prefix in settings.expose],
         [prefix.encode() for prefix in settings.tenant_prefixes],
+        settings.hide_extensions,
     )
     rule = visibility.hidden_by(path)
     if rule is None:

@@ -26,5 +26,8 @@ cdef class RouteFinder:
 
     cpdef Py_ssize_t find(self, bytes host, bytes path) except -1
 
+    @cython.locals(chain=_Chain)
+    cpdef Py_ssize_t everywhere(self, bytes host) except -2
+
     @cython.locals(size=cython.Py_ssize_t, dot=cython.Py_ssize_t, chain=_Chain)
     cdef _Chain _chain(self, bytes host)

@@ -98,6 +98,12 @@ class RouteFinder:
         """Return the index of the first route that matches, or the number of routes."""
         return self._chain(host).find(path)
 
+    def everywhere(self, host: bytes) -> int:
+        """Return the index of the one route that every path of a host takes, -1 where the path
+        decides."""
+        chain = self._chain(host)
+        return -1 if chain.groups else chain.root
+
     def _chain(self, host: bytes) -> _Chain:
         size = len(host)
         if size > 0 and host[size - 1] == 0x2E:
@@ -134,11 +140,11 @@ class RouteTable(Generic[Payload]):
     any host), path prefix (`/a` covers `/a` and `/a/b`, `/a/` only what begins with it), payload.
     """
 
-    __slots__ = ("_find", "_payloads")
+    __slots__ = ("_finder", "_payloads")
 
     def __init__(self, entries: Sequence[tuple[bytes | None, bytes, Payload]]) -> None:
         self._payloads: tuple[Payload | None, ...] = (*(entry[2] for entry in entries), None)
-        self._find = RouteFinder([(host, path) for host, path, _ in entries]).find
+        self._finder = RouteFinder([(host, path) for host, path, _ in entries])
 
     def lookup(self, host: bytes, path: bytes) -> Payload | None:
         """Return the payload of the first route that matches, or None.
@@ -146,9 +152,13 @@ class RouteTable(Generic[Payload]):
         Args: host: in lower case without port, empty if unknown; path: as received without the
         query, `/` for the asterisk form.
         """
-        return self._payloads[self._find(host, path)]
+        return self._payloads[self._finder.find(host, path)]
 
     def index(self, host: bytes, path: bytes) -> int | None:
         """Return the number of the first route that matches, from 0, or None."""
-        index = self._find(host, path)
+        index = self._finder.find(host, path)
         return index if index < len(self._payloads) - 1 else None
+
+    def divided(self, host: bytes) -> bool:
+        """Return True where it depends on the path which route a request to the host takes."""
+        return self._finder.everywhere(host) < 0

@@ -252,6 +252,9 @@ class Pool(Model):
     """Path prefixes that are 404 from outside, however they are spelled."""
     expose: tuple[PathPrefix, ...] = ()
     """Where set, every other path is 404; `hide` still holds."""
+    hide_extensions: bool = False
+    """A hidden prefix hides itself with a file extension, too (`/admin.json`): for nodes that drop
+    extensions before they look for the action."""
     tenant_prefixes: tuple[PathPrefix, ...] = ()
     """Prefixes under which `hide` holds as well; `*` is one segment: `/t/*`."""
     strip: tuple[FieldName, ...] = ()

@@ -27,6 +27,7 @@ from lbproxy.proxy.applications import Application, Applications
 from lbproxy.proxy.link import Link
 from lbproxy.proxy.waiting import WaitingRoom
 from lbproxy.wire.cookies import CookieName
+from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.sessions import without_session
 
 _NOT_FOUND = 404
@@ -113,10 +114,10 @@ class Announced:
         settings = self.balancers.get(link.balancer)
         return limit if settings is None else min(limit, settings.attempts)
 
-    def lack(self, host: bytes, authority: bytes, path: bytes) -> Failure:
+    def lack(self, host: bytes, head: RequestHead) -> Failure:
         """Return why no node can be given such a request. Args: as `Applications.find`."""
         try:
-            found = self.applications.find(host, authority, path)
+            found = self.applications.find(host, head)
         except DoubtfulPath:
             return Failure.DOUBTFUL_PATH
         if found is None:

@@ -16,6 +16,9 @@ from lbproxy.wire.authority import valid_authority
 
 # Seconds after which clients are asked to come back: longer than a probe or two.
 RETRY_AFTER_S = 5
+# Of an Accept field that is read; browsers send some 150 bytes with a dozen separators.
+_MAX_ACCEPT_BYTES = 1024
+_MAX_ACCEPT_PARTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +186,13 @@ def wants_json(accept: bytes | None) -> bool:
     """Return True where a client's Accept field prefers JSON to a page.
 
     Where both are equally good, the one that is named by itself wins over `*/*`, and the page over
-    JSON: a client that does not say is a browser or a person with curl.
+    JSON: a client that does not say is a browser or a person with curl. A list too long to be read
+    says nothing.
     Source: RFC 9110 section 12.5.1.
     """
-    if not accept:
+    if not accept or len(accept) > _MAX_ACCEPT_BYTES:
+        return False
+    if accept.count(b",") + accept.count(b";") > _MAX_ACCEPT_PARTS:
         return False
     # (how specific the range is, its quality): the most specific range that matches counts.
     as_json = as_html = (0, 0.0)

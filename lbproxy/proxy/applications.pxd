@@ -2,6 +2,8 @@ import cython
 
 from lbproxy.cluster.balance cimport Balancer, Member
 from lbproxy.proxy.link cimport Link
+from lbproxy.proxy.readings cimport readings_of
+from lbproxy.wire.http1_request cimport RequestHead
 
 cdef Py_ssize_t _SWEEP_ABOVE
 
@@ -42,10 +44,14 @@ cdef class Table:
     cdef public Py_ssize_t version
     cdef public object offers
     cdef public dict applications
+    cdef public bint divided
     cdef dict _contexts
     cdef Py_ssize_t _longest
 
     cpdef str find(self, bytes path)
+    @cython.locals(context=str, number=Py_ssize_t)
+    cpdef str find_in(self, tuple ways)
+    cpdef str any_path(self)
     @cython.locals(end=Py_ssize_t, size=Py_ssize_t, contexts=dict)
     cdef str _read(self, bytes path)
 
@@ -67,7 +73,7 @@ cdef class Applications:
     cdef public bint anything
 
     @cython.locals(table=Table, found=Application)
-    cpdef Application find(self, bytes host, bytes authority, bytes path)
+    cpdef Application find(self, bytes host, RequestHead head)
     @cython.locals(tally=Tally, current=bint)
     cpdef Tally tally(self, Application found, Link link)
     @cython.locals(table=Table)

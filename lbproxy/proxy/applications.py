@@ -15,9 +15,11 @@ from urllib.parse import quote
 from lbproxy.cluster.applications import ROOT, Offers, Surveyor, aliases, application
 from lbproxy.cluster.balance import Balancer, Member, make_balancer
 from lbproxy.cluster.node import Node
-from lbproxy.config.paths import DoubtfulPath, plain, readings
+from lbproxy.config.paths import DoubtfulPath, readings
 from lbproxy.config.schema import Pool as PoolSettings
 from lbproxy.proxy.link import Link
+from lbproxy.proxy.readings import readings_of
+from lbproxy.wire.http1_request import RequestHead
 
 # Counts of nodes and contexts that are gone are swept when there are more than this, and then
 # when there are twice as many as were left.
@@ -115,6 +117,7 @@ class Table:
         self.version: int = -1
         self.offers: Offers = Offers({}, ())
         self.applications: dict[str | None, Application] = {}
+        self.divided: bool = False  # the path decides
         self._contexts: dict[bytes, str] = {}
         self._longest: int = 0
 
@@ -129,6 +132,7 @@ class Table:
             self._contexts[_ESCAPE.sub(lambda hit: hit[0].lower(), spelled).encode()] = path
         self._contexts |= {path.encode(): path for path in offers.contexts}
         self._longest = max(map(len, self._contexts), default=0)
+        self.divided = any(path != ROOT for path in offers.contexts)
         self.applications = {
             path: known
             for path, known in self.applications.items()
@@ -141,14 +145,19 @@ class Table:
         Args: path: as sent, without the query. Raises: DoubtfulPath: its readings lead to
         different contexts.
         """
-        if plain(path):
-            return self._read(path)
-        if path == b"*":
-            return self._read(b"/")
-        found = {self._read(reading) for reading in readings(path)}
-        if len(found) > 1:
-            raise DoubtfulPath("the readings of the path lead to different contexts")
-        return found.pop()
+        return self.find_in(readings(b"/" if path == b"*" else path))
+
+    def find_in(self, ways: tuple[bytes, ...]) -> str | None:
+        """Return what `find` returns. Args: ways: the path's readings."""
+        context = self._read(ways[0])
+        for number in range(1, len(ways)):
+            if self._read(ways[number]) != context:
+                raise DoubtfulPath("the readings of the path lead to different contexts")
+        return context
+
+    def any_path(self) -> str | None:
+        """Return the context of every path, for a table that is not divided."""
+        return self._contexts.get(b"/")
 
     def _read(self, path: bytes) -> str | None:
         contexts = self._contexts
@@ -215,19 +224,19 @@ class Applications:
         """Take in that loads or weights of the nodes changed, and nothing else."""
         self._loads += 1
 
-    def find(self, host: bytes, authority: bytes, path: bytes) -> Application | None:
+    def find(self, host: bytes, head: RequestHead) -> Application | None:
         """Return the application that a request is for, or None where no context covers its path.
 
-        Args: host: in lower case, without port; authority: as sent; path: without the query.
+        Args: host: in lower case, without port.
         Raises: DoubtfulPath: the path's readings lead to different applications.
         """
         table = self._table
         if self._match_alias:
-            table = self._table_of(host, authority)
+            table = self._table_of(host, head.authority)
         if table.version != self._version:
             table.replace(self._surveyor.offers(self._nodes, table.names))
             table.version = self._version
-        context = table.find(path)
+        context = table.find_in(readings_of(head)) if table.divided else table.any_path()
         if context is None and not table.offers.everywhere:
             return None
         found = table.applications.get(context)

@@ -9,6 +9,7 @@ from lbproxy.proxy.upload cimport Upload
 from lbproxy.proxy.upstream cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.partial_head cimport PartialHead
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
 cdef int SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT, BREATH, _HELD
@@ -27,7 +28,7 @@ cdef class ClientConnection(Downstream):
     cdef bint _ended
     cdef public Exchange exchange
     cdef public Py_ssize_t requests
-    cdef public bytearray partial
+    cdef public PartialHead partial
     cdef bint _busy
     cdef Upload upload
     cdef bytes _authority
@@ -68,7 +69,7 @@ cdef class ClientConnection(Downstream):
     cdef _process(self, bytes data)
     @cython.locals(data=bytes)
     cdef _go_on(self)
-    @cython.locals(partial=bytearray, whole=bytes, worker=Worker, deadline=double)
+    @cython.locals(partial=PartialHead, deadline=double)
     cdef _continue_head(self, bytes data)
     cpdef breathed(self)
     @cython.locals(

@@ -38,6 +38,7 @@ from lbproxy.wire.authority import host_of
 from lbproxy.wire.fields import BadHead, find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
 from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.partial_head import PartialHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.client_view import ClientView
@@ -69,7 +70,7 @@ class ClientConnection(Downstream):
         self._ended: bool = False  # the client will send no more
         self.exchange: Exchange | None = None
         self.requests: int = 0
-        self.partial: bytearray | None = None
+        self.partial: PartialHead | None = None
         self._busy: bool = False
         self.upload: Upload | None = None
         self._authority: bytes = b""
@@ -324,7 +325,7 @@ class ClientConnection(Downstream):
                 self.refuse(BY_REASON[error.reason], error.detail)
                 return
             if head is None:
-                self.partial = bytearray(data[position:])
+                self.partial = PartialHead(worker.request_parser.limits, data[position:])
                 self.phase = HEADING
                 if self.requests:
                     self.deadline = worker.now + worker.head_timeout
@@ -359,20 +360,11 @@ class ClientConnection(Downstream):
     def _continue_head(self, data: bytes) -> None:
         partial = self.partial
         assert partial is not None
-        partial += data
-        # A head is parsed again only when a line was completed, so that a dribble of single bytes
-        # costs no more than its lines.
-        worker = self.worker
-        if (
-            b"\n" in data
-            or len(partial) >= worker.head_limit
-            or (len(partial) >= worker.request_line_limit and b"\n" not in partial)
-        ):
-            whole = bytes(partial)
+        if partial.feed(data):
             self.partial = None
             self.phase = IDLE
             deadline = self.deadline
-            self._process(whole)
+            self._process(partial.whole())
             if self.phase == HEADING:
                 self.deadline = deadline
 
@@ -400,7 +392,7 @@ class ClientConnection(Downstream):
         if self.listener.redirect_port:
             return self._redirect(head)
         try:
-            pool = worker.routing.pool_for(self.host, head.path)
+            pool = worker.routing.pool_for(self.host, head)
         except Denied as denied:
             exchange.pool = worker.pools.get(denied.pool)
             return self._deny(denied.failure, head)

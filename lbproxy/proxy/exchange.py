@@ -107,9 +107,7 @@ class Exchange:
         announced = pool.announced
         if announced is not None:
             try:
-                self.application = announced.applications.find(
-                    self.client.host, self.head.authority, self.head.path
-                )
+                self.application = announced.applications.find(self.client.host, self.head)
             except DoubtfulPath:
                 self.application = None
             if self.application is None:

@@ -23,7 +23,8 @@ def expire(client: ClientConnection, now: float) -> None:
     """End what is overdue. Args: now: monotonic seconds, after the client's deadline."""
     phase = client.phase
     exchange = client.exchange
-    if phase == HEADING and client.requests and bytes(client.partial or b"") == b"\r\n":
+    partial = client.partial
+    if phase == HEADING and client.requests and partial and partial.whole() == b"\r\n":
         client.close(now)  # an empty line behind a request begins no request
     elif phase == HEADING:
         client.refuse(Failure.HEAD_TIMEOUT, "")

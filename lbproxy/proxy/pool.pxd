@@ -45,7 +45,7 @@ cdef class Pool:
     cpdef close_expired(self, double now)
     @cython.locals(
         found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity,
-        name=CookieName, cookie=bytes, announced=Announced,
+        announced=Announced,
     )
     cdef Verdict decide(self, RequestHead head, double now, Application application)
     @cython.locals(name=CookieName, cookie=bytes)
@@ -66,3 +66,6 @@ cdef class Pool:
     @cython.locals(index=Py_ssize_t, bound=double, bounds=tuple)
     cdef record(self, double seconds, int step, int result)
     cdef _hide_own_cookie(self, RequestHead head, list cookies)
+
+@cython.locals(some=list, name=CookieName, cookie=bytes)
+cdef list _values(list names, list cookies, list found)

@@ -64,6 +64,7 @@ class Pool:
             [prefix.encode() for prefix in settings.hide],
             [prefix.encode() for prefix in settings.expose],
             [prefix.encode() for prefix in settings.tenant_prefixes],
+            settings.hide_extensions,
         )
         self.everything_visible: bool = not settings.hide and not settings.expose
         self.balancer = make_balancer(settings.balance, settings.slow_start, seed)
@@ -227,22 +228,11 @@ class Pool:
         announced = self.announced
         cookies = head.cookies
         if cookies is not None:
-            for name in self.cookie_names:
-                for cookie in cookies:
-                    some = name.values(cookie)
-                    if some:
-                        found = found + some if found else some
+            found = _values(self.cookie_names, cookies, None)
             if announced is not None:
-                for name in announced.cookie_names:
-                    for cookie in cookies:
-                        some = name.values(cookie)
-                        if some:
-                            found = found + some if found else some
+                found = _values(announced.cookie_names, cookies, found)
             if self.own_cookie:
-                for cookie in cookies:
-                    some = self.own_name.values(cookie)
-                    if some:
-                        own = own + some if own else some
+                own = _values([self.own_name], cookies, None)
                 if own:
                     self._hide_own_cookie(head, cookies)
         if self.parameter:
@@ -344,12 +334,30 @@ class Pool:
         )
 
     def _hide_own_cookie(self, head: RequestHead, cookies: list[bytes]) -> None:
+        lines: dict[bytes, bytes] = {}
         for cookie in cookies:
             rest = without(cookie, self.own_name.name)
-            if rest == cookie:
-                continue
-            line = b"Cookie: " + rest + b"\r\n" if rest else b""
-            head.replace_cookie(cookie, line)
+            if rest != cookie:
+                lines[cookie] = b"Cookie: " + rest + b"\r\n" if rest else b""
+        head.replace_cookies(lines)
+
+
+def _values(
+    names: list[CookieName], cookies: list[bytes], found: list[bytes] | None
+) -> list[bytes] | None:
+    """Return `found` and behind it the values of these names in the Cookie fields; None for none.
+
+    The caller owns `found`.
+    """
+    for name in names:
+        for cookie in cookies:
+            some = name.values(cookie)
+            if some:
+                if found is None:
+                    found = some
+                else:
+                    found.extend(some)
+    return found
 
 
 def _announces(snapshot: PoolSnapshot) -> bool:

@@ -1,15 +1,19 @@
 cimport cython
 
-from lbproxy.config.paths cimport Visibility
+from lbproxy.config.paths cimport refuse_doubtful
 from lbproxy.config.routes cimport RouteFinder
 from lbproxy.proxy.pool cimport Pool
+from lbproxy.proxy.readings cimport readings_of
+from lbproxy.wire.http1_request cimport RequestHead
 
 cdef class Routing:
     cdef RouteFinder _finder
     cdef list _pools
 
-    @cython.locals(pool=Pool)
-    cpdef Pool pool_for(self, bytes host, bytes path)
-    @cython.locals(index=Py_ssize_t)
-    cdef Pool _route(self, bytes host, bytes path)
-    cdef _look_for_hidden(self, Pool pool, bytes path)
+    @cython.locals(pool=Pool, index=Py_ssize_t)
+    cpdef Pool pool_for(self, bytes host, RequestHead head)
+    cdef Pool _pool(self, Py_ssize_t index)
+    @cython.locals(pool=Pool, number=Py_ssize_t, finder=RouteFinder)
+    cdef Pool _by_path(self, bytes host, tuple ways)
+    @cython.locals(rule=bytes)
+    cdef _look_for_hidden(self, Pool pool, RequestHead head)

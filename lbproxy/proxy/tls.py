@@ -1,21 +1,27 @@
 """TLS on both sides: certificates for clients, chosen by SNI and reloaded, and trust in nodes.
 
-How it works: the listener holds one outer context for its whole life. It has no certificate; its
-SNI callback, which OpenSSL calls for every handshake, moves the connection to the context of the
-certificate that fits. A reload only replaces those inner contexts, so open connections keep theirs.
-Session tickets are the outer context's: they survive reloads, and, because it is made before the
-workers are forked, are good in all of them. Their keys live as long as the process: Python cannot
-rotate them, so TLS 1.2 resumption has forward secrecy only beyond a restart.
+How it works: for each set of names that certificates hold there is an outer context. It has no
+certificate; its SNI callback, which OpenSSL calls for every handshake, moves the connection to the
+context of the certificate that is in use for these names. A reload replaces those inner contexts,
+so open connections keep theirs.
+
+Session tickets are the outer context's. OpenSSL takes one before it asks for a name, so the outer
+context is chosen before OpenSSL sees a byte, by the name in the ClientHello: a ticket is good for
+the names that it was made for, on this listener, and for no others. It survives the renewal of a
+certificate and ends with one that has other names. Outer contexts that are made before the workers
+are forked are good in all of them. Ticket keys live as long as their context: Python cannot rotate
+them, so TLS 1.2 resumption has forward secrecy only beyond a restart.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
@@ -23,6 +29,7 @@ from cryptography.x509.oid import ExtensionOID
 from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.config.certificates import UNREADABLE, trusting
 from lbproxy.config.schema import Certificate, ListenerTls
+from lbproxy.wire.client_hello import server_name
 
 # TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has only such.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
@@ -55,22 +62,119 @@ class _Loaded:
     expires: float
 
 
+class _Names:
+    """The outer context of one set of names. Args: shown: the context of the certificate in use."""
+
+    def __init__(self, settings: ListenerTls, shown: ssl.SSLContext) -> None:
+        self.shown = shown
+        self.context = _server_context(settings)
+        self.context.sni_callback = self._show
+
+    def _show(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, _: str | None, __: ssl.SSLContext
+    ) -> None:
+        connection.context = self.shown
+
+
+class _Arrival:
+    """The server's side of TLS whose context is chosen when the ClientHello has come.
+
+    From then on it is the `ssl.SSLObject` that is made of that context, and until then nothing:
+    whoever serves a connection calls `do_handshake` first.
+    """
+
+    def __init__(
+        self,
+        choose: Callable[[bytes], ssl.SSLContext],
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+    ) -> None:
+        self._choose = choose
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._chosen: ssl.SSLObject | None = None
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake. Raises: as `ssl.SSLObject.do_handshake`."""
+        if self._chosen is None:
+            data = self._incoming.read()
+            self._incoming.write(data)
+            name = server_name(data)
+            if name is None:
+                raise ssl.SSLWantReadError
+            context = self._choose(name)
+            self._chosen = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._chosen.do_handshake()
+
+    # Loops bind these before the handshake.
+
+    def read(self, *arguments: Any) -> Any:
+        """Return decrypted bytes, or how many. Args and Raises: as `ssl.SSLObject.read`."""
+        assert self._chosen is not None
+        return self._chosen.read(*arguments)
+
+    def write(self, data: bytes) -> int:
+        """Encrypt. Raises: as `ssl.SSLObject.write`."""
+        assert self._chosen is not None
+        return self._chosen.write(data)
+
+    def pending(self) -> int:
+        """Return how many decrypted bytes wait."""
+        return 0 if self._chosen is None else self._chosen.pending()
+
+    def __getattr__(self, name: str) -> Any:
+        if self._chosen is None:
+            raise AttributeError(name)
+        return getattr(self._chosen, name)
+
+
+class _ListenerContext(ssl.SSLContext):
+    """What the listening socket is given: it only hands connections to other contexts."""
+
+    names: ServerTls
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Return the SSL object of one connection; the arguments are those of a server."""
+        only = self.names.only
+        if only is not None:
+            return only.wrap_bio(incoming, outgoing, server_side=True)
+        return cast(ssl.SSLObject, _Arrival(self.names.choose, incoming, outgoing))
+
+
 class ServerTls:
     """TLS of one listener.
 
     Args: settings: the listener's `tls` section, with absolute paths.
     Raises: TlsError where a certificate cannot be used; from the constructor alone.
 
-    Attributes: context: for the listening socket; it stays the same object.
+    Attributes: context: for the listening socket; it stays the same object; only: the context of
+    every connection, None where the name that a client asks for decides.
     """
 
     def __init__(self, settings: ListenerTls) -> None:
         self._settings = settings
         self._prints = [_print_of(certificate) for certificate in settings.certificates]
         self._loaded = [_load(certificate, settings) for certificate in settings.certificates]
-        self._by_name = _names_of(self._loaded)
-        self.context = _server_context(settings)
-        self.context.sni_callback = self._choose
+        self._names: dict[frozenset[str], _Names] = {}
+        self.only: ssl.SSLContext | None = None
+        self._arrange()
+        self.context = _ListenerContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.names = self
+
+    def choose(self, name: bytes) -> ssl.SSLContext:
+        """Return the context for a name that a client asks for; the first one without a match."""
+        wanted = name.decode("latin-1").lower().removesuffix(".")
+        by_name = self._by_name
+        # RFC 6125 section 6.4.3: a wildcard stands for one whole label, the leftmost.
+        found = by_name.get(wanted) or by_name.get(f"*.{wanted.partition('.')[2]}")
+        return (found or self._default).context
 
     def reload_if_changed(self) -> list[Reload]:
         """Look at the files and load those that changed; to be called every few seconds.
@@ -92,28 +196,29 @@ class ServerTls:
             else:
                 results.append(Reload(certificate.cert, ""))
         if results:
-            self._by_name = _names_of(self._loaded)
+            self._arrange()
         return results
 
     def expiries(self) -> dict[str, float]:
         """Return when the certificates in use end, as Unix seconds by subject."""
         return earliest((loaded.subject, loaded.expires) for loaded in self._loaded)
 
-    def _choose(
-        self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
-    ) -> None:
-        """Move a handshake to the certificate for the name; the first one without a match."""
-        connection.context = self._context_for(name)
-
-    def _context_for(self, name: str | None) -> ssl.SSLContext:
-        if name:
-            name = name.lower().removesuffix(".")
-            by_name = self._by_name
-            # RFC 6125 section 6.4.3: a wildcard stands for one whole label, the leftmost.
-            found = by_name.get(name) or by_name.get(f"*.{name.partition('.')[2]}")
-            if found is not None:
-                return found
-        return self._loaded[0].context
+    def _arrange(self) -> None:
+        """Bring the outer contexts up to date with the certificates in use."""
+        known, self._names = self._names, {}
+        self._by_name: dict[str, _Names] = {}
+        # The certificate that is named first in the file wins a name.
+        for loaded in self._loaded:
+            key = frozenset(loaded.names or [loaded.subject])
+            names = self._names.get(key)
+            if names is None:
+                names = known.get(key) or _Names(self._settings, loaded.context)
+                names.shown = loaded.context
+                self._names[key] = names
+            for name in loaded.names:
+                self._by_name.setdefault(name, names)
+        self._default = next(iter(self._names.values()))
+        self.only = self._default.context if len(self._names) == 1 else None
 
 
 def earliest(ends: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -122,11 +227,6 @@ def earliest(ends: Iterable[tuple[str, float]]) -> dict[str, float]:
     for subject, end in ends:
         found[subject] = min(end, found.get(subject, end))
     return found
-
-
-def _names_of(loaded: list[_Loaded]) -> Mapping[str, ssl.SSLContext]:
-    """Return context by name. The certificate that is named first in the file wins a name."""
-    return {name: one.context for one in reversed(loaded) for name in one.names}
 
 
 def _server_context(settings: ListenerTls) -> ssl.SSLContext:

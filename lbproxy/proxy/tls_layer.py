@@ -56,10 +56,8 @@ class TlsLayer:
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side, server_hostname
         )
-        # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
-        inner = getattr(self._object, "_sslobj", self._object)
-        self._read: Callable[[int], bytes] = inner.read
-        self._write: Callable[[bytes], int] = inner.write
+        self._read: Callable[[int], bytes] = self._object.read
+        self._write: Callable[[bytes], int] = self._object.write
         self._established: bool = False
         self._closing: bool = False
         self._paused: bool = False
@@ -286,6 +284,10 @@ class TlsLayer:
             return False
         self._flush()
         self._established = True
+        # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
+        inner = getattr(self._object, "_sslobj", self._object)
+        self._read = inner.read
+        self._write = inner.write
         self.settled()
         self._protocol.connection_made(cast(asyncio.BaseTransport, self))
         return not self._closing

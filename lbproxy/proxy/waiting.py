@@ -59,7 +59,7 @@ def lack(exchange: Exchange) -> Failure:
     announced = None if pool is None else pool.announced
     if announced is None:
         return Failure.NO_NODE
-    return announced.lack(exchange.client.host, exchange.head.authority, exchange.head.path)
+    return announced.lack(exchange.client.host, exchange.head)
 
 
 def wait(exchange: Exchange, failure: Failure) -> bool:

@@ -28,9 +28,7 @@ cdef class Worker:
     cdef public double body_timeout
     cdef public double write_timeout
     cdef public double tunnel_timeout
-    cdef public Py_ssize_t request_line_limit
     cdef public Py_ssize_t response_head_limit
-    cdef public Py_ssize_t head_limit
     cdef public long long body_limit
     cdef public Py_ssize_t requests_per_connection
     cdef public Py_ssize_t max_connections

@@ -101,9 +101,7 @@ class Worker:
         self.body_timeout: float = timeouts.body_idle
         self.write_timeout: float = timeouts.write_idle
         self.tunnel_timeout: float = timeouts.tunnel_idle
-        self.request_line_limit: int = limits.request_line
         self.response_head_limit: int = limits.response_head
-        self.head_limit: int = limits.head
         self.body_limit: int = -1 if limits.body is False else limits.body
         self.requests_per_connection: int = limits.requests_per_connection
         self.max_connections: int = limits.connections

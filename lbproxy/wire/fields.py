@@ -229,12 +229,19 @@ class FieldCursor:
         )
 
 
+# Members of a list that is read, the empty ones included. Honest ones have a handful.
+MAX_MEMBERS = 64
+
+
 def list_tokens(value: bytes) -> list[bytes]:
     """Return the lower-cased members of a comma-separated field value; empty ones are left out.
 
-    Raises: BadHead: bad_request where a member is not a token. Connection names fields to remove:
-    a member with a space in it could otherwise name a request line.
+    Raises: BadHead: bad_request where a member is not a token, or there are more than MAX_MEMBERS.
+    Connection names fields to remove: a member with a space in it could otherwise name a request
+    line.
     """
+    if value.count(b",") >= MAX_MEMBERS:
+        raise BadHead("bad_request", "a list of too many members")
     members = [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
     for member in members:
         if member.translate(None, _TCHAR + b"_."):

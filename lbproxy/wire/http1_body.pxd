@@ -25,6 +25,9 @@ cdef class ChunkedReader:
     cdef Py_ssize_t _line
     cdef Py_ssize_t _extensions
     cdef bytes _tail
+    cdef Py_ssize_t _taken
+    cdef list _kept
+    cdef Py_ssize_t _count
 
     @cython.locals(
         b="const unsigned char *", extension="const unsigned char *",
@@ -34,7 +37,7 @@ cdef class ChunkedReader:
     cpdef bytes feed(self, bytes data, Py_ssize_t start)
 
     @cython.locals(
-        before=Py_ssize_t, piece=bytes, cursor=FieldCursor, kept=list, count=Py_ssize_t, line=Py_ssize_t,
+        before=Py_ssize_t, piece=bytes, tail=bytes, cursor=FieldCursor, line=Py_ssize_t,
         step=int, name=bytes, consumed=Py_ssize_t,
     )
     cdef Py_ssize_t _read_trailers(self, bytes data, Py_ssize_t p) except -2

@@ -72,7 +72,10 @@ class ChunkedReader:
         self._digits: int = 0
         self._line: int = 0
         self._extensions: int = 0
-        self._tail: bytes = b""
+        self._tail: bytes = b""  # a trailer line that is not complete
+        self._taken: int = 0  # bytes of trailers
+        self._kept: list[bytes] = []
+        self._count: int = 0
 
     def feed(self, data: bytes, start: int) -> bytes:
         """Return the payload in `data[start:]`, without framing; empty where there is none yet.
@@ -160,29 +163,30 @@ class ChunkedReader:
 
     def _read_trailers(self, data: bytes, p: int) -> int:
         """Return the offset in `data` behind the trailers, or -1 where more bytes are needed."""
-        if not self._tail and data[p : p + 2] == b"\r\n":
+        if not self._taken and data[p : p + 2] == b"\r\n":
             return p + 2
         before = len(self._tail)
-        piece = data[p : p + self.limits.trailers - before]
-        self._tail += piece
-        if before and b"\n" not in piece and len(self._tail) < self.limits.trailers:
-            # Read again only when a line was completed: a dribble costs no more than its lines.
+        piece = data[p : p + self.limits.trailers - self._taken]
+        self._taken += len(piece)
+        tail = self._tail + piece
+        # Lines are read when one was completed, and each but once: a dribble costs no more.
+        if before and b"\n" not in piece and self._taken < self.limits.trailers:
+            self._tail = tail
             return -1
         cursor = FieldCursor()
-        cursor.begin(self._tail, 0, len(self._tail))
-        kept: list[bytes] = []
-        count = 0
+        cursor.begin(tail, 0, len(tail))
         while True:
             line = cursor.position
             step = cursor.advance()
             if step < 0:
-                if len(self._tail) >= self.limits.trailers:
+                if self._taken >= self.limits.trailers:
                     raise BadHead("head_too_large", "trailers exceed their limit")
+                self._tail = tail[line:]
                 return -1
             if step == 0:
                 break
-            count += 1
-            if count > self.limits.fields:
+            self._count += 1
+            if self._count > self.limits.fields:
                 raise BadHead("too_many_fields", "more trailers than allowed")
             name = cursor.name()
             if (
@@ -190,8 +194,8 @@ class ChunkedReader:
                 and name.lower() not in _NEVER_TRAILERS
                 and not self.drops.matches(name)
             ):
-                kept.append(self._tail[line : cursor.position])
-        self.trailers = b"".join(kept)
+                self._kept.append(tail[line : cursor.position])
+        self.trailers = b"".join(self._kept)
         consumed = cursor.position - before
         self._tail = b""
         return p + consumed

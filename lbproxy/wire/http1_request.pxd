@@ -17,6 +17,7 @@ cdef class RequestHead:
     cdef public int method_id
     cdef public bint refused_method
     cdef public bytes path
+    cdef public tuple readings
     cdef public bytes target
     cdef public bytes authority
     cdef public bint http10
@@ -32,7 +33,7 @@ cdef class RequestHead:
     cpdef bint idempotent(self)
 
 cdef class RequestParser(FieldCursor):
-    cdef HeadLimits limits
+    cdef readonly HeadLimits limits
     cdef DropRules drops
 
     @cython.locals(
@@ -57,7 +58,7 @@ cdef class RequestParser(FieldCursor):
         b="const unsigned char *", text="const char *", pairs="const unsigned char *", parts=list,
         count=Py_ssize_t, left=Py_ssize_t, line=Py_ssize_t, size=Py_ssize_t, step=int, first=int,
         has_length=bint, respell=bint, has_host=bint, coded=bint, close=bint, keep=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
-        name=bytes, host=bytes,
+        name=bytes, host=bytes, value=bytes, members=Py_ssize_t, forwarded=Py_ssize_t,
     )
     cdef Py_ssize_t _fields(
         self, RequestHead head, Py_ssize_t run, bint absolute, bint keep_received

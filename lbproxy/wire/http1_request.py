@@ -5,8 +5,17 @@ What is kept and what is refused: see `http1_head`. Source: RFC 9112 sections 2 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lbproxy.wire.authority import valid_authority
-from lbproxy.wire.fields import BadHead, DropRules, FieldCursor, list_tokens, without_lines
+from lbproxy.wire.fields import (
+    MAX_MEMBERS,
+    BadHead,
+    DropRules,
+    FieldCursor,
+    list_tokens,
+    without_lines,
+)
 from lbproxy.wire.http1_head import (
     CHUNKED,
     DELETE,
@@ -39,6 +48,8 @@ _REFUSED_METHODS = frozenset(
 
 MAX_METHOD = 32  # the longest registered method has 17 bytes
 MAX_REQUEST_ID = 128
+# Members of the forwarded fields that a trusted proxy sends, all together, by their separators.
+MAX_FORWARDED = 256
 
 # TARGET[byte]: 1 where the byte may stand in a request target. RFC 3986 allows fewer; browsers
 # send `|`, `"` and the like as they are, and no two parsers disagree about those. `#` is refused.
@@ -55,6 +66,7 @@ class RequestHead:
     with the request line. `authority`: the Host as sent, or the target's in absolute form;
     empty for HTTP/1.0 without Host. `path`: the target up to `?`; `length`: bytes of body, or
     CHUNKED. `received`: forwarded fields (name as sent, value), for trusted peers only.
+    `readings`: of the path, kept by who first asked for them; None before, empty if doubtful.
     """
 
     def __init__(self) -> None:
@@ -63,6 +75,7 @@ class RequestHead:
         self.method_id: int = OTHER
         self.refused_method: bool = False
         self.path: bytes = b""
+        self.readings: tuple[bytes, ...] | None = None
         self.target: bytes = b""
         self.authority: bytes = b""
         self.http10: bool = False
@@ -77,14 +90,21 @@ class RequestHead:
 
     def replace_cookie(self, value: bytes, line: bytes) -> None:
         """Put `line` (with CRLF, or empty) where the Cookie line of this value stands."""
+        self.replace_cookies({value: line})
+
+    def replace_cookies(self, lines: Mapping[bytes, bytes]) -> None:
+        """Do so for several, by their values, in one pass over the head."""
         for index, part in enumerate(self.parts):
-            lines = part.split(b"\r\n")
-            for number, old in enumerate(lines):
-                if old[:7].lower() == b"cookie:" and old[7:].strip(b" \t") == value:
-                    before = b"".join(kept + b"\r\n" for kept in lines[:number])
-                    after = b"\r\n".join(lines[number + 1 :])
-                    self.parts[index] = before + line + after
-                    return
+            kept: list[bytes] = []
+            for line in part.split(b"\r\n"):
+                new = None
+                if line[:7].lower() == b"cookie:":
+                    new = lines.get(line[7:].strip(b" \t"))
+                if new is None:
+                    kept.append(line)
+                elif new:
+                    kept.append(new.removesuffix(b"\r\n"))
+            self.parts[index] = b"\r\n".join(kept)
 
     def idempotent(self) -> bool:
         """Return True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
@@ -259,6 +279,8 @@ class RequestParser(FieldCursor):
         keep = False
         upgrade = False
         wants_upgrade = False
+        members = 0
+        forwarded = 0
         nominated: set[bytes] | None = None
         while True:
             line = self.position
@@ -287,6 +309,9 @@ class RequestParser(FieldCursor):
                         close = True
                     else:
                         tokens = list_tokens(self.value())
+                        members += len(tokens)
+                        if members > MAX_MEMBERS:
+                            raise BadHead("bad_request", "Connection has too many members")
                         close = close or b"close" in tokens
                         keep = keep or b"keep-alive" in tokens
                         wants_upgrade = wants_upgrade or b"upgrade" in tokens
@@ -360,7 +385,11 @@ class RequestParser(FieldCursor):
                     if keep_received:
                         if head.received is None:
                             head.received = []
-                        head.received.append((name, self.value()))
+                        value = self.value()
+                        forwarded += value.count(b",") + value.count(b";")
+                        if forwarded > MAX_FORWARDED:
+                            raise BadHead("bad_request", "forwarded fields of too many members")
+                        head.received.append((name, value))
             if drop:
                 if line > run:
                     parts.append(text[run:line])

@@ -89,6 +89,18 @@ def test_a_path_with_a_second_reading_is_not_plain(paths: ModuleType, path: byte
         (b"/x//../admin", b"/x/admin"),
         (b"/x//../admin", b"/admin"),
         (b"/100%25", b"/100%"),
+        (b"//x/admin", b"/admin"),
+        (b"//u@x:80/admin", b"/admin"),
+        (b"///x/admin", b"/admin"),
+        (b"//x", b"/"),
+        (b"/\\x/admin", b"/admin"),
+        (b"/\\/x\\admin", b"/admin"),
+        (b"/%2fx/admin", b"/admin"),
+        (b"/%5cx/admin", b"/admin"),
+        (b"/%252fx%2fadmin", b"/admin"),
+        (b"//x/y/../admin", b"/admin"),
+        (b"//%41dmin/x", b"/x"),
+        (b"/a/..//x/admin", b"/admin"),
     ],
 )
 def test_every_way_to_read_a_path_is_found(paths: ModuleType, path: bytes, reading: bytes) -> None:
@@ -132,12 +144,31 @@ def test_what_no_honest_client_sends_is_refused(paths: ModuleType, path: bytes, 
         paths.readings(path)
     with pytest.raises(paths.DoubtfulPath, match=why):
         paths.Visibility().hidden(path)
+    with pytest.raises(paths.DoubtfulPath, match=why):
+        paths.refuse_doubtful(path)
+
+
+def test_where_no_rule_depends_on_it_many_readings_are_no_fault(paths: ModuleType) -> None:
+    unit = b"/.%c4%b0;\\//.%c5%bf\\/x/..%c4%b0"
+    for path in (b"/a;b/%252e%252e;c//./d\\e%25252fx%253by/../%3fz%2523" * 4, b"/x" + unit * 250):
+        paths.refuse_doubtful(path)
+        with pytest.raises(paths.DoubtfulPath, match="too many"):
+            paths.readings(path)
 
 
 def test_the_number_of_readings_is_bounded(paths: ModuleType) -> None:
     path = b"/a;b/%252e%252e;c//./d\\e%25252fx%253by/../%3fz%2523" * 4
     with pytest.raises(paths.DoubtfulPath, match="too many"):
         paths.readings(path)
+
+
+def test_the_bytes_of_the_readings_are_bounded(paths: ModuleType) -> None:
+    """Each reading is looked at, and the longest paths may have many."""
+    unit = b"/.%c4%b0;\\//.%c5%bf\\/x/..%c4%b0"
+    assert len(paths.readings(b"/x/%61;a//" + unit)) > 20
+    with pytest.raises(paths.DoubtfulPath, match="too many ways for its length"):
+        paths.readings(b"/x/%61;a//" + unit * 250)
+    assert len(paths.readings(b"/x/%61;b" + b"x" * 8000)) == 4
 
 
 @pytest.mark.parametrize(
@@ -225,6 +256,22 @@ BYPASSES = [
     b"/api/x/../status",
     b"/api//status",
     b"/t/x/api/status",
+    b"//x/admin",
+    b"//u@x:80/admin",
+    b"//u@x:80//admin",
+    b"///x/admin",
+    b"/\\x/admin",
+    b"/\\/x/admin",
+    b"/\\x\\admin",
+    b"/%2fx/admin",
+    b"/%2f%2fx/admin",
+    b"/%5cx/admin",
+    b"/%255cx%255cadmin",
+    b"//x;y/admin",
+    b"//x/%61dmin",
+    b"//x/y/../admin",
+    b"//[::1]/api/status",
+    b"//x/t/y/admin",
 ]
 
 
@@ -235,6 +282,44 @@ def test_no_spelling_reaches_what_is_hidden(paths: ModuleType, path: bytes) -> N
     )
     assert rules.hidden(path)
     assert rules.hidden_by(path) in (b"/admin", b"/api/status")
+
+
+EXTENSIONS = [
+    b"/admin.json",
+    b"/admin.",
+    b"/api/status.json",
+    b"/API/Status.JSON",
+    b"/api/status.x/",
+    b"/api/status.x;y=z",
+    b"/api/status;y.x",
+    b"/api/status%2ejson",
+    b"/api/status%252ex",
+    b"/api/status.a.b",
+    b"/api/status.a/b",
+    b"/api/st%61tus.x",
+    b"/api//status.x",
+    b"/t/x/api/status.x",
+    b"//x/api/status.x",
+]
+
+
+@pytest.mark.parametrize("path", EXTENSIONS)
+def test_an_extension_uncovers_nothing_where_nodes_drop_it(paths: ModuleType, path: bytes) -> None:
+    rules = paths.Visibility(
+        hide=[b"/admin", b"/api/status"], tenant_prefixes=[b"/t/*"], hide_extensions=True
+    )
+    assert rules.hidden_by(path) in (b"/admin", b"/api/status")
+
+
+@pytest.mark.parametrize(
+    "path", [b"/admins.json", b"/api/status2.x", b"/api.x/status", b"/x.json", b"/t.x/y/admin"]
+)
+def test_other_names_with_an_extension_stay_visible(paths: ModuleType, path: bytes) -> None:
+    rules = paths.Visibility(
+        hide=[b"/admin", b"/api/status"], tenant_prefixes=[b"/t/*"], hide_extensions=True
+    )
+    assert not rules.hidden(path)
+    assert not paths.Visibility(hide=[b"/admin"]).hidden(b"/admin.css")
 
 
 @pytest.mark.parametrize(
@@ -270,6 +355,18 @@ def test_letters_that_fold_to_ascii_do_not_slip_through(paths: ModuleType) -> No
     assert rules.hidden(b"/K%C4%B0OSK")
     assert rules.hidden(b"/con%C5%BFole")
     assert rules.hidden(b"/%E2%84%AAiosk")
+
+
+def test_every_letter_that_folds_to_ascii_is_folded(paths: ModuleType) -> None:
+    """Whoever ignores case does it by one of these; what they make of it is hidden as well."""
+    for code in range(128, 0x110000):
+        if 0xD800 <= code < 0xE000:
+            continue
+        letter = chr(code)
+        for plain in {letter.casefold(), letter.lower(), letter.upper().lower()}:
+            if plain.isascii():
+                rules = paths.Visibility(hide=[b"/x" + plain.encode()])
+                assert rules.hidden(b"/x" + letter.encode()), hex(code)
 
 
 @pytest.mark.parametrize(
@@ -337,6 +434,9 @@ def test_readings_of_readings_are_readings(paths: ModuleType, path: bytes) -> No
     resolved = posixpath.normpath(text)
     assert text in found
     assert resolved.rstrip(b"/") in {reading.rstrip(b"/") for reading in found}
+    # Who takes it for a reference, with the name of a host in it.
+    if path.startswith(b"//") and not path.startswith(b"///"):
+        assert b"/" + path[2:].partition(b"/")[2] in found
 
 
 @settings(max_examples=300, deadline=None)

@@ -120,3 +120,14 @@ def test_a_thousand_routes_ask_no_more_than_one(routes: ModuleType) -> None:
     assert table.lookup(b"h777.example.com", b"/realms/x") == 777
     assert table.lookup(b"h777.example.com", b"/x") == 1000
     assert table.lookup(b"other", b"/realms/x") == 1000
+
+
+def test_a_host_whose_every_path_takes_one_route_is_known(routes: ModuleType) -> None:
+    table = routes.RouteTable(
+        [(b"a.example", b"/", 0), (None, b"/x", 1), (b"*.b.example", b"/", 2), (None, b"/", 3)]
+    )
+    assert not table.divided(b"a.example")
+    assert table.divided(b"c.example")
+    assert table.divided(b"x.b.example")  # /x comes first
+    assert not routes.RouteTable([]).divided(b"a.example")
+    assert not routes.RouteTable([(None, b"/", 0), (b"a.example", b"/x", 1)]).divided(b"a.example")

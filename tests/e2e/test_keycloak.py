@@ -11,10 +11,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from lbproxy.config.paths import Visibility
 from tests.e2e.browser import Page
 from tests.e2e.door import Door, nodes_of
 from tests.e2e.keycloak import ADDRESSES, Cluster
 from tests.e2e.realm import CALLBACK, REALM, Login, claims, events, route_of
+from tests.e2e.spellings import LEADS, NAMES, passes, reached
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -62,6 +64,22 @@ def test_discovery_names_the_public_origin_only(door: Door) -> None:
         assert [url for url in urls if not url.startswith(f"{door.origin}/")] == []
         nodes |= {line["node"] for line in lines}
     assert nodes == set(ADDRESSES)
+
+
+def test_no_spelling_reaches_the_administrators_console(keycloak: Cluster) -> None:
+    """Asked of a node itself: what reaches it must be hidden by name, also where all is exposed."""
+    host, _, port = keycloak.urls["kc1"].removeprefix("http://").partition(":")
+    sign = b'id="environment"'
+    rules = Visibility([b"/admin"])
+    behind = [lead + name for lead in LEADS for name in (b"admin", b"/admin", b"%61dmin")]
+    targets = {target + b"/master/console/" for target in behind}
+    targets |= {
+        b"/" + name + tail for name in NAMES for tail in (b"/master/console/", b";x/master//")
+    }
+    assert reached(int(port), b"/admin/master/console/", host, sign)
+    assert not reached(int(port), b"/realms/master", host, sign)
+    through = [target for target in sorted(targets) if passes(rules, target)]
+    assert [target for target in through if reached(int(port), target, host, sign)] == []
 
 
 def test_a_login_from_the_form_to_the_logout_stays_with_its_owner(door: Door) -> None:

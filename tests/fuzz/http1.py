@@ -16,11 +16,14 @@ from random import Random
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader
 from lbproxy.wire.http1_head import GET, HEAD
+from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.partial_head import PartialHead
 from tests.fuzz import corpus
 from tests.fuzz.mutate import mutate
 from tests.fuzz.readings import (
     BODY_LIMITS,
     DROPS,
+    LIMITS,
     Head,
     Refused,
     compare_body,
@@ -45,8 +48,35 @@ class Tally:
     crashes: list[str] = field(default_factory=list)
 
 
+def _in_pieces(data: bytes, random: Random) -> RequestHead | Refused | None:
+    """Return lbproxy's reading of a request that comes in pieces, as a connection reads it."""
+    at = random.randint(0, len(data))
+    ours = our_request(data[:at])
+    while ours is None and at < len(data):
+        held = PartialHead(LIMITS, data[:at])
+        while at < len(data):
+            step = random.choice((1, 2, 7, 60))
+            piece, at = data[at : at + step], min(at + step, len(data))
+            if held.feed(piece):
+                break
+        else:
+            return None
+        ours = our_request(held.whole())
+    return ours
+
+
+def _outcome(read: RequestHead | Refused | None) -> str:
+    if isinstance(read, Refused):
+        return "refused"
+    return "incomplete" if read is None else f"accepted, {read.end} bytes"
+
+
 def _request(data: bytes, random: Random, tally: Tally) -> str | None:
     ours = our_request(data)
+    whole, apart = _outcome(ours), _outcome(_in_pieces(data, random))
+    # A fault in a line may wait for the end of its line, never for its acceptance.
+    if whole != apart and not (whole == "refused" and apart == "incomplete"):
+        return f"in pieces {apart}, whole {whole}"
     if isinstance(ours, Refused):
         tally.outcomes[f"request refused: {ours.reason}"] += 1
         if isinstance(h11_request(data), Head):

@@ -59,6 +59,55 @@ async def test_too_many_fields_are_431(stage: Stage) -> None:
     assert len(node.requests) == 1
 
 
+START = b"GET / HTTP/1.1\r\nHost: a\r\n"
+
+
+async def test_a_head_may_come_line_by_line(stage: Stage) -> None:
+    node = await stage.node()
+    door = await stage.door([node])
+    peer = await door.connect()
+    for number in range(2):
+        await peer.send(START + b"Cookie: " + b"a" * 30_000)
+        await peer.send(b"\r\n")
+        for line in (b"A: b\r\n", b"C:", b" d\r", b"\n", b"\r"):
+            await peer.send(line)
+        await peer.send(b"\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await peer.read_message()).status == 200
+        assert node.requests[2 * number].all("c") == [b"d"]
+        assert (await peer.read_message()).status == 200
+        assert node.requests[2 * number + 1].first == b"GET /next HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([b"A: b\r\n", b"C : d\r\n"], 400),
+        ([b"A: b\r\n", b"C: d\n"], 400),
+        ([b"A: b\r\n"] * 9, 431),
+        ([b"A: b\r\n", b"C: " + b"d" * 1000, b"d" * 1100], 431),
+    ],
+)
+async def test_what_comes_line_by_line_is_refused_without_waiting_for_its_end(
+    stage: Stage, lines: list[bytes], status: int
+) -> None:
+    door = await stage.door([await stage.node()], limits={"head": "2KiB", "fields": 9})
+    peer = await door.connect()
+    for line in (START, *lines):
+        await peer.send(line)
+    assert (await refused(peer)).status == status
+
+
+@pytest.mark.parametrize("name", ["Connection", "Forwarded", "X-Forwarded-For"])
+async def test_lists_without_end_are_refused(stage: Stage, name: str) -> None:
+    node = await stage.node()
+    trusted = {"trusted_proxies": ["127.0.0.1/32"]}
+    door = await stage.door([node], forwarding=trusted)
+    peer = await door.connect()
+    await peer.send(START + name.encode() + b": " + b"for=a," * 1000 + b"\r\n\r\n")
+    assert (await refused(peer)).status == 400
+    assert node.requests == []
+
+
 async def test_an_announced_body_that_is_too_large_is_413_before_a_node_is_asked(
     stage: Stage,
 ) -> None:

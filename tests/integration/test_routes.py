@@ -148,8 +148,12 @@ REFUSED = [
         ("wso2is", WSO2_OPEN, WSO2_HIDDEN),
         (
             "fusionauth",
-            ["/oauth2/authorize", "/api/login"],
-            ["/admin/x", "/API/status", "/%61pi//status"],
+            ["/oauth2/authorize", "/api/login", "/api/login.json", "/api/statuses.json"],
+            [
+                *("/admin/x", "/API/status", "/%61pi//status"),
+                *("/api/status.json", "/api/health.x", "/api/status%2ejson/", "/admin.a.b;c"),
+                *("//x/admin", "//u@x:80/api/health", "/\\\\x/admin", "/%5cx/api/system.x"),
+            ],
         ),
     ],
 )

@@ -231,6 +231,16 @@ async def test_our_own_cookie_is_no_business_of_the_node(
     assert b"LBROUTE" not in node.requests[1].head
 
 
+async def test_our_own_cookie_is_taken_out_of_many_lines(stage: Stage) -> None:
+    node = await stage.node()
+    door = await stage.door([node], pool=OWN)
+    lines = [f"Cookie: LBROUTE=x; a={n}\r\nA: {n}\r\ncookie: LBROUTE=x\r\n" for n in range(40)]
+    assert (await door.get(fields="".join(lines))).status == 200
+    assert node.requests[0].all("cookie") == [f"a={n}".encode() for n in range(40)]
+    assert node.requests[0].all("a") == [f"{n}".encode() for n in range(40)]
+    assert b"LBROUTE" not in node.requests[0].head
+
+
 async def test_a_forged_cookie_is_ignored_and_replaced(stage: Stage) -> None:
     door = await stage.door(await two_nodes(stage), pool=OWN)
     for forged in ("node1", "A" * 24, ""):

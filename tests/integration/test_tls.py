@@ -139,12 +139,15 @@ async def test_alpn_names_http_1_1_and_never_what_is_not_spoken(
 
 
 def request_blocking(
-    port: int, context: ssl.SSLContext, session: ssl.SSLSession | None
+    port: int,
+    context: ssl.SSLContext,
+    session: ssl.SSLSession | None,
+    name: str = "localhost",
 ) -> tuple[bool, ssl.SSLSession | None]:
     """Ask once in a thread; return whether the session was taken up, and the session."""
     with (
         socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
-        context.wrap_socket(plain, server_hostname="localhost", session=session) as secure,
+        context.wrap_socket(plain, server_hostname=name, session=session) as secure,
     ):
         secure.sendall(GET)
         assert secure.recv(65536).startswith(b"HTTP/1.1 200")
@@ -165,6 +168,46 @@ async def test_sessions_are_resumed(
     assert not reused
     reused, _ = await asyncio.to_thread(request_blocking, port, context, session)
     assert reused
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_is_not_good_for_the_name_of_another_certificate(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, version: ssl.TLSVersion
+) -> None:
+    first = write(tmp_path / "a", authority.issue_cert("other.example"))
+    second = write(tmp_path / "b", authority.issue_cert("localhost", "idp.example"))
+    door = await stage.door([await stage.node()], listeners=listener(first, second))
+    context = trusting(authority)
+    context.minimum_version = context.maximum_version = version
+    port = door.service.port("https")
+    for made_for, asked, good in (
+        ("localhost", "idp.example", True),
+        ("localhost", "other.example", False),
+        ("other.example", "localhost", False),
+    ):
+        _, session = await asyncio.to_thread(request_blocking, port, context, None, made_for)
+        reused, _ = await asyncio.to_thread(request_blocking, port, context, session, asked)
+        assert reused is good, (made_for, asked)
+
+
+async def test_a_client_hello_may_come_byte_by_byte_where_a_name_decides(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    first = write(tmp_path / "a", authority.issue_cert("other.example"))
+    second = write(tmp_path / "b", authority.issue_cert("localhost"))
+    door = await stage.door([await stage.node()], listeners=listener(first, second))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting(authority).wrap_bio(incoming, outgoing, server_hostname="localhost")
+    peer = await door.connect("https")  # plain TCP
+    for _ in range(10):
+        try:
+            client.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            for byte in outgoing.read():
+                await peer.send(bytes((byte,)))
+            incoming.write(await peer.reader.read(65536))
+    assert client.getpeercert()["subjectAltName"] == (("DNS", "localhost"),)  # type: ignore[index]
 
 
 @pytest.fixture

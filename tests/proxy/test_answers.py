@@ -140,6 +140,12 @@ def test_what_a_client_prefers(accept: bytes | None, expected: bool) -> None:
     assert wants_json(accept) is expected
 
 
+@pytest.mark.parametrize("filler", [b",", b";", b"a/b,", b"a/b;q=1,", b"x"])
+def test_a_list_without_end_says_nothing(filler: bytes) -> None:
+    """Who reads it whole pays more than its sender."""
+    assert not wants_json(b"application/json," + filler * (60_000 // len(filler)))
+
+
 @pytest.mark.parametrize(
     ("host", "target", "port", "location"),
     [

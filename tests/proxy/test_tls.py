@@ -233,6 +233,91 @@ async def test_sessions_resume_also_after_a_reload(
         assert await asyncio.to_thread(resumes, client, context, port, name)
 
 
+async def session_of(port: int, context: ssl.SSLContext, name: str) -> object:
+    """Return the session that a client of this name is given."""
+
+    def ask() -> object:
+        client = Client(port, context, name)
+        client.echo(b"x")  # a TLS 1.3 ticket arrives with the first data
+        session: object = client.socket.session
+        client.close()
+        return session
+
+    return await asyncio.to_thread(ask)
+
+
+async def resumed(port: int, context: ssl.SSLContext, name: str, session: object) -> bool:
+    """Return True where a client with this session is taken for who it was made for."""
+
+    def ask() -> bool:
+        client = Client(port, context, name, session)
+        assert client.echo(b"y") == b"y"
+        reused = client.socket.session_reused
+        client.close()
+        return bool(reused)
+
+    return await asyncio.to_thread(ask)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@on_uvloop
+async def test_a_session_is_good_for_the_names_of_its_certificate_only(
+    files: Files, version: ssl.TLSVersion
+) -> None:
+    """OpenSSL looks at a ticket before it asks which certificate a name has."""
+    settings = ListenerTls(
+        certificates=(
+            files.issue("a", "idp.example", "login.example"),
+            files.issue("b", "other.example"),
+            files.issue("c", "*.wild.example"),
+        )
+    )
+    context = context_for(files, version=version)
+    own = {
+        "idp.example": ("idp.example", "login.example", "LOGIN.example"),
+        "other.example": ("other.example",),
+        "x.wild.example": ("x.wild.example", "y.wild.example"),
+    }
+    async with serving(ServerTls(settings)) as port:
+        for name in own:
+            for asked in ("idp.example", "login.example", "other.example", "y.wild.example"):
+                session = await session_of(port, context, name)
+                good = await resumed(port, context, asked, session)
+                assert good is (asked in own[name]), (name, asked)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("beside", [(), ("other.example",)])
+@on_uvloop
+async def test_a_session_ends_with_a_certificate_that_has_other_names(
+    files: Files, version: ssl.TLSVersion, beside: tuple[str, ...]
+) -> None:
+    certificates = [files.issue("a", "idp.example", "old.example")]
+    certificates += [files.issue("b", name) for name in beside]
+    tls = ServerTls(ListenerTls(certificates=tuple(certificates)))
+    context = context_for(files, version=version)
+    async with serving(tls) as port:
+        session = await session_of(port, context, "idp.example")
+        files.issue("a", "idp.example", "new.example")
+        assert len(tls.reload_if_changed()) == 1
+        assert not await resumed(port, context, "idp.example", session)
+        session = await session_of(port, context, "new.example")
+        assert await resumed(port, context, "idp.example", session)
+
+
+@on_uvloop
+async def test_a_client_without_a_name_has_sessions_of_the_first_certificate(files: Files) -> None:
+    settings = ListenerTls(
+        certificates=(files.issue("a", "idp.example"), files.issue("b", "other.example"))
+    )
+    context = context_for(files)
+    context.check_hostname = False
+    async with serving(ServerTls(settings)) as port:
+        session = await session_of(port, context, "unknown.example")
+        assert await resumed(port, context, "idp.example", session)
+        assert not await resumed(port, context, "other.example", session)
+
+
 @on_uvloop
 async def test_a_reload_changes_new_connections_only(files: Files) -> None:
     certificate = files.issue("a", "idp.example")

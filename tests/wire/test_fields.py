@@ -180,6 +180,15 @@ def test_list_members_are_tokens(wire: Wire, value: bytes) -> None:
     assert caught.value.reason == "bad_request"
 
 
+@pytest.mark.parametrize("member", [b"a", b"", b" "])
+def test_the_members_of_a_list_are_bounded(wire: Wire, member: bytes) -> None:
+    """The empty ones, too: each costs more to read than to send."""
+    list_tokens = wire.modules["fields"].list_tokens
+    assert len(list_tokens(b",".join([member] * 64))) == 64 * (member == b"a")
+    with pytest.raises(wire.bad_head, match="members"):
+        list_tokens(b",".join([member] * 65))
+
+
 def test_runs_of_lines(wire: Wire) -> None:
     module = wire.modules["fields"]
     part = b"GET / HTTP/1.1\r\nHost: a\r\nX-Hop: 1\r\nx-hop:2\r\nX-Hope: 3\r\n"

@@ -242,6 +242,39 @@ def test_a_cookie_is_replaced_where_it_stands(wire: Wire) -> None:
     assert b"".join(head.parts) == LINE + b"Cookie: c=3\r\nX: y\r\n" + HOST
 
 
+def test_many_cookies_are_replaced_in_one_pass(wire: Wire) -> None:
+    lines = b"".join(b"Cookie: a=%d\r\n" % n for n in range(100))
+    head = wire.request(LINE + HOST + lines + b"X: y\r\n\r\n")
+    new = {b"a=%d" % n: b"" if n % 2 else b"Cookie: b=%d\r\n" % n for n in range(100)}
+    head.replace_cookies(new)
+    kept = b"".join(b"Cookie: b=%d\r\n" % n for n in range(0, 100, 2))
+    assert b"".join(head.parts) == LINE + HOST + kept + b"X: y\r\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Connection: " + b"a," * 64 + b"\r\n",
+        b"Connection: " + b"," * 64 + b"\r\n",
+        b"Connection: a, b\r\n" * 33,
+    ],
+)
+def test_a_client_cannot_name_fields_without_end(wire: Wire, lines: bytes) -> None:
+    with pytest.raises(wire.bad_head, match="members"):
+        wire.request(LINE + HOST + lines + b"\r\n")
+    assert wire.request(LINE + HOST + b"Connection: a, b\r\n" * 32 + b"\r\n").end > 0
+
+
+@pytest.mark.parametrize(
+    "lines", [b"Forwarded: " + b"for=a," * 257, b"Forwarded: " + b"a=b;" * 257]
+)
+def test_forwarded_fields_have_a_bounded_number_of_members(wire: Wire, lines: bytes) -> None:
+    """They are read where the peer is trusted, and it may pass on what its own client made up."""
+    with pytest.raises(wire.bad_head, match="members"):
+        wire.request(LINE + HOST + lines + b"\r\n\r\n", keep_received=True)
+    assert wire.request(LINE + HOST + lines + b"\r\n\r\n").received is None
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [(b"GET", True), (b"HEAD", True), (b"PUT", True), (b"DELETE", True), (b"OPTIONS", True),

@@ -76,7 +76,7 @@ class TlsLayer:
         raw = cast(asyncio.Transport, transport)
         self._raw = raw
         self._send = raw.write
-        self.peer = peer_address(self.client.source, raw)
+        self.peer = peer_address(self.client.header, raw)
         worker = self.worker
         self.deadline = worker.now + worker.handshake_timeout
         if not worker.admit_handshake(self):

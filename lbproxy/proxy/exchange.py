@@ -13,7 +13,7 @@ so that retry goes to the same node on a new connection.
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, cast
 
 from lbproxy.cluster.balance import Member
@@ -26,6 +26,7 @@ from lbproxy.wire.http1_body import chunks
 from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
 from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
+from lbproxy.wire.shared_caches import kept_by_shared_caches
 
 if TYPE_CHECKING:
     from lbproxy.proxy.applications import Application, Tally
@@ -251,6 +252,8 @@ class Exchange:
             # the rest of the body or a new request, so nothing may follow.
             client.closing = True
         parts = head.parts
+        if not head.dated:
+            parts.append(b"Date: " + self.worker.date() + b"\r\n")
         if head.length == CHUNKED or head.length == UNTIL_CLOSE:
             if self.http10:
                 client.closing = True
@@ -302,7 +305,11 @@ class Exchange:
         assert verdict is not None
         if head.set_cookies is not None:
             pool.learn(head.set_cookies, link)
-        if pool.own_cookie and pool.needs_own_cookie(verdict, link):
+        if (
+            pool.own_cookie
+            and pool.needs_own_cookie(verdict, link)
+            and not kept_by_shared_caches(parts, time())
+        ):
             view = self.client.view
             assert view is not None
             parts.append(pool.own_cookie_line(link, view.asked_https()))
@@ -318,6 +325,8 @@ class Exchange:
         self.status = 101
         self.upstream_s = now - self.sent_at
         parts = head.parts
+        if not head.dated:
+            parts.append(b"Date: " + self.worker.date() + b"\r\n")
         if self.verdict is not None:
             self._affinity(head, parts)
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")

@@ -220,16 +220,17 @@ def compare_request(data: bytes) -> str | None:
 _SPACED = re.compile(rb"(?m)^([!#-'*+.^-z|~0-9A-Z-]+)[ \t]+:")
 
 
+_FRAMING = {b"transfer-encoding", b"content-length"}
+
+
 def _bodiless(head: ResponseHead) -> bool:
     return head.status < 200 or head.status in (204, 304)
 
 
 def _says_a_length(head: ResponseHead) -> str | None:
     sent = b"".join(head.parts)
-    lines = [line.lower() for line in sent.split(b"\r\n")[1:]]
-    wrong = [line for line in lines if line.startswith(b"transfer-encoding")]
-    if head.status != 304:
-        wrong += [line for line in lines if line.startswith(b"content-length")]
+    names = {line.partition(b":")[0].lower() for line in sent.split(b"\r\n")[1:]}
+    wrong = names & ({b"transfer-encoding"} if head.status == 304 else _FRAMING)
     return f"a body where there is none: {sent!r}" if wrong else None
 
 

@@ -5,6 +5,7 @@ Each check reads valid models only and yields findings; it neither opens sockets
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,7 +70,7 @@ def _listeners(config: Config, names: Names, now: datetime) -> Iterator[Finding]
                 "listen on an address",
             )
         if listener.redirect_to is not None:
-            yield from _redirect(listener, by_name, names, (*path, "redirect_to"))
+            yield from _redirect(config, listener, by_name, names, (*path, "redirect_to"))
         for number, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
             yield from check_certificate(certificate, (*path, "tls", "certificates", number), now)
 
@@ -88,15 +89,39 @@ def _binds(config: Config) -> Iterator[tuple[Path, str]]:
 
 
 def _redirect(
-    listener: Listener, by_name: dict[str, Listener], names: Names, path: Path
+    config: Config, listener: Listener, by_name: dict[str, Listener], names: Names, path: Path
 ) -> Iterator[Finding]:
+    trusted = config.forwarding.trusted_proxies
+    protocol = listener.proxy_protocol
+    if listener.bind.path:
+        yield warning(
+            path,
+            "sends every client to https, for ever where the proxy before this Unix socket ends "
+            "their TLS: its word for it is not believed, as it has no address to be trusted by",
+        )
+    elif protocol is not None and any(
+        one.version == other.version and one.overlaps(other)
+        for one in trusted
+        for other in protocol.trusted
+    ):
+        yield warning(
+            path,
+            "sends the clients of a balancer that ends their TLS to https for ever, unless it says "
+            "so in version 2 of the PROXY protocol (send-proxy-v2-ssl): behind a PROXY header the "
+            "client is the peer, and the balancer's forwarded fields are not believed",
+        )
     wanted = str(listener.redirect_to)
     target = by_name.get(wanted)
     if target is None:
         if wanted not in names.listeners:
             yield error(path, f"there is no listener {wanted!r}{nearest(wanted, by_name)}")
     elif target is listener:
-        yield error(path, "must name another listener, not its own")
+        if listener.tls is not None or not (trusted or protocol):
+            yield error(
+                path,
+                "must name another listener, not its own; its own only where trusted_proxies or "
+                "proxy_protocol tell who came by https",
+            )
     elif target.tls is None and wanted not in names.tls_listeners:
         yield error(path, f"listener {wanted!r} has no tls; only a TLS listener can be the target")
     elif target.redirect_to is not None:
@@ -113,6 +138,7 @@ def _pool(config: Config, pool: Pool, path: Path) -> Iterator[Finding]:
     yield from duplicates(
         ((*place, "route"), node.route or node.name) for place, node in reversed(by_name.values())
     )
+    yield from _passes(pool, (*path, "pass"))
     if pool.sticky is not False:
         yield from _sticky(pool.sticky, (*path, "sticky"))
         if len(pool.nodes) == 1 and not gathers(config, str(path[-1])):
@@ -135,6 +161,24 @@ def _pool(config: Config, pool: Pool, path: Path) -> Iterator[Finding]:
         )
     if not any(route.pool == path[-1] for route in config.routes):
         yield warning(path, "no route leads to this pool")
+
+
+# What lbproxy itself writes into a request, or frames and routes it by, without separators.
+_OURS = re.compile(
+    "x?forwarded|xrequestid|(?:host|cookie|connection|contentlength|transferencoding|te|trailer|"
+    "upgrade|expect|keepalive|maxforwards|proxyconnection|proxyauthorization|http2settings)$"
+)
+
+
+def _passes(pool: Pool, path: Path) -> Iterator[Finding]:
+    for index, name in enumerate(pool.passes):
+        bare = re.sub("[^a-z0-9]", "", name.lower())
+        if _OURS.match(bare.removeprefix("http")):
+            yield error(
+                (*path, index),
+                f"{name} is lbproxy's own to write, in every spelling: a client's must not reach "
+                "a node beside it",
+            )
 
 
 _NEEDS_COOKIE = (StickyStep.ROUTE, StickyStep.LEARNED, StickyStep.HASH)

@@ -8,7 +8,7 @@ from typing import Annotated, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lbproxy.config.model import OFF_TAG, ON_TAG, Model
+from lbproxy.config.model import OFF_TAG, ON_TAG, Model, keys
 from lbproxy.config.problems import Finding, Path, Severity, nearest
 from lbproxy.config.schema import Config
 from lbproxy.config.units import WORDS, format_duration
@@ -42,7 +42,7 @@ def model_at(path: Path, root: type[Model]) -> type[Model] | None:
         if inside:
             inside = False
             continue
-        field = model.model_fields.get(str(part))
+        field = keys(model).get(str(part))
         if field is None:
             return None
         model = next(models_in(field.annotation), None)
@@ -141,7 +141,7 @@ def _quoted(expected: str) -> list[str]:
 
 def _keys(path: Path, root: type[Model]) -> list[str]:
     model = model_at(path, root)
-    return list(model.model_fields) if model is not None else []
+    return list(keys(model)) if model is not None else []
 
 
 def _unknown_key(path: Path, root: type[Model]) -> str:
@@ -151,7 +151,7 @@ def _unknown_key(path: Path, root: type[Model]) -> str:
 
 def _description(path: Path, root: type[Model]) -> str:
     model = model_at(path[:-1], root)
-    field = model.model_fields.get(str(path[-1])) if model is not None and path else None
+    field = keys(model).get(str(path[-1])) if model is not None and path else None
     text = field.description if field is not None else None
     if not text:
         return ""

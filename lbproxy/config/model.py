@@ -13,6 +13,7 @@ from pydantic import (
     Tag,
     WithJsonSchema,
 )
+from pydantic.fields import FieldInfo
 
 from lbproxy.config.units import OFF_SCHEMA, SAFE_PATH, TOKEN, parse_path_prefix
 
@@ -40,3 +41,8 @@ class Model(BaseModel):
     """The base of every section: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def keys(model: type[Model]) -> dict[str, FieldInfo]:
+    """Return the fields of a section by their key in the file, which may be a word of Python's."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}

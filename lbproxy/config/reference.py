@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.messages import models_in
-from lbproxy.config.model import Model
+from lbproxy.config.model import Model, keys
 from lbproxy.config.profiles import NAMES, load_profile
 from lbproxy.config.schema import Config
 from lbproxy.config.units import Kind, format_duration
@@ -43,8 +43,8 @@ class Entry:
 
 def entries(model: type[Model]) -> Iterator[Entry]:
     """Yield the keys of a section in the schema's order."""
-    defaults = model.model_construct().model_dump(mode="json")
-    for key, field in model.model_fields.items():
+    defaults = model.model_construct().model_dump(mode="json", by_alias=True)
+    for key, field in keys(model).items():
         yield Entry(
             key=key,
             kind=_kind(field),

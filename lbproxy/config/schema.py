@@ -68,7 +68,9 @@ class Listener(Model):
     tls: ListenerTls | None = None
     """Certificates; without this section the listener speaks plain HTTP."""
     redirect_to: str | None = None
-    """Name of a TLS listener: every request is answered 308 to the same host and path there."""
+    """Name of a TLS listener: every request is answered 308 to the same host and path there, but
+    for those of which a trusted proxy says that they came by https. Where a balancer ends all TLS,
+    the listener's own name: then to `public_port`, or 443."""
     public_port: Annotated[int, Field(gt=0, le=65535)] | None = None
     """The port that clients use, where a container or firewall maps it; redirects name it."""
     proxy_protocol: ProxyProtocol | None = None
@@ -260,6 +262,10 @@ class Pool(Model):
     strip: tuple[FieldName, ...] = ()
     """Further request fields that a client may not set. One pool's list holds for all: a request
     is cleaned before its pool is known."""
+    passes: Annotated[tuple[FieldName, ...], Field(alias="pass")] = ()
+    """Fields that clients may set in this pool although their names say who the client is, what it
+    showed or asked for, which is removed otherwise. Any client may: name none that a node
+    believes."""
     nodes: tuple[ConfiguredNode, ...] = ()
     """The nodes that are known; at least one, unless others are discovered or join."""
     discover: Discover | None = None

@@ -305,8 +305,6 @@ class AjpUpstream(UpstreamConnection):
         head = self._head
         assert head is not None
         self._head = None
-        if not self._reader.dated:
-            head.parts.append(b"Date: " + self.worker.date() + b"\r\n")
         exchange.respond(head, payload, complete)
 
     def clean(self, exchange: Exchange) -> bool:

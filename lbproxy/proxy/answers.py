@@ -168,12 +168,28 @@ def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
 def redirect(location: bytes, *, request_id: bytes, close: bool, date: bytes) -> bytes:
     """Return the 308 response to `location`, a URL from `https_location`.
 
-    308 keeps the method and the body. It may be stored, as the listener redirects everything.
+    308 keeps the method and the body. The client may store it; a cache that serves others may not,
+    as it may not tell http from https, and who came by https is not redirected.
     """
     fields = [
         b"HTTP/1.1 308 Permanent Redirect",
         b"Date: " + date,
         b"Location: " + location,
+        b"Cache-Control: private",
+        b"Content-Length: 0",
+        b"X-Request-Id: " + request_id,
+    ]
+    if close:
+        fields.append(b"Connection: close")
+    return b"\r\n".join(fields) + b"\r\n\r\n"
+
+
+def options(*, request_id: bytes, close: bool, date: bytes) -> bytes:
+    """Return the answer to an OPTIONS request that goes no further: what is passed on at all."""
+    fields = [
+        b"HTTP/1.1 200 OK",
+        b"Date: " + date,
+        b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         b"Content-Length: 0",
         b"X-Request-Id: " + request_id,
     ]

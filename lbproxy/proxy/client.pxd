@@ -18,7 +18,7 @@ cdef dict BY_REASON
 cdef class ClientConnection(Downstream):
     cdef public Worker worker
     cdef public object listener
-    cdef readonly object source
+    cdef readonly object header
     cdef public ClientView view
     cdef public str address
     cdef public str tls_version
@@ -77,9 +77,7 @@ cdef class ClientConnection(Downstream):
         link=Link, position=Py_ssize_t, view=ClientView, upload=Upload,
     )
     cdef Py_ssize_t _begin(self, RequestHead head, bytes data) except -1
-    @cython.locals(exchange=Exchange)
-    cdef Py_ssize_t _redirect(self, RequestHead head) except -1
-    cdef Py_ssize_t _deny(self, failure, RequestHead head) except -1
+    cpdef Py_ssize_t deny(self, failure, RequestHead head) except -1
     @cython.locals(exchange=Exchange, worker=Worker)
     cpdef refuse(self, failure, str detail)
 

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from lbproxy.errors import BY_REASON, Denied, Failure
-from lbproxy.proxy import answers
+from lbproxy.proxy import answers, brief
 from lbproxy.proxy.downstream import (
     BREATH,
     CLOSED,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lbproxy.proxy.client_view import ClientView
     from lbproxy.proxy.listener import ListenerState
     from lbproxy.proxy.worker import Worker
+    from lbproxy.wire.proxy_protocol import ProxyHeader
 
 _HELD = SLOW_CLIENT | BREATH  # for these reasons requests that came wait
 _log = logging.getLogger("lbproxy.client")
@@ -52,15 +53,15 @@ _log = logging.getLogger("lbproxy.client")
 class ClientConnection(Downstream):
     """One connection of a client (an `asyncio.Protocol` in all but name).
 
-    Args: source: the client's address from a PROXY header, None for the socket's.
+    Args: header: the PROXY header that came before it, None where none was to come.
     Owns: the exchange in progress.
     """
 
-    def __init__(self, worker: Worker, listener: ListenerState, source: str | None) -> None:
+    def __init__(self, worker: Worker, listener: ListenerState, header: ProxyHeader | None) -> None:
         super().__init__(listener.secure, worker.write_timeout)
         self.worker = worker
         self.listener = listener
-        self.source = source
+        self.header = header
         self.view: ClientView | None = None
         self.address: str = ""
         self.tls_version: str = ""
@@ -83,13 +84,15 @@ class ClientConnection(Downstream):
         self.transport = cast(asyncio.Transport, transport)
         self.send = self.transport.write
         worker = self.worker
-        view = worker.view(peer_address(self.source, self.transport), self.listener)
+        view = worker.view(peer_address(self.header, self.transport), self)
         self.view = view
         self.address = view.client_address
         self.trusted = view.trusted
         self.deadline = worker.now + worker.head_timeout
         if self.secure:
             self.tls_version = transport.get_extra_info("ssl_object").version()
+        if self.header is not None and self.header.tls is not None:
+            self.tls_version = self.header.tls.version
         failure = worker.admit(self)
         if failure is not None:
             self.refuse(failure, "")
@@ -384,21 +387,30 @@ class ClientConnection(Downstream):
         if head.length != NO_BODY:
             exchange.has_body = True
             exchange.request_done = False
+        view = self.view
+        assert view is not None
+        if self.trusted:
+            view.hear(head)
+            self.address = view.client_address
         if head.refused_method:
-            return self._deny(Failure.NOT_IMPLEMENTED, head)
+            return self.deny(Failure.NOT_IMPLEMENTED, head)
+        if head.max_forwards == 0:
+            return brief.options(self, head)
         if head.authority != self._authority:
             self._authority = head.authority
             self.host = host_of(head.authority)
-        if self.listener.redirect_port:
-            return self._redirect(head)
+        if self.listener.redirect_port and brief.redirects(self):
+            return brief.redirect(self, head)
         try:
             pool = worker.routing.pool_for(self.host, head)
         except Denied as denied:
             exchange.pool = worker.pools.get(denied.pool)
-            return self._deny(denied.failure, head)
+            return self.deny(denied.failure, head)
         exchange.pool = pool
+        if head.held is not None:
+            pool.let_pass(head)
         if worker.body_limit >= 0 and head.length > worker.body_limit:
-            return self._deny(Failure.BODY_TOO_LARGE, head)
+            return self.deny(Failure.BODY_TOO_LARGE, head)
         if worker.pass_trailers:
             exchange.trailer_drops = worker.trailer_drops
         pool.budget.deposit()
@@ -407,15 +419,15 @@ class ClientConnection(Downstream):
         if link is None:
             failure = lack(exchange)
             if not wait(exchange, failure):
-                return self._deny(failure, head)
-        view = self.view
-        assert view is not None
+                return self.deny(failure, head)
         if not head.authority:
-            # HTTP/1.0 may come without Host, HTTP/1.1 to the node may not.
-            head.parts.append(b"Host: " + self.local_authority() + b"\r\n")
+            # HTTP/1.0 may come without Host, HTTP/1.1 to the node may not; the forwarded fields say
+            # the same.
+            head.authority = self.local_authority()
+            head.parts.append(b"Host: " + head.authority + b"\r\n")
+            if self.trusted:
+                view.hear(head)
         exchange.request = view.render(head, exchange.request_id)
-        if self.trusted:
-            self.address = view.client_address
         if not exchange.has_body:
             self.phase = WAITING
             exchange.go(link)
@@ -433,26 +445,7 @@ class ClientConnection(Downstream):
         exchange.go(link)
         return position
 
-    def _redirect(self, head: RequestHead) -> int:
-        exchange = self.exchange
-        assert exchange is not None
-        location = answers.https_location(head.authority, head.target, self.listener.redirect_port)
-        if location is None:
-            return self._deny(Failure.NO_ROUTE, head)
-        if exchange.http10 or not exchange.request_done:
-            self.closing = True
-        data = answers.redirect(
-            location,
-            request_id=exchange.request_id,
-            close=self.closing,
-            date=self.worker.date(),
-        )
-        self.write(data)
-        exchange.answered(308, "redirect", 0, None)
-        self.exchange_done()
-        return head.end
-
-    def _deny(self, failure: Failure, head: RequestHead) -> int:
+    def deny(self, failure: Failure, head: RequestHead) -> int:
         """Answer without a node. Whatever came of a body is thrown away with the connection."""
         self.worker.count_rejected(failure.reason)
         self.answer(failure, None)

@@ -9,14 +9,17 @@ cdef class ClientView:
     cdef readonly bint trusted
     cdef readonly str client_address
     cdef readonly bytes scheme
-    cdef bytes _listener_scheme
-    cdef bytes _authority
+    cdef readonly bytes authority
+    cdef object _tls
+    cdef bytes _peer_scheme
+    cdef bytes _believed
     cdef Facts _facts
     cdef bytes _host
     cdef bytes _lines
 
     cpdef bint asked_https(self)
     cpdef bytes lines(self, bytes host)
+    cpdef hear(self, RequestHead head)
     cpdef bytes believed_lines(self, bytes host, list received)
     @cython.locals(facts=Facts)
     cpdef Facts facts(self, transport)

@@ -12,30 +12,46 @@ from lbproxy.proxy.forwarding import (
     port_of,
 )
 from lbproxy.wire.ajp13_request import Facts
-from lbproxy.wire.authority import valid_authority
+from lbproxy.wire.authority import valid_authority, without_empty_port
 from lbproxy.wire.http1_head import CHUNKED
 from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.proxy_protocol import ClientTls, ProxyHeader
 
 
 class ClientView:
     """One client connection as the forwarding rules see it.
 
     Args: peer: the address from the socket or the PROXY header, "" for a Unix socket;
-    scheme: of the listener, b"http" or b"https".
+    scheme: of the listener, b"http" or b"https"; header: the PROXY header, None where none came.
 
-    Attributes: trusted: the peer's forwarded fields are believed, so `believed_lines` is to be
-    asked; client_address, scheme: of the last request, as far as they are believed.
+    Behind a PROXY header without an address the client is unknown: it may be anybody's, so its
+    forwarded fields are not believed, even where those of the balancer would be.
+
+    Attributes: trusted: the peer's forwarded fields are believed, so `hear` is to be told of each
+    request; client_address, scheme, authority: of the last request, as far as they are believed.
     """
 
-    def __init__(self, rules: ForwardingRules, peer: str, scheme: bytes) -> None:
+    def __init__(
+        self,
+        rules: ForwardingRules,
+        peer: str,
+        scheme: bytes,
+        header: ProxyHeader | None = None,
+    ) -> None:
         self.rules: ForwardingRules = rules
         # Dotted addresses come from the kernel or a parsed PROXY header: canonical already.
         self.peer: str = canonical_address(peer) if ":" in peer else peer
-        self.trusted: bool = rules.trusted(self.peer)
+        unknown = header is not None and header.source is None
+        self.trusted: bool = not unknown and rules.trusted(self.peer)
         self.client_address: str = self.peer
+        # Of a client that speaks TLS to the balancer before us.
+        self._tls: ClientTls | None = None if header is None else header.tls
+        if self._tls is not None:
+            scheme = b"https"
         self.scheme: bytes = scheme
-        self._listener_scheme: bytes = scheme
-        self._authority: bytes = b""  # of the last request, as a trusted peer says it
+        self._peer_scheme: bytes = scheme
+        self.authority: bytes = b""
+        self._believed: bytes = b""  # the lines of the request that was heard
         self._facts: Facts | None = None
         self._host: bytes | None = None
         self._lines: bytes = b""
@@ -51,13 +67,17 @@ class ClientView:
         Clients repeat their Host, so the lines are kept: the usual cost is one comparison.
         """
         if self._host is None or host != self._host:
-            scheme = self._listener_scheme
+            scheme = self._peer_scheme
             self._lines = self.rules.render([self.peer], scheme, host, port_of(host, scheme))
             self._host = host
         return self._lines
 
+    def hear(self, head: RequestHead) -> None:
+        """Take what a trusted peer says of a request, before anything is decided by it."""
+        self._believed = self.believed_lines(head.authority, head.received)
+
     def believed_lines(self, host: bytes, received: list[tuple[bytes, bytes]] | None) -> bytes:
-        """Return the field lines for a trusted peer; sets client_address and scheme.
+        """Return the field lines for a trusted peer; sets client_address, scheme, authority.
 
         Args: host: as `lines`; received: the request's forwarded fields, name as sent and value.
         What was received and is not a scheme, a host or a port counts as not received.
@@ -65,11 +85,11 @@ class ClientView:
         said = self.rules.believed(self.peer, received or ())
         self.client_address = said.chain[0]
         proto = said.proto.lower()
-        self.scheme = proto if proto in DEFAULT_PORTS else self._listener_scheme
+        self.scheme = proto if proto in DEFAULT_PORTS else self._peer_scheme
         if valid_authority(said.host):
-            host = said.host
+            host = without_empty_port(said.host)
         host, port = agree(host, said.port, self.scheme)
-        self._authority = host
+        self.authority = host
         return self.rules.render(said.chain, self.scheme, host, port)
 
     def facts(self, transport: asyncio.BaseTransport | None) -> Facts:
@@ -86,7 +106,7 @@ class ClientView:
             self.client_address.encode(),
             local_addr=facts.local_addr,
             secure=self.scheme == b"https",
-            authority=self._authority,
+            authority=self.authority,
         )
 
     def _facts_of_peer(self, transport: asyncio.BaseTransport | None) -> Facts:
@@ -97,24 +117,31 @@ class ClientView:
         here = transport.get_extra_info("sockname")
         session = transport.get_extra_info("ssl_object")
         cipher, _, bits = (session and session.cipher()) or ("", "", 0)
+        version = session.version() if session else ""
+        if self._tls is not None:
+            # The session, if there is one, is the balancer's own.
+            version, cipher, bits = self._tls.version, self._tls.cipher, 0
         return Facts(
             self.peer.encode(),
             name[1] if own else 0,
             canonical_address(here[0]).encode() if isinstance(here, tuple) else b"",
-            secure=self._listener_scheme == b"https",
-            tls_protocol=session.version().encode() if session else b"",
+            secure=self._peer_scheme == b"https",
+            tls_protocol=version.encode(),
             tls_cipher=cipher.encode(),
             tls_key_size=bits,
         )
 
     def render(self, head: RequestHead, request_id: bytes) -> bytes:
-        """Return the request's head for the node, as HTTP/1.1; sets client_address and scheme.
+        """Return the request's head for the node, as HTTP/1.1.
 
-        Consumes the head's parts.
+        Consumes the head's parts, and what was heard of it.
         """
         parts = head.parts
         if self.trusted:
-            parts.append(self.believed_lines(head.authority, head.received))
+            if not self._believed:
+                self.hear(head)
+            parts.append(self._believed)
+            self._believed = b""
         else:
             parts.append(self.lines(head.authority))
         parts.append(b"X-Request-Id: ")

@@ -39,7 +39,7 @@ class DownstreamTls(TlsLayer):
         """The socket is accepted: count its handshake, or end it where there are too many."""
         assert self._raw is not None
         worker = self.worker
-        self.peer = peer_address(self.client.source, self._raw)
+        self.peer = peer_address(self.client.header, self._raw)
         self.deadline = worker.now + worker.handshake_timeout
         if not worker.admit_handshake(self):
             self.abort()

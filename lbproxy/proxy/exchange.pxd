@@ -111,7 +111,5 @@ cdef class Exchange:
     cdef let_go(self)
     @cython.locals(link=Link)
     cdef abandon(self, str reason, int status)
-    @cython.locals(pool=Pool, replayable=bint, other=Link)
-    cdef Link _next_link(self, Link link, failure)
     @cython.locals(pool=Pool)
     cdef _record(self, double now)

@@ -3,29 +3,25 @@
 The client connection feeds the request in (`start`, `send_body`), the node connection feeds the
 response in (`respond`, `body`), and whichever side fails says so (`fail`, `abandon`). An exchange
 ends exactly once: `finish`, an answer of our own, or an abort.
-
-When a request may be sent again (RFC 9110 section 9.2.2, and the table in `errors`): not one byte
-of it was sent; or its method is idempotent, none of its body was sent, and not a byte of a
-response has arrived. A reused connection that died in the meantime says nothing about the node,
-so that retry goes to the same node on a new connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, cast
 
 from lbproxy.cluster.balance import Member
-from lbproxy.cluster.sticky import FAILOVER, OWNER, UNKNOWN_ROUTE, Verdict
+from lbproxy.cluster.sticky import UNKNOWN_ROUTE, Verdict
 from lbproxy.config.paths import DoubtfulPath
-from lbproxy.errors import Failure, Retry
+from lbproxy.errors import Failure
 from lbproxy.proxy.link import Link
-from lbproxy.proxy.waiting import wait
+from lbproxy.proxy.retry import next_link
 from lbproxy.wire.http1_body import chunks
 from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
 from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
+from lbproxy.wire.shared_caches import kept_by_shared_caches
 
 if TYPE_CHECKING:
     from lbproxy.proxy.applications import Application, Tally
@@ -248,6 +244,8 @@ class Exchange:
             # the rest of the body or a new request, so nothing may follow.
             client.closing = True
         parts = head.parts
+        if not head.dated:
+            parts.append(b"Date: " + self.worker.date() + b"\r\n")
         if head.length == CHUNKED or head.length == UNTIL_CLOSE:
             if self.http10:
                 client.closing = True
@@ -299,7 +297,11 @@ class Exchange:
         assert verdict is not None
         if head.set_cookies is not None:
             pool.learn(head.set_cookies, link)
-        if pool.own_cookie and pool.needs_own_cookie(verdict, link):
+        if (
+            pool.own_cookie
+            and pool.needs_own_cookie(verdict, link)
+            and not kept_by_shared_caches(parts, time())
+        ):
             view = self.client.view
             assert view is not None
             parts.append(pool.own_cookie_line(link, view.asked_https()))
@@ -318,6 +320,8 @@ class Exchange:
         self.status = 101
         self.upstream_s = now - self.sent_at
         parts = head.parts
+        if not head.dated:
+            parts.append(b"Date: " + self.worker.date() + b"\r\n")
         if self.verdict is not None:
             self._affinity(head, parts)
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -384,7 +388,7 @@ class Exchange:
             self._record(monotonic())
             self.client.abort()
             return
-        again = self._next_link(link, failure)
+        again = next_link(self, link, failure)
         if again is not None:
             self.start(again)
             return
@@ -458,37 +462,6 @@ class Exchange:
             self.upstream = None
         if self.link is not None:
             self._leave(self.link)
-
-    def _next_link(self, link: Link, failure: Failure) -> Link | None:
-        """Return where the request goes again, or None where it may not or cannot."""
-        pool = self.pool
-        assert pool is not None
-        replayable = not self.sent or (self.head.idempotent() and not self.body_sent)
-        if failure is Failure.UPSTREAM_STALE and replayable and not self.stale_retried:
-            self.stale_retried = True
-            link.close_idle()  # what one of them says of the others is likely true
-            return link
-        if failure.retry is Retry.NEVER or not replayable:
-            return None
-        if self.retries >= pool.attempts_after(link):
-            return None
-        tried = self.tried
-        if tried is None:
-            tried = self.tried = []
-        tried.append(link)
-        if self.verdict is not None and self.verdict.member is link:
-            self.verdict.lose(link.domain, link.balancer)
-        other = pool.pick(self.verdict, self.worker.now, tried, self.application)
-        if other is None:
-            wait(self, failure)
-            return None
-        if other in tried or not pool.budget.withdraw():
-            return None
-        self.retries += 1
-        pool.retries += 1
-        if self.result == OWNER:
-            self.result = FAILOVER
-        return other
 
     def _record(self, now: float) -> None:
         """Count the exchange and write its line."""

@@ -16,37 +16,9 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from lbproxy.config.schema import ForwardedFields, Forwarding
+from lbproxy.proxy import claims
 from lbproxy.wire import forwarded
-from lbproxy.wire.fields import DropRules, fold
-
-# Folded names (lower case, `_` and `.` as `-`) that no client may set.
-DROP_EXACT = frozenset(
-    (
-        # who the client is, in the dialects of other proxies
-        b"forwarded", b"x-forwarded", b"x-real-ip", b"x-real-port", b"x-client-ip", b"client-ip",
-        b"true-client-ip", b"x-cluster-client-ip", b"cf-connecting-ip", b"cf-connecting-ipv6",
-        b"cf-visitor", b"fastly-client-ip", b"x-remote-ip", b"x-remote-addr", b"proxy-client-ip",
-        b"wl-proxy-client-ip", b"wl-proxy-ssl", b"x-proxyuser-ip", b"x-envoy-external-address",
-        b"x-azure-clientip", b"x-azure-socketip", b"forwarded-for",
-        # which scheme, host or path it asked for
-        b"front-end-https", b"x-scheme", b"x-url-scheme", b"x-rewrite-url", b"x-host",
-        # ours, in another spelling
-        b"x-request-id",
-        # its certificate, beside the prefixes below
-        b"x-wso2-mtls-cert", b"x-arr-clientcert", b"x-arr-ssl", b"x-client-verify", b"x-client-dn",
-    )
-)  # fmt: skip
-DROP_PREFIXES = (
-    b"x-forwarded-",
-    b"x-original-",
-    b"http-",  # HTTP_X_FORWARDED_FOR and the like: CGI's names, which some look for as fields
-    b"client-cert",  # RFC 9440: Client-Cert, Client-Cert-Chain
-    b"ssl-",  # SSL_CLIENT_*, SSL_CIPHER*, SSL_SESSION_ID, SSL_PROTOCOL
-    b"cert-chain-",
-    b"x-ssl-",
-    b"x-client-cert",
-    b"x-amzn-mtls-",
-)
+from lbproxy.wire.fields import DropRules, fold_all
 
 DEFAULT_PORTS = {b"http": b"80", b"https": b"443"}
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
@@ -57,14 +29,23 @@ _MAX_PORT = 65535
 _MAX_REMEMBERED = 4096
 # Proxies before us that are looked at. A longer chain is somebody's invention.
 _MAX_CHAIN = 32
+# Members of one list that are looked at, the nearest ones, so that long lists cost little.
+_MAX_MEMBERS = 2 * _MAX_CHAIN
 
 
-def drop_rules(strip: Iterable[str]) -> DropRules:
+def drop_rules(strip: Iterable[str], passed: Iterable[str] = ()) -> DropRules:
     """Return what is removed from every client: forwarded fields, look-alikes, and `strip`.
 
-    Args: strip: further field names, as the pools' `strip` says.
+    Args: strip: further field names, as the pools' `strip` says; passed: names that some pool lets
+    pass, as the pools' `pass` says.
     """
-    return DropRules(DROP_EXACT.union(fold(name.encode()) for name in strip), DROP_PREFIXES)
+    return DropRules(
+        claims.EXACT.union(fold_all(name.encode()) for name in strip),
+        claims.PREFIXES,
+        claims.RULES,
+        claims.MAX_NAME,
+        (fold_all(name.encode()) for name in passed),
+    )
 
 
 def canonical_address(text: str) -> str:
@@ -165,14 +146,17 @@ class ForwardingRules:
         different clients, nothing is believed and the peer itself is the client.
         """
         heard = _Received(received)
-        x_for, standard = heard.joined(b"x-forwarded-for"), heard.joined(b"forwarded")
-        if not self.writes_x or (self.writes_forwarded and standard and not x_for):
+        addresses = heard.members(b"x-forwarded-for")
+        standard = heard.joined(b"forwarded")
+        if not self.writes_x or (self.writes_forwarded and standard and not addresses):
             return self._believed_forwarded(peer, standard)
+        chain = self.client_of(addresses, peer)
+        written = self._written(chain, len(addresses))
         said = Said(
-            self.client_of(x_for.split(b","), peer),
-            heard.only(b"x-forwarded-proto"),
-            heard.only(b"x-forwarded-host"),
-            heard.only(b"x-forwarded-port"),
+            chain,
+            _outermost(heard.members(b"x-forwarded-proto"), written),
+            _outermost(heard.members(b"x-forwarded-host"), written),
+            _outermost(heard.members(b"x-forwarded-port"), written),
         )
         if self.writes_forwarded and standard:
             other = self._believed_forwarded(peer, standard)
@@ -185,9 +169,27 @@ class ForwardingRules:
         if not elements:
             return Said([peer])
         chain = self.client_of([element.for_node for element in elements], peer)
-        # The element that names the client was written by the proxy that it spoke to.
-        element = elements[len(elements) - max(len(chain) - 1, 1)]
-        return Said(chain, element.proto, element.host)
+        named = any(element.for_node for element in elements)
+        written = self._written(chain, len(elements) if named else 0)
+        # What the outermost proxy left unsaid, the next one may say.
+        ours = elements[-written:]
+        proto = next((element.proto for element in ours if element.proto), b"")
+        host = next((element.host for element in ours if element.host), b"")
+        return Said(chain, proto, host)
+
+    def _written(self, chain: list[str], entries: int) -> int:
+        """Return how many members at the end of each list trusted proxies wrote.
+
+        Args: chain: from `client_of`, which walked `entries` entries or fewer of them.
+
+        Each proxy appends one. The walk ends at a client that is not trusted, or at an entry that
+        names nobody: what stands further left came from that client. Where it ends at a trusted
+        address with no entry left, all of what that peer sent is believed.
+        """
+        walked = len(chain) - 1
+        if not self.trusted(chain[0]):
+            return max(walked, 1)
+        return walked + 1 if walked < entries else _MAX_MEMBERS
 
     def render(self, chain: list[str], scheme: bytes, host: bytes, port: bytes) -> bytes:
         """Return the field lines. Args: chain: the client, then proxies; host: with its port."""
@@ -231,6 +233,11 @@ def agree(host: bytes, port: bytes, scheme: bytes) -> tuple[bytes, bytes]:
     return host, port
 
 
+def _outermost(members: list[bytes], written: int) -> bytes:
+    """Return the first of the last `written` members, nothing where there are none."""
+    return members[-written:][0] if members else b""
+
+
 class _Received:
     """Forwarded fields of one request by exact name: look-alikes are not believed."""
 
@@ -243,7 +250,12 @@ class _Received:
         """Return the values as one list (RFC 9110 section 5.3)."""
         return b", ".join(self._fields.get(name, ()))
 
-    def only(self, name: bytes) -> bytes:
-        """Return the one value, or nothing where several leave open which one counts."""
-        values = self._fields.get(name, [])
-        return values[0].strip(b" \t") if len(values) == 1 else b""
+    def members(self, name: bytes) -> list[bytes]:
+        """Return the last members of the values as one list; empty ones do not count (section
+        5.6.1). Fields of which there is one are lists here as well: proxies append to them."""
+        if name not in self._fields:
+            return []
+        pieces = self.joined(name).rsplit(b",", _MAX_MEMBERS)
+        if len(pieces) > _MAX_MEMBERS:
+            del pieces[0]  # what was not taken apart
+        return [member for piece in pieces if (member := piece.strip(b" \t"))]

@@ -152,10 +152,10 @@ class Http1Upstream(UpstreamConnection):
         position = head.end
         available = len(data) - position
         if head.length >= NO_BODY:
-            if available > head.length:
+            if available > head.length or head.surplus:
                 # More than was announced: never the beginning of another answer.
                 exchange.reusable = False
-                available = head.length
+                available = min(available, head.length)
             self._left = head.length - available
             self._state = _LENGTH
             payload = text[position : position + available] if available else b""

@@ -47,8 +47,8 @@ class ListenerState:
         return {} if self.tls is None else self.tls.expiries()
 
 
-# Makes what serves a connection. Args: the client's address from a PROXY header, or None.
-MakeConnection = Callable[[str | None], asyncio.BaseProtocol]
+# Makes what serves a connection. Args: its PROXY header, or None where none was to come.
+MakeConnection = Callable[[proxy_protocol.ProxyHeader | None], asyncio.BaseProtocol]
 CountRejected = Callable[[str], None]
 
 
@@ -125,15 +125,14 @@ class Listener:
         handed_on = False
         try:
             connection.setblocking(False)
-            source: str | None = None
+            header: proxy_protocol.ProxyHeader | None = None
             if _trusts(settings, connection):
                 async with asyncio.timeout(self._head_timeout):
                     header = await _read_header(connection)
-                source = header.source[0] if header.source is not None else None
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             make = self._make
             handed_on = True
-            await loop.connect_accepted_socket(lambda: make(source), connection)
+            await loop.connect_accepted_socket(lambda: make(header), connection)
         except (TimeoutError, proxy_protocol.ProxyProtocolError):
             self._count_rejected(Failure.PROXY_PROTOCOL.reason)
         except OSError:

@@ -21,6 +21,7 @@ cdef class Pool:
     cdef public RetryBudget budget
     cdef public Visibility visibility
     cdef public bint everything_visible
+    cdef frozenset _passes
     cdef public Balancer balancer
     cdef public dict links
     cdef public list retired
@@ -43,6 +44,7 @@ cdef class Pool:
 
     @cython.locals(link=Link)
     cpdef close_expired(self, double now)
+    cdef let_pass(self, RequestHead head)
     @cython.locals(
         found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity,
         announced=Announced,

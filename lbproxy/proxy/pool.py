@@ -19,6 +19,7 @@ from lbproxy.proxy.announced import Announced
 from lbproxy.proxy.applications import Application
 from lbproxy.proxy.link import Link
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
+from lbproxy.wire.fields import fold_all
 from lbproxy.wire.http1_request import RequestHead
 
 _BUCKETS = DURATION_BUCKETS
@@ -67,6 +68,7 @@ class Pool:
             settings.hide_extensions,
         )
         self.everything_visible: bool = not settings.hide and not settings.expose
+        self._passes = frozenset(fold_all(name.encode()) for name in settings.passes)
         self.balancer = make_balancer(settings.balance, settings.slow_start, seed)
         self.links: dict[str, Link] = {}
         self.retired: list[Link] = []  # of nodes that left, while connections to them stand
@@ -208,6 +210,12 @@ class Pool:
     def _retire(self, link: Link) -> None:
         link.retire()
         self.retired.append(link)
+
+    def let_pass(self, head: RequestHead) -> None:
+        """Give a request the fields back that this pool lets pass, and other pools may not."""
+        for name, line in head.held or ():
+            if name in self._passes:
+                head.parts.append(line)
 
     def decide(
         self, head: RequestHead, now: float, application: Application | None

@@ -62,7 +62,7 @@ cdef class Worker:
     cdef object _idle
     cdef Py_ssize_t _snapshot_version
 
-    cpdef ClientView view(self, str peer, listener)
+    cpdef ClientView view(self, str peer, ClientConnection client)
     cpdef admit(self, client)
     cpdef dismiss(self, client)
     cpdef bint admit_handshake(self, layer) except -1

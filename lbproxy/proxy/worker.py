@@ -106,8 +106,10 @@ class Worker:
         self.requests_per_connection: int = limits.requests_per_connection
         self.max_connections: int = limits.connections
 
+        pools = config.pools.values()
         self.trailer_drops = drop_rules(
-            name for pool in config.pools.values() for name in pool.strip
+            (name for pool in pools for name in pool.strip),
+            (name for pool in pools for name in pool.passes),
         )
         self.pass_trailers: bool = config.forwarding.trailers == "pass"
         self.request_parser = RequestParser(
@@ -272,9 +274,9 @@ class Worker:
 
     # What connections ask.
 
-    def view(self, peer: str, listener: ListenerState) -> ClientView:
-        """Return what is known of the client at this address."""
-        return ClientView(self.forwarding, peer, listener.scheme)
+    def view(self, peer: str, client: ClientConnection) -> ClientView:
+        """Return what is known of a client whose connection comes from this address."""
+        return ClientView(self.forwarding, peer, client.listener.scheme, client.header)
 
     def admit(self, client: ClientConnection) -> Failure | None:
         """Count a new connection; return why it is refused, if it is and shall be told so."""
@@ -297,8 +299,8 @@ class Worker:
             return Failure.SHUTTING_DOWN
         if self.admitted() > self.max_connections:
             return Failure.CONNECTIONS_EXHAUSTED
-        # A trusted proxy speaks for many clients.
-        if not client.trusted:
+        # A trusted proxy speaks for many clients, also where it does not say for whom.
+        if not self.forwarding.trusted(client.address):
             if not self.per_client.admit(client.address):
                 return Failure.TOO_MANY_CONNECTIONS
             client.admitted = True

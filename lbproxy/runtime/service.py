@@ -22,9 +22,13 @@ from lbproxy.proxy.tls import ServerTls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import open_socket
+from lbproxy.wire.proxy_protocol import ProxyHeader
 
 # How often certificate files are looked at.
 CERTIFICATES_EVERY_S = 2.0
+
+# Where clients reach a balancer that ends TLS before us, unless public_port says otherwise.
+_HTTPS = 443
 
 _log = logging.getLogger("lbproxy.tls")
 
@@ -154,7 +158,9 @@ class Service:
             port = 0
             if listener.redirect_to:
                 target = by_name[listener.redirect_to]
-                port = target.public_port or self.port(target.name)
+                port = target.public_port or (
+                    _HTTPS if target is listener else self.port(target.name)
+                )
             states.append(ListenerState(listener, tls, port))
         return states
 
@@ -196,11 +202,13 @@ class _Direct:
             self.control.node_recovered(pool, node)
 
 
-def _maker(worker: Worker, state: ListenerState) -> Callable[[str | None], asyncio.Protocol]:
+def _maker(
+    worker: Worker, state: ListenerState
+) -> Callable[[ProxyHeader | None], asyncio.Protocol]:
     tls = state.tls
 
-    def make(source: str | None) -> asyncio.Protocol:
-        client = ClientConnection(worker, state, source)
+    def make(header: ProxyHeader | None) -> asyncio.Protocol:
+        client = ClientConnection(worker, state, header)
         if tls is not None:
             return cast(asyncio.Protocol, DownstreamTls(worker, client, tls.context))
         return cast(asyncio.Protocol, client)

@@ -1,6 +1,6 @@
 import cython
 
-from lbproxy.wire.authority cimport valid_authority
+from lbproxy.wire.authority cimport valid_authority, without_empty_port
 from lbproxy.wire.fields cimport FieldCursor
 
 cdef bytes TARGET

@@ -10,7 +10,7 @@ What the codes mean, and the rules that containers do not check: see `ajp13`.
 from __future__ import annotations
 
 from lbproxy.wire.ajp13 import MAX_PACKET_SIZE, METHODS
-from lbproxy.wire.authority import valid_authority
+from lbproxy.wire.authority import valid_authority, without_empty_port
 from lbproxy.wire.fields import BadHead, FieldCursor
 
 # Tomcat answers 500 to a request of more fields (maxHeaderCount); Undertow takes 200.
@@ -186,6 +186,9 @@ class Ajp13Encoder(FieldCursor):
         authority = self._find_host(request, p, n)
         if facts.authority:
             authority = facts.authority
+        if not valid_authority(authority):
+            raise BadHead("bad_request", "Host is not a host")
+        authority = without_empty_port(authority)
         port = self._server(authority, facts)
         if port:
             authority += b":%d" % port
@@ -227,13 +230,11 @@ class Ajp13Encoder(FieldCursor):
         raise BadHead("bad_request", "no Host")
 
     def _server(self, authority: bytes, facts: Facts) -> int:
-        """Write the server's name and port.
+        """Write the server's name and port. Args: authority: valid, its port not empty.
 
         Returns: the port that the authority lacks, or 0 where none need be added: Tomcat takes the
         port from Host alone, and the scheme's default where it has none.
         """
-        if not valid_authority(authority):
-            raise BadHead("bad_request", "Host is not a host")
         b = authority
         n = len(authority)
         p = n

@@ -71,7 +71,7 @@ cdef class Ajp13Reader(FieldCursor):
     cdef Py_ssize_t _write_name(self, int code, Py_ssize_t q, Py_ssize_t stop) except -1
     @cython.locals(
         b="const unsigned char *", out="unsigned char *", token="const unsigned char *",
-        marks=int, i=Py_ssize_t,
+        marks=int, spaced=bint, i=Py_ssize_t,
     )
     cdef Py_ssize_t _copy_name(
         self, Py_ssize_t p, Py_ssize_t size, Py_ssize_t q, Py_ssize_t stop

@@ -66,12 +66,11 @@ class Ajp13Reader(FieldCursor):
 
     Call `expect` for each exchange, `feed` what arrives, then `next` until it returns NEED_MORE.
 
-    Attributes, each good until the next call of `next`: head: of HEAD; dated: of HEAD, it has a
-    Date (Tomcat sends none over AJP); payload: of BODY; wanted:
-    of GET_BODY, how many bytes the node asks for, at least one; reuse: of END, the connection may
-    serve another exchange as far as the node is concerned: it said so, the response is whole, not
-    a byte came behind it, and the status is not 400 (after which Undertow closes, whatever it
-    said); missing: of END, how many announced bytes of the body did not come.
+    Attributes, each good until the next call of `next`: head, dated: of HEAD; payload: of BODY;
+    wanted: of GET_BODY, how many bytes the node asks for, at least one; reuse: of END, the
+    connection may serve another exchange as far as the node is concerned: it said so, the response
+    is whole, not a byte came behind it, and the status is not 400 (after which Undertow closes,
+    whatever it said); missing: of END, how many announced bytes of the body did not come.
     """
 
     def __init__(self, limits: HeadLimits) -> None:
@@ -364,9 +363,13 @@ class Ajp13Reader(FieldCursor):
             p += size + 1
             if code == 3 or (first == 99 and self.is_name(b"content-length")):
                 self._trim()
+                if bodiless and not self.is_length():
+                    # It ends at its head, whatever that says (RFC 9112 section 6.3, rule 1).
+                    q = line
+                    continue
                 announced = self.length_value()
                 if has_length:
-                    if announced != length:
+                    if announced != length and not bodiless:
                         raise _bad("two values of Content-Length")
                     drop = True
                 has_length = True
@@ -412,6 +415,7 @@ class Ajp13Reader(FieldCursor):
             raise _bad("an AJP head of another length than its fields" + _TOO_LARGE)
         head.parts.append(_STATUS_LINES[status])
         head.parts.append(bytes(written[:q]))
+        head.dated = self.dated
         self._bodiless = bodiless or self._method_id == _HEAD_METHOD
         head.length = _NO_BODY if self._bodiless else length
         self._left = head.length
@@ -442,6 +446,11 @@ class Ajp13Reader(FieldCursor):
         marks = 0
         if size + 2 > stop - q:
             raise BadHead("upstream_head_too_large", "the head exceeds its limit")
+        spaced = False
+        while size > 1 and (b[p + size - 1] == 32 or b[p + size - 1] == 9):
+            # As before the colon of HTTP/1.1 (RFC 9112 section 5.1): it is left out.
+            size -= 1
+            spaced = True
         for i in range(p, p + size):
             if not token[b[i]]:
                 raise _bad("a field name that is no token")
@@ -450,6 +459,8 @@ class Ajp13Reader(FieldCursor):
             q += 1
         self.name_start = p
         self.name_end = p + size
+        if spaced and fold(self.name()) in _FRAMING_NAMES:
+            raise _bad("white space behind the name of a framing field")
         if marks >= 2 and fold(self.name()) in _FRAMING_NAMES:
             raise _bad("a look-alike of a framing field")
         out[q] = 58

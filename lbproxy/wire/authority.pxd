@@ -8,3 +8,4 @@ cdef bytes _HEX
     n=Py_ssize_t, p=Py_ssize_t, colons=int, port=long,
 )
 cpdef bint valid_authority(bytes authority)
+cpdef bytes without_empty_port(bytes authority)

@@ -10,7 +10,8 @@ _HEX = bytes(1 if c in b"0123456789abcdefABCDEF" else 0 for c in range(256))
 
 def valid_authority(authority: bytes) -> bool:
     """Return True for a host name, an IPv4 address or a bracketed IPv6 address, with a port of
-    digits or none (RFC 9110 section 7.2; stricter: no user, no percent escapes)."""
+    digits or none (RFC 9110 section 7.2; stricter: no user, no percent escapes). The port may be
+    empty behind its colon (RFC 3986 section 3.2.3)."""
     b = authority
     n = len(authority)
     host = HOST
@@ -35,9 +36,11 @@ def valid_authority(authority: bytes) -> bool:
             return False
     if p == n:
         return True
-    if b[p] != 58 or n - p > 6 or n - p < 2:
+    if b[p] != 58 or n - p > 6:
         return False
     p += 1
+    if p == n:
+        return True
     port = 0
     while p < n:
         if b[p] < 48 or b[p] > 57:
@@ -45,6 +48,11 @@ def valid_authority(authority: bytes) -> bool:
         port = port * 10 + (b[p] - 48)
         p += 1
     return 0 < port <= 65535
+
+
+def without_empty_port(authority: bytes) -> bytes:
+    """Return a valid authority without a colon that no port follows (RFC 3986 section 6.2.3)."""
+    return authority[:-1] if authority.endswith(b":") else authority
 
 
 def host_of(authority: bytes) -> bytes:

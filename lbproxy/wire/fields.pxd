@@ -6,14 +6,37 @@ cdef bytes LOWER
 cdef bytes _FOLD
 cdef frozenset _FRAMING_NAMES
 
+cdef bytes _FOLD_ALL
+cdef Py_ssize_t _MAX_REMEMBERED, _MAX_KEPT
+
 cpdef bytes fold(bytes name)
+cpdef bytes fold_all(bytes name)
+cdef int _slot(int first, int last, Py_ssize_t size)
+
+cdef int _ANYWHERE, _AT_WORD, _BEHIND_X
+
+cdef class Rule:
+    cdef readonly int place
+    cdef readonly bytes word
+    cdef readonly object tail
 
 cdef class DropRules:
     cdef readonly frozenset exact
     cdef readonly tuple prefixes
-    cdef readonly bytes pairs
+    cdef readonly frozenset held
+    cdef Py_ssize_t _longest
+    cdef dict _remembered
+    cdef list _rules
+    cdef list _table
 
+    @cython.locals(name=bytes)
+    cdef bint usual(self, const unsigned char *b, Py_ssize_t start, Py_ssize_t size)
     cpdef bint matches(self, bytes name)
+    @cython.locals(
+        b="const unsigned char *", size=Py_ssize_t, begin=Py_ssize_t, i=Py_ssize_t, rules=list,
+        rule=Rule, fits=bint,
+    )
+    cdef bint _drops(self, bytes folded) except -1
 
 @cython.locals(w="const unsigned char *", lower="const unsigned char *", i=Py_ssize_t)
 cdef bint _same(const unsigned char *b, Py_ssize_t start, bytes word)
@@ -27,6 +50,8 @@ cdef class FieldCursor:
     cdef readonly Py_ssize_t value_start
     cdef readonly Py_ssize_t value_end
     cdef readonly bint odd
+    cdef public bint lenient
+    cdef readonly Py_ssize_t colon
 
     cpdef begin(self, bytes data, Py_ssize_t position, Py_ssize_t stop)
 
@@ -35,6 +60,9 @@ cdef class FieldCursor:
         p=Py_ssize_t, stop=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t, marks=int,
     )
     cpdef int advance(self) except -2
+
+    @cython.locals(b="const char *")
+    cpdef bytes line_from(self, Py_ssize_t line)
 
     @cython.locals(w="const unsigned char *", i=Py_ssize_t)
     cdef bint starts(self, const unsigned char *b, Py_ssize_t start, bytes word)
@@ -49,5 +77,7 @@ cdef class FieldCursor:
 
     @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t, total="long long")
     cpdef long long length_value(self) except -1
+    @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t)
+    cpdef bint is_length(self)
     @cython.locals(b="const unsigned char *", p=Py_ssize_t, space=Py_ssize_t)
     cpdef bint is_plain_length(self)

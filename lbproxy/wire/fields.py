@@ -6,6 +6,7 @@ followed at once by a colon, a value holds no control byte but HTAB. Folded line
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Set
 
 
@@ -30,6 +31,7 @@ TOKEN = bytes(1 if c in _TCHAR else ODD if c in b"_." else 0 for c in range(256)
 VALUE = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))
 # LOWER[byte]: ASCII lower case.
 LOWER = bytes(range(256)).lower()
+_FOLD_ALL = bytes(c if chr(c).isalnum() and c < 128 else 45 for c in bytes(range(256)).lower())
 _FOLD = bytes(45 if c in b"_." else c for c in bytes(range(256)).lower())
 
 # Names whose second spelling (`content_length`) would be read as the field itself by some nodes.
@@ -53,30 +55,128 @@ def fold(name: bytes) -> bytes:
     return name.translate(_FOLD)
 
 
+def fold_all(name: bytes) -> bytes:
+    """Return the name in lower case with `-` for all that is neither a letter nor a digit: the
+    same for every spelling that some node takes for it."""
+    return name.translate(_FOLD_ALL)
+
+
+# Names that browsers and programs send with nearly every request, none of which is ever dropped.
+_USUAL = (
+    b"accept accept-charset accept-encoding accept-language authorization cache-control connection "
+    b"content-length content-type cookie dnt host if-modified-since if-none-match origin pragma "
+    b"priority range referer save-data sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform "
+    b"sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc sec-purpose "
+    b"sec-websocket-extensions sec-websocket-key sec-websocket-version te transfer-encoding "
+    b"upgrade upgrade-insecure-requests user-agent x-requested-with"
+).split()
+# Longer names are not remembered.
+_MAX_KEPT = 64
+# Verdicts on other names that are remembered; then the memory starts anew, as clients choose names.
+_MAX_REMEMBERED = 2048
+
+
+def _slot(first: int, last: int, size: int) -> int:
+    """Return where a name of so many bytes stands in the table of usual ones."""
+    return ((first & 31) * 7 + (last & 31) * 31 + size * 3) & 511
+
+
+ANYWHERE, AT_WORD, AT_START, BEHIND_X = range(4)
+_ANYWHERE, _AT_WORD, _BEHIND_X = ANYWHERE, AT_WORD, BEHIND_X  # as C integers where compiled
+
+
+class Rule:
+    """What names are made of that are dropped.
+
+    Args: place: where `word` has to be found in a name: anywhere, at the beginning of a word, at
+    the beginning of the name, where an `x` and what separates it do not count, or there behind an
+    `x`; word: at least two letters or digits; tail: has to match what follows, None for anything.
+    """
+
+    def __init__(self, place: int, word: bytes, tail: re.Pattern[bytes] | None) -> None:
+        self.place = place
+        self.word = word
+        self.tail = tail
+
+
 class DropRules:
     """Which fields of a client are removed: forwarded fields and their look-alikes.
 
-    Args: exact: folded names; prefixes: folded beginnings of at least two bytes.
+    Args: exact: names; prefixes: their beginnings; rules: what is looked for in every other name of
+    at most `longest` bytes; held: names that are not lost for good. All of them are folded by
+    `fold_all`.
+
+    Theory of operation: nearly every field that comes is a usual one, which a look into a table by
+    its first and last letter and its length tells. What is thought of another name is remembered,
+    and where it is not, its pairs of letters say which rules could begin there.
     """
 
-    def __init__(self, exact: Iterable[bytes], prefixes: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        exact: Iterable[bytes],
+        prefixes: Iterable[bytes],
+        rules: Iterable[Rule] = (),
+        longest: int = 0,
+        held: Iterable[bytes] = (),
+    ) -> None:
         self.exact = frozenset(exact)
         self.prefixes = tuple(prefixes)
-        pairs = bytearray(1024)
-        for name in (*self.exact, *self.prefixes):
-            pairs[(name[0] & 31) << 5 | (name[1] & 31)] = 1
-        # A filter on the first two bytes, so that common fields are never folded or looked up.
-        # `_`, `.` and `-` share it: their low five bits differ, so all three are entered.
-        for name in (*self.exact, *self.prefixes):
-            if name[1] == 45:
-                for other in b"_.":
-                    pairs[(name[0] & 31) << 5 | (other & 31)] = 1
-        self.pairs = bytes(pairs)
+        self.held = frozenset(held)
+        self._longest = longest
+        self._remembered: dict[bytes, bool] = {}
+        self._rules: list[list[Rule] | None] = [None] * 1024
+        for rule in rules:
+            pair = (rule.word[0] & 31) << 5 | (rule.word[1] & 31)
+            self._rules[pair] = [*(self._rules[pair] or ()), rule]
+        self._table: list[bytes | None] = [None] * 512
+        for name in _USUAL:
+            slot = _slot(name[0], name[len(name) - 1], len(name))
+            if self._table[slot] is None and not self._drops(fold_all(name)):
+                self._table[slot] = name
+
+    def usual(self, b: bytes, start: int, size: int) -> bool:
+        """Return True where a name of `size` bytes at `start` is a usual one, which is kept."""
+        name = self._table[_slot(b[start], b[start + size - 1], size)]
+        return name is not None and len(name) == size and _same(b, start, name)
 
     def matches(self, name: bytes) -> bool:
         """Return True where a field of this name, as sent, is to be removed."""
-        folded = fold(name)
-        return folded in self.exact or folded.startswith(self.prefixes)
+        known = self._remembered.get(name)
+        if known is not None:
+            return known
+        drops = self._drops(fold_all(name))
+        if len(name) <= _MAX_KEPT:
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[name] = drops
+        return drops
+
+    def _drops(self, folded: bytes) -> bool:
+        if folded in self.exact or folded.startswith(self.prefixes):
+            return True
+        b = folded
+        size = len(folded)
+        if size > self._longest:
+            return False
+        begin = 0  # of the name behind an `x` and separators
+        while begin < size and (b[begin] == 45 or (b[begin] == 120 and not begin)):
+            begin += 1
+        for i in range(size - 1):
+            rules = self._rules[(b[i] & 31) << 5 | (b[i + 1] & 31)]
+            if rules is None:
+                continue
+            for rule in rules:
+                if rule.place == _BEHIND_X:
+                    fits = 0 < i == begin
+                else:
+                    fits = i == 0 or i == begin or rule.place == _ANYWHERE
+                    fits = fits or (rule.place == _AT_WORD and b[i - 1] == 45)
+                if fits and folded.startswith(rule.word, i):
+                    if rule.tail is None:
+                        return True
+                    if rule.tail.match(folded, i + len(rule.word)) is not None:
+                        return True
+        return False
 
 
 def _same(b: bytes, start: int, word: bytes) -> bool:
@@ -94,6 +194,9 @@ class FieldCursor:
     """Walks the field lines of one head.
 
     Set `data`, `position` and `stop` (with `begin`), then call `advance` until it returns END.
+
+    `lenient`, for answers, allows white space between a name and its `colon` (RFC 9112 section 5.1:
+    a proxy removes it), though not in a field that frames the message; `line_from` leaves it out.
     """
 
     def __init__(self) -> None:
@@ -105,6 +208,8 @@ class FieldCursor:
         self.value_start: int = 0
         self.value_end: int = 0
         self.odd: bool = False
+        self.lenient: bool = False
+        self.colon: int = 0
 
     def begin(self, data: bytes, position: int, stop: int) -> None:
         """Start at `position`; bytes from `stop` on are not looked at."""
@@ -140,11 +245,17 @@ class FieldCursor:
             p += 1
         if p >= stop:
             return -1
-        if p == start or b[p] != 58:
-            raise BadHead("bad_request", "field name is not a token followed by a colon")
         self.name_start = start
         self.name_end = p
-        self.odd = marks >= 2
+        if self.lenient and p > start:
+            while p < stop and (b[p] == 32 or b[p] == 9):
+                p += 1
+            if p >= stop:
+                return -1
+        if p == start or b[p] != 58:
+            raise BadHead("bad_request", "field name is not a token followed by a colon")
+        self.colon = p
+        self.odd = marks >= 2 or p > self.name_end
         p += 1
         while p < stop and (b[p] == 32 or b[p] == 9):
             p += 1
@@ -166,6 +277,11 @@ class FieldCursor:
         if self.odd and fold(self.data[self.name_start : self.name_end]) in _FRAMING_NAMES:
             raise BadHead("bad_request", "a look-alike of a framing field")
         return 1
+
+    def line_from(self, line: int) -> bytes:
+        """Return the current line, which begins at `line`, without white space before the colon."""
+        b = self.data
+        return b[line : self.name_end] + b[self.colon : self.position]
 
     def starts(self, b: bytes, start: int, word: bytes) -> bool:
         """Return True where `word` stands at `start`. The caller knows that as many bytes are
@@ -216,6 +332,15 @@ class FieldCursor:
             p += 1
         return total
 
+    def is_length(self) -> bool:
+        """Return True where `length_value` would return a length."""
+        b = self.data
+        p = self.value_start
+        end = self.value_end
+        while p < end and 48 <= b[p] <= 57:
+            p += 1
+        return p == end and 0 < end - self.value_start <= 18
+
     def is_plain_length(self) -> bool:
         """Return True where a length is spelled as we would: no leading zero, at most one space
         before it, nothing behind it. Such a line may go on as received."""
@@ -265,6 +390,16 @@ def find_line(part: bytes, name: bytes) -> bytes | None:
         if line[: line.find(b":")].lower() == name:
             return line[line.find(b":") + 1 :].strip(b" \t")
     return None
+
+
+def find_values(parts: Iterable[bytes], name: bytes) -> list[bytes]:
+    """Return every value of the field `name` (lower case) in runs of well-formed lines."""
+    return [
+        line[line.find(b":") + 1 :].strip(b" \t")
+        for part in parts
+        for line in part.split(b"\r\n")
+        if line[: line.find(b":")].lower() == name
+    ]
 
 
 def find_part(parts: Iterable[bytes], name: bytes) -> bytes | None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# Separators in one field, far more than any chain of proxies writes: each costs a few matches.
+MAX_SEPARATORS = 256
+
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"((?:[\t !#-\[\]-~]|\\[\t !-~])*)"'
 _PAIR = re.compile(rb"[ \t]*(" + _TOKEN + rb")=(?:(" + _TOKEN + rb")|" + _QUOTED + rb")[ \t]*")
@@ -30,9 +33,12 @@ def parse(value: bytes) -> tuple[Element, ...] | None:
     """Return the elements in the order of the field, the nearest proxy's last.
 
     Args: value: the field value; several fields joined with commas.
-    Returns: None where the value does not match the grammar or an element repeats a parameter:
-    then nothing in it can be told apart from what a client made up.
+    Returns: None where the value does not match the grammar, an element repeats a parameter, or
+    there are more than MAX_SEPARATORS: then nothing in it can be told apart from what a client
+    made up.
     """
+    if value.count(b",") + value.count(b";") > MAX_SEPARATORS:
+        return None
     elements: list[Element] = []
     pairs: dict[bytes, bytes] = {}
     at = 0

@@ -1,7 +1,7 @@
 import cython
 
-from lbproxy.wire.authority cimport valid_authority
-from lbproxy.wire.fields cimport DropRules, FieldCursor
+from lbproxy.wire.authority cimport valid_authority, without_empty_port
+from lbproxy.wire.fields cimport DropRules, FieldCursor, fold_all
 from lbproxy.wire.http1_head cimport HeadLimits
 
 cdef bytes TARGET
@@ -28,6 +28,8 @@ cdef class RequestHead:
     cdef public bytes request_id
     cdef public list cookies
     cdef public list received
+    cdef public list held
+    cdef public long max_forwards
     cdef public list parts
 
     cpdef bint idempotent(self)
@@ -55,16 +57,19 @@ cdef class RequestParser(FieldCursor):
     cdef bint _other_form(self, RequestHead head) except -1
 
     @cython.locals(
-        b="const unsigned char *", text="const char *", pairs="const unsigned char *", parts=list,
+        b="const unsigned char *", text="const char *", drops=DropRules, parts=list,
         count=Py_ssize_t, left=Py_ssize_t, line=Py_ssize_t, size=Py_ssize_t, step=int, first=int,
-        has_length=bint, respell=bint, has_host=bint, coded=bint, close=bint, keep=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
+        has_length=bint, respell=bint, respell_host=bint, has_host=bint, coded=bint, close=bint, keep=bint, upgrade=bint, wants_upgrade=bint, drop=bint,
         name=bytes, host=bytes, value=bytes, members=Py_ssize_t, forwarded=Py_ssize_t,
     )
     cdef Py_ssize_t _fields(
         self, RequestHead head, Py_ssize_t run, bint absolute, bint keep_received
     ) except -2
 
+    @cython.locals(value=bytes)
+    cdef _read_max_forwards(self, RequestHead head)
     @cython.locals(b="const unsigned char *", allowed="const unsigned char *", p=Py_ssize_t)
     cdef bint _valid_request_id(self)
 
-    cdef _remove_nominated(self, list parts, nominated)
+    @cython.locals(parts=list)
+    cdef _remove_nominated(self, RequestHead head, nominated)

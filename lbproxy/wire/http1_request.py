@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lbproxy.wire.authority import valid_authority
+from lbproxy.wire.authority import valid_authority, without_empty_port
 from lbproxy.wire.fields import (
     MAX_MEMBERS,
     BadHead,
     DropRules,
     FieldCursor,
+    fold_all,
     list_tokens,
     without_lines,
 )
@@ -50,6 +51,7 @@ MAX_METHOD = 32  # the longest registered method has 17 bytes
 MAX_REQUEST_ID = 128
 # Members of the forwarded fields that a trusted proxy sends, all together, by their separators.
 MAX_FORWARDED = 256
+MAX_FORWARDS_DIGITS = 18  # fits a signed 64-bit number
 
 # TARGET[byte]: 1 where the byte may stand in a request target. RFC 3986 allows fewer; browsers
 # send `|`, `"` and the like as they are, and no two parsers disagree about those. `#` is refused.
@@ -67,6 +69,8 @@ class RequestHead:
     empty for HTTP/1.0 without Host. `path`: the target up to `?`; `length`: bytes of body, or
     CHUNKED. `received`: forwarded fields (name as sent, value), for trusted peers only.
     `readings`: of the path, kept by who first asked for them; None before, empty if doubtful.
+    `held`: lines that some pools let pass (folded name, line), all others not. `max_forwards`: of
+    OPTIONS, how often it may still go on, -1 where it does not say.
     """
 
     def __init__(self) -> None:
@@ -86,6 +90,8 @@ class RequestHead:
         self.request_id: bytes = b""
         self.cookies: list[bytes] | None = None
         self.received: list[tuple[bytes, bytes]] | None = None
+        self.held: list[tuple[bytes, bytes]] | None = None
+        self.max_forwards: int = -1
         self.parts: list[bytes] = []
 
     def replace_cookie(self, value: bytes, line: bytes) -> None:
@@ -251,7 +257,7 @@ class RequestParser(FieldCursor):
         authority = rest[:slash]
         if not valid_authority(authority):
             raise BadHead("bad_request", "authority of the request target")
-        head.authority = authority
+        head.authority = without_empty_port(authority)
         origin = rest[slash:]
         if not origin.startswith(b"/"):
             # RFC 9112 section 3.2.4: OPTIONS without a path is about the server as a whole.
@@ -268,11 +274,12 @@ class RequestParser(FieldCursor):
         b = self.data
         text = self.data
         parts = head.parts
-        pairs = self.drops.pairs
+        drops = self.drops
         count = 0
         left = self.limits.fields
         has_length = False
         respell = False
+        respell_host = False
         has_host = False
         coded = False
         close = False
@@ -335,6 +342,10 @@ class RequestParser(FieldCursor):
                         raise BadHead("bad_request", "Host is not a host")
                     if absolute:
                         drop = True
+                    elif host.endswith(b":"):
+                        # In the usual form, so that no two readers differ about an empty port.
+                        drop = respell_host = True
+                        head.authority = without_empty_port(host)
                     else:
                         head.authority = host
                 elif size == 14 and self.is_name(b"http2-settings"):
@@ -368,20 +379,24 @@ class RequestParser(FieldCursor):
                 if size == 7 and self.is_name(b"upgrade"):
                     drop = True
                     upgrade = upgrade or self.is_value(b"websocket")
+            elif first == 109:  # m
+                if size == 12 and head.method_id == OPTIONS and self.is_name(b"max-forwards"):
+                    self._read_max_forwards(head)
+                    drop = True
             elif first == 107:  # k
                 drop = size == 10 and self.is_name(b"keep-alive")
             elif first == 112:  # p
                 drop = (size == 16 and self.is_name(b"proxy-connection")) or (
                     size == 19 and self.is_name(b"proxy-authorization")
                 )
-            if (
-                not drop
-                and size >= 2
-                and pairs[(b[self.name_start] & 31) << 5 | (b[self.name_start + 1] & 31)]
-            ):
+            if not drop and not drops.usual(b, self.name_start, size):
                 name = self.name()
-                if self.drops.matches(name):
+                if drops.matches(name):
                     drop = True
+                    if drops.held and fold_all(name) in drops.held:
+                        if head.held is None:
+                            head.held = []
+                        head.held.append((fold_all(name), text[line : self.position]))
                     if keep_received:
                         if head.received is None:
                             head.received = []
@@ -399,7 +414,10 @@ class RequestParser(FieldCursor):
         if respell:
             parts.append(b"Content-Length: %d\r\n" % head.length)
 
-        if absolute:
+        if head.max_forwards > 0:
+            # RFC 9110 section 7.6.2: less than what came.
+            parts.append(b"Max-Forwards: %d\r\n" % (head.max_forwards - 1))
+        if absolute or respell_host:
             if not has_host and not head.http10:
                 raise BadHead("bad_request", "no Host")
             parts.append(b"Host: " + head.authority + b"\r\n")
@@ -417,9 +435,17 @@ class RequestParser(FieldCursor):
         if upgrade and wants_upgrade and head.method_id == GET and not head.http10:
             head.websocket = head.length == NO_BODY
         if nominated is not None:
-            self._remove_nominated(parts, nominated)
+            self._remove_nominated(head, nominated)
         head.end = self.position
         return self.position
+
+    def _read_max_forwards(self, head: RequestHead) -> None:
+        if head.max_forwards >= 0:
+            raise BadHead("bad_request", "Max-Forwards twice")
+        value = self.value()
+        if not value.isdigit() or len(value) > MAX_FORWARDS_DIGITS:
+            raise BadHead("bad_request", "Max-Forwards is not a number")
+        head.max_forwards = int(value)
 
     def _valid_request_id(self) -> bool:
         b = self.data
@@ -433,10 +459,13 @@ class RequestParser(FieldCursor):
             p += 1
         return True
 
-    def _remove_nominated(self, parts: list[bytes], nominated: set[bytes]) -> None:
+    def _remove_nominated(self, head: RequestHead, nominated: set[bytes]) -> None:
         # RFC 9110 section 7.6.1: what Connection names is meant for this hop alone. Our own fields
         # are added after this, so nobody removes those.
         if not nominated.isdisjoint(NOT_NOMINABLE):
             raise BadHead("bad_request", "Connection names a field that is not hop-by-hop")
+        parts = head.parts
         for index in range(len(parts)):
             parts[index] = without_lines(parts[index], nominated)
+        if head.held is not None:
+            head.held = [one for one in head.held if without_lines(one[1], nominated)]

@@ -4,7 +4,7 @@ from lbproxy.wire.fields cimport FieldCursor
 from lbproxy.wire.http1_head cimport HeadLimits
 
 cdef bytes REASON
-cdef frozenset _CONNECTION_KNOWN
+cdef frozenset _CONNECTION_KNOWN, _LENGTH
 
 @cython.freelist(64)
 cdef class ResponseHead:
@@ -14,6 +14,8 @@ cdef class ResponseHead:
     cdef public bint keep_alive
     cdef public long long length
     cdef public bint upgrade
+    cdef public bint dated
+    cdef public bint surplus
     cdef public list set_cookies
     cdef public list parts
 
@@ -32,7 +34,8 @@ cdef class ResponseParser(FieldCursor):
     @cython.locals(
         b="const unsigned char *", text="const char *", parts=list, count=Py_ssize_t, line=Py_ssize_t,
         size=Py_ssize_t, step=int, first=int, status=int,
-        has_length=bint, respell=bint, coded=bint, never_body=bint, drop=bint,
+        has_length=bint, respell=bint, coded=bint, doubtful=bint, never_body=bint,
+        bodiless=bint, drop=bint,
     )
     cdef bint _fields(
         self, ResponseHead head, Py_ssize_t run, int method_id, bint cookies

@@ -17,14 +17,20 @@ from lbproxy.wire.http1_head import (
 
 # Members of Connection that need no removal: options, and fields that never go on.
 _CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade"))
+_LENGTH = frozenset((b"content-length",))
 # REASON[byte]: 1 where the byte may stand in a reason phrase: what a field value may hold (RFC 9112
 # section 4).
 REASON = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))
 
 
 class ResponseHead:
-    """A response's head. `length`: bytes of body, CHUNKED or UNTIL_CLOSE; `end` as in a request.
-    `set_cookies`: values of Set-Cookie fields. `upgrade`: Upgrade names websocket."""
+    """A response's head.
+
+    `length`: bytes of body, CHUNKED or UNTIL_CLOSE; `end` as in a request. `set_cookies`: values of
+    Set-Cookie fields. `upgrade`: Upgrade names websocket. `dated`: it has a Date; else who forwards
+    it adds one (RFC 9110 section 6.6.1). `surplus`: it announces a body that it cannot have; should
+    that follow all the same, it would be read as the next answer.
+    """
 
     def __init__(self) -> None:
         self.end: int = 0
@@ -33,6 +39,8 @@ class ResponseHead:
         self.keep_alive: bool = True
         self.length: int = UNTIL_CLOSE
         self.upgrade: bool = False
+        self.dated: bool = False
+        self.surplus: bool = False
         self.set_cookies: list[bytes] | None = None
         self.parts: list[bytes] = []
 
@@ -46,6 +54,7 @@ class ResponseParser(FieldCursor):
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__()
         self.limits = limits
+        self.lenient = True
 
     def parse(self, data: bytes, start: int, method_id: int, cookies: bool) -> ResponseHead | None:
         """Parse the head that begins at `start`, the answer to a request of `method_id`.
@@ -117,9 +126,14 @@ class ResponseParser(FieldCursor):
         has_length = False
         respell = False
         coded = False
+        doubtful = False
         status = head.status
         # RFC 9110 sections 8.6 and 15.2: no Content-Length here, whatever the node says.
         never_body = status < 200 or status == 204
+        # RFC 9112 section 6.3, rule 1: these end at the empty line, whatever their fields say. What
+        # those say wrong is not passed on, and does no harm. Stricter for HEAD: its fields are
+        # those of the answer to GET, which would be refused.
+        bodiless = never_body or status == 304
         nominated: set[bytes] | None = None
         while True:
             line = self.position
@@ -136,12 +150,17 @@ class ResponseParser(FieldCursor):
             drop = False
             if first == 99:  # c
                 if size == 14 and self.is_name(b"content-length"):
-                    if has_length:
+                    if never_body:
+                        drop = True
+                        head.surplus = head.surplus or not self.is_value(b"0")
+                    elif bodiless and (has_length or not self.is_length()):
+                        doubtful = True
+                    elif has_length:
                         raise BadHead("bad_request", "Content-Length twice")
-                    has_length = True
-                    head.length = self.length_value()
-                    respell = not never_body and not self.is_plain_length()
-                    drop = never_body or respell
+                    else:
+                        has_length = True
+                        head.length = self.length_value()
+                        drop = respell = not self.is_plain_length()
                 elif size == 10 and self.is_name(b"connection"):
                     drop = True
                     if self.is_value(b"close"):
@@ -156,9 +175,12 @@ class ResponseParser(FieldCursor):
                             nominated.update(tokens)
             elif first == 116:  # t
                 if size == 17 and self.is_name(b"transfer-encoding"):
-                    if coded or head.http10 or not self.is_value(b"chunked"):
+                    if bodiless:
+                        doubtful = True
+                        head.surplus = head.surplus or never_body
+                    elif coded or head.http10 or not self.is_value(b"chunked"):
                         raise BadHead("bad_request", "Transfer-Encoding")
-                    coded = True
+                    coded = not bodiless
                     drop = True
                 elif size == 7 and self.is_name(b"trailer"):
                     drop = True
@@ -167,6 +189,8 @@ class ResponseParser(FieldCursor):
                     if head.set_cookies is None:
                         head.set_cookies = []
                     head.set_cookies.append(self.value())
+            elif first == 100:  # d
+                head.dated = head.dated or (size == 4 and self.is_name(b"date"))
             elif first == 107:  # k
                 drop = size == 10 and self.is_name(b"keep-alive")
             elif first == 112:  # p
@@ -179,17 +203,23 @@ class ResponseParser(FieldCursor):
                 if line > run:
                     parts.append(text[run:line])
                 run = self.position
+            elif self.colon > self.name_end:
+                if line > run:
+                    parts.append(text[run:line])
+                parts.append(self.line_from(line))
+                run = self.position
         if self.position - 2 > run:
             parts.append(text[run : self.position - 2])
-        if respell:
+        if doubtful:
+            for index in range(len(parts)):
+                parts[index] = without_lines(parts[index], _LENGTH)
+        elif respell:
             parts.append(b"Content-Length: %d\r\n" % head.length)
-        if coded and has_length:
-            raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
         if coded:
-            if never_body:
-                raise BadHead("bad_request", "Transfer-Encoding in an answer without a body")
+            if has_length:
+                raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
             head.length = CHUNKED
-        if never_body or status == 304 or method_id == HEAD:
+        if bodiless or method_id == HEAD:
             head.length = NO_BODY
         if nominated is not None:
             if not nominated.isdisjoint(NOT_NOMINABLE):

@@ -2,12 +2,13 @@
 
 The header is the first thing on a connection, or the connection is refused: whether it is expected
 is configuration and never guessed. What does not match the grammar exactly is an error.
-Source: HAProxy, "The PROXY protocol, versions 1 & 2", sections 2.1 and 2.2.
+Source: HAProxy, "The PROXY protocol, versions 1 & 2", sections 2.1 and 2.2 (2.2.6 for TLS facts).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -21,6 +22,13 @@ _V2_MAX_LENGTH = 4096
 _PORT = re.compile(rb"0|[1-9][0-9]{0,4}")
 _MAX_PORT = 65535
 _CRC32C_TYPE = 0x03
+_SSL_TYPE = 0x20
+# Of the TLV of that type: flags and verification result, then vectors of its own.
+_SSL_FIXED = 5
+_CLIENT_SSL = 0x01
+_SSL_VERSION, _SSL_CIPHER = 0x21, 0x23
+# "US-ASCII": words that go into logs and to the nodes, so nothing but what a name may hold.
+_SSL_WORD = re.compile(rb"[A-Za-z0-9._+-]{1,64}")
 
 Address = tuple[str, int]
 
@@ -37,12 +45,22 @@ class Command(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTls:
+    """The client speaks TLS to the proxy. Args: version: such as TLSv1.3; cipher: its name; empty
+    where the proxy does not say."""
+
+    version: str = ""
+    cipher: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyHeader:
     """What a PROXY header says.
 
     Args: source, destination: literal IP address and port of the client's connection; None where
     the header names none that TCP has (LOCAL, UNKNOWN, UNSPEC, Unix sockets, datagrams): then the
     connection's own addresses hold. consumed: bytes of the header; what follows is the client's.
+    tls: of version 2, where the proxy says that the client speaks TLS to it; else None.
     """
 
     version: int
@@ -50,6 +68,7 @@ class ProxyHeader:
     source: Address | None
     destination: Address | None
     consumed: int
+    tls: ClientTls | None = None
 
 
 def parse(data: bytes) -> ProxyHeader | None:
@@ -143,12 +162,12 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
         raise ProxyProtocolError("version 2: unknown address family or transport")
     if length < family.size:
         raise ProxyProtocolError("version 2: too short for its addresses")
-    source = destination = None
+    source = destination = tls = None
     if family is not _Family.UNSPEC:
-        _check_tlvs(data[:end], _V2_FIXED + family.size)
+        tls = _read_tlvs(data[:end], _V2_FIXED + family.size)
         if transport == _STREAM:
             source, destination = _v2_addresses(family, data[_V2_FIXED:end])
-    return ProxyHeader(2, Command.PROXY, source, destination, end)
+    return ProxyHeader(2, Command.PROXY, source, destination, end, tls)
 
 
 def _v2_addresses(family: _Family, block: bytes) -> tuple[Address | None, Address | None]:
@@ -167,26 +186,62 @@ def _v2_addresses(family: _Family, block: bytes) -> tuple[Address | None, Addres
     )
 
 
-def _check_tlvs(header: bytes, start: int) -> None:
-    """Walk the type-length-value vectors: each inside the header, a CRC32c (once) correct."""
+def _read_tlvs(header: bytes, start: int) -> ClientTls | None:
+    """Walk the type-length-value vectors: each inside the header, a CRC32c (once) correct.
+
+    Returns: what they say of the client's TLS, None for nothing.
+    """
+    seen: set[int] = set()
+    tls = None
+    for kind, value, end in _vectors(header, start, len(header)):
+        if kind not in (_CRC32C_TYPE, _SSL_TYPE):
+            continue
+        # Once each: a second checksum would let a sender buy work, second facts contradict.
+        if kind in seen:
+            raise ProxyProtocolError("version 2: a TLV that may come once came twice")
+        seen.add(kind)
+        if kind == _SSL_TYPE:
+            tls = _client_tls(header, value, end)
+            continue
+        if end - value != 4:
+            raise ProxyProtocolError("version 2: malformed CRC32c")
+        blank = header[:value] + bytes(4) + header[end:]
+        if _crc32c(blank) != int.from_bytes(header[value:end], "big"):
+            raise ProxyProtocolError("version 2: wrong CRC32c")
+    return tls
+
+
+def _vectors(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Yield type, beginning and end of the value of each vector. Raises: ProxyProtocolError."""
     at = start
-    checked = False
-    while at < len(header):
+    while at < stop:
         value = at + 3
-        if value > len(header):
+        if value > stop:
             raise ProxyProtocolError("version 2: a TLV is cut off")
-        end = value + int.from_bytes(header[at + 1 : value], "big")
-        if end > len(header):
-            raise ProxyProtocolError("version 2: a TLV is longer than the header")
-        if header[at] == _CRC32C_TYPE:
-            # Checked once: a second one would let a sender buy work, and means nothing.
-            if checked or end - value != 4:
-                raise ProxyProtocolError("version 2: malformed CRC32c")
-            checked = True
-            blank = header[:value] + bytes(4) + header[end:]
-            if _crc32c(blank) != int.from_bytes(header[value:end], "big"):
-                raise ProxyProtocolError("version 2: wrong CRC32c")
+        end = value + int.from_bytes(data[at + 1 : value], "big")
+        if end > stop:
+            raise ProxyProtocolError("version 2: a TLV is longer than what holds it")
+        yield data[at], value, end
         at = end
+
+
+def _client_tls(header: bytes, start: int, stop: int) -> ClientTls | None:
+    """Return what a TLV of the type SSL says: a client with TLS, or None for one without.
+
+    Of a client without TLS nothing further is said, so nothing further is read.
+    """
+    if stop - start < _SSL_FIXED:
+        raise ProxyProtocolError("version 2: a TLV of TLS facts that is too short")
+    if not header[start] & _CLIENT_SSL:
+        return None
+    words: dict[int, str] = {}
+    for kind, value, end in _vectors(header, start + _SSL_FIXED, stop):
+        if kind in (_SSL_VERSION, _SSL_CIPHER):
+            word = header[value:end]
+            if kind in words or not _SSL_WORD.fullmatch(word):
+                raise ProxyProtocolError("version 2: malformed TLS facts")
+            words[kind] = word.decode("ascii")
+    return ClientTls(words.get(_SSL_VERSION, ""), words.get(_SSL_CIPHER, ""))
 
 
 def _crc32c_row(value: int) -> int:

@@ -126,6 +126,13 @@ WARNINGS = [
         "x.yaml:10:32: warning: forwarding.trusted_proxies[0]: is everybody",
     ),
     (
+        GOOD.replace('"127.0.0.1:8080"', '"127.0.0.1:8080", redirect_to: http, PROXY').replace(
+            "PROXY", "proxy_protocol: {trusted: [10.0.0.0/24]}"
+        )
+        + "forwarding: {trusted_proxies: [10.0.0.0/8]}",
+        "x.yaml:2:55: warning: listeners[0].redirect_to: sends the clients of a balancer that ends",
+    ),
+    (
         GOOD + "  - {pool: idp, host: a.example}\n",
         "x.yaml:10:5: warning: routes[1]: never matches: all that it could take goes to routes[0]",
     ),
@@ -202,3 +209,42 @@ def test_certificates_that_expired_or_are_not_valid_yet_are_warnings(
     [problem] = result.problems
     assert problem.severity is Severity.WARNING
     assert problem.message == f"has expired on {yesterday:%Y-%m-%d}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Forwarded-For", "x_forwarded_proto", "X.Forwarded.Host", "XForwardedPort", "Forwarded",
+        "X-Forwarded-Client-Cert", "HTTP_X_FORWARDED_FOR", "X-Request-Id", "x_request~id", "Host",
+        "Content_Length", "Transfer-Encoding", "Connection", "TE", "Upgrade", "Cookie",
+    ],
+)  # fmt: skip
+def test_no_pool_lets_pass_what_is_ours_to_write(name: str) -> None:
+    (problem,) = said(pool(f"pass: [X-Client-Cert-Help, '{name}']"))
+    assert problem.startswith("x.yaml:5:32: pools.idp.pass[1]: ")
+    assert "own to write" in problem
+
+
+@pytest.mark.parametrize("name", ["X-Client-Cert", "traceparent", "Hostess", "Tenant", "Te-x"])
+def test_a_pool_may_let_others_pass(name: str) -> None:
+    assert said(pool(f"pass: [{name}]")) == []
+
+
+BALANCED = "forwarding: {trusted_proxies: [10.0.0.0/8]}"
+
+
+@pytest.mark.parametrize(
+    ("listener", "rest", "problem"),
+    [
+        ('"127.0.0.1:8080", redirect_to: http', BALANCED, ""),
+        ('"127.0.0.1:8080", redirect_to: http, proxy_protocol: {trusted: [10.0.0.0/8]}', "", ""),
+        ('"127.0.0.1:8080", redirect_to: http', "", ": listeners[0].redirect_to: must name"),
+        ("'unix:/run/x', redirect_to: http", BALANCED, "warning: listeners[0].redirect_to: sends"),
+    ],
+)
+def test_a_listener_may_redirect_to_where_a_balancer_ends_tls(
+    listener: str, rest: str, problem: str
+) -> None:
+    lines = said(GOOD.replace('"127.0.0.1:8080"', listener) + rest)
+    assert len(lines) == bool(problem)
+    assert all(problem in line for line in lines)

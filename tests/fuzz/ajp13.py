@@ -273,6 +273,7 @@ def naive(head: bytes) -> Forward:
         name, value = sent.lower(), value.strip(b" \t")
         chunked = chunked or name == b"transfer-encoding"
         if name == b"host":
+            value = value.removesuffix(b":")  # a port that is empty
             port = value.rpartition(b":")[2] if value[-1:] != b"]" and b":" in value else b""
             expected.server_port = int(port or 443)
             expected.server_name = value.removesuffix(b":" + port) if port else value

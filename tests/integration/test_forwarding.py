@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.integration.ajp_node import Seen, echo
+from tests.proxy.test_claims import PRODUCTS
+
 SERVER = socket.gethostname().encode()
 OURS = (
     "x-forwarded-for",
@@ -105,10 +108,9 @@ async def test_host_and_port_of_a_trusted_proxy_always_agree(stage: Any) -> None
     "fields",
     [
         "X-Forwarded-Proto: gopher\r\n",
-        "X-Forwarded-Proto: https, http\r\n",
-        "X-Forwarded-Host: a, b\r\n",
+        "X-Forwarded-Proto: gopher, https\r\n",
         "X-Forwarded-Host: evil/..\r\n",
-        "X-Forwarded-Host: a\r\nX-Forwarded-Host: b\r\n",
+        "X-Forwarded-Host: a/, b\r\n",
         "X-Forwarded-Port: 0\r\n",
         "X-Forwarded-Port: 65536\r\n",
         "X-Forwarded-Port: 8443x\r\n",
@@ -120,6 +122,20 @@ async def test_host_and_port_of_a_trusted_proxy_always_agree(stage: Any) -> None
 )
 async def test_what_a_trusted_proxy_says_badly_counts_as_not_said(stage: Any, fields: str) -> None:
     assert await told(stage, fields, **TRUSTED) == words()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "X-Forwarded-Proto: https, http\r\n",
+        "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: https\r\n",
+        "X-Forwarded-For: 127.0.0.1, 10.0.0.9,\r\nX-Forwarded-Proto: https,,\r\n",
+        "X-Forwarded-Proto: https\r\nX-Forwarded-Host: idp.example.com, inner\r\n",
+        "X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443, 80\r\n",
+    ],
+)
+async def test_lists_of_trusted_proxies_are_believed(stage: Any, fields: str) -> None:
+    assert await told(stage, fields, **TRUSTED) == words(proto=b"https", port=b"443")
 
 
 async def test_a_trusted_proxy_may_speak_the_standards_language(stage: Any) -> None:
@@ -217,6 +233,63 @@ async def test_a_pools_own_strip_list(stage: Any) -> None:
     assert b"secret" not in node.requests[0].head.lower()
 
 
+async def test_claims_never_reach_a_node(stage: Any) -> None:
+    """As many as a request may hold, by every way: HTTP/1.1 and AJP."""
+    seen = Seen()
+    node = await stage.node()
+    doors = [
+        await stage.door([node], limits={"fields": 1000}),
+        await stage.door([await stage.node(echo(seen))], scheme="ajp", limits={"fields": 1000}),
+    ]
+    names = [name for text in PRODUCTS.values() for name in text.split()]
+    for door in doors:
+        for at in range(0, len(names), 60):
+            fields = "".join(f"{name}: evil\r\n" for name in names[at : at + 60])
+            assert (await door.get("/", fields + "X-Stays: 1\r\n")).status == 200
+            if door is doors[0]:
+                assert b"evil" not in node.requests[-1].head
+                assert node.requests[-1].get("x-stays") == b"1"
+            else:
+                values = [value for _, value in seen.requests[-1].headers]
+                assert b"evil" not in values
+                assert b"1" in values
+
+
+async def test_a_pool_may_let_a_field_pass(stage: Any) -> None:
+    """But no other pool, though a request is cleaned before its pool is known."""
+    open_node, other_node = await stage.node(name="open"), await stage.node(name="other")
+    url = "http://127.0.0.1:"
+    door = await stage.door(
+        [open_node],
+        pool={"pass": ["X-Client-Cert-Help", "traceparent"], "strip": []},
+        pools={
+            "idp": {
+                "health": False,
+                "pass": ["X-Client-Cert-Help", "traceparent"],
+                "nodes": [{"name": "open", "url": f"{url}{open_node.port}"}],
+            },
+            "other": {
+                "health": False,
+                "strip": ["traceparent"],
+                "nodes": [{"name": "other", "url": f"{url}{other_node.port}"}],
+            },
+        },
+        routes=[{"path": "/other", "pool": "other"}, {"path": "/", "pool": "idp"}],
+    )
+    fields = "X-A: 1\r\nx_client_cert.help: yes\r\nX-Client-Cert: evil\r\ntraceparent: 7\r\n"
+    await door.get("/", fields)
+    await door.get("/other", fields)
+    (told,), (other,) = open_node.requests, other_node.requests
+    assert (told.get("x_client_cert.help"), told.get("traceparent")) == (b"yes", b"7")
+    assert (other.get("x_client_cert.help"), other.get("traceparent")) == (None, None)
+    for request in (told, other):
+        assert request.get("x-a") == b"1"
+        assert b"evil" not in request.head
+    # Not where Connection says that it is for this hop.
+    await door.get("/", fields + "Connection: x_client_cert.help\r\n")
+    assert open_node.requests[-1].get("x_client_cert.help") is None
+
+
 async def test_requests_of_one_connection_are_told_apart(stage: Any) -> None:
     """Our lines are kept from one request to the next; a new Host must make new ones."""
     node = await stage.node()
@@ -254,13 +327,29 @@ async def test_requests_of_one_trusted_connection_are_told_apart(stage: Any) -> 
     assert [line["client"] for line in door.log_lines()] == ["6.6.6.6", "127.0.0.1", "7.7.7.7"]
 
 
-async def test_http_1_0_without_host_is_told_no_host(stage: Any) -> None:
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_http_1_0_without_host_is_told_where_it_came(stage: Any, trusted: bool) -> None:
+    """Host, X-Forwarded-Host and X-Forwarded-Port agree, whatever the client leaves out."""
+    node = await stage.node()
+    door = await stage.door([node], forwarding=TRUSTED if trusted else {})
+    client = await door.connect()
+    evil = b"" if trusted else b"X-Forwarded-Host: evil\r\n"
+    await client.send(b"GET / HTTP/1.0\r\n" + evil + b"\r\n")
+    await client.read_message()
+    request = node.requests[0]
+    port = b"%d" % door.service.port("http")
+    assert request.get("host") == request.get("x-forwarded-host") == b"127.0.0.1:" + port
+    assert request.get("x-forwarded-port") == port
+    assert request.get("x-forwarded-for") == b"127.0.0.1"
+
+
+@pytest.mark.parametrize("first", ["GET / HTTP/1.1", "GET http://idp.example.com:/ HTTP/1.1"])
+async def test_an_empty_port_is_the_usual_one(stage: Any, first: str) -> None:
     node = await stage.node()
     door = await stage.door([node])
     client = await door.connect()
-    await client.send(b"GET / HTTP/1.0\r\nX-Forwarded-Host: evil\r\n\r\n")
-    await client.read_message()
+    await client.send(f"{first}\r\nHost: idp.example.com:\r\nX-A: 1\r\n\r\n".encode())
+    assert (await client.read_message()).status == 200
     request = node.requests[0]
-    assert request.get("x-forwarded-host") is None
-    assert request.get("x-forwarded-port") == b"80"
-    assert request.get("x-forwarded-for") == b"127.0.0.1"
+    assert request.all("host") == request.all("x-forwarded-host") == [b"idp.example.com"]
+    assert (request.get("x-forwarded-port"), request.get("x-a")) == (b"80", b"1")

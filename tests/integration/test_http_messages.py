@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
+
+from tests.integration.ajp_node import Seen, echo, fields_of
 
 BINARY = bytes(range(256)) * 300
 
@@ -26,6 +30,13 @@ def scripted(*answers: bytes) -> Any:
         await peer.read_rest()
 
     return script
+
+
+def undated(head: bytes) -> bytes:
+    """A head without the Date that lbproxy has added."""
+    assert head.count(b"\r\nDate: ") == 1
+    before, _, rest = head.partition(b"\r\nDate: ")
+    return before + b"\r\n" + rest.partition(b"\r\n")[2]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +219,9 @@ async def test_hop_by_hop_fields_of_a_response_stay_here(stage: Any) -> None:
     for _ in range(2):
         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         response = await client.read_message()
-        assert response.lines == [b"X-Stays: 1", b"Content-Length: 2"]
+        assert response.get("date") is not None
+        lines = [line for line in response.lines if not line.startswith(b"Date: ")]
+        assert lines == [b"X-Stays: 1", b"Content-Length: 2"]
     assert len(node.connections) == 1
 
 
@@ -243,7 +256,8 @@ async def test_head_has_the_fields_of_get_and_no_body(stage: Any) -> None:
     client = await door.connect()
     for answer in (length, b"HTTP/1.1 200 OK\r\n\r\n", neither, length):
         await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert (await client.read_message(head_request=True)).head == answer
+        response = await client.read_message(head_request=True)
+        assert undated(response.head) == answer
     assert len(node.connections) == 1
 
 
@@ -274,7 +288,7 @@ async def test_answers_without_a_body_end_with_their_head(
     door = await stage.door([node])
     client = await door.connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
-    assert (await client.read_head()).head == passed
+    assert undated((await client.read_head()).head) == passed
     assert (await client.read_message()).body == b"ok"
     assert len(node.connections) == 1
 
@@ -372,3 +386,75 @@ async def test_an_own_answer_shows_the_request_id(stage: Any) -> None:
     response = await door.get("/", "X-Request-Id: mine-1\r\n")
     assert response.get("x-request-id") == b"mine-1"
     assert b"mine-1" in response.body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nX-Date: 1\r\n\r\n",
+    ],
+)
+async def test_a_date_is_added_where_the_node_sends_none(stage: Any, answer: bytes) -> None:
+    """RFC 9110 section 6.6.1; Keycloak sends none."""
+    dated = answer.replace(b"\r\n\r\n", b"\r\ndATE: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n", 1)
+    node = await stage.node(scripted(b"HTTP/1.1 103 Hints\r\n\r\n" + answer, dated))
+    door = await stage.door([node])
+    client = await door.connect()
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.read_head()).all("date") == []  # an interim answer has none
+    (date,) = (await client.read_message()).all("date")
+    assert abs(parsedate_to_datetime(date.decode()).timestamp() - time.time()) < 60
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.read_message()).all("date") == [b"Thu, 01 Jan 2026 00:00:00 GMT"]
+
+
+async def test_white_space_behind_a_name_is_left_out_of_answers(stage: Any) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nX-XSS-Protection : 1\r\nA \t: b\r\nContent-Length: 2\r\n\r\nok"
+    door = await stage.door([await stage.node(scripted(answer))])
+    response = await door.get()
+    assert b"\r\nX-XSS-Protection: 1\r\nA: b\r\n" in response.head
+    assert response.body == b"ok"
+    # In a request it is refused, as ever (RFC 9112 section 5.1).
+    assert (await door.get("/", "X-A : 1\r\n")).status == 400
+
+
+@pytest.mark.parametrize("scheme", ["http", "ajp"])
+async def test_options_goes_no_further_than_it_says(stage: Any, scheme: str) -> None:
+    """RFC 9110 section 7.6.2. What is not OPTIONS may say what it likes."""
+    seen = Seen()
+    node = await stage.node(echo(seen) if scheme == "ajp" else None)
+    door = await stage.door([node], scheme=scheme)
+    client = await door.connect()
+
+    async def told(request: str) -> list[bytes] | None:
+        """Return the Max-Forwards that the node got, None where it got no request."""
+        before = len(seen.requests) + len(node.requests)
+        await client.send(f"{request}\r\nHost: a\r\n\r\n".encode())
+        response = await client.read_message()
+        if len(seen.requests) + len(node.requests) > before:
+            if scheme == "ajp":
+                return list(fields_of(seen.requests[-1], b"max-forwards"))
+            return list(node.requests[-1].all("max-forwards"))
+        assert (response.status, response.body) == (200, b"")
+        assert response.get("allow") is not None
+        assert response.get("date") is not None
+        return None
+
+    for target in ("/", "*", "/secret"):
+        assert await told(f"OPTIONS {target} HTTP/1.1\r\nMax-Forwards: 0") is None
+    assert await told("OPTIONS * HTTP/1.1\r\nmax-forwards:\t000") is None
+    assert await told("OPTIONS / HTTP/1.1\r\nMax-Forwards: 1") == [b"0"]
+    assert await told("OPTIONS / HTTP/1.1\r\nMax-Forwards: 10") == [b"9"]
+    assert await told("OPTIONS / HTTP/1.1\r\nX-A: 1") == []
+    assert await told("GET / HTTP/1.1\r\nMax-Forwards: 0") == [b"0"]
+    assert door.log_lines()[0]["reason"] == "max_forwards"
+    for bad in ("x", "-1", "1, 1", "", "1\r\nMax-Forwards: 1"):
+        request = f"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {bad}\r\n\r\n"
+        assert (await ask(door, request.encode())).status == 400, bad
+    assert (
+        await ask(door, b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n")
+    ).status == 501

@@ -9,6 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.integration.ajp_node import Seen, echo, fields_of
+
+PROXIED = {
+    "name": "http",
+    "bind": "127.0.0.1:0",
+    "proxy_protocol": {"trusted": ["127.0.0.0/8"]},
+}
 GET = b"GET / HTTP/1.1\r\nHost: idp.example.com\r\n\r\n"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -73,6 +80,110 @@ async def test_the_header_names_the_client(
         assert request.all("x-forwarded-for") == [address.encode()]
         assert request.all("x-forwarded-proto") == [b"https" if secure else b"http"]
     assert [line["client"] for line in door.log_lines()] == [address, address]
+
+
+def tls_facts(client: int = 1, version: bytes = b"TLSv1.2") -> bytes:
+    inner = bytes([client]) + bytes(4) + b"\x21" + struct.pack("!H", len(version)) + version
+    return b"\x20" + struct.pack("!H", len(inner)) + inner
+
+
+UNIX = bytes(216)
+
+
+@pytest.mark.parametrize(
+    ("header", "https"),
+    [
+        (v2(1, 0x11, V4 + tls_facts()), True),
+        (v2(1, 0x21, V6 + tls_facts()), True),
+        (v2(1, 0x31, UNIX + tls_facts()), True),
+        (v2(1, 0x11, V4 + tls_facts(client=0)), False),
+        (v2(0, 0x11, V4 + tls_facts()), False),
+    ],
+)
+async def test_tls_facts_are_told_to_the_node(
+    stage: Any, authority: Any, header: bytes, https: bool
+) -> None:
+    node = await stage.node()
+    door, _ = await door_with(stage, authority, node, False, "127.0.0.0/8")
+    client = await door.connect()
+    await client.send(header + GET + GET)
+    for _ in range(2):
+        assert (await client.read_message()).status == 200
+    for request in node.requests:
+        assert request.all("x-forwarded-proto") == [b"https" if https else b"http"]
+        assert request.all("x-forwarded-port") == [b"443" if https else b"80"]
+    assert [line.get("tls") for line in door.log_lines()] == ["TLSv1.2" if https else None] * 2
+
+
+async def test_tls_facts_are_told_over_ajp_and_decide_on_secure(stage: Any) -> None:
+    seen = Seen()
+    door = await stage.door(
+        [await stage.node(echo(seen))],
+        scheme="ajp",
+        listeners=[PROXIED],
+        pool={"sticky": {"by": ["own_cookie"]}},
+    )
+    for header, secure in ((v2(1, 0x11, V4 + tls_facts()), True), (v2(1, 0x11, V4), False)):
+        client = await door.connect()
+        await client.send(header + GET)
+        cookie = (await client.read_message()).get("set-cookie")
+        assert (b"; Secure" in cookie) is secure
+        request = seen.requests[-1]
+        assert (request.secure, request.server_port) == (secure, 443 if secure else 80)
+        assert request.attributes.get("AJP_SSL_PROTOCOL") == (b"TLSv1.2" if secure else None)
+
+
+async def test_malformed_tls_facts_end_the_connection(stage: Any) -> None:
+    node = await stage.node()
+    door = await stage.door([node], listeners=[PROXIED])
+    client = await door.connect()
+    await client.send(v2(1, 0x11, V4 + tls_facts()[:-3] + b"\x00\x00\x00") + GET)
+    assert await client.read_rest() == b""
+    assert node.requests == []
+    assert door.stats.rejected == {"proxy_protocol": 1}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY UNKNOWN\r\n",
+        b"PROXY UNKNOWN 192.0.2.7 10.0.0.1 4711 443\r\n",
+        v2(0, 0x00, b""),
+        v2(0, 0x11, V4),
+        v2(1, 0x00, b""),
+        v2(1, 0x31, UNIX),
+        v2(1, 0x12, V4),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "ajp"])
+async def test_behind_a_header_without_an_address_nobody_is_trusted(
+    stage: Any, header: bytes, scheme: str
+) -> None:
+    """The balancer may be trusted; but whose fields these are, it does not say."""
+    seen = Seen()
+    node = await stage.node(echo(seen) if scheme == "ajp" else None)
+    door = await stage.door(
+        [node],
+        scheme=scheme,
+        listeners=[PROXIED],
+        forwarding={"trusted_proxies": ["127.0.0.0/8"]},
+    )
+    client = await door.connect()
+    await client.send(
+        header + b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n"
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\r\n"
+    )
+    assert (await client.read_message()).status == 200
+    if scheme == "ajp":
+        (told,) = seen.requests
+        assert (told.remote_addr, told.secure, told.server_name) == (b"127.0.0.1", False, b"a")
+        assert fields_of(told, b"x-forwarded-for") == [b"127.0.0.1"]
+        return
+    (request,) = node.requests
+    assert request.all("x-forwarded-for") == [b"127.0.0.1"]
+    assert request.all("x-forwarded-proto") == [b"http"]
+    assert request.all("x-forwarded-host") == [b"a"]
+    assert [line["client"] for line in door.log_lines()] == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("header", [HEADERS[0][0], HEADERS[4][0]])

@@ -192,6 +192,30 @@ async def test_our_own_cookie_is_set_once_and_holds_the_session(stage: Stage) ->
     assert counted(door) == {("own_cookie", "new"): 1, ("own_cookie", "owner"): 4}
 
 
+@pytest.mark.parametrize(
+    ("fields", "cookies"),
+    [
+        ("Cache-Control: public, max-age=600\r\n", 0),
+        ("Cache-Control: max-age=600\r\n", 0),
+        ("Cache-Control: no-store\r\n", 1),
+        ("", 1),
+    ],
+)
+async def test_our_own_cookie_is_on_no_answer_that_shared_caches_keep(
+    stage: Stage, fields: str, cookies: int
+) -> None:
+    """The cache would hand it to everybody; the next dynamic answer sets it."""
+
+    async def serve(peer: NodePeer) -> None:
+        while True:
+            request = await peer.read_message()
+            await peer.answer(b"x", fields=fields if b"/static" in request.first else "")
+
+    door = await stage.door([await stage.node(serve)], pool=OWN)
+    assert len(own_cookies(await door.get("/static/app.css"))) == cookies
+    assert len(own_cookies(await door.get("/page"))) == 1
+
+
 async def test_our_own_cookie_is_locked_down_and_names_no_node(stage: Stage) -> None:
     forwarding = {"trusted_proxies": ["127.0.0.0/8"]}
     door = await stage.door(await two_nodes(stage), pool=OWN, forwarding=forwarding)

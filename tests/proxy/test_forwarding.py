@@ -114,7 +114,10 @@ def test_the_memory_of_trust_is_bounded() -> None:
         (b"10.0.0.3, 10.0.0.2", ["10.0.0.3", "10.0.0.2", "10.0.0.1"]),
         # malformed: the last good one
         (b"1.1.1.1, bad, 10.0.0.2", ["10.0.0.2", "10.0.0.1"]),
-        (b"1.1.1.1,", ["10.0.0.1"]),
+        # empty members do not count
+        (b"198.51.100.9,", ["198.51.100.9", "10.0.0.1"]),
+        (b", 198.51.100.9 ,,\t, 10.0.0.2, ", ["198.51.100.9", "10.0.0.2", "10.0.0.1"]),
+        (b" , ,", ["10.0.0.1"]),
         (b"unknown", ["10.0.0.1"]),
         (b"198.51.100.9\xff", ["10.0.0.1"]),
         (b"198.51.100.9:port", ["10.0.0.1"]),
@@ -130,17 +133,90 @@ def test_repeated_fields_are_one_list() -> None:
     assert rules().believed("10.0.0.1", received).chain == ["198.51.100.9", "10.0.0.2", "10.0.0.1"]
 
 
-def test_look_alikes_and_doubled_values_are_not_believed() -> None:
+def test_look_alikes_are_not_believed() -> None:
     said = rules().believed(
         "10.0.0.1",
         [
             (b"X_Forwarded_For", b"198.51.100.9"),
-            (b"X-Forwarded-Proto", b"https"),
-            (b"X-Forwarded-Proto", b"http"),
+            (b"X.Forwarded.Proto", b"https"),
             (b"X-Forwarded-Port", b" 8443"),
         ],
     )
     assert (said.chain, said.proto, said.port) == (["10.0.0.1"], b"", b"8443")
+
+
+CLIENT, INNER = "198.51.100.9", "10.0.0.2"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "values", "counts"),
+    [
+        # No address is said, so no client bounds what the trusted peer says: the leftmost.
+        ([], ["https, http"], "https"),
+        ([], ["https", "http"], "https"),
+        ([], ["https, https"], "https"),
+        ([], [",https,, "], "https"),
+        ([], [" , "], ""),
+        # One trusted proxy wrote one member; the client's own stands left of it.
+        ([CLIENT], ["https, http"], "http"),
+        ([CLIENT], ["http", "https"], "https"),
+        ([CLIENT], ["https"], "https"),
+        ([f"6.6.6.6, {CLIENT}"], ["ftp, http, https"], "https"),
+        # Two trusted proxies: what the outer one saw.
+        ([f"{CLIENT}, {INNER}"], ["https, http"], "https"),
+        ([CLIENT, INNER], ["https", "http"], "https"),
+        ([f"{CLIENT},,{INNER},"], ["https,,http,"], "https"),
+        ([f"{CLIENT}, {INNER}"], ["http, https, http"], "https"),
+        ([f"6.6.6.6, {CLIENT}, {INNER}"], ["gopher, https, http"], "https"),
+        # Fewer members than proxies: the leftmost.
+        ([f"{CLIENT}, {INNER}"], ["https"], "https"),
+        ([f"{CLIENT}, 10.0.0.3, {INNER}"], ["https, http"], "https"),
+        # All addresses are trusted: the leftmost one's own claim is believed as well.
+        ([f"10.0.0.3, {INNER}"], ["https, http, http"], "https"),
+        # A client whose address nobody can read still ends the walk.
+        (["unknown"], ["https, http"], "http"),
+        ([f"6.6.6.6, unknown, {INNER}"], ["ftp, https, http"], "https"),
+    ],
+)
+@pytest.mark.parametrize("field", ["proto", "host", "port"])
+def test_lists_are_counted_as_the_addresses_are(
+    field: str, addresses: list[str], values: list[str], counts: str
+) -> None:
+    name = f"X-Forwarded-{field}".encode()
+    received = [(b"X-Forwarded-For", each.encode()) for each in addresses]
+    received += [(name, each.encode()) for each in values]
+    assert getattr(rules().believed("10.0.0.1", received), field) == counts.encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "proto", "host"),
+    [
+        (b"proto=https, proto=http", b"https", b""),
+        (b"for=198.51.100.9;proto=https, for=10.0.0.2;proto=http;host=b", b"https", b"b"),
+        (b"for=198.51.100.9, for=10.0.0.2;proto=https", b"https", b""),
+        (b"for=6.6.6.6;proto=https;host=evil, for=198.51.100.9;proto=http", b"http", b""),
+        (b"for=6.6.6.6;host=evil, for=unknown;proto=https, for=10.0.0.2;host=b", b"https", b"b"),
+        (b",for=198.51.100.9;proto=https,, ,", b"https", b""),
+    ],
+)
+def test_elements_are_counted_as_the_addresses_are(value: bytes, proto: bytes, host: bytes) -> None:
+    said = rules("forwarded").believed("10.0.0.1", [(b"Forwarded", value)])
+    assert (said.proto, said.host) == (proto, host)
+
+
+def test_long_lists_cost_little() -> None:
+    """Only the near end of a list is taken apart, however long the rest."""
+    said = rules().believed(
+        "10.0.0.1",
+        [
+            (b"X-Forwarded-For", b"," * 60_000 + b"198.51.100.9"),
+            (b"X-Forwarded-Proto", b"http," * 10_000 + b"https"),
+        ],
+    )
+    assert (said.chain[0], said.proto) == ("198.51.100.9", b"https")
+    assert rules("forwarded").believed("10.0.0.1", [(b"Forwarded", b"," * 60_000)]).chain == [
+        "10.0.0.1"
+    ]
 
 
 def test_a_long_invented_chain_costs_little() -> None:

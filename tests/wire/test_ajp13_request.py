@@ -162,7 +162,8 @@ def test_host_holds_the_port_of_the_client(
 
 
 @pytest.mark.parametrize(
-    "host", [b"", b":80", b"a:", b"a:0", b"a:65536", b"a:123456", b"a@b", b"a b", b"[::1", b"a:b"]
+    "host",
+    [b"", b":80", b"a::", b":", b"a:0", b"a:65536", b"a:123456", b"a@b", b"a b", b"[::1", b"a:b"],
 )
 def test_a_host_that_is_none(wire: Wire, host: bytes) -> None:
     assert refused(wire, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n") == "bad_request"

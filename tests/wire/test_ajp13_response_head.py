@@ -126,8 +126,24 @@ def test_lengths(wire: Wire, headers: list[Any], length: int, lines: bytes) -> N
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1,1", b"0x1", b"1 1", b"9" * 19])
 def test_lengths_that_are_none(wire: Wire, value: bytes) -> None:
-    for status in (200, 204, 304):
-        assert refused(wire, send_headers(status, [(3, value)])) == "Content-Length is not a number"
+    assert refused(wire, send_headers(200, [(3, value)])) == "Content-Length is not a number"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *([(3, value)] for value in (b"", b"-1", b"1,1", b"9" * 19)),
+        [(3, b"5"), (b"Content-length", b"6")],
+        [(b"Transfer-Encoding", b"gzip"), (b"content-length", b"x")],
+    ],
+)
+def test_without_a_body_nothing_said_of_its_length_counts(
+    wire: Wire, status: int, headers: list[Any]
+) -> None:
+    """RFC 9112 section 6.3, rule 1: such an answer ends with its head, whatever that says."""
+    found = only_head(wire, send_headers(status, [*headers, (b"A", b"b")]))
+    assert found == (status, NO_BODY, b"A: b\r\n")
 
 
 def test_two_lengths(wire: Wire) -> None:
@@ -169,10 +185,19 @@ def test_control_bytes_in_values(wire: Wire, byte: int) -> None:
 def test_names_are_tokens(wire: Wire) -> None:
     for byte in range(256):
         data = send_headers(200, [(b"a" + bytes((byte,)), b"x")])
-        if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "!#$%&'*+-.^_`|~"):
+        if chr(byte) in " \t":
+            # RFC 9112 section 5.1: behind the name of a field in an answer it is removed.
+            assert only_head(wire, data) == (200, CHUNKED, b"a: x\r\n")
+        elif chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "!#$%&'*+-.^_`|~"):
             assert only_head(wire, data) == (200, CHUNKED, b"a" + bytes((byte,)) + b": x\r\n")
         else:
             assert refused(wire, data) == "a field name that is no token"
+    for name in (b"Content-Length ", b"transfer-encoding\t", b"Connection ", b"Upgrade "):
+        assert refused(wire, send_headers(200, [(name, b"5")])) == (
+            "white space behind the name of a framing field"
+        )
+    for name in (b" ", b" a", b"a b"):
+        assert refused(wire, send_headers(200, [(name, b"5")])) == "a field name that is no token"
     for name in (b"content_length", b"Transfer.Encoding", b"CONNECTION"[:9] + b"N_", b"up.grade"):
         if name.lower() in (b"content_length", b"transfer.encoding"):
             assert refused(wire, send_headers(200, [(name, b"5")])) == (

@@ -285,13 +285,13 @@ def test_idempotent_methods(wire: Wire, method: bytes, expected: bool) -> None:
 
 
 AUTHORITIES = [
-    *b"a A.b-c_d.example 127.0.0.1 a:1 a:65535 a:00080 [::] [::1] [::1]:8443 a. -".split(),
+    *b"a A.b-c_d.example 127.0.0.1 a:1 a:65535 a:00080 [::] [::1] [::1]:8443 a. - a: [::]:".split(),
     b"[::ffff:1.2.3.4]",
     b"a" * 261,
 ]
 NO_AUTHORITIES = [
-    *b": a: a:0 a:65536 a:123456 a:x a:-1 a:1:2 .a a@b a/b a?b a#b a\\b a%b a,b [] [:: ::1".split(),
-    *b"[::]x [::]: [::]:x [1] [1.2.3.4] [..] [g::] [::%25e] [::1 [a] *.a ;a a; 'a'".split(),
+    *b": a:0 a:65536 a:123456 a:x a:-1 a:1:2 .a a@b a/b a?b a#b a\\b a%b a,b [] [:: ::1".split(),
+    *b"[::]x [::]:x [1] [1.2.3.4] [..] [g::] [::%25e] [::1 [a] *.a ;a a; 'a'".split(),
     *(b"", b" ", b"a b", b" a", b"a\x00", b"a\xff", b"a" * 262),
 ]
 

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbproxy.wire import proxy_protocol
-from lbproxy.wire.proxy_protocol import Command, ProxyHeader, ProxyProtocolError, parse
+from lbproxy.wire.proxy_protocol import (
+    ClientTls,
+    Command,
+    ProxyHeader,
+    ProxyProtocolError,
+    parse,
+)
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 V4 = bytes([192, 0, 2, 7, 198, 51, 100, 1]) + (51234).to_bytes(2, "big") + (443).to_bytes(2, "big")
@@ -162,6 +168,62 @@ def test_version_2(
 def test_broken_version_2_is_refused(data: bytes) -> None:
     with pytest.raises(ProxyProtocolError):
         parse(data)
+
+
+def facts(client: int, *vectors: bytes) -> bytes:
+    """Encode the TLV of TLS facts: flags, the result of verification, further vectors."""
+    return tlv(0x20, bytes([client]) + bytes(4) + b"".join(vectors))
+
+
+VERSION, CIPHER = tlv(0x21, b"TLSv1.3"), tlv(0x23, b"TLS_AES_256_GCM_SHA384")
+
+
+@pytest.mark.parametrize(
+    ("data", "tls"),
+    [
+        (v2(V4 + facts(1, VERSION)), ClientTls("TLSv1.3")),
+        (v2(V4 + facts(1, VERSION, tlv(0x22, "Zoë".encode()), CIPHER)),
+         ClientTls("TLSv1.3", "TLS_AES_256_GCM_SHA384")),
+        (v2(V4 + tlv(4, b"") + facts(7) + tlv(5, b"id")), ClientTls()),
+        (v2(V6 + facts(1, VERSION), family=0x21), ClientTls("TLSv1.3")),
+        (v2(bytes(216) + facts(1, VERSION), family=0x31), ClientTls("TLSv1.3")),
+        # A client without TLS, also where it showed a certificate (bits 1 and 2) some other way.
+        (v2(V4 + facts(0, VERSION)), None),
+        (v2(V4 + facts(6, b"anything")), None),
+        (v2(V4), None),
+        # "must use the real connection endpoints and discard the protocol block"
+        (v2(V4 + facts(1, VERSION), command=0x20), None),
+    ],
+)  # fmt: skip
+def test_tls_facts(data: bytes, tls: ClientTls | None) -> None:
+    header = parse(data + REQUEST)
+    assert header is not None
+    assert header.tls == tls
+    for cut in range(len(data)):
+        assert parse(data[:cut]) is None
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        tlv(0x20, b""),
+        tlv(0x20, b"\x01\0\0\0"),
+        facts(1, b"\x21"),
+        facts(1, b"\x21\x00\x09TLSv1.3"),
+        facts(1, VERSION, b"\x22\xff\xff"),
+        facts(1, VERSION, VERSION),
+        facts(1, CIPHER, CIPHER),
+        facts(1, tlv(0x21, b"")),
+        facts(1, tlv(0x21, b"TLSv1.3\r\n")),
+        facts(1, tlv(0x21, b"\xc3\xbc")),
+        facts(1, tlv(0x23, b"x" * 65)),
+        facts(1) + facts(1),
+        facts(0) + facts(1),
+    ],
+)
+def test_malformed_tls_facts_are_refused(vectors: bytes) -> None:
+    with pytest.raises(ProxyProtocolError):
+        parse(v2(V4 + vectors))
 
 
 def test_crc32c_is_the_castagnoli_one() -> None:

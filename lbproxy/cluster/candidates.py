@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot
 
@@ -70,6 +71,17 @@ def choose(members: Iterable[tuple[Node, bool]], panic_threshold: float) -> Cand
     fit = _active(fit) or fit
     best = [node for node in fit if node.health is _UP]
     return Candidates(tuple(best or fit), tuple(owned), panic=False)
+
+
+def is_open_to_new(node: Node) -> bool:
+    """True where the node is usable and neither an operator nor it itself keeps new sessions from
+    all that it serves."""
+    if not (node.usable and node.takes_new):
+        return False
+    if node.virtual_hosts is None:
+        return True
+    contexts = (context for host in node.virtual_hosts for context in host.contexts)
+    return any(context.state is ContextState.ENABLED for context in contexts)
 
 
 def _active(nodes: Sequence[Node]) -> list[Node]:

@@ -167,6 +167,7 @@ async def test_commands_are_logged(start: Start, caplog: pytest.LogCaptureFixtur
                 run.plane.command("idp", "node9", Admin.DRAINING, "by hand")
     assert lines(caplog) == [
         ("INFO", "pool idp node node1: admin enabled -> draining: by hand"),
+        ("WARNING", "pool idp: no node that is up takes new sessions: node1 draining"),
     ]
 
 

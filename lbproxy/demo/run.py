@@ -91,7 +91,7 @@ def _tell(house: House, path: Path, ports: Ports, console: Console) -> None:
         running.add_row(Text(what, style="bold"), Text(where, style="cyan"), Text(more))
     console.print(running)
     for what, file in (("configuration", path), ("access log", path.parent / "access.log")):
-        place = Text.assemble((f"{what:<16}", "bold"), (shown(str(file)), "cyan"))
+        place = Text.assemble((f"{what:<17}", "bold"), (shown(str(file)), "cyan"))
         console.print(place, soft_wrap=True)  # a path that is broken cannot be copied
     for trial in _trials(house, path, ports, origin):
         console.print(Text(f"\n{trial.what}", style="bold"))
@@ -161,7 +161,7 @@ def _trials(house: House, path: Path, ports: Ports, origin: str) -> tuple[_Trial
             "Ask where a request would go, and why",
             (
                 (
-                    f"{lbproxy} explain 'GET {origin}/whoami'",
+                    *(f"{lbproxy} explain", f"'GET {origin}/whoami'"),
                     *(f"-c {shlex.quote(str(path))}", address),
                 ),
             ),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from lbproxy.cluster.candidates import candidates
+from lbproxy.cluster.candidates import candidates, is_open_to_new
+from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot
 
@@ -83,3 +86,19 @@ def test_candidates(names: str, threshold: float, new: str, owned: str, panic: b
     assert " ".join(node.name for node in found.takes_new) == new
     assert " ".join(node.name for node in found.takes_owned) == owned
     assert found.panic is panic
+
+
+def test_open_to_new_sessions() -> None:
+    up = replace(node("a"), health=Health.UP)
+    assert is_open_to_new(up)
+    assert not is_open_to_new(replace(up, admin=Admin.DRAINING))
+    assert not is_open_to_new(replace(up, health=Health.DOWN))
+    # A node that announces what it serves takes itself out context by context.
+    for states, is_open in (
+        ([], False),
+        ([ContextState.DISABLED, ContextState.STOPPED], False),
+        ([ContextState.DISABLED, ContextState.ENABLED], True),
+    ):
+        contexts = tuple(Context(f"/{number}", state) for number, state in enumerate(states))
+        announced = replace(up, virtual_hosts=(VirtualHost(("h",), contexts),))
+        assert is_open_to_new(announced) is is_open

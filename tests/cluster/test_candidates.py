@@ -89,7 +89,7 @@ def test_candidates(names: str, threshold: float, new: str, owned: str, panic: b
 
 
 def test_open_to_new_sessions() -> None:
-    up = replace(node("a"), health=Health.UP)
+    up = Node("idp", "a", "a", "http", "10.0.0.1", 80, health=Health.UP)
     assert is_open_to_new(up)
     assert not is_open_to_new(replace(up, admin=Admin.DRAINING))
     assert not is_open_to_new(replace(up, health=Health.DOWN))

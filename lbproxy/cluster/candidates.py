@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Health, Node, Reported
@@ -73,13 +74,38 @@ def choose(members: Iterable[tuple[Node, bool]], panic_threshold: float) -> Cand
     return Candidates(tuple(best or fit), tuple(owned), panic=False)
 
 
-def is_open_to_new(node: Node) -> bool:
-    """True where the node is usable and neither an operator nor it itself keeps new sessions from
-    all that it serves."""
-    if not (node.usable and node.takes_new):
+class Openness(IntEnum):
+    """Where new sessions of a pool may go."""
+
+    NOWHERE = 0
+    IN_PANIC = 1  # to nodes that do not seem well
+    OPEN = 2
+
+
+def openness(nodes: Iterable[Node]) -> Openness:
+    """Return where new sessions may go, as far as operators and the nodes themselves let them."""
+    best = Openness.NOWHERE
+    for node in nodes:
+        if node.may_be_tried and _lets_new_in(node):
+            if node.seems_well:
+                return Openness.OPEN
+            best = Openness.IN_PANIC
+    return best
+
+
+def is_held(nodes: Sequence[Node]) -> bool:
+    """True where a command keeps new sessions from nodes that would be given them else."""
+    level = openness(nodes)
+    if level is Openness.OPEN:
         return False
-    if node.virtual_hosts is None:
-        return True
+    return any(node.usable for node in nodes) or (
+        level is Openness.NOWHERE and any(node.may_be_tried for node in nodes)
+    )
+
+
+def _lets_new_in(node: Node) -> bool:
+    if node.virtual_hosts is None or not node.takes_new:
+        return node.takes_new
     contexts = (context for host in node.virtual_hosts for context in host.contexts)
     return any(context.state is ContextState.ENABLED for context in contexts)
 

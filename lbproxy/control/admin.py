@@ -10,7 +10,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from lbproxy.cluster.candidates import is_open_to_new
+from lbproxy.cluster.candidates import Openness, openness
 from lbproxy.cluster.node import Admin, Node
 from lbproxy.cluster.registry import UnknownName
 from lbproxy.cluster.stats import WorkerStats
@@ -86,23 +86,23 @@ class _Api:
         pool, name, command = (request.match_info[key] for key in ("pool", "node", "command"))
         if command not in COMMANDS:
             return problem(404, f"no such command; there are {', '.join(sorted(COMMANDS))}")
-        before = takers(self._commands.nodes(), pool)
+        before = self._openness(pool)
         try:
             self._commands.command(pool, name, COMMANDS[command], f"{command} by the admin API")
         except UnknownName as error:
             return problem(404, str(error))
         node = next(n for n in self._commands.nodes() if (n.pool, n.name) == (pool, name))
         document = _describe(node, self._commands.stats())
-        if before and not takers(self._commands.nodes(), pool):
+        after = self._openness(pool)
+        if after < before:
+            rest = "; the others are not up" if after is Openness.IN_PANIC else ""
             document["warning"] = (
-                f"{name} was the last usable node of pool {pool} that takes new sessions"
+                f"{name} was the last node of pool {pool} that takes new sessions{rest}"
             )
         return _json(document)
 
-
-def takers(nodes: Iterable[Node], pool: str) -> list[Node]:
-    """Return the nodes of a pool that may be given new sessions."""
-    return [node for node in nodes if node.pool == pool and is_open_to_new(node)]
+    def _openness(self, pool: str) -> Openness:
+        return openness(node for node in self._commands.nodes() if node.pool == pool)
 
 
 def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:

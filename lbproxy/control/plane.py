@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from lbproxy.cluster.candidates import is_open_to_new
+from lbproxy.cluster.candidates import Openness, is_held, openness
 from lbproxy.cluster.health import EJECTED, Aspect, ProbeResult, RandomSource
 from lbproxy.cluster.node import Admin, Health, Node
 from lbproxy.cluster.registry import Change, Changes, Registry
@@ -254,17 +254,19 @@ class ControlPlane:
             before = self._published.pools.get(name) if self._published is not None else None
             if pool is before:
                 continue
-            if any(map(is_open_to_new, pool.nodes)):
-                if name in self._held:
-                    _log.info("pool %s: a node takes new sessions again", name)
-                    self._held.discard(name)
+            if is_held(pool.nodes):
+                if name in self._open:
+                    states = _states(pool.nodes)
+                    _log.warning("pool %s: no node that is up takes new sessions: %s", name, states)
+                    self._open.discard(name)
+                    self._held.add(name)
+                continue
+            level = openness(pool.nodes)
+            if level is Openness.OPEN and name in self._held:
+                _log.info("pool %s: a node takes new sessions again", name)
+                self._held.discard(name)
+            if level is not Openness.NOWHERE and name not in self._held:
                 self._open.add(name)
-            elif name in self._open and any(node.usable for node in pool.nodes):
-                _log.warning(
-                    "pool %s: no node that is up takes new sessions: %s", name, _states(pool.nodes)
-                )
-                self._open.discard(name)
-                self._held.add(name)
 
     def publish_now(self) -> None:
         """Publish a snapshot, if there is something new."""
@@ -291,7 +293,7 @@ class ControlPlane:
 def _states(nodes: Sequence[Node]) -> str:
     """Return what keeps each node from new sessions, of the first few."""
     shown = [
-        f"{node.name} {node.admin.value if node.usable else node.health.value}"
+        f"{node.name} {node.health.value if node.takes_new else node.admin.value}"
         for node in nodes[:_MAX_STATES]
     ]
     return ", ".join(shown) + (", ..." if len(nodes) > _MAX_STATES else "")

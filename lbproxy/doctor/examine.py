@@ -70,9 +70,8 @@ def examine(origin: Origin, options: Options, now: datetime) -> Report:
             outcomes.append(check())
         except DoorError as error:
             outcomes.append(Outcome(name, skipped=f"no answer: {error}"))
-    return Report(
-        str(door.origin), facts.name, one_cause_once(outcomes), facts.hints, _addresses(door)
-    )
+    hints = () if reach.findings else facts.hints  # what a dead door needs is something else
+    return Report(str(door.origin), facts.name, one_cause_once(outcomes), hints, _addresses(door))
 
 
 # What the proxy does by itself, whatever becomes of the nodes.
@@ -138,14 +137,20 @@ def _no_metadata(what: str, evidence: str, cause: str, remedy: str) -> Outcome:
 
 
 def detect(door: Door) -> Facts | None:
-    """Return the provider whose discovery document answers, None if none's does.
+    """Return the provider whose discovery document answers, or should: a failure where others
+    are not found. None if there is no such.
 
     Raises: DoorError where nobody ever answers.
     """
-    for facts in (*DETECTABLE, PROFILES["generic"]):
-        if metadata_of(_ask_again(door, facts.discovery)) is not None:
+    failed: list[Facts] = []
+    candidates = (*DETECTABLE, PROFILES["generic"])
+    for facts in candidates:
+        reply = _ask_again(door, facts.discovery)
+        if metadata_of(reply) is not None:
             return facts
-    return None
+        if reply.status >= 500:
+            failed.append(facts)
+    return failed[0] if failed and len(failed) < len(candidates) else None
 
 
 def _ask_again(door: Door, target: str) -> Reply:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lbproxy.cluster.candidates import candidates, is_open_to_new
+from lbproxy.cluster.candidates import Openness, candidates, is_held, openness
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot
@@ -88,17 +88,37 @@ def test_candidates(names: str, threshold: float, new: str, owned: str, panic: b
     assert found.panic is panic
 
 
-def test_open_to_new_sessions() -> None:
-    up = Node("idp", "a", "a", "http", "10.0.0.1", 80, health=Health.UP)
-    assert is_open_to_new(up)
-    assert not is_open_to_new(replace(up, admin=Admin.DRAINING))
-    assert not is_open_to_new(replace(up, health=Health.DOWN))
-    # A node that announces what it serves takes itself out context by context.
-    for states, is_open in (
-        ([], False),
-        ([ContextState.DISABLED, ContextState.STOPPED], False),
-        ([ContextState.DISABLED, ContextState.ENABLED], True),
-    ):
-        contexts = tuple(Context(f"/{number}", state) for number, state in enumerate(states))
-        announced = replace(up, virtual_hosts=(VirtualHost(("h",), contexts),))
-        assert is_open_to_new(announced) is is_open
+UP = Node("p", "a", "a", "http", "10.0.0.1", 80, health=Health.UP)
+DOWN, DRAINING = replace(UP, health=Health.DOWN), replace(UP, admin=Admin.DRAINING)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "level", "held"),
+    [
+        ((), Openness.NOWHERE, False),
+        ((UP, DRAINING, DOWN), Openness.OPEN, False),
+        ((DOWN, DOWN), Openness.IN_PANIC, False),
+        ((DRAINING, DOWN), Openness.IN_PANIC, True),
+        ((DRAINING, replace(UP, admin=Admin.STOPPED)), Openness.NOWHERE, True),
+        ((replace(DOWN, admin=Admin.DRAINING),), Openness.NOWHERE, True),
+        ((replace(UP, quarantined=True),), Openness.NOWHERE, False),
+    ],
+)
+def test_where_new_sessions_may_go(nodes: tuple[Node, ...], level: Openness, held: bool) -> None:
+    assert (openness(nodes), is_held(nodes)) == (level, held)
+
+
+@pytest.mark.parametrize(
+    ("states", "level"),
+    [
+        ((), Openness.NOWHERE),
+        ((ContextState.DISABLED, ContextState.STOPPED), Openness.NOWHERE),
+        ((ContextState.DISABLED, ContextState.ENABLED), Openness.OPEN),
+    ],
+)
+def test_a_node_takes_itself_out_context_by_context(
+    states: tuple[ContextState, ...], level: Openness
+) -> None:
+    contexts = tuple(Context(f"/{number}", state) for number, state in enumerate(states))
+    announced = replace(UP, virtual_hosts=(VirtualHost(("h",), contexts),))
+    assert openness([announced]) is level

@@ -140,8 +140,24 @@ async def test_commanding_the_last_node_for_new_sessions_is_warned_of(client: Cl
     for path in ("node1/drain", "node2/drain", "node2/disable", "node1/enable", "node1/disable"):
         async with client.post(f"/api/v1/nodes/idp/{path}") as response:
             warnings.append((await response.json()).get("warning"))
-    text = "{} was the last usable node of pool idp that takes new sessions"
+    text = "{} was the last node of pool idp that takes new sessions"
     assert warnings == [None, text.format("node2"), None, None, text.format("node1")]
+
+
+async def test_in_a_panic_as_well(client: Client, commands: Commands) -> None:
+    """What is down may still get what has nowhere else to go; a command ends that, too."""
+    roster = commands.registry.roster("idp")
+    warnings = []
+    for name, health in (("node2", Health.DOWN), ("node1", Health.UP)):
+        entry = roster.entries[name]
+        roster.set(entry, replace(entry.node, health=health))
+    for name in ("node1", "node2"):
+        async with client.post(f"/api/v1/nodes/idp/{name}/drain") as response:
+            warnings.append((await response.json()).get("warning"))
+    text = "{} was the last node of pool idp that takes new sessions{}"
+    assert warnings == [
+        *(text.format("node1", "; the others are not up"), text.format("node2", "")),
+    ]
 
 
 def test_an_announced_node_shows_what_it_said() -> None:

@@ -65,8 +65,10 @@ async def test_a_dead_door_is_the_first_finding_and_the_only_one(
 
 async def test_several_kinds_of_nothing(house: House) -> None:
     house.pages[KEYCLOAK.discovery] = status(503)
-    (finding,) = (await examined(house, profile="keycloak")).findings
+    report = await examined(house)
+    (finding,) = report.findings
     assert finding.what == "nothing but 404 and 503 comes back"
+    assert report.profile == "keycloak"
     assert f"{KEYCLOAK.discovery} 503" in finding.places
 
 

@@ -79,7 +79,8 @@ def command_node(arguments: argparse.Namespace) -> int:
             complain(f"lbproxy {arguments.command}", node.warning)
         code = _wait(client, node, arguments.deadline, console) if arguments.wait else 0
         if arguments.json:
-            tell_json(_reread(client, node).raw)
+            told = {"warning": node.warning} if node.warning else {}
+            tell_json(_reread(client, node).raw | told)
     except AdminApiError as error:
         return _fail(arguments.command, error)
     return code

@@ -48,7 +48,9 @@ def examine(origin: Origin, options: Options, now: datetime) -> Report:
     """Return what every check says. Never raises for what the other side does."""
     door = Door(origin, options.ca, options.timeout_s, pins=options.pins)
     try:
+        _check_pinned(door)
         door = _secure_door(door)
+        _check_pinned(door)
         known = PROFILES[options.profile] if options.profile is not None else detect(door)
     except DoorError as error:
         nobody = (_unreachable(door.origin, error),)
@@ -182,6 +184,14 @@ def _unreachable(origin: Origin, error: DoorError) -> Outcome:
         "check the address, and that the proxy runs",
     )
     return Outcome("reach", (finding,))
+
+
+def _check_pinned(door: Door) -> None:
+    """Raises: DoorError where --resolve leaves out the port at hand: today's door would be examined
+    in place of the one that is to come."""
+    host, port = door.origin.host, door.origin.port
+    if door.pins.names(host) and not door.pins.pinned(host, port):
+        raise DoorError(f"--resolve says nothing of port {port}: add {host}:{port}:ADDRESS")
 
 
 def _secure_door(door: Door) -> Door:

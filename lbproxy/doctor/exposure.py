@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from lbproxy.doctor.addresses import without_query
 from lbproxy.doctor.door import DEFAULT_PORTS, Door, DoorError, Origin
 from lbproxy.doctor.facts import Facts
 from lbproxy.doctor.findings import Finding, Outcome
-from lbproxy.doctor.forwarded import without_query
 
 _CLOSED = frozenset({400, 403, 404})
 MAX_NAMED = 4  # spellings shown in one finding

@@ -18,7 +18,9 @@ from lbproxy.doctor.facts import Facts
 from lbproxy.doctor.findings import Finding, Outcome, joined
 from lbproxy.doctor.survey import DISAGREE, REDIRECTS, Survey, local_target, metadata_of
 
+# What callers of these checks compare URLs by comes along with them.
 __all__ = [
+    "PLAIN",
     "check_discovery",
     "check_forged_fields",
     "check_redirects",

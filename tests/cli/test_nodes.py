@@ -237,6 +237,8 @@ def test_draining_the_last_node_is_said(api: Api, capsys: pytest.CaptureFixture[
     said = capsys.readouterr()
     assert said.out == "idp/node1: draining\n"
     assert said.err == "lbproxy drain: node1 was the last\n"
+    assert run("drain", "node1", "--admin", api.address, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warning"] == "node1 was the last"
 
 
 def test_the_token_is_sent(api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEYCLOAK = PROFILES["keycloak"]
 
 
-async def run(house: House, origin: Origin | None = None, **changes: str) -> Report:
+async def run(house: House, origin: Origin | None = None, **changes: object) -> Report:
     options = Options(ca=house.ca, http_port=house.http.port)
     options = replace(options, **changes)  # type: ignore[arg-type]
     return await asyncio.to_thread(examine, origin or house.https, options, datetime.now(UTC))

@@ -12,6 +12,7 @@ from aiohttp import web
 from lbproxy.doctor.door import Door, DoorError, Origin
 from lbproxy.doctor.exposure import check_plain_listener
 from lbproxy.doctor.resolve import Pin, Pins, ascii_host
+from tests.doctor.test_examine import run
 
 if TYPE_CHECKING:
     from tests.doctor.conftest import House
@@ -110,3 +111,13 @@ async def test_the_plain_listener_of_the_old_door_is_not_examined(house: House) 
     outcome = await asyncio.to_thread(check_plain_listener, door, house.http.port)
     assert outcome.skipped is not None
     assert f"add localhost:{house.http.port}:ADDRESS" in outcome.skipped
+
+
+async def test_a_redirect_to_a_port_that_is_left_out_leads_to_no_other_door(house: House) -> None:
+    house.plain = lambda request: web.Response(status=308, headers={"Location": f"{house.https}/"})
+    pins = Pins.parse([f"localhost:{house.http.port}:127.0.0.1"])
+    report = await run(house, house.http, pins=pins)
+    (finding,) = report.findings
+    assert f"add localhost:{house.https.port}:ADDRESS" in finding.evidence
+    report = await run(house, pins=pins)
+    assert f"add localhost:{house.https.port}:ADDRESS" in report.findings[0].evidence

@@ -97,8 +97,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@touch $@
 
 # Depends on every typed module and its .pxd; setup.py compiles only those that are out of date.
-build/.compiled: $(VENV)/.runtime setup.py $(PXD) $(PXD:.pxd=.py)
+build/.compiled: $(VENV)/.runtime setup.py .ci/compile.py $(PXD) $(PXD:.pxd=.py)
 	@$(eval FOUND := $(shell sh .ci/toolchain.sh $(BIN)/python))$(call complain,$(FOUND))
-	@echo "compiling $(words $(PXD)) modules"
-	@$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
+	@$(BIN)/python .ci/compile.py $(PXD)
 	@mkdir -p build && touch $@

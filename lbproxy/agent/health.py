@@ -43,6 +43,15 @@ def target_of(node: AgentNode) -> Target:
     return Target(scheme, host, port, path, tls, health.host)
 
 
+def beside(node: AgentNode, target: Target) -> str:
+    """Return where a probe went, for its reason; empty where that is the node's url."""
+    url = parse_node_url(node.url)
+    if (url.host, url.port) == (target.host, target.port):
+        return ""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return f" at {host}:{target.port}{target.path}"
+
+
 def settings_of(health: AgentHealth) -> schema.Health:
     """Return the rules by which probes are judged, as a pool has them."""
     return schema.Health(
@@ -66,6 +75,7 @@ class Watch:
         self, node: AgentNode, changed: Callable[[Health], None], random: RandomSource
     ) -> None:
         self._target = target_of(node)
+        self._beside = beside(node, self._target)
         self._either = node.health.url is None and node.health.scheme == "auto"
         self._settings = settings_of(node.health)
         self._changed = changed
@@ -99,8 +109,11 @@ class Watch:
         try:
             answer = await self._ask(client)
         except ProbeError as error:
-            return ProbeResult(Outcome.FAIL, error.reason)
-        return judge(answer.status, answer.body, self._settings)
+            return ProbeResult(Outcome.FAIL, f"{error.reason}{self._beside}")
+        result = judge(answer.status, answer.body, self._settings)
+        if result.outcome is not Outcome.FAIL:
+            return result
+        return replace(result, reason=f"{result.reason}{self._beside}")
 
     async def _ask(self, client: PageClient) -> Answer:
         try:

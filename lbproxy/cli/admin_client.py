@@ -27,7 +27,8 @@ class NodeView:
 
     Args: addresses: what its url's name leads to, none where it is an address; reported: what an
     announced node says of itself, "nothing" for others; contexts: paths and states, None where
-    the node serves every path; raw: all that the API said.
+    the node serves every path; for_s: how long its state has been what it is, None where the API
+    does not say; warning: what a command has brought about; raw: all that the API said.
     """
 
     pool: str
@@ -47,6 +48,8 @@ class NodeView:
     reported: str
     quarantined: bool
     contexts: tuple[tuple[str, str], ...] | None
+    for_s: float | None
+    warning: str
     raw: dict[str, Any]
 
 
@@ -71,12 +74,12 @@ class AdminClient:
     def __init__(self, address: str, token_file: str | None = None) -> None:
         self._address = address
         self._unix = address.removeprefix("unix:") if address.startswith("unix:/") else None
-        parts = urlsplit(address)
         try:
+            parts = urlsplit(address)
             self._host, self._port = parts.hostname or "", parts.port or 80
         except ValueError:
             self._host = ""
-        if self._unix is None and (parts.scheme != "http" or not self._host):
+        if self._unix is None and (not self._host or parts.scheme != "http"):
             raise AdminApiError(f"--admin {address}: write http://host:port or unix:/path")
         self._headers = {"Accept": b"application/json"}
         if token_file is not None:
@@ -160,6 +163,8 @@ def _view(raw: dict[str, Any]) -> NodeView:
         reported=str(raw.get("reported", "nothing")),
         quarantined=bool(raw.get("quarantined", False)),
         contexts=_contexts(raw.get("contexts")),
+        for_s=float(raw["for_s"]) if "for_s" in raw else None,
+        warning=str(raw.get("warning", "")),
         raw=raw,
     )
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
-import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from lbproxy.agent import control, process
-from lbproxy.cli.arguments import LOG_FORMAT, Exit, Subparsers
+from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.check import print_problems
+from lbproxy.cli.output import complain, start_logging, tell, text
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import load_agent_config
 from lbproxy.config.units import Bind
@@ -64,11 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what is asked for, with a configuration that is valid."""
     action = str(arguments.action)
     if arguments.until_restart and action != "leave":
-        print("lbproxy agent: --until-restart goes with leave", file=sys.stderr)
+        complain("lbproxy agent", "--until-restart goes with leave")
         return Exit.USAGE
-    logging.basicConfig(
-        stream=sys.stderr, level=arguments.log_level.upper(), format=LOG_FORMAT, force=True
-    )
+    start_logging(arguments.log_level)
     result = load_agent_config(arguments.config, os.environ)
     print_problems(result.problems, Console(stderr=True, highlight=False, soft_wrap=True))
     if result.config is None:
@@ -84,14 +81,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(file: Path, config: AgentConfig) -> Text:
     proxies = ", ".join(config.proxies)
     node = f"node {config.node.route} at {config.node.url}"
-    return Text(f"{file}: fine, {node}, announced to {proxies}", style="green")
+    return text(f"{file}: fine, {node}, announced to {proxies}", style="green")
 
 
 def _announce(config: AgentConfig) -> int:
     try:
         return process.run(config)
     except BindError as error:
-        print(f"lbproxy agent: control: {error}", file=sys.stderr)
+        complain("lbproxy agent", f"control: {error}")
         return Exit.COULD_NOT_BIND
 
 
@@ -105,14 +102,14 @@ def _ask(config: AgentConfig, action: str, *, until_restart: bool) -> int:
             pass
         except OSError as error:
             why = error.strerror or error
-            print(f"lbproxy agent: cannot ask {config.control}: {why}", file=sys.stderr)
+            complain("lbproxy agent", f"cannot ask {config.control}: {why}")
             return Exit.CONFIGURATION
     if action != "leave":
         where = "; set control" if config.control is False else f" at {config.control}"
-        print(f"lbproxy agent: no agent answers{where}", file=sys.stderr)
+        complain("lbproxy agent", f"no agent answers{where}")
         return Exit.CONFIGURATION
     left = asyncio.run(process.leave_alone(config, os.environ))
-    print(f"{control.OK if left.drained else control.FAILED} {left.words} (no agent ran)")
+    tell(f"{control.OK if left.drained else control.FAILED} {left.words} (no agent ran)")
     return Exit.FINE if left.drained else 1
 
 
@@ -121,5 +118,5 @@ def _pass_on(config: AgentConfig, bind: Bind, command: str) -> int:
     line = ""
     timeout_s = config.drain.deadline + 4 * config.timeout + SPARE_S
     for line in control.ask(bind, command, timeout_s):
-        print(line, flush=True)
+        tell(line)
     return Exit.FINE if line.startswith(control.OK) else 1

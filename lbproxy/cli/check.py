@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.cli.output import tell_json, text
 from lbproxy.config.load import LoadResult, load_config
 from lbproxy.config.problems import Problem, Severity
 from lbproxy.config.schema import Config
@@ -35,7 +35,7 @@ def check(arguments: argparse.Namespace) -> int:
     file: Path = arguments.config
     result = load_config(file)
     if arguments.json:
-        print(json.dumps(_as_json(file, result), indent=2))
+        tell_json(_as_json(file, result))
     else:
         console = Console(highlight=False, soft_wrap=True)
         print_problems(result.problems, console)
@@ -46,7 +46,7 @@ def check(arguments: argparse.Namespace) -> int:
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
     """Print a line for each problem, with colour on a terminal."""
     for problem in problems:
-        console.print(Text(str(problem), style=_STYLES[problem.severity]))
+        console.print(text(str(problem), style=_STYLES[problem.severity]))
 
 
 def _summary(file: Path, result: LoadResult) -> Text:
@@ -57,8 +57,8 @@ def _summary(file: Path, result: LoadResult) -> Text:
     warnings = _count(counts[Severity.WARNING], "warning")
     if result.config is None:
         errors = _count(counts[Severity.ERROR], "error")
-        return Text(f"{file}: {errors}, {warnings}", style="bold red")
-    return Text(f"{file}: fine, {_contents(result.config)}, {warnings}", style="green")
+        return text(f"{file}: {errors}, {warnings}", style="bold red")
+    return text(f"{file}: fine, {_contents(result.config)}, {warnings}", style="green")
 
 
 def _contents(config: Config) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.cli.output import complain
 from lbproxy.demo.house import DemoError, Ports
 from lbproxy.demo.node import make_node_app, serve_node
 
@@ -63,7 +63,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     try:
         return run.run_demo(arguments.dir, ports, Console(highlight=False))
     except (DemoError, BindError, AdminError) as error:
-        print(f"lbproxy demo: {error}", file=sys.stderr)
+        complain("lbproxy demo", str(error))
         return Exit.COULD_NOT_BIND
 
 
@@ -73,14 +73,14 @@ def run_node(arguments: argparse.Namespace) -> int:
         secret = arguments.secret_file.read_bytes().strip()
         app = make_node_app(arguments.name, secret, route=arguments.route)
     except (OSError, ValueError) as error:
-        print(f"lbproxy demo-node: --secret-file: {error}", file=sys.stderr)
+        complain("lbproxy demo-node", f"--secret-file: {error}")
         return Exit.USAGE
     try:
         asyncio.run(serve_node(app, arguments.host, arguments.port, lifeline=arguments.lifeline))
     except OSError as error:
         where = f"{arguments.host}:{arguments.port}"
         why = error.strerror or error
-        print(f"lbproxy demo-node: cannot listen on {where}: {why}; see --port", file=sys.stderr)
+        complain("lbproxy demo-node", f"cannot listen on {where}: {why}; see --port")
         return Exit.COULD_NOT_BIND
     return Exit.FINE
 

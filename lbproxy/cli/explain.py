@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -16,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lbproxy.cli.admin_client import AdminApiError, AdminClient, NodeView
-from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.cli.arguments import Exit, Subparsers, add_admin
 from lbproxy.cli.check import print_problems
 from lbproxy.cli.explanation import BadRequest, Explanation, explain
+from lbproxy.cli.output import complain, lines, tell_json, text
 from lbproxy.cli.tables import table_console
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
@@ -51,10 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="NAME=VALUE",
         help="a cookie of the request; may be given several times",
     )
-    parser.add_argument(
-        "--admin", metavar="ADDRESS", help="take the nodes' states from this admin API"
-    )
-    parser.add_argument("--token-file", metavar="FILE", help="file with the admin API's token")
+    add_admin(parser, "take the nodes' states from this admin API; '' takes none", None)
     parser.add_argument("--json", action="store_true", help="JSON for programs")
     parser.set_defaults(func=run)
 
@@ -83,14 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
     except (AdminApiError, OSError) as problem:
         return _fail(str(problem), Exit.CONFIGURATION)
     if arguments.json:
-        print(json.dumps(asdict(found), indent=2))
+        tell_json(asdict(found))
     else:
         table_console().print(_table(found))
     return Exit.FINE
 
 
 def _fail(message: str, code: Exit) -> int:
-    print(f"lbproxy explain: {message}", file=sys.stderr)
+    complain("lbproxy explain", message)
     return code
 
 
@@ -107,7 +103,14 @@ def _configured(config: Config) -> dict[str, tuple[Node, ...]]:
 
 
 def _live(views: Iterable[NodeView]) -> dict[str, tuple[Node, ...]]:
-    """Return the nodes as a running process sees them."""
+    """Return the nodes as a running process sees them. Raises: AdminApiError."""
+    try:
+        return _nodes(views)
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdminApiError(f"the admin API says what no lbproxy says: {error}") from None
+
+
+def _nodes(views: Iterable[NodeView]) -> dict[str, tuple[Node, ...]]:
     nodes: dict[str, tuple[Node, ...]] = {}
     for view in views:
         url = parse_node_url(view.url)
@@ -150,21 +153,21 @@ def _table(found: Explanation) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    rows: list[tuple[str, Text]] = [("request", Text(found.request))]
+    rows: list[tuple[str, Text]] = [("request", text(found.request))]
     if found.route is not None:
-        rows.append(("route", Text(f"routes[{found.route}]: {found.route_text}")))
-        rows.append(("pool", Text(f"{found.pool} (profile {found.profile})")))
+        rows.append(("route", text(f"routes[{found.route}]: {found.route_text}")))
+        rows.append(("pool", text(f"{found.pool} (profile {found.profile})")))
     if found.status is not None:
-        answer = Text(f"{found.status} {found.reason}, by lbproxy itself", style="bold red")
+        answer = text(f"{found.status} {found.reason}, by lbproxy itself", style="bold red")
         rows.append(("answer", answer))
     else:
         if found.step:
-            rows.append(("affinity", Text(f"{found.step}: {found.result}")))
+            rows.append(("affinity", text(f"{found.step}: {found.result}")))
         node = found.node or f"one of {', '.join(found.candidates)}"
         if not found.node and not found.candidates:
             node = "known only to the running process: ask it with --admin"
-        rows.append(("node", Text(node, style="bold green")))
-    rows.append(("why", Text("\n".join(found.why))))
+        rows.append(("node", text(node, style="bold green")))
+    rows.append(("why", lines(found.why)))
     for name, cell in rows:
         table.add_row(name, cell)
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from lbproxy.cli.arguments import Exit, Subparsers
+from lbproxy.cli.arguments import Exit, Subparsers, duration
 from lbproxy.cli.net_listen import MAX_LISTEN_S, Ear, listen
+from lbproxy.cli.output import complain, tell, tell_json, text
 from lbproxy.cli.tables import table_console
+from lbproxy.config.units import format_duration
 from lbproxy.control.advertiser import AdvertiseError, read_key
 from lbproxy.control.links import Interface
 from lbproxy.control.multicast import DEFAULT_GROUP, Group, Lack, parse_group, source_of
@@ -37,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="see and set up multicast, by which nodes find the MCMP listener",
         description=(
             "What this machine has ready for multicast. status takes --json, --group, and "
-            "--listen [SECONDS] with --interface and --key-file."
+            "--listen [TIME] with --interface and --key-file."
         ),
     )
     commands = net.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -57,10 +58,10 @@ def add_parser(subparsers: Subparsers) -> None:
     status.add_argument(
         "--listen",
         nargs="?",
-        type=_seconds,
+        type=_listening,
         const=LISTEN_S,
-        metavar="SECONDS",
-        help=f"join the group, and say what a node makes of what is heard (for {LISTEN_S:g} s)",
+        metavar="TIME",
+        help=f"join the group, and say what a node makes of what is heard (for {LISTEN_S:g}s)",
     )
     status.add_argument(
         "--interface",
@@ -102,7 +103,7 @@ def show_status(arguments: argparse.Namespace) -> int:
             heard = listen(ear, table_console() if not arguments.json else None)
             document["heard"] = [each.document() for each in heard]
         if arguments.json:
-            print(json.dumps(document, indent=2))
+            tell_json(document)
     except (AdvertiseError, ListenError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -136,33 +137,31 @@ def switch(arguments: argparse.Namespace) -> int:
     except OSError as error:
         return _fail(f"cannot change {name}: {error.strerror or error}")
     for line in done or (nothing,):
-        print(line)
+        tell(line)
     for lack in left:
-        print(f"left alone: {_advice(lack)}")
+        tell(f"left alone: {_advice(lack)}")
     return Exit.FINE
 
 
-def _group(text: str) -> Group:
+def _group(words: str) -> Group:
     try:
-        return parse_group(text)
+        return parse_group(words)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
+def _listening(words: str) -> float:
+    seconds = duration(words)
     if not 0 < seconds <= MAX_LISTEN_S:
-        raise argparse.ArgumentTypeError(f"{text!r}: write seconds, up to {MAX_LISTEN_S:g}")
+        longest = format_duration(MAX_LISTEN_S)
+        raise argparse.ArgumentTypeError(f"{words!r}: more than nothing, and up to {longest}")
     return seconds
 
 
 def _on_linux() -> bool:
     if sys.platform == "linux":
         return True
-    print("lbproxy net: works on Linux only; elsewhere see `ifconfig -a`", file=sys.stderr)
+    complain("lbproxy net", "works on Linux only; elsewhere see `ifconfig -a`")
     return False
 
 
@@ -191,37 +190,37 @@ def _print_state(state: State) -> None:
     for each in state.interfaces:
         interface = each.interface
         table.add_row(
-            Text(interface.name),
+            text(interface.name),
             _state_text(interface),
-            Text("yes", style="green") if interface.multicast else Text("no", style="yellow"),
-            "yes" if each.joined else "no",
-            Text(" ".join(str(address.ip) for address in interface.addresses)),
+            text("yes", style="green") if interface.multicast else text("no", style="yellow"),
+            text("yes" if each.joined else "no"),
+            text(" ".join(str(address.ip) for address in interface.addresses)),
         )
     console.print(table)
     console.print()
     for each in state.interfaces:
         console.print(_verdict(each, state.group))
         for lack in (*each.missing, *each.notes):
-            console.print(Text(f"  {_advice(lack)}"), soft_wrap=True)
+            console.print(text(f"  {_advice(lack)}"), soft_wrap=True)
     console.print()
     if state.route is not None:
         way = f"{state.device}, by the route {state.route.network}"
-        console.print(Text(f"Programs that name no interface use {way}."))
+        console.print(text(f"Programs that name no interface use {way}."))
     for lack in state.missing:
-        console.print(Text(f"{_advice(lack)}", style="yellow"), soft_wrap=True)
+        console.print(text(f"{_advice(lack)}", style="yellow"), soft_wrap=True)
 
 
 def _verdict(state: InterfaceState, group: Group) -> Text:
     name = state.interface.name
     if not state.missing:
-        return Text.assemble((name, "bold"), f": ready for {group}")
-    return Text.assemble((name, "bold"), ": missing")
+        return text((name, "bold"), f": ready for {group}")
+    return text((name, "bold"), ": missing")
 
 
 def _state_text(interface: Interface) -> Text:
     if not interface.up:
-        return Text("down", style="dim")
-    return Text("up", style="green") if interface.running else Text("no carrier", style="red")
+        return text("down", style="dim")
+    return text("up", style="green") if interface.running else text("no carrier", style="red")
 
 
 def _document(state: State) -> dict[str, object]:
@@ -274,5 +273,5 @@ def _own_name() -> tuple[str, ...]:
 
 
 def _fail(message: str) -> int:
-    print(f"lbproxy net: {message}", file=sys.stderr)
+    complain("lbproxy net", message)
     return Exit.CONFIGURATION

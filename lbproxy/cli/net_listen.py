@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from lbproxy.cli.output import text
 from lbproxy.control.links import Interface
 from lbproxy.control.multicast import Group
 from lbproxy.control.multicast_listener import Heard, Listener
@@ -82,7 +83,8 @@ def listen(
     """
     listener = Listener(ear.group, ear.interfaces)
     try:
-        _say(console, Text(_beginning(ear, listener)))
+        for line in _beginning(ear, listener):
+            _say(console, text(line))
         return _hear(ear, listener, console, clock)
     finally:
         listener.close()
@@ -107,33 +109,34 @@ def _hear(
         reports.append(Report(heard, names.get(heard.index, ""), verdict))
         _say(console, _line(reports[-1]))
     if not reports:
-        _say(console, Text(_SILENCE, style="yellow"))
+        _say(console, text(_SILENCE, style="yellow"))
     return reports
 
 
-def _beginning(ear: Ear, listener: Listener) -> str:
+def _beginning(ear: Ear, listener: Listener) -> list[str]:
     names = ", ".join(each.name for each in listener.joined)
-    refused = "".join(f"\n{lack}" for lack in listener.lacks)
-    return f"Listening to {ear.group} on {names} for {ear.seconds:g} s{refused}"
+    return [
+        f"Listening to {ear.group} on {names} for {ear.seconds:g} s",
+        *map(str, listener.lacks),
+    ]
 
 
 def _line(report: Report) -> Text:
     verdict = report.verdict
     where = f" on {report.interface}" if report.interface else ""
-    said = _shown(manager(verdict.address, verdict.port)) if verdict.address else "no address"
-    return Text.assemble(
+    said = _short(manager(verdict.address, verdict.port)) if verdict.address else "no address"
+    return text(
         f"{report.heard.sender}{where} tells of {said}: ",
         (_WORDS[verdict.reaction], _STYLES[verdict.reaction]),
-        f" ({_shown(verdict.reason)}; id {_shown(verdict.server) or 'none'})",
+        f" ({_short(verdict.reason)}; id {_short(verdict.server) or 'none'})",
     )
 
 
-def _shown(text: str) -> str:
-    """Return what anybody may have sent so that a terminal can stand it."""
-    plain = "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
-    return plain if len(plain) <= _MAX_SHOWN else f"{plain[:_MAX_SHOWN]}..."
+def _short(words: str) -> str:
+    """Return what anybody may have sent, not longer than a line."""
+    return words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}..."
 
 
-def _say(console: Console | None, text: Text) -> None:
+def _say(console: Console | None, line: Text) -> None:
     if console is not None:
-        console.print(text, soft_wrap=True)
+        console.print(line, soft_wrap=True)

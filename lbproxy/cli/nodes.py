@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 
@@ -13,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lbproxy.cli.admin_client import DEFAULT_ADMIN, AdminApiError, AdminClient, NodeView
-from lbproxy.cli.arguments import Subparsers
+from lbproxy.cli.arguments import Subparsers, add_admin, duration
+from lbproxy.cli.output import complain, tell_json, text
 from lbproxy.cli.tables import table_console
 
 POLL_S = 0.5
@@ -29,13 +28,7 @@ _ABOUT = {
 def add_parser(subparsers: Subparsers) -> None:
     """Register `nodes`, `drain`, `enable` and `disable`."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--admin",
-        default=DEFAULT_ADMIN,
-        metavar="ADDRESS",
-        help="admin API, http://host:port or unix:/path (%(default)s)",
-    )
-    common.add_argument("--token-file", metavar="FILE", help="file with the admin API's token")
+    add_admin(common, "admin API, http://host:port or unix:/path (%(default)s)", DEFAULT_ADMIN)
     common.add_argument("--pool", help="only this pool")
     common.add_argument("--json", action="store_true", help="JSON for programs")
     nodes = subparsers.add_parser("nodes", parents=[common], help="show every node and its state")
@@ -50,10 +43,10 @@ def add_parser(subparsers: Subparsers) -> None:
             )
             parser.add_argument(
                 "--deadline",
-                type=float,
-                default=300.0,
-                metavar="SECONDS",
-                help="longest wait (%(default)g)",
+                type=duration,
+                default="5m",
+                metavar="TIME",
+                help="longest wait, such as 90s or 5m (%(default)s)",
             )
 
 
@@ -66,7 +59,7 @@ def show_nodes(arguments: argparse.Namespace) -> int:
     except AdminApiError as error:
         return _fail("nodes", error)
     if arguments.json:
-        print(json.dumps({"nodes": [node.raw for node in nodes]}, indent=2))
+        tell_json({"nodes": [node.raw for node in nodes]})
     else:
         table_console().print(_table(nodes))
     return 0
@@ -81,10 +74,13 @@ def command_node(arguments: argparse.Namespace) -> int:
         if arguments.pool is not None:
             known = _of_pool(known, arguments.pool)
         node = client.command(find_node(known, arguments.node), arguments.command)
-        console.print(Text.assemble(f"{node.pool}/{node.name}: ", _admin_text(node)))
+        console.print(text(f"{node.pool}/{node.name}: ", _admin(node)))
+        if node.warning:
+            complain(f"lbproxy {arguments.command}", node.warning)
         code = _wait(client, node, arguments.deadline, console) if arguments.wait else 0
         if arguments.json:
-            print(json.dumps(_reread(client, node).raw, indent=2))
+            told = {"warning": node.warning} if node.warning else {}
+            tell_json(_reread(client, node).raw | told)
     except AdminApiError as error:
         return _fail(arguments.command, error)
     return code
@@ -123,16 +119,21 @@ def _wait(client: AdminClient, node: NodeView, deadline_s: float, console: Conso
         while (node := _reread(client, node)).in_flight:
             left = until - time.monotonic()
             if left <= 0:
-                console.print(f"{node.in_flight} requests are still at {node.name}: gave up")
+                console.print(text(f"{_at_node(node, 'still ')}: gave up"))
                 return 1
-            status.update(f"{node.in_flight} requests at {node.name}, {left:.0f} s left")
+            status.update(text(f"{_at_node(node)}, {left:.0f} s left"))
             time.sleep(min(POLL_S, left))
-    console.print(f"no request is at {node.name}")
+    console.print(text(f"no request is at {node.name}"))
     return 0
 
 
-def _admin_text(node: NodeView) -> Text:
-    return Text(node.admin, style=_ADMIN_STYLE.get(node.admin, ""))
+def _at_node(node: NodeView, still: str = "") -> str:
+    many = node.in_flight != 1
+    return f"{node.in_flight} request{'s are' if many else ' is'} {still}at {node.name}"
+
+
+def _admin(node: NodeView) -> tuple[str, str]:
+    return node.admin, _ADMIN_STYLE.get(node.admin, "")
 
 
 def _table(nodes: Sequence[NodeView]) -> Table:
@@ -140,6 +141,9 @@ def _table(nodes: Sequence[NodeView]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("pool", "node", "health", "admin"):
         table.add_column(heading, no_wrap=True)
+    ages = any(node.for_s is not None for node in nodes)
+    if ages:
+        table.add_column("since", no_wrap=True)
     loads = any(_load(node) for node in nodes)
     for heading in ("weight", "load", "in flight") if loads else ("weight", "in flight"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -155,26 +159,37 @@ def _table(nodes: Sequence[NodeView]) -> Table:
         table.add_column("contexts", overflow="fold", min_width=12)
     table.add_column("why", overflow="fold", min_width=24)
     for node in nodes:
-        health = Text(node.health, style=_HEALTH_STYLE.get(node.health, ""))
+        health = text((node.health, _HEALTH_STYLE.get(node.health, "")))
         if node.ejected:
             health.append(" ejected", style="bold red")
         if node.quarantined:
             health.append(" quarantined", style="yellow")
         table.add_row(
-            Text(node.pool),
-            Text(node.name if node.route == node.name else f"{node.name} ({node.route})"),
+            text(node.pool),
+            text(node.name if node.route == node.name else f"{node.name} ({node.route})"),
             health,
-            _admin_text(node),
+            text(_admin(node)),
+            *((text(since(node.for_s)),) if ages else ()),
             str(node.weight),
-            *((_load(node),) if loads else ()),
+            *((text(_load(node)),) if loads else ()),
             str(node.in_flight),
-            *((Text(node.source),) if sources else ()),
-            *((Text(node.domain),) if domains else ()),
-            Text(node.url),
+            *((text(node.source),) if sources else ()),
+            *((text(node.domain),) if domains else ()),
+            text(node.url),
             *((_contexts(node),) if contexts else ()),
-            Text(node.reason, style="dim"),
+            text((node.reason, "dim")),
         )
     return table
+
+
+def since(for_s: float | None) -> str:
+    """Return how long ago that was, in its largest unit; nothing where it is not known."""
+    if for_s is None:
+        return ""
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
+        if for_s >= seconds:
+            return f"{int(for_s // seconds)}{unit} ago"
+    return f"{int(for_s)}s ago"
 
 
 def _load(node: NodeView) -> str:
@@ -185,14 +200,14 @@ def _load(node: NodeView) -> str:
 
 
 def _contexts(node: NodeView) -> Text:
-    text = Text()
+    parts: list[str | tuple[str, str]] = []
     for path, state in node.contexts or ():
-        text.append(f" {path}" if text else path)
+        parts.append(f" {path}" if parts else path)
         if state != "enabled":
-            text.append(f" ({state})", style=_ADMIN_STYLE["draining"])
-    return text
+            parts.append((f" ({state})", _ADMIN_STYLE["draining"]))
+    return text(*parts)
 
 
 def _fail(command: str, error: AdminApiError) -> int:
-    print(f"lbproxy {command}: {error}", file=sys.stderr)
+    complain(f"lbproxy {command}", str(error))
     return 1

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
-from lbproxy.cli.arguments import LOG_FORMAT, Exit, Subparsers
+from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.check import print_problems
+from lbproxy.cli.output import complain, start_logging
 from lbproxy.config.load import load_config
 from lbproxy.config.schema import Config
 from lbproxy.control.admin_server import AdminBindError, AdminError
@@ -45,9 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load the configuration and serve it; a broken one never starts."""
-    logging.basicConfig(
-        stream=sys.stderr, level=arguments.log_level.upper(), format=LOG_FORMAT, force=True
-    )
+    start_logging(arguments.log_level)
     result = load_config(arguments.config)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     print_problems(result.problems, errors)
@@ -66,5 +63,5 @@ def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None
     except (TlsError, AdminError, McmpError, StateError, OSError) as error:
         code = Exit.CONFIGURATION
         message = f"{path}: {error}"
-    print(f"lbproxy: {message}", file=sys.stderr)
+    complain("lbproxy", message)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.config.reference import json_schema_text
@@ -20,5 +21,5 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def print_schema(arguments: argparse.Namespace) -> int:
     """Print the schema."""
-    print(json_schema_text(), end="")
+    sys.stdout.write(json_schema_text())
     return Exit.FINE

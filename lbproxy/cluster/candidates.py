@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
+from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot
 
@@ -70,6 +72,42 @@ def choose(members: Iterable[tuple[Node, bool]], panic_threshold: float) -> Cand
     fit = _active(fit) or fit
     best = [node for node in fit if node.health is _UP]
     return Candidates(tuple(best or fit), tuple(owned), panic=False)
+
+
+class Openness(IntEnum):
+    """Where new sessions of a pool may go."""
+
+    NOWHERE = 0
+    IN_PANIC = 1  # to nodes that do not seem well
+    OPEN = 2
+
+
+def openness(nodes: Iterable[Node]) -> Openness:
+    """Return where new sessions may go, as far as operators and the nodes themselves let them."""
+    best = Openness.NOWHERE
+    for node in nodes:
+        if node.may_be_tried and _lets_new_in(node):
+            if node.seems_well:
+                return Openness.OPEN
+            best = Openness.IN_PANIC
+    return best
+
+
+def is_held(nodes: Sequence[Node]) -> bool:
+    """True where a command keeps new sessions from nodes that would be given them else."""
+    level = openness(nodes)
+    if level is Openness.OPEN:
+        return False
+    return any(node.usable for node in nodes) or (
+        level is Openness.NOWHERE and any(node.may_be_tried for node in nodes)
+    )
+
+
+def _lets_new_in(node: Node) -> bool:
+    if node.virtual_hosts is None or not node.takes_new:
+        return node.takes_new
+    contexts = (context for host in node.virtual_hosts for context in host.contexts)
+    return any(context.state is ContextState.ENABLED for context in contexts)
 
 
 def _active(nodes: Sequence[Node]) -> list[Node]:

@@ -156,7 +156,9 @@ class Membership:
         else:
             reason = f"moved from {known.node.url} to {node.url}"
             changes += self._remove(known, reason, alarming=True)
-            entry, joined = self._add(replace(node, admin=known.node.admin), now)
+            entry, joined = self._add(
+                replace(node, admin=known.node.admin, commanded=known.node.commanded), now
+            )
             changes += joined
         before = roster.set_balancer(balancer)
         if before is not None and before != balancer:
@@ -225,7 +227,8 @@ class Membership:
                 self._roster.set(entry, replace(node, load=capacity))
             return ()
         reason = f"it reports load {load}"
-        self._roster.set(entry, replace(node, reported=reported, load=capacity, reason=reason))
+        known = replace(node, reported=reported, load=capacity, reason=reason, since=now)
+        self._roster.set(entry, known)
         change = Transition(Aspect.REPORT, node.reported.value, reported.value, reason)
         return self._roster.changes(entry, change)
 

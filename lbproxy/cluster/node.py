@@ -86,7 +86,9 @@ class Node:
 
     Args: scheme: http, https or ajp; load: 1..100 as reported, higher is more capacity, None if
     the node reports none; up_since: monotonic seconds at which it last came up, for slow start;
-    ejected: passive failures took it out for now; reason: why health or admin last changed;
+    ejected: passive failures took it out for now; reason: what was last observed of it; commanded:
+    the last command on it, empty for none; since: monotonic seconds of the last change of health,
+    admin, ejected or reported; health_port: where its probes go, None for the pool's health.port;
     addresses: what its host's name resolves to, empty where the host is an address; secret_file,
     packet_size: of AJP; quarantined: it joined at run time and no probe has succeeded yet, so it
     gets nothing, in a panic neither; virtual_hosts: what it serves, None for every path;
@@ -110,6 +112,9 @@ class Node:
     ejected: bool = False
     up_since: float = 0.0
     reason: str = ""
+    commanded: str = ""
+    since: float = 0.0
+    health_port: int | None = None
     addresses: tuple[str, ...] = ()
     secret_file: str | None = None
     packet_size: int = 8 << 10

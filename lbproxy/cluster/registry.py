@@ -105,6 +105,7 @@ class Registry:
                 entry.node,
                 health=entry.probe.health,
                 up_since=now if rose else entry.node.up_since,
+                since=now,
                 reason=change.reason,
             ),
         )
@@ -138,7 +139,7 @@ class Registry:
         )
         if change is None:
             return ()
-        home.set(entry, replace(entry.node, ejected=True, reason=change.reason))
+        home.set(entry, replace(entry.node, ejected=True, reason=change.reason, since=now))
         return home.changes(entry, change)
 
     def report_success(self, pool: str, node: str) -> Changes:
@@ -168,7 +169,7 @@ class Registry:
         changes: Changes = ()
         if admin is not entry.node.admin:
             change = Transition(Aspect.ADMIN, entry.node.admin.value, admin.value, reason)
-            home.set(entry, replace(entry.node, admin=admin, reason=reason))
+            home.set(entry, replace(entry.node, admin=admin, commanded=reason, since=now))
             changes = home.changes(entry, change)
         if admin is Admin.ENABLED:
             changes += self.readmit(pool, node, reason, now)
@@ -255,7 +256,7 @@ class Registry:
 
     def _return_to_use(self, pool: Roster, entry: Entry, change: Transition, now: float) -> Changes:
         # Slow start holds for it as for a node that came up: it may still be weak.
-        node = replace(entry.node, ejected=False, up_since=now, reason=change.reason)
+        node = replace(entry.node, ejected=False, up_since=now, since=now, reason=change.reason)
         pool.set(entry, node)
         return pool.changes(entry, change)
 
@@ -293,6 +294,7 @@ def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
         tls=NodeTls(ca=tls.ca, server_name=tls.server_name, verify=tls.verify),
         secret_file=configured.secret_file,
         packet_size=configured.packet_size,
+        health_port=configured.health.port,
     )
 
 

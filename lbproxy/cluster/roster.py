@@ -84,6 +84,7 @@ class Roster:
             if entry is not None:
                 what = "name" if entry.node.name == node.name else f"route {node.route!r}"
                 raise Conflict(f"node {node.name!r} has the {what} of {introduce(entry.node)}")
+        node = replace(node, since=now)
         if self.settings.health is False:
             node = replace(node, health=Health.UP, up_since=now)
         probe = ProbeState(health=node.health, since=now, reach=node.health)

@@ -37,6 +37,7 @@ def sources(config: Config, pools: Collection[str]) -> Iterator[Finding]:
         if pool.discover is not None:
             yield from _discover(pool.discover, (*path, "discover"))
         yield from _members(config, name, pool, path)
+        yield from _probed(pool, path)
     if config.mcmp is not False:
         yield from _mcmp(config.mcmp, pools)
     if config.resolver.min_ttl > config.resolver.max_ttl:
@@ -53,6 +54,28 @@ def _members(config: Config, name: str, pool: Pool, path: Path) -> Iterator[Find
             (*path, "health"),
             "off: a node that joins at run time gets no traffic before a probe has succeeded",
         )
+
+
+def _probed(pool: Pool, path: Path) -> Iterator[Finding]:
+    """Yield the nodes whose own health port has no effect, or that share one with another."""
+    seen: dict[tuple[str, int], str] = {}
+    for index, node in enumerate(pool.nodes):
+        place: Path = (*path, "nodes", index)
+        if pool.health is False:
+            if node.health.port is not None:
+                yield error((*place, "health"), "has no effect: health of the pool is off")
+            continue
+        url = parse_node_url(node.url)
+        port = node.health.port or pool.health.port
+        if port is None or port == url.port:
+            continue
+        other = seen.setdefault((url.host, port), node.name)
+        if other != node.name:
+            yield warning(
+                place,
+                f"is probed at {url.host} port {port}, as {other} is: one health page answers for "
+                "both; set health.port of each",
+            )
 
 
 def _node(node: ConfiguredNode, path: Path) -> Iterator[Finding]:

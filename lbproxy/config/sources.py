@@ -37,6 +37,13 @@ class NodeTls(Model):
     """false: anybody may pose as the node."""
 
 
+class NodeHealth(Model):
+    """Where one node's probes go, where that is not as in the pool's `health`."""
+
+    port: Port | None = None
+    """The port of its health page; null: the pool's `health.port`."""
+
+
 class ConfiguredNode(Model):
     """One node of a pool as the file names it."""
 
@@ -50,6 +57,8 @@ class ConfiguredNode(Model):
     """Its share of new sessions, compared with the other nodes."""
     tls: NodeTls = NodeTls()
     """Verification of an https node."""
+    health: NodeHealth = NodeHealth()
+    """Where its probes go."""
     secret_file: FilePath | None = None
     """File with the secret that an ajp node demands."""
     packet_size: PacketSize = 8 << 10

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Protocol
 
 from aiohttp import web
 
+from lbproxy.cluster.candidates import Openness, openness
 from lbproxy.cluster.node import Admin, Node
 from lbproxy.cluster.registry import UnknownName
 from lbproxy.cluster.stats import WorkerStats
@@ -83,15 +86,27 @@ class _Api:
         pool, name, command = (request.match_info[key] for key in ("pool", "node", "command"))
         if command not in COMMANDS:
             return problem(404, f"no such command; there are {', '.join(sorted(COMMANDS))}")
+        before = self._openness(pool)
         try:
             self._commands.command(pool, name, COMMANDS[command], f"{command} by the admin API")
         except UnknownName as error:
             return problem(404, str(error))
         node = next(n for n in self._commands.nodes() if (n.pool, n.name) == (pool, name))
-        return _json(_describe(node, self._commands.stats()))
+        document = _describe(node, self._commands.stats())
+        after = self._openness(pool)
+        if after < before:
+            rest = "; the others are not up" if after is Openness.IN_PANIC else ""
+            document["warning"] = (
+                f"{name} was the last node of pool {pool} that takes new sessions{rest}"
+            )
+        return _json(document)
+
+    def _openness(self, pool: str) -> Openness:
+        return openness(node for node in self._commands.nodes() if node.pool == pool)
 
 
 def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
+    for_s = max(0.0, time.monotonic() - node.since)
     return {
         "pool": node.pool,
         "name": node.name,
@@ -108,9 +123,18 @@ def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
         "reported": node.reported.value,
         "quarantined": node.quarantined,
         "in_flight": requests_in_flight(stats, node),
-        "reason": node.reason,
+        "reason": "; ".join(filter(None, (node.reason, node.commanded))),
+        "observed": node.reason,
+        "commanded": node.commanded,
+        "since": _at(time.time() - for_s),
+        "for_s": round(for_s, 1),
         "contexts": _contexts(node),
     }
+
+
+def _at(seconds: float) -> str:
+    """Return Unix seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _contexts(node: Node) -> list[dict[str, object]] | None:

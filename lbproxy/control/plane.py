@@ -6,9 +6,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from lbproxy.cluster.candidates import Openness, is_held, openness
 from lbproxy.cluster.health import EJECTED, Aspect, ProbeResult, RandomSource
 from lbproxy.cluster.node import Admin, Health, Node
 from lbproxy.cluster.registry import Change, Changes, Registry
@@ -33,6 +34,7 @@ GATHER_S = 0.05
 # After a snapshot other changes wait so long for each node, up to GATHER_S: where a thousand nodes
 # fall one after the other, looking at all of them each time would be all that a worker does.
 PAUSE_A_NODE_S = 50e-6
+_MAX_STATES = 8  # nodes in one line of the log
 _ALARMING = frozenset(
     {
         (Aspect.HEALTH, Health.DOWN.value),
@@ -79,6 +81,9 @@ class ControlPlane:
         self._publish = publish
         self._clock = clock
         self._published: Snapshot | None = None
+        # Pools that have had a node for new sessions, and those that lost the last by command.
+        self._open: set[str] = set()
+        self._held: set[str] = set()
         self._gather_until = 0.0
         self._quiet_until = 0.0  # as the loop counts: till then changes are published together
         self._publish_scheduled = False
@@ -245,6 +250,27 @@ class ControlPlane:
     def _is_stale(self) -> bool:
         return self._registry.changed or self._registry.snapshot() is not self._published
 
+    def _tell_takers(self, snapshot: Snapshot) -> None:
+        """Log which pools have just lost their last node for new sessions by what was commanded,
+        or have one again. What probes take out they tell themselves, and panic may use it."""
+        for name, pool in snapshot.pools.items():
+            before = self._published.pools.get(name) if self._published is not None else None
+            if pool is before:
+                continue
+            if is_held(pool.nodes):
+                if name in self._open:
+                    states = _states(pool.nodes)
+                    _log.warning("pool %s: no node that is up takes new sessions: %s", name, states)
+                    self._open.discard(name)
+                    self._held.add(name)
+                continue
+            level = openness(pool.nodes)
+            if level is Openness.OPEN and name in self._held:
+                _log.info("pool %s: a node takes new sessions again", name)
+                self._held.discard(name)
+            if level is not Openness.NOWHERE and name not in self._held:
+                self._open.add(name)
+
     def publish_now(self) -> None:
         """Publish a snapshot, if there is something new."""
         self._publish_scheduled = False
@@ -255,6 +281,7 @@ class ControlPlane:
             self._dns.arrange()
         snapshot = self._registry.snapshot()
         if snapshot is not self._published:
+            self._tell_takers(snapshot)
             self._published = snapshot
             count = sum(len(pool.nodes) for pool in snapshot.pools.values())
             pause_s = min(GATHER_S, count * PAUSE_A_NODE_S)
@@ -264,6 +291,15 @@ class ControlPlane:
             self._publish(snapshot)
             if self._state is not None:
                 self._state.put(snapshot, self._dns.passing())
+
+
+def _states(nodes: Sequence[Node]) -> str:
+    """Return what keeps each node from new sessions, of the first few."""
+    shown = [
+        f"{node.name} {node.health.value if node.takes_new else node.admin.value}"
+        for node in nodes[:_MAX_STATES]
+    ]
+    return ", ".join(shown) + (", ..." if len(nodes) > _MAX_STATES else "")
 
 
 def _log_change(change: Change) -> None:

@@ -20,6 +20,7 @@ from lbproxy.cluster.health import (
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot, changed_nodes
 from lbproxy.config import schema
+from lbproxy.config.profiles import load_profile
 from lbproxy.config.secrets import read_secret
 from lbproxy.control import ajp_probe
 from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target, in_turn
@@ -147,25 +148,42 @@ class Prober:
         try:
             answer = await self._ask(node, settings)
         except ProbeError as error:
-            return ProbeResult(Outcome.FAIL, error.reason, error.silent)
+            reason = self._explained(error.reason, node, settings)
+            return ProbeResult(Outcome.FAIL, reason, error.silent)
         except Exception:  # our own fault: the other nodes' probes must not end with this one's
             _log.exception("pool %s node %s: a probe failed in lbproxy", node.pool, node.name)
             return ProbeResult(Outcome.FAIL, "lbproxy failed to probe it; see its log")
         if settings.probe == "ping":
             return ProbeResult(Outcome.OK, _say_pong(answer))
-        return judge(answer.status, answer.body, settings)
+        result = judge(answer.status, answer.body, settings)
+        if result.outcome is not Outcome.FAIL:
+            return result
+        return replace(result, reason=self._explained(result.reason, node, settings))
+
+    def _explained(self, reason: str, node: Node, settings: schema.Health) -> str:
+        """Return why a probe failed; where another address than the node's url was asked, with
+        that address, and what sets it right."""
+        port = health_port(node, settings)
+        if port is None or port == node.port:
+            return reason
+        host = f"[{node.host}]" if ":" in node.host else node.host
+        path = settings.path if settings.probe == "request" else ""
+        profile = load_profile(self._pools[node.pool].profile)
+        advice = f"{profile.title}: {profile.options.health}"
+        return f"{reason} at {host}:{port}{path}, the health port; {advice}"
 
     async def _ask(self, node: Node, settings: schema.Health) -> Answer:
         key = (node.pool, node.name)
+        port = health_port(node, settings)
         scheme = settings.scheme or node.scheme
         if scheme == "auto":
             # A port of its own is a management port, which speaks HTTP, also of AJP nodes.
-            own = node.scheme if node.scheme != "ajp" or settings.port is None else "http"
+            own = node.scheme if node.scheme != "ajp" or port is None else "http"
             scheme = self._schemes.get(key, own)
         target = Target(
             scheme=scheme,
             host=node.host,
-            port=settings.port or node.port,
+            port=port or node.port,
             path=settings.path,
             tls=node.tls,
             host_field=settings.host,
@@ -210,7 +228,13 @@ class Prober:
 
 def _where(node: Node) -> tuple[object, ...]:
     """Return what a probe of the node depends on."""
-    return (node.scheme, node.host, node.port, node.targets, node.tls, node.secret_file)
+    where = (node.scheme, node.host, node.port, node.health_port, node.targets)
+    return (*where, node.tls, node.secret_file)
+
+
+def health_port(node: Node, settings: schema.Health) -> int | None:
+    """Return the port of its health page, None where that is its url's."""
+    return node.health_port or settings.port
 
 
 def _say_pong(answer: Answer) -> str:

@@ -8,22 +8,27 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from lbproxy.config.load import load_config
 from lbproxy.config.schema import Config
-from lbproxy.demo.house import DemoError, House, Ports
+from lbproxy.demo.house import RESTART_S, DemoError, House, Ports
 from lbproxy.demo.oidc import PASSWORD
 from lbproxy.runtime import process
+from lbproxy.terminal import LogFormatter, shown
 
 NODES = 3
+_INDENT = "  "
+_WIDE = 140  # columns
 Serve = Callable[[Config, Path, Callable[[], None]], int]
 
 
@@ -39,12 +44,16 @@ def run_demo(directory: Path | None, ports: Ports, console: Console) -> int:
         how = f"signal {-code}, {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         console.print(Text(f"{name} ended ({how})", style="bold yellow"))
 
+    def tell_return(name: str, pid: int | None) -> None:
+        how = f"runs again, pid {pid}" if pid is not None else "ends again and again: left alone"
+        console.print(Text(f"{name} {how}", style="bold yellow"))
+
     with ExitStack() as stack:
         stack.enter_context(_logging_to(console))
         if directory is None:
             made = stack.enter_context(tempfile.TemporaryDirectory(prefix="lbproxy-demo-"))
             directory = Path(made)
-        house = stack.enter_context(House(directory.absolute(), NODES, tell_end))
+        house = stack.enter_context(House(directory.absolute(), NODES, tell_end, tell_return))
         path = house.write_config(ports)
         result = load_config(path)
         if result.config is None:
@@ -57,6 +66,7 @@ class _logging_to:
 
     def __init__(self, console: Console) -> None:
         self._handler = RichHandler(console=console, show_path=False, show_level=False)
+        self._handler.setFormatter(LogFormatter("%(message)s"))
         self._logger = logging.getLogger("lbproxy")
         self._level = self._logger.level
 
@@ -77,51 +87,113 @@ def _tell(house: House, path: Path, ports: Ports, console: Console) -> None:
         ("redirects to it", f"http://localhost:{ports.http}", ""),
         ("admin API", f"http://127.0.0.1:{ports.admin}", "/metrics  /api/v1/nodes"),
         *((node.name, node.url, f"pid {node.process.pid}") for node in house.nodes),
-        ("configuration", str(path), ""),
-        ("access log", str(path.parent / "access.log"), ""),
     ):
         running.add_row(Text(what, style="bold"), Text(where, style="cyan"), Text(more))
     console.print(running)
+    for what, file in (("configuration", path), ("access log", path.parent / "access.log")):
+        place = Text.assemble((f"{what:<17}", "bold"), (shown(str(file)), "cyan"))
+        console.print(place, soft_wrap=True)  # a path that is broken cannot be copied
+    for trial in _trials(house, path, ports, origin):
+        console.print(Text(f"\n{trial.what}", style="bold"))
+        for command in trial.commands:
+            for line in folded(command, console.width - len(_INDENT)):
+                console.print(Text(f"{_INDENT}{line}", style="green"), soft_wrap=True)
+        if trial.note:
+            console.print(Padding(Text(trial.note, style="dim"), (0, 0, 0, len(_INDENT))))
+    console.print(Text("\nCtrl-C ends everything.\n", style="dim"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Something to try. Args: commands: each as parts between which a line may be broken."""
+
+    what: str
+    commands: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def _trials(house: House, path: Path, ports: Ports, origin: str) -> tuple[_Trial, ...]:
     victim = house.nodes[1]
     lbproxy, authority = own_name(), shlex.quote(str(path.parent / "ca.pem"))
-    admin = "" if ports.admin == Ports().admin else f" --admin http://127.0.0.1:{ports.admin}"
-    curl = f"curl -sL --cacert {authority} -c jar -b jar"
-    hidden = r"""sed -n 's/.*name="\(form\|request\)" value="\([^"]*\)".*/\1=\2/p' form.html"""
-    for what, commands in (
-        (f"Log in by a browser: any user, password “{PASSWORD}”", (f"{origin}/",)),
-        (
+    address = f"--admin http://127.0.0.1:{ports.admin}"
+    admin = () if ports.admin == Ports().admin else (address,)
+    curl = (f"curl -sL --cacert {authority}", "-c jar -b jar")
+    hidden = (
+        '-d "$(sed -n',
+        r"""'s/.*name="\(form\|request\)" value="\([^"]*\)".*/\1=\2/p'""",
+        """form.html | paste -sd "&")" """.strip(),
+    )
+    return (
+        _Trial(
+            f"Log in by a browser: any user, password “{PASSWORD}”",
+            ((f"{origin}/",),),
+            "The browser warns first: it does not know who issued the certificate, which was made "
+            f"a moment ago. Go on all the same (“Advanced”), or let it trust {authority}.",
+        ),
+        _Trial(
             "Log in by curl, and see who owns the session",
             (
-                f"{curl} {origin}/start -o form.html",
-                f'{curl} -d "$({hidden} | paste -sd "&")" -d username=ann '
-                f"-d password={PASSWORD} -o /dev/null -w '%{{http_code}}\\n' {origin}/login",
-                f"{curl} -H 'Accept: application/json' {origin}/whoami",
+                (*curl, f"{origin}/start", "-o form.html"),
+                (
+                    *(*curl, *hidden, "-d username=ann", f"-d password={PASSWORD}"),
+                    *("-o /dev/null", "-w '%{http_code}\\n'", f"{origin}/login"),
+                ),
+                (*curl, "-H 'Accept: application/json'", f"{origin}/whoami"),
             ),
         ),
-        (
+        _Trial(
             "Let a node fail its health check, and recover",
             (
-                f"curl -X POST {victim.url}/api/status/fail",
-                f"curl -X POST {victim.url}/api/status/ok",
+                (f"curl -X POST {victim.url}/api/status/fail",),
+                (f"curl -X POST {victim.url}/api/status/ok",),
             ),
         ),
-        (
+        _Trial(
             "Drain a node, kill one, look at them",
             (
-                f"{lbproxy} drain {victim.name}{admin}",
-                f"kill -9 {victim.process.pid}",
-                f"{lbproxy} nodes{admin}",
+                (f"{lbproxy} drain {victim.name}", *admin),
+                (f"kill -9 {victim.process.pid}",),
+                (f"{lbproxy} nodes", *admin),
+            ),
+            f"A node that was killed is started again after {RESTART_S:g} s, still draining.",
+        ),
+        _Trial(
+            "Ask where a request would go, and why",
+            (
+                (
+                    *(f"{lbproxy} explain", f"'GET {origin}/whoami'"),
+                    *(f"-c {shlex.quote(str(path))}", address),
+                ),
             ),
         ),
-        (
+        _Trial(
             "Examine the front door",
-            (f"{lbproxy} doctor {origin} --ca {authority} --http-port {ports.http}",),
+            (
+                (
+                    f"{lbproxy} doctor {origin}",
+                    *(f"--ca {authority}", f"--http-port {ports.http}"),
+                ),
+            ),
         ),
-    ):
-        console.print(Text(f"\n{what}", style="bold"))
-        for command in commands:
-            console.print(Text(f"  {command}", style="green"), soft_wrap=True)
-    console.print(Text("\nCtrl-C ends everything.\n", style="dim"))
+    )
+
+
+def folded(parts: Sequence[str], width: int) -> list[str]:
+    """Return a command as lines of a shell, broken between its parts where it is too long.
+
+    A wide window gets it as one line: that is what is copied most easily.
+    """
+    whole = " ".join(parts)
+    if width >= _WIDE or len(whole) <= width:
+        return [whole]
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(f"{lines[-1]} {part} \\") <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines[-1] += " \\"
+            lines.append(f"  {part}")
+    return lines
 
 
 def own_name() -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from cryptography import x509
 
 from lbproxy import __version__
+from lbproxy.doctor.resolve import NO_PINS, Pins, ascii_host
 from lbproxy.wire.authority import valid_authority
 
 MAX_BODY = 256 << 10  # discovery documents of a few KiB are normal
@@ -38,7 +40,7 @@ class Origin:
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.username is not None:
             raise ValueError(f"{url}: write https://host or https://host:port")
         port = parts.port if parts.port is not None else DEFAULT_PORTS[parts.scheme]
-        origin = cls(parts.scheme, _ascii_host(parts.hostname), port)
+        origin = cls(parts.scheme, ascii_host(parts.hostname), port)
         if not valid_authority(origin.authority.encode()):
             raise ValueError(f"{url}: {parts.hostname} is no host; write https://host")
         return origin
@@ -90,29 +92,48 @@ class Door:
     """Sends requests to one origin and remembers the answers.
 
     Args: ca: PEM file that `certificate_error` trusts instead of the system's; requests themselves
-    go through whatever the certificate, so that one bad certificate does not hide the rest.
+    go through whatever the certificate, so that one bad certificate does not hide the rest;
+    pins: where connections go instead of to what DNS says, Host and SNI stay the origin's.
     """
 
     origin: Origin
     ca: str | None = None
     timeout_s: float = 5.0
     replies: list[Reply] = field(default_factory=list)
+    pins: Pins = NO_PINS
+
+    def at(self, origin: Origin) -> Door:
+        """Return a door to another origin, reached in the same way."""
+        return Door(origin, self.ca, self.timeout_s, pins=self.pins)
 
     def get(self, target: str, fields: dict[str, str] | None = None) -> Reply:
         """Return the answer to a GET, redirects not followed. Raises: DoorError."""
-        connection = self._connection()
+        return self._ask("GET", target, fields or {})
+
+    def post(self, target: str, form: dict[str, str], fields: dict[str, str]) -> Reply:
+        """Return the answer to a form. Raises: DoorError."""
+        about = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._ask("POST", target, about | fields, urlencode(form).encode())
+
+    def _ask(
+        self, method: str, target: str, fields: dict[str, str], body: bytes | None = None
+    ) -> Reply:
+        connection = http.client.HTTPConnection(self.origin.host, self.origin.port)
         try:
+            connection.sock = self._connect()
             # putrequest() and not request(): the target goes out as it is, `//` and all.
-            connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             sent = {
                 "Host": self.origin.authority,
                 "User-Agent": f"lbproxy/{__version__} doctor",
                 "Accept": "text/html, application/json;q=0.9, */*;q=0.1",
                 "Connection": "close",
-            } | (fields or {})
+            } | fields
+            if body is not None:
+                sent["Content-Length"] = str(len(body))
             for name, value in sent.items():
                 connection.putheader(name, value)
-            connection.endheaders()
+            connection.endheaders(body)
             response = connection.getresponse()
             reply = Reply(
                 self.origin,
@@ -121,7 +142,7 @@ class Door:
                 tuple(response.getheaders()),
                 response.read(MAX_BODY),
             )
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise DoorError(_why(error)) from None
         finally:
             connection.close()
@@ -131,10 +152,7 @@ class Door:
     def certificate(self) -> x509.Certificate:
         """Return what the origin shows, trusted or not. Raises: DoorError."""
         try:
-            with (
-                socket.create_connection((self.origin.host, self.origin.port), self.timeout_s) as s,
-                _unverified().wrap_socket(s, server_hostname=self.origin.host) as tls,
-            ):
+            with self._reach() as plain, self._secure(plain, _unverified()) as tls:
                 der = tls.getpeercert(binary_form=True)
             if der is None:
                 raise DoorError("shows no certificate")
@@ -149,32 +167,35 @@ class Door:
         """
         try:
             context = ssl.create_default_context(cafile=self.ca)
-            with (
-                socket.create_connection((self.origin.host, self.origin.port), self.timeout_s) as s,
-                context.wrap_socket(s, server_hostname=self.origin.host),
-            ):
+            with self._reach() as plain, self._secure(plain, context):
                 return None
         except ssl.SSLCertVerificationError as error:
             return error.verify_message
         except OSError as error:
             raise DoorError(_why(error)) from None
 
-    def _connection(self) -> http.client.HTTPConnection:
-        host, port = self.origin.host, self.origin.port
+    def _connect(self) -> socket.socket:
+        """Return a connection on which requests can be written. Raises: OSError."""
+        plain = self._reach()
         if self.origin.scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=self.timeout_s)
-        # The certificate has a check of its own; the others shall still say what they find.
-        return http.client.HTTPSConnection(
-            host, port, timeout=self.timeout_s, context=_unverified()
-        )
+            return plain
+        try:
+            # The certificate has a check of its own; the others shall still say what they find.
+            return self._secure(plain, _unverified())
+        except OSError:
+            plain.close()
+            raise
 
+    def _reach(self) -> socket.socket:
+        """Connect to the first address that takes it. Raises: OSError of the last one."""
+        addresses = self.pins.addresses(self.origin.host, self.origin.port)
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return socket.create_connection((address, self.origin.port), self.timeout_s)
+        return socket.create_connection((addresses[-1], self.origin.port), self.timeout_s)
 
-def _ascii_host(host: str) -> str:
-    """Return a host as it stands in DNS and in a Host field. Raises: ValueError."""
-    try:
-        return host if host.isascii() and ".." not in host else host.encode("idna").decode()
-    except UnicodeError:
-        raise ValueError(f"{host} is no host name; write https://host") from None
+    def _secure(self, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        return context.wrap_socket(plain, server_hostname=self.origin.host)
 
 
 def _unverified() -> ssl.SSLContext:
@@ -193,6 +214,8 @@ def _why(error: Exception) -> str:
         return "the name does not resolve"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, UnicodeError):
+        return "a redirect leads to what is no URL"
     if isinstance(error, http.client.HTTPException):
         return f"no valid HTTP: {type(error).__name__}"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from lbproxy.doctor.addresses import without_query
 from lbproxy.doctor.door import DEFAULT_PORTS, Door, DoorError, Origin
 from lbproxy.doctor.facts import Facts
 from lbproxy.doctor.findings import Finding, Outcome
-from lbproxy.doctor.forwarded import without_query
 
 _CLOSED = frozenset({400, 403, 404})
 MAX_NAMED = 4  # spellings shown in one finding
@@ -32,6 +32,8 @@ def check_hidden_paths(door: Door, facts: Facts) -> Outcome:
         return Outcome("hidden paths", skipped=f"profile {facts.name} names none")
     # A door that answers everything alike shows nothing; the reader should know.
     unknown = door.get(f"/doctor-{secrets.token_hex(4)}").status
+    if unknown >= 500:
+        return Outcome("hidden paths", skipped=f"any path gets {unknown}: nothing can be told")
     note = "" if unknown in _CLOSED else f" (an unknown path gets {unknown})"
     findings = []
     for prefix in facts.hidden:
@@ -53,6 +55,7 @@ def check_hidden_paths(door: Door, facts: Facts) -> Outcome:
                     "no rule for it at the proxy, or one that another spelling gets around",
                     f"answer 404 for {prefix} in every reading of the path (lbproxy: `hide` or the "
                     f"profile {facts.name})",
+                    places=tuple(open_) if len(open_) > 1 else (),
                 )
             )
     return Outcome("hidden paths", tuple(findings))
@@ -61,8 +64,11 @@ def check_hidden_paths(door: Door, facts: Facts) -> Outcome:
 def check_observability(door: Door, facts: Facts) -> Outcome:
     """Ask for health and metrics; an answer in public is a finding."""
     findings = []
+    unknown = door.get(f"/doctor-{secrets.token_hex(4)}").status
     for path in dict.fromkeys(facts.observability):
         reply = door.get(path)
+        if reply.status == unknown == 503:  # that is what everything gets
+            continue
         kind = reply.first("content-type") or ""
         # Pages of the application itself are no health answer, and neither is a redirect to one.
         if reply.status not in (200, 503) or kind.startswith("text/html"):
@@ -83,7 +89,12 @@ def check_plain_listener(door: Door, http_port: int) -> Outcome:
     """The http port may be closed, or redirect to the same path over https; nothing else."""
     if door.origin.scheme != "https":
         return Outcome("http listener", skipped="the address itself is http")
-    plain = Door(Origin("http", door.origin.host, http_port), timeout_s=door.timeout_s)
+    host = door.origin.host
+    if door.pins.names(host) and not door.pins.pinned(host, http_port):
+        # Today's listener says nothing of the one that is to come.
+        why = f"--resolve says nothing of port {http_port}: add {host}:{http_port}:ADDRESS"
+        return Outcome("http listener", skipped=why)
+    plain = door.at(Origin("http", host, http_port))
     target = "/doctor/path?x=1"
     try:
         reply = plain.get(target)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from lbproxy.config.profiles import NAMES, load_profile
+from lbproxy.config.profiles import NAMES, Options, load_profile
 
 # What a proxy or its exporter shows by default; no identity provider needs it in public.
 _ANYWHERE = ("/metrics", "/livez", "/readyz", "/api/v1/nodes")
@@ -49,7 +49,7 @@ class Facts:
 
     Args: discovery: path of the metadata; pages: what a browser opens; hidden: prefixes that
     nobody outside may reach; observability: health and metrics; tenants: prefixes that lead to the
-    same pages; hints: what to set at the provider.
+    same pages; hints: what to set at the provider; options: its own words for that.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Facts:
     observability: tuple[str, ...]
     tenants: tuple[str, ...]
     hints: tuple[str, ...]
+    options: Options
 
 
 def facts_of(name: str) -> Facts:
@@ -78,6 +79,7 @@ def facts_of(name: str) -> Facts:
         observability=observability,
         tenants=(*tenants, "".join(tenants[:2])) if len(tenants) > 1 else tuple(tenants),
         hints=profile.doctor_hints,
+        options=profile.options,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -15,7 +16,11 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. Every text is one line and holds no secret."""
+    """One thing that is wrong. Every text is one line and holds no secret.
+
+    Args: evidence: the first place where it shows; places: all of them, where there are several;
+    key: findings of several checks with the same key have one cause, empty for a cause of its own.
+    """
 
     check: str
     what: str
@@ -23,28 +28,46 @@ class Finding:
     cause: str
     remedy: str
     level: Level = Level.FINDING
+    places: tuple[str, ...] = ()
+    key: str = ""
+
+    @property
+    def everywhere(self) -> tuple[str, ...]:
+        """Every place, also where there is only one."""
+        return self.places or (self.evidence,)
+
+    def also_at(self, places: Iterable[str]) -> Finding:
+        """Return it with more places."""
+        every = tuple(dict.fromkeys((*self.everywhere, *places)))
+        return replace(self, places=every if len(every) > 1 else ())
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One check: its findings, or why it could not be done."""
+    """One check: its findings, or why it could not be done.
+
+    Args: see: an earlier check whose finding has the same cause as what was found here.
+    """
 
     check: str
     findings: tuple[Finding, ...] = ()
     skipped: str | None = None
+    see: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Every check of one origin.
 
-    Args: origin: what was examined in the end, as text; hints: what to set at the provider.
+    Args: origin: what was examined in the end, as text; hints: what to set at the provider;
+    addresses: where it was reached if not by DNS.
     """
 
     origin: str
     profile: str
     outcomes: tuple[Outcome, ...] = ()
     hints: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -55,3 +78,41 @@ class Report:
     def healthy(self) -> bool:
         """True where there are hints at most."""
         return all(finding.level is Level.HINT for finding in self.findings)
+
+
+def joined(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings of one check, those of one cause as one."""
+    found: dict[object, Finding] = {}
+    for number, finding in enumerate(findings):
+        key = finding.key or number
+        known = found.get(key)
+        found[key] = finding if known is None else known.also_at(finding.everywhere)
+    return tuple(found.values())
+
+
+def one_cause_once(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Return the outcomes, each cause told once: by the first check that met it, with every place
+    where a later one met it, too."""
+    result: list[Outcome] = []
+    homes: dict[str, int] = {}  # key -> which outcome tells it
+    for outcome in outcomes:
+        own: list[Finding] = []
+        see: str | None = None
+        for finding in joined(outcome.findings):
+            home = homes.get(finding.key)
+            if home is None:
+                own.append(finding)
+                if finding.key:
+                    homes[finding.key] = len(result)
+                continue
+            told = result[home]
+            see = see or told.check
+            result[home] = replace(
+                told,
+                findings=tuple(
+                    each.also_at(finding.everywhere) if each.key == finding.key else each
+                    for each in told.findings
+                ),
+            )
+        result.append(replace(outcome, findings=tuple(own), see=see))
+    return tuple(result)

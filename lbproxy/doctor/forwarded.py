@@ -4,121 +4,126 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from ipaddress import ip_address
-from urllib.parse import urljoin, urlsplit
 
-from lbproxy.doctor.door import DEFAULT_PORTS, Door, Origin, Reply
+from lbproxy.doctor.addresses import (
+    absolute,
+    is_address,
+    is_internal,
+    mismatch,
+    place_of,
+    without_query,
+)
+from lbproxy.doctor.door import Door, Origin, Reply
 from lbproxy.doctor.facts import Facts
-from lbproxy.doctor.findings import Finding, Outcome
+from lbproxy.doctor.findings import Finding, Outcome, joined
+from lbproxy.doctor.survey import DISAGREE, REDIRECTS, Survey, local_target, metadata_of
 
-_INTERNAL_SUFFIXES = (".local", ".internal", ".svc", ".cluster.local", ".lan", ".localdomain")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# What callers of these checks compare URLs by comes along with them.
+__all__ = [
+    "PLAIN",
+    "check_discovery",
+    "check_forged_fields",
+    "check_redirects",
+    "is_internal",
+    "mismatch",
+    "without_query",
+]
 
-
-def mismatch(url: str, origin: Origin) -> str | None:
-    """Return how an absolute URL differs from the origin that clients use, None if it is fine.
-
-    A redirect to another public site is fine; to plain http, to another port of the same host or
-    to an address that clients cannot reach is not.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "is no valid URL"
-    if parts.scheme not in DEFAULT_PORTS:
-        return None
-    if host != origin.host:
-        # Where the origin is internal itself, only a step down to http shows that it is wrong.
-        wrong = is_internal(host) and (
-            not is_internal(origin.host) or parts.scheme != origin.scheme
-        )
-        return "names an internal host" if wrong else None
-    if parts.scheme != origin.scheme:
-        return f"is {parts.scheme}, not {origin.scheme}"
-    if (port or DEFAULT_PORTS[parts.scheme]) != origin.port:
-        return f"has port {port or DEFAULT_PORTS[parts.scheme]}, not {origin.port}"
-    if port is not None and port == DEFAULT_PORTS[parts.scheme]:
-        return f"spells out the default port :{port}"
-    return None
+PLAIN = "taken for plain http"  # key of findings
+_BELIEVES = "believes what clients forge"
+_FORGED_TIMES = 3
 
 
-def is_internal(host: str) -> bool:
-    """True for names and addresses that only a private network knows."""
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return "." not in host or host.endswith(_INTERNAL_SUFFIXES)
-
-
-def without_query(url: str) -> str:
-    """Return a URL without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def check_redirects(door: Door, facts: Facts) -> Outcome:
+def check_redirects(door: Door, facts: Facts, found: Survey | None = None) -> Outcome:
     """Open the start and login pages, follow once, compare every Location with the origin."""
-    findings: dict[str, Finding] = {}
+    findings: list[Finding] = []
     for page in ("/", *facts.pages):
         for reply in _followed(door, page):
             location = reply.first("location")
-            if reply.status not in _REDIRECTS or location is None:
+            if reply.status not in REDIRECTS or location is None:
                 continue
-            url = urljoin(f"{door.origin}{reply.target}", location)
+            url = absolute(f"{door.origin}{reply.target}", location)
             wrong = mismatch(url, door.origin)
-            if wrong is not None and wrong not in findings:
-                findings[wrong] = Finding(
-                    "redirects",
-                    f"a redirect {wrong}",
-                    f"{reply.path} -> {without_query(url)}",
-                    "the provider is not told X-Forwarded-Proto, -Host and -Port, or does not "
-                    "believe them",
-                    f"send them; what {facts.title} needs itself is in the hints",
-                )
-    return Outcome("redirects", tuple(findings.values()))
+            if wrong is None and found is not None and place_of(url) in found.led:
+                # Another site may be right; that of wrong metadata is wrong as they are.
+                wrong = None if _is_under(url, door.origin) else "leads to another origin"
+            if wrong is not None:
+                place = f"{reply.path} -> {without_query(url)}"
+                what = f"a redirect {wrong}"
+                findings.append(_wrong_address("redirects", what, place, url, door, facts, found))
+    return Outcome("redirects", joined(findings))
 
 
 def _followed(door: Door, target: str) -> Iterator[Reply]:
     reply = door.get(target)
     yield reply
-    location = reply.first("location")
-    if reply.status in _REDIRECTS and location is not None:
-        parts = urlsplit(urljoin(f"{door.origin}{target}", location))
-        if parts.hostname == door.origin.host and parts.path.startswith("/"):
-            yield door.get(parts.path + (f"?{parts.query}" if parts.query else ""))
+    onward = local_target(door, reply)
+    if onward is not None:
+        yield door.get(onward)
 
 
-def check_discovery(door: Door, facts: Facts) -> Outcome:
+def check_discovery(door: Door, facts: Facts, found: Survey | None = None) -> Outcome:
     """Compare the issuer and every endpoint with the origin."""
-    reply = door.get(facts.discovery, {"Accept": "application/json"})
-    metadata = reply.json() if reply.status == 200 else None
-    if metadata is None:
-        return Outcome("discovery", skipped=f"{facts.discovery} answered {reply.status}, no JSON")
+    documents = found.metadata if found is not None else ()
+    if not documents:
+        reply = door.get(facts.discovery, {"Accept": "application/json"})
+        metadata = metadata_of(reply)
+        if metadata is None:
+            why = f"{facts.discovery} answered {reply.status}, no JSON"
+            return Outcome("discovery", skipped=why)
+        documents = (metadata,)
     findings = []
-    for name, value in metadata.items():
-        if name != "issuer" and name != "jwks_uri" and not name.endswith("_endpoint"):
+    # What only some nodes say is told with them, once.
+    settled = {
+        name: value
+        for name, value in documents[0].items()
+        if all(each.get(name) == value for each in documents)
+    }
+    for name, value in settled.items():
+        if not is_address(name, value) or _is_under(str(value), door.origin):
             continue
-        if not isinstance(value, str) or _is_under(value, door.origin):
-            continue
-        wrong = mismatch(value, door.origin) or "is under another origin"
-        findings.append(
-            Finding(
-                "discovery",
-                f"{name} {wrong}",
-                f"{facts.discovery}: {without_query(value)}",
-                "built from the wrong scheme, host or port: tokens will be refused",
-                f"keep Host, send X-Forwarded-Port as digits; {facts.title}: see the hints",
-            )
+        url = str(value)
+        wrong = mismatch(url, door.origin) or "is under another origin"
+        place = f"{name} in {facts.discovery}: {without_query(url)}"
+        what = f"{name} {wrong}"
+        findings.append(_wrong_address("discovery", what, place, url, door, facts, found))
+    return Outcome("discovery", joined(findings))
+
+
+def _wrong_address(
+    check: str, what: str, place: str, url: str, door: Door, facts: Facts, found: Survey | None
+) -> Finding:
+    """Return the finding for one wrong URL; those of one cause have one key."""
+    where = place_of(url)
+    options = facts.options
+    plain = (
+        where is not None
+        and (where[0], where[1]) == ("http", door.origin.host)
+        and door.origin.scheme == "https"
+    )
+    if found is not None and where in found.disputed:
+        key, cause = DISAGREE, "some nodes are set up differently from the others"
+        remedy = f"{facts.title}: give every node the same {options.address}"
+    elif plain:
+        key, cause = PLAIN, "the provider takes the connection for plain http"
+        remedy = (
+            "send it X-Forwarded-Proto, -Host and -Port, and make it believe them; "
+            f"{facts.title}: {options.forwarded}, or {options.address}"
         )
-    return Outcome("discovery", tuple(findings))
+    else:
+        key, cause = f"address {where}", "built from another host or port than clients use"
+        remedy = (
+            f"{facts.title}: set {options.address} to {door.origin}; keep Host, and send "
+            "X-Forwarded-Port as digits"
+        )
+    return Finding(check, what, place, cause, remedy, key=key)
 
 
 def _is_under(url: str, origin: Origin) -> bool:
     return url == str(origin) or url.startswith(f"{origin}/")
 
 
-def check_forged_fields(door: Door, facts: Facts) -> Outcome:
+def check_forged_fields(door: Door, facts: Facts, found: Survey | None = None) -> Outcome:
     """Send forwarded fields as an attacker would; nothing of them may come back."""
     marker = f"doctor-{secrets.token_hex(4)}.invalid"
     forged = {
@@ -132,12 +137,11 @@ def check_forged_fields(door: Door, facts: Facts) -> Outcome:
         "X-Host": marker,
     }
     findings = []
-    for target in (facts.discovery, "/", *facts.pages):
-        plain, reply = door.get(target), door.get(target, forged)
-        location = reply.first("location") or ""
-        if marker.encode() in reply.body or marker in location:
+    for target in dict.fromkeys((facts.discovery, "/", *facts.pages)):
+        replies = [door.get(target, forged) for _ in range(_FORGED_TIMES)]
+        if any(_holds(marker, reply) for reply in replies):
             what = "a host name that a client makes up comes back"
-        elif target == facts.discovery and _issuer(plain) != _issuer(reply):
+        elif target == facts.discovery and _changes_issuer(door, target, replies, found):
             what = "a client changes the issuer by a forwarded field"
         else:
             continue
@@ -150,10 +154,27 @@ def check_forged_fields(door: Door, facts: Facts) -> Outcome:
                 "be poisoned",
                 "remove every X-Forwarded-* and Forwarded field of clients that are no trusted "
                 "proxies, and set them anew",
+                key=_BELIEVES,
             )
         )
-    return Outcome("forged fields", tuple(findings))
+    return Outcome("forged fields", joined(findings))
 
 
-def _issuer(reply: Reply) -> object:
-    return (reply.json() or {}).get("issuer")
+def _holds(marker: str, reply: Reply) -> bool:
+    return marker.encode() in reply.body or marker in (reply.first("location") or "")
+
+
+def _changes_issuer(door: Door, target: str, replies: list[Reply], found: Survey | None) -> bool:
+    """True where forged fields bring an issuer that nothing else brings."""
+    # As often without: nodes that disagree change it by themselves.
+    honest: set[str | None] = {_issuer(door.get(target)) for _ in range(_FORGED_TIMES)}
+    if found is not None:
+        honest |= found.issuers
+    honest -= {None}
+    told = {_issuer(reply) for reply in replies} - {None}
+    return bool(honest and told - honest)
+
+
+def _issuer(reply: Reply) -> str | None:
+    issuer = (metadata_of(reply) or {}).get("issuer")
+    return None if issuer is None else str(issuer)

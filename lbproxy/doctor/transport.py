@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lbproxy.doctor.door import Door, DoorError, Reply
-from lbproxy.doctor.findings import Finding, Level, Outcome
+from lbproxy.doctor.facts import PROFILES, Facts
+from lbproxy.doctor.findings import Finding, Level, Outcome, joined
+from lbproxy.doctor.forwarded import PLAIN
 
 EXPIRES_SOON = timedelta(days=14)
 
@@ -33,28 +35,33 @@ class SetCookie:
         return cls(name.strip(), attributes, gone)
 
 
-def check_cookies(door: Door) -> Outcome:
+def check_cookies(door: Door, facts: Facts = PROFILES["generic"]) -> Outcome:
     """Look at every cookie that the other checks were given."""
-    findings: dict[tuple[str, str], Finding] = {}
+    findings: dict[str, Finding] = {}
     for reply in door.replies:
         for value in reply.all("set-cookie"):
-            for finding in _wrong_with(SetCookie.parse(value), reply):
-                findings.setdefault((finding.what, finding.cause), finding)
-    return Outcome("cookies", tuple(findings.values()))
+            for finding in _wrong_with(SetCookie.parse(value), reply, facts):
+                findings.setdefault(finding.what, finding)  # a cookie is one place, however often
+    return Outcome("cookies", joined(findings.values()))
 
 
-def _wrong_with(cookie: SetCookie, reply: Reply) -> Iterator[Finding]:
+def _wrong_with(cookie: SetCookie, reply: Reply, facts: Facts) -> Iterator[Finding]:
     if cookie.deleted:
         return
     evidence = f"Set-Cookie {cookie.name} at {reply.origin}{reply.path}"
     secure = "secure" in cookie.attributes
+    believe = (
+        "send X-Forwarded-Proto: https, and make the provider believe it; "
+        f"{facts.title}: {facts.options.forwarded}"
+    )
     if reply.origin.scheme == "https" and not secure:
         yield Finding(
             "cookies",
             f"cookie {cookie.name} is not Secure",
             evidence,
             "the provider takes the connection for plain http",
-            "send X-Forwarded-Proto: https, and make the provider believe it",
+            believe,
+            key=PLAIN,
         )
     if reply.origin.scheme == "http" and secure:
         yield Finding(
@@ -63,6 +70,7 @@ def _wrong_with(cookie: SetCookie, reply: Reply) -> Iterator[Finding]:
             evidence,
             "a login page served over http: seen as “Cookie not found” or an endless login",
             "redirect http to https",
+            key="served over http",
         )
     if cookie.attributes.get("samesite", "").lower() == "none" and not secure:
         yield Finding(
@@ -70,7 +78,8 @@ def _wrong_with(cookie: SetCookie, reply: Reply) -> Iterator[Finding]:
             f"cookie {cookie.name} has SameSite=None without Secure: browsers drop it",
             evidence,
             "the provider takes the connection for plain http",
-            "send X-Forwarded-Proto: https, and make the provider believe it",
+            believe,
+            key=PLAIN,
         )
     path = cookie.attributes.get("path", "/") or "/"
     if not _covers(path, reply.path):
@@ -80,6 +89,7 @@ def _wrong_with(cookie: SetCookie, reply: Reply) -> Iterator[Finding]:
             evidence,
             "a path prefix that the proxy adds or removes and the provider does not know",
             "give the provider a host of its own, or tell it the prefix",
+            key="cookie path",
         )
 
 

@@ -105,6 +105,14 @@ async def test_up_down_and_up_again(page: Page, caplog: pytest.LogCaptureFixture
     assert "node health up -> down: HTTP 503" in caplog.text
 
 
+async def test_a_failure_at_another_port_names_it(page: Page) -> None:
+    page.answer = "HTTP/1.1 404 Not Found\r\n\r\n"
+    seen = Seen(node("http://127.0.0.1:1", port=page.port, path="/ready"))
+    await seen.sees(Health.DOWN)
+    await seen.end()
+    assert f" at 127.0.0.1:{page.port}/ready" in seen.watch.reason
+
+
 async def test_a_name_is_resolved(page: Page) -> None:
     seen = Seen(node(f"http://localhost:{page.port}"))
     await seen.sees(Health.UP)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from lbproxy.cli import doctor
+from lbproxy.cli import doctor, main
 from lbproxy.doctor.door import Origin
 from lbproxy.doctor.examine import Options
 from lbproxy.doctor.findings import Finding, Level, Outcome, Report
@@ -85,6 +85,8 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         (("https://a", "--ca", "/nonexistent"), "--ca /nonexistent: No such file"),
         (("https://a", "--discovery", "x"), "begins with /"),
         (("https://a", "--http-port", "0"), "from 1 to 65535"),
+        (("https://a", "--resolve", "a:443"), "--resolve a:443: write HOST:PORT:ADDRESS"),
+        (("https://a", "--resolve", "b:443:127.0.0.1"), "says nothing of a, which is to be"),
     ],
 )
 def test_usage(
@@ -95,3 +97,37 @@ def test_usage(
 ) -> None:
     assert run(monkeypatch, *arguments) == 2
     assert text in capsys.readouterr().err
+
+
+def test_the_options_of_an_examination(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pins = ("--resolve", "a:443:192.0.2.1", "--resolve", "a:80:[2001:db8::1]")
+    asked: list[Options] = []
+
+    def examine(origin: Origin, options: Options, now: datetime) -> Report:
+        asked.append(options)
+        return Report(str(origin), "generic", addresses=options.pins.addresses("a", 443))
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert main(["doctor", "https://a/app", *pins]) == 0
+    assert asked[0].page == "/app"
+    assert asked[0].pins.addresses("a", 80) == ("2001:db8::1",)
+    assert capsys.readouterr().out == "https://a at 192.0.2.1 as generic\n"
+
+
+def test_one_cause_is_told_once_with_its_places(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes = (
+        Outcome("redirects", (FINDING.also_at(["at /other"]),)),
+        Outcome("discovery", see="redirects"),
+    )
+    assert run(monkeypatch, "https://a", outcomes=outcomes) == 1
+    text = capsys.readouterr().out
+    assert "            seen: at /login\n                  at /other\n" in text
+    assert "finding  discovery: the same cause, see redirects\n" in text
+    assert run(monkeypatch, "https://a", "--json", outcomes=outcomes) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["findings"][0]["places"] == ["at /login", "at /other"]
+    assert [check["see"] for check in report["checks"]] == [None, "redirects"]

@@ -16,6 +16,7 @@ import pytest
 
 from lbproxy.cli import nodes
 from lbproxy.cli.admin_client import AdminApiError, AdminClient, NodeView
+from lbproxy.cli.arguments import duration
 
 
 def raw(pool: str, name: str, **changes: object) -> dict[str, object]:
@@ -184,6 +185,60 @@ def test_drain_gives_up_at_the_deadline(api: Api, capsys: pytest.CaptureFixture[
     api.in_flight = [3] * 1000
     assert run("drain", "node1", "--wait", "--deadline", "0.01", "--admin", api.address) == 1
     assert "3 requests are still at node1: gave up" in capsys.readouterr().out
+
+
+def test_one_request_is(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.in_flight = [1] * 1000
+    assert run("drain", "node1", "--wait", "--deadline", "10ms", "--admin", api.address) == 1
+    assert "1 request is still at node1: gave up" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("500ms", 0.5), ("1h", 3600.0), ("30", 30)]
+)
+def test_a_deadline_has_a_unit(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5 m", "-1s", "m", "5x", "nan", "inf"])
+def test_what_is_no_deadline(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("drain", "node1", "--wait", f"--deadline={text}")
+    assert "write a number with a unit: 500ms, 5s, 1m, 1h" in capsys.readouterr().err
+
+
+def test_the_address_comes_from_the_environment(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LBPROXY_ADMIN", api.address)
+    assert run("nodes") == 0
+    assert run("drain", "node1") == 0
+    assert api.commands == ["idp/node1/drain"]
+    monkeypatch.setenv("LBPROXY_ADMIN", "http://127.0.0.1:1")
+    assert run("nodes", "--admin", api.address) == 0  # the option says more
+    capsys.readouterr()
+
+
+def test_since_when(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.nodes = [
+        raw("idp", f"n{number}", for_s=seconds)
+        for number, seconds in enumerate((0.2, 59.9, 61.0, 7300.0, 90000.0))
+    ]
+    assert run("nodes", "--admin", api.address) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    place = head.index("since")
+    shown = [row[place:].split(" ago")[0] for row in rows]
+    assert shown == ["0s", "59s", "1m", "2h", "1d"]
+
+
+def test_draining_the_last_node_is_said(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.nodes[0]["warning"] = "node1 was the last"
+    assert run("drain", "node1", "--admin", api.address) == 0
+    said = capsys.readouterr()
+    assert said.out == "idp/node1: draining\n"
+    assert said.err == "lbproxy drain: node1 was the last\n"
+    assert run("drain", "node1", "--admin", api.address, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warning"] == "node1 was the last"
 
 
 def test_the_token_is_sent(api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

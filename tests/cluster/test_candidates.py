@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from lbproxy.cluster.candidates import candidates
+from lbproxy.cluster.candidates import Openness, candidates, is_held, openness
+from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot
 
@@ -83,3 +86,39 @@ def test_candidates(names: str, threshold: float, new: str, owned: str, panic: b
     assert " ".join(node.name for node in found.takes_new) == new
     assert " ".join(node.name for node in found.takes_owned) == owned
     assert found.panic is panic
+
+
+UP = Node("p", "a", "a", "http", "10.0.0.1", 80, health=Health.UP)
+DOWN, DRAINING = replace(UP, health=Health.DOWN), replace(UP, admin=Admin.DRAINING)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "level", "held"),
+    [
+        ((), Openness.NOWHERE, False),
+        ((UP, DRAINING, DOWN), Openness.OPEN, False),
+        ((DOWN, DOWN), Openness.IN_PANIC, False),
+        ((DRAINING, DOWN), Openness.IN_PANIC, True),
+        ((DRAINING, replace(UP, admin=Admin.STOPPED)), Openness.NOWHERE, True),
+        ((replace(DOWN, admin=Admin.DRAINING),), Openness.NOWHERE, True),
+        ((replace(UP, quarantined=True),), Openness.NOWHERE, False),
+    ],
+)
+def test_where_new_sessions_may_go(nodes: tuple[Node, ...], level: Openness, held: bool) -> None:
+    assert (openness(nodes), is_held(nodes)) == (level, held)
+
+
+@pytest.mark.parametrize(
+    ("states", "level"),
+    [
+        ((), Openness.NOWHERE),
+        ((ContextState.DISABLED, ContextState.STOPPED), Openness.NOWHERE),
+        ((ContextState.DISABLED, ContextState.ENABLED), Openness.OPEN),
+    ],
+)
+def test_a_node_takes_itself_out_context_by_context(
+    states: tuple[ContextState, ...], level: Openness
+) -> None:
+    contexts = tuple(Context(f"/{number}", state) for number, state in enumerate(states))
+    announced = replace(UP, virtual_hosts=(VirtualHost(("h",), contexts),))
+    assert openness([announced]) is level

@@ -130,7 +130,8 @@ def test_no_ejection_where_it_is_off() -> None:
 def test_commands(registry: Registry) -> None:
     (change,) = registry.command("idp", "a", Admin.DRAINING, "admin API", 1.0)
     assert change == Change("idp", "a", Aspect.ADMIN, "enabled", "draining", "admin API")
-    assert (get(registry, "a").admin, get(registry, "a").reason) == (Admin.DRAINING, "admin API")
+    node = get(registry, "a")
+    assert (node.admin, node.commanded, node.since) == (Admin.DRAINING, "admin API", 1.0)
     assert registry.command("idp", "a", Admin.DRAINING, "again", 2.0) == ()
 
 

@@ -36,6 +36,16 @@ def said(pool: str = NODE, rest: str = "", base: Path = Path("/")) -> list[str]:
             "mcmp: {bind: '127.0.0.1:6666', pool: idp}",
             "pools.idp.health: off: a node",
         ),
+        (
+            "{health: off, nodes: [{name: a, url: 'http://10.0.0.1', health: {port: 9}}]}",
+            "",
+            "pools.idp.nodes[0].health: has no effect",
+        ),
+        (
+            "{health: {port: 9}, nodes: [{name: a, url: 'http://b:1'}, {name: c, url: 'http://b:2'}]}",
+            "",
+            "pools.idp.nodes[1]: is probed at b port 9, as a is",
+        ),
         (NODE, "resolver: {min_ttl: 10m}", "resolver.min_ttl: is longer than max_ttl"),
         ("discover: {}", "", "pools.idp.discover: needs exactly one of dns and srv"),
         ("discover: {dns: a, srv: b}", "", "pools.idp.discover: needs exactly one of dns and srv"),
@@ -191,3 +201,11 @@ def test_agents_that_sign_need_no_warning(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("0123456789abcdef\n")
     agents = "agents: {allow: [10.0.0.0/24], token_file: token}"
     assert said(rest=f"mcmp: {{bind: '10.0.0.5:6666', pool: idp, {agents}}}", base=tmp_path) == []
+
+
+def test_nodes_of_one_machine_have_health_ports_of_their_own() -> None:
+    nodes = ", ".join(
+        f"{{name: n{port}, url: 'http://b:{port}', health: {{port: {port + 1000}}}}}"
+        for port in (8080, 8081)
+    )
+    assert said(f"{{health: {{port: 9000}}, nodes: [{nodes}]}}") == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,6 +97,8 @@ async def test_nodes(client: Client) -> None:
         assert "Access-Control-Allow-Origin" not in response.headers
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         nodes = (await response.json())["nodes"]
+    assert nodes[0].pop("for_s") >= 0
+    assert datetime.fromisoformat(nodes[0].pop("since")) <= datetime.now(UTC)
     assert nodes[0] == {
         "pool": "idp",
         "name": "node1",
@@ -110,12 +113,51 @@ async def test_nodes(client: Client) -> None:
         "load": None,
         "in_flight": 3,
         "reason": "",
+        "observed": "",
+        "commanded": "",
         "domain": "",
         "reported": "nothing",
         "quarantined": False,
         "contexts": None,
     }
     assert [node["name"] for node in nodes] == ["node1", "node2"]
+
+
+async def test_the_last_command_stands_beside_what_was_observed(
+    client: Client, commands: Commands
+) -> None:
+    health = commands.registry.roster("idp").entries["node1"]
+    health.node = replace(health.node, reason="HTTP 200")
+    async with client.post("/api/v1/nodes/idp/node1/drain") as response:
+        node = await response.json()
+    assert node["reason"] == "HTTP 200; drain by the admin API"
+    assert (node["observed"], node["commanded"]) == ("HTTP 200", "drain by the admin API")
+    assert "warning" not in node
+
+
+async def test_commanding_the_last_node_for_new_sessions_is_warned_of(client: Client) -> None:
+    warnings = []
+    for path in ("node1/drain", "node2/drain", "node2/disable", "node1/enable", "node1/disable"):
+        async with client.post(f"/api/v1/nodes/idp/{path}") as response:
+            warnings.append((await response.json()).get("warning"))
+    text = "{} was the last node of pool idp that takes new sessions"
+    assert warnings == [None, text.format("node2"), None, None, text.format("node1")]
+
+
+async def test_in_a_panic_as_well(client: Client, commands: Commands) -> None:
+    """What is down may still get what has nowhere else to go; a command ends that, too."""
+    roster = commands.registry.roster("idp")
+    warnings = []
+    for name, health in (("node2", Health.DOWN), ("node1", Health.UP)):
+        entry = roster.entries[name]
+        roster.set(entry, replace(entry.node, health=health))
+    for name in ("node1", "node2"):
+        async with client.post(f"/api/v1/nodes/idp/{name}/drain") as response:
+            warnings.append((await response.json()).get("warning"))
+    text = "{} was the last node of pool idp that takes new sessions{}"
+    assert warnings == [
+        *(text.format("node1", "; the others are not up"), text.format("node2", "")),
+    ]
 
 
 def test_an_announced_node_shows_what_it_said() -> None:

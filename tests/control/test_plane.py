@@ -167,7 +167,29 @@ async def test_commands_are_logged(start: Start, caplog: pytest.LogCaptureFixtur
                 run.plane.command("idp", "node9", Admin.DRAINING, "by hand")
     assert lines(caplog) == [
         ("INFO", "pool idp node node1: admin enabled -> draining: by hand"),
+        ("WARNING", "pool idp: no node that is up takes new sessions: node1 draining"),
     ]
+
+
+async def test_the_last_node_for_new_sessions_is_told_once_and_its_return(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[tuple[str, str]]:
+        return [line for line in lines(caplog) if " node node" not in line[1]]
+
+    with caplog.at_level(logging.INFO, "lbproxy.cluster"):
+        async with start("http://127.0.0.1:1", "http://127.0.0.1:2", health=False) as run:
+            run.plane.command("idp", "node1", Admin.STOPPED, "by hand")
+            await run.until(lambda: run.node("node1").admin is Admin.STOPPED)
+            assert told() == []
+            run.plane.command("idp", "node2", Admin.DRAINING, "by hand")
+            run.plane.command("idp", "node2", Admin.STOPPED, "by hand")
+            await run.until(lambda: bool(told()))
+            text = "pool idp: no node that is up takes new sessions: node1 stopped, node2 stopped"
+            assert told() == [("WARNING", text)]
+            run.plane.command("idp", "node1", Admin.ENABLED, "by hand")
+            await run.until(lambda: len(told()) == 2)
+            assert told()[1] == ("INFO", "pool idp: a node takes new sessions again")
 
 
 async def test_failures_eject_and_the_tick_brings_back(

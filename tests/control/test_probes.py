@@ -102,6 +102,50 @@ async def test_a_failure_is_a_result(watch: Callable[..., Watch], unused_tcp_por
         assert await watching.next() == ("node1", ProbeResult(Outcome.FAIL, "connection refused"))
 
 
+async def test_a_failure_at_another_port_names_it_and_the_setting(
+    watch: Callable[..., Watch], serve: Serve, unused_tcp_port: int
+) -> None:
+    """The url that is shown beside it is not what was asked."""
+    node = await serve(status=404)
+    watching = watch("http://127.0.0.1:1", port=unused_tcp_port, path="/ready")
+    async with watching.running():
+        reason = (await watching.next())[1].reason
+    assert reason.startswith(f"connection refused at 127.0.0.1:{unused_tcp_port}/ready, the health")
+    watching = watch("http://127.0.0.1:1", port=node.port, path="/ready")
+    async with watching.running():
+        assert f" at 127.0.0.1:{node.port}/ready" in (await watching.next())[1].reason
+    watching = watch("http://127.0.0.1:1", port=unused_tcp_port, probe="ping")
+    async with watching.running():
+        assert f" at 127.0.0.1:{unused_tcp_port}, the" in (await watching.next())[1].reason
+
+
+async def test_the_advice_is_the_profiles(
+    configure: Callable[..., Config], jitter: NoJitter, unused_tcp_port: int
+) -> None:
+    health = FAST | {"port": unused_tcp_port}
+    config = configure("http://127.0.0.1:1", profile="keycloak", health=health)
+    watching = Watch(config, jitter)
+    async with watching.running():
+        assert "Keycloak: `health-enabled=true`" in (await watching.next())[1].reason
+
+
+async def test_a_node_has_a_health_port_of_its_own(
+    configure: Callable[..., Config], serve: Serve, jitter: NoJitter
+) -> None:
+    first, second = await serve(), await serve()
+    nodes = [
+        {"name": "node1", "url": "http://127.0.0.1:1", "health": {"port": first.port}},
+        {"name": "node2", "url": "http://127.0.0.1:2"},
+    ]
+    config = configure(nodes=nodes, health=FAST | {"port": second.port})
+    watching = Watch(config, jitter)
+    async with watching.running():
+        seen = {(await watching.next())[0] for _ in range(4)}
+    assert seen == {"node1", "node2"}
+    assert first.seen
+    assert second.seen
+
+
 async def test_a_fault_at_one_node_ends_the_probes_of_no_other(
     watch: Callable[..., Watch],
     serve: Serve,

@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import ssl
-import stat
 import subprocess
 import sys
 import urllib.request
@@ -18,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from lbproxy.config.load import load_config
-from lbproxy.demo.house import DemoError, House, Ports, make_certificate, write_private
+from lbproxy.demo import house as house_module
+from lbproxy.demo.house import DemoError, House, Ports, make_certificate
+from lbproxy.demo.private import PrivateFiles
 
 
 def ignore(name: str, code: int) -> None:
@@ -46,11 +47,29 @@ def test_ports(unused_tcp_port_factory: Callable[[], int]) -> None:
         Ports(free[0], free[1], free[0]).check()
 
 
+def test_all_ports_that_are_taken_are_named_at_once() -> None:
+    with socket.socket() as first, socket.socket() as second:
+        for taken in (first, second):
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+        https, http = (taken.getsockname()[1] for taken in (first, second))
+        with pytest.raises(DemoError) as said:
+            Ports(https, http, https).check()
+    for part in (
+        f"port {https} cannot be used",
+        "by --https-port",
+        f"port {http} cannot be used",
+        "by --http-port",
+        f"port {https} is wanted twice",
+    ):
+        assert part in str(said.value)
+
+
 def test_the_certificate_is_good_for_this_machine(tmp_path: Path) -> None:
-    make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
-    assert stat.S_IMODE((tmp_path / "server.key").stat().st_mode) == 0o600
+    with PrivateFiles(tmp_path) as private:
+        key = make_certificate(tmp_path, private)
+        context.load_cert_chain(tmp_path / "server.pem", key)
     client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
     for name in ("localhost", "127.0.0.1", "::1"):
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -63,14 +82,6 @@ def test_the_certificate_is_good_for_this_machine(tmp_path: Path) -> None:
                 except ssl.SSLWantReadError:
                     continue
         assert ours.getpeercert()
-
-
-def test_a_private_file_replaces_one_that_others_read(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_text("old")
-    path.chmod(0o644)
-    write_private(path, b"new")
-    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
 
 
 def test_nodes_run_and_end(tmp_path: Path) -> None:
@@ -114,6 +125,69 @@ def test_nodes_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
         parent.kill()
     assert select.select([descriptor], [], [], 20)[0], "the node outlived its parent"
     os.close(descriptor)
+
+
+def test_a_node_that_was_killed_is_started_again_at_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house_module, "RESTART_S", 0.01)
+    back: queue.Queue[tuple[str, int | None]] = queue.Queue()
+    with House(tmp_path, 1, ignore, lambda name, pid: back.put((name, pid))) as house:
+        (node,) = house.nodes
+        url, first = node.url, node.process.pid
+        node.process.kill()
+        name, pid = back.get(timeout=20)
+        assert (name, node.process.pid) == ("node1", pid)
+        assert pid is not None
+        assert pid != first
+        with urllib.request.urlopen(f"{url}/api/status", timeout=10) as response:
+            assert response.status == 200
+    assert not exists(pid)
+
+
+def test_a_node_that_ends_again_and_again_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house_module, "RESTART_S", 0.01)
+    monkeypatch.setattr(house_module, "QUICK_S", 1000.0)
+    back: queue.Queue[tuple[str, int | None]] = queue.Queue()
+    ended: list[int] = []
+    with House(
+        tmp_path, 1, lambda name, code: ended.append(code), lambda name, pid: back.put((name, pid))
+    ) as house:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        house.nodes[0].process.kill()
+        assert back.get(timeout=20) == ("node1", None)
+    assert len(ended) == house_module.MAX_RESTARTS
+
+
+def test_a_demo_that_was_killed_leaves_no_private_key(tmp_path: Path) -> None:
+    script = (
+        "import sys, time, pathlib\n"
+        "from lbproxy.demo.house import House, Ports\n"
+        "with House(pathlib.Path(sys.argv[1]), 1, print) as house:\n"
+        "    house.write_config(Ports())\n"
+        "    print(house._key, house._secret, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as parent:
+        assert parent.stdout is not None
+        files = [Path(name) for name in parent.stdout.readline().split()]
+        # As long as it lives other commands can use its configuration, with key and all.
+        assert b"PRIVATE KEY" in files[0].read_bytes()
+        assert load_config(tmp_path / "lbproxy.yaml").config is not None
+        parent.kill()
+    assert not any(file.exists() for file in files)
+    for file in tmp_path.rglob("*"):
+        assert b"PRIVATE KEY" not in file.read_bytes(), file
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        *("ca.pem", "lbproxy.yaml", "server.pem"),
+    ]
 
 
 def test_a_node_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,35 @@ def test_what_is_told(
     assert (tmp_path / "lbproxy.yaml").exists()
 
 
+def test_it_fits_80_columns(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=80)
+
+    def serve(config: Config, path: Path, on_ready: Callable[[], None]) -> int:
+        on_ready()
+        return 0
+
+    monkeypatch.setattr(process, "run", serve)
+    monkeypatch.setattr(run, "own_name", lambda: "lbproxy")
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")  # as where a user starts it
+    assert run.run_demo(None, ports, console) == 0
+    text = text_of(console)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert "The browser warns first" in text
+    assert "lbproxy explain 'GET https://localhost:" in text
+    assert "is started again after 5 s" in text
+
+
+def test_folded_commands_are_the_same_commands() -> None:
+    parts = ["printf '%s.'", "one", '"$(echo two', 'three)"', "four", "five"]
+    whole = run.folded(parts, 500)
+    assert whole == [" ".join(parts)]
+    wanted = subprocess.run(["sh", "-c", whole[0]], capture_output=True, check=True).stdout
+    for width in range(8, 60):
+        script = "\n".join(run.folded(parts, width))
+        ran = subprocess.run(["sh", "-c", script], capture_output=True, check=True)
+        assert ran.stdout == wanted
+
+
 def test_commands_can_be_copied_into_another_shell(
     console: Console, ports: Ports, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -83,7 +112,7 @@ def test_commands_can_be_copied_into_another_shell(
         script = "\n".join(line for line in lines if "a checkout/lbproxy" in line)
         out = subprocess.run(["sh", "-ec", script], cwd="/", capture_output=True, check=True).stdout
         told = [line.split()[1] for line in out.decode().splitlines()]
-        assert told == ["drain", "nodes", "doctor"]
+        assert told == ["drain", "nodes", "explain", "doctor"]
         return 0
 
     monkeypatch.setattr(process, "run", serve)

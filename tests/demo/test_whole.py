@@ -137,7 +137,10 @@ def test_a_login_survives_the_death_of_another_node(demo: Demo) -> None:
     # The owner dies as well: the user logs in again elsewhere.
     os.kill(demo.pids[owner], signal.SIGKILL)
     demo.until(f"{owner} ended")
-    assert browser.log_in() not in (owner, other)
+    assert browser.log_in() != owner
+    for name in (other, owner):
+        demo.until(f"{name} runs again, pid ")
+        demo.until(f"{name}: health down -> up")
 
 
 def test_the_doctor_finds_nothing_wrong(demo: Demo) -> None:

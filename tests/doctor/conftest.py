@@ -18,13 +18,15 @@ Answer = Callable[[web.Request], web.StreamResponse]
 
 @dataclass
 class House:
-    """One server, on https and on http. `pages`: answers by exact raw path; otherwise 404."""
+    """One server, on https and on http. `pages`: answers by exact raw path; otherwise
+    `everything`."""
 
     https: Origin
     http: Origin
     ca: str
     pages: dict[str, Answer] = field(default_factory=dict)
     plain: Answer | None = None
+    everything: Answer = lambda request: web.Response(status=404)
 
     @property
     def door(self) -> Door:
@@ -61,7 +63,7 @@ async def house(certificates: Certificates, tmp_path: Path) -> AsyncIterator[Hou
         if request.scheme == "http" and built.plain is not None:
             return built.plain(request)
         page = built.pages.get(request.raw_path.partition("?")[0])
-        return page(request) if page is not None else web.Response(status=404)
+        return page(request) if page is not None else built.everything(request)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)

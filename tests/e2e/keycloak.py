@@ -6,6 +6,7 @@ They share a database, an H2 server in a process of its own, and find each other
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.artifacts import fetch, tool, unpacked
@@ -102,3 +103,41 @@ class Cluster:
         )
         self.nodes[name].until("Bootstrap completed", START_S)
         until_ready(f"http://{address}:{MANAGEMENT_PORT}/health/ready")
+
+
+class Single:
+    """One node with a database in memory. Args: options: hostname and proxy-headers."""
+
+    ADDRESS = "127.0.42.1"
+    URL = f"http://{ADDRESS}:{PORT}"
+
+    def __init__(self, folder: Path, options: Sequence[str]) -> None:
+        self.home = home()
+        self.folder = folder
+        self.options = options
+
+    def __enter__(self) -> Single:
+        self.node = Child(
+            "kc1",
+            [
+                *(self.home / "bin" / "kc.sh", "start", "--optimized", "--cache=local"),
+                "--db-url=jdbc:h2:mem:single;DB_CLOSE_DELAY=-1;NON_KEYWORDS=VALUE",
+                *("--db-username=sa", "--db-password=h2"),
+                *("--http-enabled=true", f"--http-host={self.ADDRESS}", f"--http-port={PORT}"),
+                f"--http-management-host={self.ADDRESS}",
+                f"--http-management-port={MANAGEMENT_PORT}",
+                *self.options,
+            ],
+            self.folder,
+            {"JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m"},
+        )
+        try:
+            self.node.until(r"started in", START_S)
+            until_ready(f"http://{self.ADDRESS}:{MANAGEMENT_PORT}/health/ready")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.node.terminate()

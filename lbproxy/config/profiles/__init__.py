@@ -20,12 +20,22 @@ NAMES = ("generic", "fusionauth", "keycloak", "keycloak-legacy", "wso2is", "curi
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What a provider calls its settings, for advice in one line."""
+
+    address: str
+    forwarded: str
+    health: str
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One provider's preset.
 
     Args: title: the provider's name for a person; defaults: a pool's keys as YAML would hold them;
     node_idle_limit: seconds after which a node closes an idle connection, None if unknown;
-    discovery: path of the OpenID configuration; doctor_hints: what must be set on the nodes.
+    discovery: path of the OpenID configuration; doctor_hints: what must be set on the nodes;
+    options: the provider's own words for its public address, its trust in proxies, its health.
     """
 
     name: str
@@ -34,6 +44,7 @@ class Profile:
     node_idle_limit: float | None
     discovery: str
     doctor_hints: tuple[str, ...]
+    options: Options
 
 
 @cache
@@ -51,6 +62,7 @@ def load_profile(name: str) -> Profile:
         node_idle_limit=None if limit is None else parse_duration(limit),
         discovery=str(data["discovery"]),
         doctor_hints=tuple(cast("list[str]", data["doctor_hints"])),
+        options=Options(**cast("dict[str, str]", data["options"])),
     )
 
 

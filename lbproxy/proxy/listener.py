@@ -7,9 +7,11 @@ import logging
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
+from time import monotonic
 
 from lbproxy.config import schema
 from lbproxy.errors import Failure
+from lbproxy.notices import Notices
 from lbproxy.proxy.forwarding import canonical_address
 from lbproxy.proxy.tls import ServerTls
 from lbproxy.wire import proxy_protocol
@@ -19,6 +21,11 @@ BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
 _PEEK_BYTES = 16 + 4096
 # Connections whose PROXY header has not come yet, so that silent ones cannot pile up.
 _MAX_WAITING = 1000
+# How what should follow a PROXY header begins.
+_TLS_RECORD = b"\x16\x03"
+_HTTP = (b"GET ", b"POST", b"HEAD", b"OPTI", b"PUT ", b"DELE", b"PATC")
+# A peer that sends no PROXY header is named once in so long.
+NOTICE_EVERY_S = 60.0
 
 _log = logging.getLogger("lbproxy.listener")
 
@@ -76,6 +83,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._waiting: set[asyncio.Task[None]] = set()
+        self._notices = Notices(_log, NOTICE_EVERY_S)
 
     async def start(self) -> None:
         """Begin to accept."""
@@ -133,13 +141,33 @@ class Listener:
             make = self._make
             handed_on = True
             await loop.connect_accepted_socket(lambda: make(header), connection)
-        except (TimeoutError, proxy_protocol.ProxyProtocolError):
-            self._count_rejected(Failure.PROXY_PROTOCOL.reason)
+        except TimeoutError:
+            self._refuse(connection, f"sent no PROXY header within {self._head_timeout:.3g} s")
+        except proxy_protocol.ProxyProtocolError as error:
+            self._refuse(connection, f"sent no good PROXY header ({error})")
         except OSError:
             pass  # gone before it said anything
         finally:
             if not handed_on:
                 connection.close()
+
+    def _refuse(self, connection: socket.socket, what: str) -> None:
+        """End a connection of a trusted peer, and say once in a while why: nobody else would."""
+        self._count_rejected(Failure.PROXY_PROTOCOL.reason)
+        peer = _peer_of(connection)
+        self._notices.warn(
+            peer,
+            monotonic(),
+            f"listener {self.state.name}: {peer}, which proxy_protocol.trusted names, {what}: "
+            "let it send one (HAProxy: send-proxy-v2, nginx: proxy_protocol on), or trust it not",
+        )
+
+
+def _peer_of(connection: socket.socket) -> str:
+    try:
+        return canonical_address(connection.getpeername()[0]) or "a peer"
+    except OSError:
+        return "a peer"
 
 
 def _trusts(settings: schema.ProxyProtocol, connection: socket.socket) -> bool:
@@ -158,7 +186,10 @@ async def _read_header(connection: socket.socket) -> proxy_protocol.ProxyHeader:
         peeked = connection.recv(_PEEK_BYTES, socket.MSG_PEEK)
         if not peeked:
             raise ConnectionResetError("closed before its PROXY header")
-        header = proxy_protocol.parse(got + peeked)
+        begun = got + peeked
+        if begun[:2] == _TLS_RECORD or begun[:4] in _HTTP:
+            raise proxy_protocol.ProxyProtocolError("what came is TLS or HTTP itself")
+        header = proxy_protocol.parse(begun)
         if header is not None:
             connection.recv(header.consumed - len(got))
             return header

@@ -282,3 +282,40 @@ async def test_a_header_counts_for_trust_as_well(stage: Any) -> None:
         )
         assert (await client.read_message()).status == 200
         assert node.requests[-1].all("x-forwarded-for") == [believed]
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        (GET, "sent no good PROXY header (what came is TLS or HTTP itself)"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "(what came is TLS or HTTP itself)"),
+        (b"PROXY TCP4 nonsense\r\n", "sent no good PROXY header ("),
+        (b"", "sent no PROXY header within 0.3 s"),
+        (b"PROXY TC", "sent no PROXY header within 0.3 s"),
+    ],
+)
+async def test_a_trusted_peer_without_a_header_is_named_once_in_a_while(
+    stage: Any, authority: Any, caplog: pytest.LogCaptureFixture, sent: bytes, text: str
+) -> None:
+    """A balancer where the PROXY protocol is not switched on: all of its connections just end."""
+    door, _ = await door_with(stage, authority, await stage.node(), False, "127.0.0.0/8")
+    for _ in range(3):
+        peer = await door.connect()
+        await peer.send(sent)
+        assert await peer.read_rest() == b""
+    said = [each.getMessage() for each in caplog.records if each.name == "lbproxy.listener"]
+    assert len(said) == 1
+    assert said[0].startswith("listener http: 127.0.0.1, which proxy_protocol.trusted names, sent ")
+    assert text in said[0]
+    assert door.worker.rejected == {"proxy_protocol": 3}
+
+
+async def test_a_check_of_the_port_alone_is_no_event(
+    stage: Any, authority: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Balancers connect and close to see whether somebody listens."""
+    door, _ = await door_with(stage, authority, await stage.node(), False, "127.0.0.0/8")
+    peer = await door.connect()
+    peer.writer.write_eof()
+    assert await peer.read_rest() == b""
+    assert caplog.text == ""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import random
+import select
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
@@ -133,6 +136,34 @@ async def test_64_mib_down_arrive_byte_for_byte(
             digest.update(piece)
             length += len(piece)
     assert (length, digest.hexdigest()) == (SIZE, expected)
+
+
+def refused_upload(door: Door) -> bytes:
+    """Send 64 MiB to a page that reads none of it, to the end if that goes; return the answer."""
+    head = f"POST {PAGE}?do=refuse HTTP/1.1\r\nHost: localhost\r\nContent-Length: {SIZE}\r\n\r\n"
+    got = b""
+    with (
+        socket.create_connection(("localhost", door.port), timeout=60) as plain,
+        door.context.wrap_socket(plain, server_hostname="localhost") as client,
+        contextlib.suppress(OSError),
+    ):
+        client.sendall(head.encode())
+        for _ in range(SIZE >> 16):
+            # As clients do that look at what comes while they send.
+            if select.select([client], [], [], 0)[0]:
+                break
+            client.sendall(bytes(1 << 16))
+        while piece := client.recv(65536):
+            got += piece
+    return got
+
+
+def test_an_upload_that_is_refused_early_gets_its_answer(door: Door) -> None:
+    """Tomcat answers, reads 2 MiB more (maxSwallowSize), and ends the connection by a reset."""
+    for _ in range(12):
+        assert refused_upload(door).startswith(b"HTTP/1.1 413 ")
+    assert door.metric("lbproxy_upstream_failures_total") == 0
+    assert not any(node["ejected"] for node in door.nodes())
 
 
 async def test_connections_that_the_node_closes_lose_nothing(

@@ -86,6 +86,8 @@ java.util.concurrent.*" %><%!
       digest.update(piece, 0, (int) Math.min(piece.length, left));
     }
     out.print(HexFormat.of().formatHex(digest.digest()));
+  } else if (what.equals("refuse")) {
+    response.sendError(413);
   } else if (what.equals("count")) {
     NOTES.add(request.getParameter("id"));
     request.getInputStream().readAllBytes();

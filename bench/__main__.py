@@ -14,6 +14,7 @@ from rich.markdown import Markdown
 from bench import report
 from bench.figures import Figures, Measurement
 from bench.peers import PEERS
+from bench.peers.lbproxy import before
 from bench.processes import BenchError, cores, raise_file_limit
 from bench.scenarios import AIMS, SCENARIOS, Plan, opened
 
@@ -42,6 +43,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", metavar="A,B", help=f"scenarios: {names}")
     parser.add_argument("--peers", metavar="A,B", help=f"proxies: {', '.join(PEERS)}")
+    parser.add_argument(
+        "--before", metavar="CHECKOUT", type=Path, help="another lbproxy, compiled there, beside us"
+    )
     parser.add_argument("--repeats", type=int, help=f"of each measurement ({Plan().repeats})")
     parser.add_argument("--seconds", type=int, help=f"a measurement lasts ({Plan().seconds})")
     parser.add_argument("--quick", action="store_true", help="one short repeat, to see it work")
@@ -66,9 +70,13 @@ def _run(console: Console, options: argparse.Namespace) -> int:
     scenario_names = _chosen(options.only, [each.name for each in SCENARIOS], "scenario")
     peer_names = _chosen(options.peers, list(PEERS), "peer")
     missing = [name for name in peer_names if PEERS[name].find() is None]
+    peers = tuple(PEERS[name] for name in peer_names if name not in missing)
+    if options.before is not None:
+        peers += (before(options.before),)
+        if peers[-1].find() is None:
+            raise BenchError(f"{options.before} holds no .venv/bin/lbproxy: run make build there")
     if missing and options.peers is not None:
         raise BenchError(f"not installed: {', '.join(missing)}")
-    peers = tuple(PEERS[name] for name in peer_names if name not in missing)
     if missing:
         console.print(f"without {', '.join(missing)}, which is not installed", style="yellow")
 
@@ -92,7 +100,7 @@ def _run(console: Console, options: argparse.Namespace) -> int:
     titles = {each.name: each.title for each in SCENARIOS}
     about = report.machine({peer.name: peer.version() for peer in peers})
     page = report.markdown(figures, verdicts, titles, about, repeats=plan.repeats, crowd=plan.idle)
-    whole = options.only is None and options.peers is None and not options.quick
+    whole = not (options.only or options.peers or options.before or options.quick)
     target = DOCS if whole or options.publish else OUT
     target.mkdir(parents=True, exist_ok=True)
     (target / "results.md").write_text(page)

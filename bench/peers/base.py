@@ -26,6 +26,7 @@ class Peer:
         version_argv: what it is asked for its version.
         prepare: writes the configuration and returns the arguments behind the command.
         check_argv: from the prepared arguments, those that only test the configuration.
+        command: how it is called, where that is told and not looked for.
     """
 
     name: str
@@ -34,9 +35,12 @@ class Peer:
     prepare: Callable[[Setting], list[str]]
     check_argv: Callable[[list[str]], list[str]] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
 
     def find(self) -> list[str] | None:
         """How it is called; None where it is not installed."""
+        if self.command:
+            return [*self.command] if Path(self.command[0]).exists() else None
         beside_python = Path(sys.executable).parent / self.binary
         if beside_python.exists():
             return [str(beside_python)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import yaml
 
 from bench.peers.base import Peer
@@ -52,3 +55,8 @@ def prepare(setting: Setting) -> list[str]:
 PEER = Peer(
     "lbproxy", "lbproxy", ("--version",), prepare, check_argv=lambda argv: ["check", *argv[1:]]
 )
+
+
+def before(checkout: Path) -> Peer:
+    """Return the lbproxy of another checkout, compiled there, as a peer of this one."""
+    return replace(PEER, name="before", command=(str(checkout.resolve() / ".venv/bin/lbproxy"),))

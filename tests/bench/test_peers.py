@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.peers import PEERS
+from bench.peers.lbproxy import before
 from bench.processes import free_ports
 from bench.scenarios import SPEAKS_AJP
 from bench.setting import HOST, Node, Setting, make_certificate
@@ -33,3 +34,14 @@ def test_the_peer_accepts_its_configuration(
     argv = [*command, *peer.check_argv(peer.prepare(setting))]
     checked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_another_checkout_is_a_peer_of_its_own(tmp_path: Path) -> None:
+    """So that a change is measured beside what was before it, in one run."""
+    assert before(tmp_path).find() is None
+    command = tmp_path / ".venv" / "bin" / "lbproxy"
+    command.parent.mkdir(parents=True)
+    command.touch()
+    peer = before(tmp_path)
+    assert (peer.name, peer.find()) == ("before", [str(command)])
+    assert peer.prepare is PEERS["lbproxy"].prepare

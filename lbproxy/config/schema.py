@@ -188,10 +188,11 @@ class Health(Model):
 
 
 class Ejection(Model):
-    """Passive: consecutive connection failures take a node out for a growing time."""
+    """Passive: consecutive failures take a node out for a growing time."""
 
     failures: Annotated[int, Field(gt=0)] = 5
-    """So many failures in a row eject a node."""
+    """So many failures in a row eject a node: to connect, or met by the requests of two clients. One
+    client's requests alone eject none, nor does a request whose body is still on its way."""
     base: PositiveDuration = 10.0
     """The first ejection lasts so long, the next ones longer."""
     max_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -241,7 +242,7 @@ class Pool(Model):
     """Usable share of the enabled nodes at or below which health is ignored and all are tried;
     0: only when none is usable."""
     ejection: OrOff[Ejection] = Ejection()
-    """Passive ejection after connection failures, or off."""
+    """Passive ejection after failures of requests, or off."""
     retry: OrOff[Retry] = Retry()
     """Retries on another node, or off."""
     slow_start: Duration = 0.0

@@ -191,7 +191,7 @@ class Ejection(Model):
     """Passive: consecutive failures take a node out for a growing time."""
 
     failures: Annotated[int, Field(gt=0)] = 5
-    """So many failures in a row eject a node: to connect, or met by the requests of two clients. One
+    """So many failures in a row eject a node: to connect, or met by requests of two clients. One
     client's requests alone eject none, nor does a request whose body is still on its way."""
     base: PositiveDuration = 10.0
     """The first ejection lasts so long, the next ones longer."""

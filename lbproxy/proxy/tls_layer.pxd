@@ -14,6 +14,10 @@ cdef class TlsLayer:
     cdef object _write
     cdef bint _established
     cdef bint _closing
+    cdef bint _asks
+    cdef object _fault
+    cdef bytes _rest
+    cdef bint _whole
     cdef bint _paused
     cdef bint _full
     cdef Py_ssize_t _unread
@@ -40,6 +44,7 @@ cdef class TlsLayer:
     cdef Py_ssize_t _end_of_turn(self, bytes data) except -1
     cpdef bint _shake_hands(self) except -1
     cpdef unread(self)
+    cdef _read_rest(self, raw)
     cdef _read_plain(self)
     cdef _end_of_input(self)
     cdef _flush(self)

@@ -60,6 +60,11 @@ class TlsLayer:
         self._write: Callable[[bytes], int] = self._object.write
         self._established: bool = False
         self._closing: bool = False
+        self._asks: bool = not server_side
+        self._fault: ssl.SSLError | None = None  # why it ended, if TLS was at fault
+        # What came before the connection was lost: see `unread`.
+        self._rest: bytes = b""
+        self._whole: bool = False
         self._paused: bool = False
         self._full: bool = False  # the raw transport holds as much as it should
         self._unread: int = 0
@@ -108,9 +113,12 @@ class TlsLayer:
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
+        raw = self._raw
+        if error is not None and self._asks and self._established and raw is not None:
+            self._read_rest(raw)
         self._closing = True
         if self._established:
-            self._protocol.connection_lost(error)
+            self._protocol.connection_lost(self._fault or error)
         else:
             self.failed(error)
         self._raw = None
@@ -136,7 +144,8 @@ class TlsLayer:
         if not self._closing:
             try:
                 self._write(data)
-            except ssl.SSLError:
+            except ssl.SSLError as fault:
+                self._fault = fault
                 self.abort()
                 return
             self._flush()
@@ -192,21 +201,25 @@ class TlsLayer:
         """Return the plain bytes that came before the connection was lost and nobody has read, and
         whether close_notify is behind them.
 
-        For `connection_lost` of the protocol above; at most MAX_UNREAD_BYTES of records.
+        For `connection_lost` of the protocol above, on the client's side of TLS.
         """
-        raw = self._raw
-        if raw is None:
-            return b"", False
-        self._incoming.write(self._held)
+        return self._rest, self._whole
+
+    def _read_rest(self, raw: asyncio.Transport) -> None:
+        """Decrypt what the kernel still holds: an answer that came early, or the alert that says
+        why the peer has ended the connection."""
+        self._incoming.write(self._held + unread(raw))
         self._held = b""
-        self._incoming.write(unread(raw))
         pieces: list[bytes] = []
         try:
             while piece := self._read(_READ_BYTES):
                 pieces.append(piece)
-        except ssl.SSLError:  # no whole record is left, or the last one is damaged
-            return b"".join(pieces), False
-        return b"".join(pieces), True
+            self._whole = True
+        except ssl.SSLWantReadError:
+            pass  # no whole record is left
+        except ssl.SSLError as fault:
+            self._fault = fault
+        self._rest = b"".join(pieces)
 
     def _take(self, data: bytes) -> None:
         """Decrypt what one turn may; the rest waits for the next one, and the socket with it."""
@@ -301,7 +314,8 @@ class TlsLayer:
                 data = read(_READ_BYTES)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLError:
+            except ssl.SSLError as fault:
+                self._fault = fault
                 self.abort()
                 return
             if not data:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -252,5 +253,9 @@ class UpstreamConnection:
 
 def ended(error: Exception | None, when: str) -> str:
     """Return for the log how a node ended its connection. Args: error: None: in good order."""
-    how = "closed the connection" if error is None else f"ended the connection ({error})"
-    return f"{how} {when}"
+    if error is None:
+        return f"closed the connection {when}"
+    text = str(error)
+    if isinstance(error, ssl.SSLError) and error.reason:
+        text = error.reason.lower().replace("_", " ")  # without OpenSSL's file and line
+    return f"ended the connection ({text}) {when}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.fuzz.ajp13_peer import END_CLOSE, send_body, send_headers
+from tests.integration.threaded_node import Address, answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,46 +39,6 @@ ANSWERS = {
     "length": b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nsmall",
     "chunked": b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nsmall\r\n0\r\n\r\n",
 }
-
-
-class _Address:
-    """What a door needs to know of a node."""
-
-    def __init__(self, name: str, port: int) -> None:
-        self.name = name
-        self.port = port
-
-
-@contextlib.contextmanager
-def answering(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[_Address]:
-    """Run a node that reads something of each request, answers, and closes at once."""
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            # Else an answer behind TLS's tickets may still wait for their ACK when a reset of our
-            # kernel's making throws it away.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with connection, contextlib.suppress(OSError):
-                stream = (
-                    context.wrap_socket(connection, server_side=True) if context else connection
-                )
-                stream.recv(100)
-                stream.sendall(answer)
-                stream.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield _Address("node1", listening.getsockname()[1])
-    finally:
-        listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
-        thread.join(5)
 
 
 def upload(port: int, head: bytes) -> bytes:
@@ -171,7 +132,7 @@ async def test_an_answer_that_ends_with_the_connection_is_whole_behind_an_end_of
 
 
 @contextlib.contextmanager
-def http_server(post: Callable[[Any], None]) -> Iterator[_Address]:
+def http_server(post: Callable[[Any], None]) -> Iterator[Address]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -187,7 +148,7 @@ def http_server(post: Callable[[Any], None]) -> Iterator[_Address]:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield _Address("node1", server.server_address[1])
+            yield Address("node1", server.server_address[1])
         finally:
             server.shutdown()
             thread.join(5)

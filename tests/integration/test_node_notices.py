@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration import threaded_node
 from tests.integration.ajp_node import AjpPeer, ajp
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import trustme
+
     from tests.integration.conftest import NodePeer, Stage
 
 
@@ -78,6 +84,22 @@ async def test_over_ajp_too(stage: Stage, caplog: pytest.LogCaptureFixture) -> N
     door = await stage.door([await stage.node(ajp(nonsense))], scheme="ajp")
     assert (await door.get()).status == 502
     assert "pool idp node node1: upstream_bad_response: " in caplog.text
+
+
+async def test_what_a_node_objects_to_in_tls_is_said(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over TLS 1.3 its alert comes when the handshake is done for us."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    tls = {"ca": str(tmp_path / "ca.pem")}
+    with threaded_node.answering(b"", context) as node:
+        door = await stage.door([node], scheme="https", node={"tls": tls})  # type: ignore[list-item]
+        assert (await door.get()).status == 502
+    assert "certificate required" in caplog.text.lower().replace("_", " ")
 
 
 async def test_a_kept_connection_that_a_node_ends_is_no_event(

@@ -227,3 +227,53 @@ def test_never_more_than_the_fraction(
     ejected: int, nodes: int, fraction: float, allowed: bool
 ) -> None:
     assert may_eject(ejected, nodes, schema.Ejection(max_fraction=fraction)) is allowed
+
+
+def one_after_the_other(*clients: str | None) -> bool:
+    """Return True if failures that these clients met eject a node."""
+    state = EjectionState()
+    ejected = False
+    for client in clients:
+        state, change = note_failure(state, "reset", EJECTION, 0.0, True, client)
+        ejected = ejected or change is not None
+    return ejected
+
+
+@pytest.mark.parametrize(
+    ("clients", "ejected"),
+    [
+        (("a", "a", "a", "a", "a", "a"), False),  # may be a's doing
+        (("a", "a", "b"), True),
+        (("a", "b", "a"), True),
+        (("a", "a", "a", "a", "b"), True),  # as soon as somebody else meets one, too
+        ((None, None, None), True),  # no connection
+        (("a", "a", None), True),
+        (("a", "b"), False),  # not enough of them
+    ],
+)
+def test_one_client_alone_ejects_nothing(clients: tuple[str | None, ...], ejected: bool) -> None:
+    assert one_after_the_other(*clients) == ejected
+
+
+def test_a_success_forgets_whose_failures_they_were() -> None:
+    state = EjectionState()
+    for client in ("a", "b"):
+        state, _ = note_failure(state, "reset", EJECTION, 0.0, True, client)
+    state = note_success(state)
+    for _ in range(5):
+        state, change = note_failure(state, "reset", EJECTION, 0.0, True, "a")
+        assert change is None
+
+
+def test_a_node_is_gone_when_fall_probes_in_a_row_have_heard_nothing() -> None:
+    silent = ProbeResult(Outcome.FAIL, "no answer within 2 s", silent=True)
+    refused = RESULTS["-"]
+    state = ProbeState(health=Health.UP, reach=Health.UP)
+    gone: list[float | None] = []
+    for now, result in enumerate(
+        [silent, silent, refused, silent, silent, silent, silent, refused]
+    ):
+        state, _ = observe(state, result, SETTINGS, float(now))
+        gone.append(state.gone_since(SETTINGS.fall))
+    # Since the first of them; any answer, even one that says that it is not well, is a sign of life.
+    assert gone == [None, None, None, None, None, 3.0, 3.0, None]

@@ -319,3 +319,17 @@ def test_invariants_hold_whatever_happens(events: list[tuple[str | Admin, str, f
             assert {change.what for change in changes} == {Aspect.MEMBERSHIP}
     registry.tick(now + 1e6)
     assert not any(node.ejected for node in registry.nodes())
+
+
+def test_since_when_nothing_is_heard_of_a_node(registry: Registry) -> None:
+    silent = ProbeResult(Outcome.FAIL, "connection refused", silent=True)
+    registry.observe_probe("idp", "a", OK, 101.0)
+    registry.observe_probe("idp", "a", silent, 102.0)
+    assert get(registry, "a").gone_since is None
+    registry.observe_probe("idp", "a", silent, 103.0)
+    assert (get(registry, "a").gone_since, get(registry, "a").health) == (102.0, Health.DOWN)
+    before = registry.snapshot()
+    registry.observe_probe("idp", "a", silent, 104.0)
+    assert registry.snapshot() is before  # nothing new
+    registry.observe_probe("idp", "a", FAIL, 105.0)  # an answer, though not a good one
+    assert get(registry, "a").gone_since is None

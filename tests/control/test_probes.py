@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,7 +100,30 @@ async def test_answers_are_judged_and_counted(watch: Callable[..., Watch], serve
 async def test_a_failure_is_a_result(watch: Callable[..., Watch], unused_tcp_port: int) -> None:
     watching = watch(f"http://127.0.0.1:{unused_tcp_port}")
     async with watching.running():
-        assert await watching.next() == ("node1", ProbeResult(Outcome.FAIL, "connection refused"))
+        refused = ProbeResult(Outcome.FAIL, "connection refused", silent=True)
+        assert await watching.next() == ("node1", refused)
+
+
+@pytest.mark.parametrize("probe", ["request", "ping"])
+async def test_a_node_that_takes_connections_and_says_nothing_is_silent(
+    watch: Callable[..., Watch], probe: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        watching = watch(f"http://127.0.0.1:{listening.getsockname()[1]}", probe=probe)
+        async with watching.running():
+            result = (await watching.next())[1]
+    assert (result.outcome, result.silent) == (Outcome.FAIL, True)
+    assert "no answer within" in result.reason
+
+
+async def test_a_node_that_answers_503_is_not_silent(
+    watch: Callable[..., Watch], serve: Serve
+) -> None:
+    node = await serve(status=503)
+    watching = watch(f"http://127.0.0.1:{node.port}")
+    async with watching.running():
+        result = (await watching.next())[1]
+    assert (result.outcome, result.silent) == (Outcome.FAIL, False)
 
 
 async def test_a_failure_at_another_port_names_it_and_the_setting(

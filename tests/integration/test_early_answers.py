@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 BODY = 8 << 20
 TIMES = 12
-HEAD = b"POST /upload HTTP/1.1\r\nHost: idp.example.com\r\n"
+# Without the last field a client that got rid of its whole body in time would keep its connection.
+HEAD = b"POST /upload HTTP/1.1\r\nHost: idp.example.com\r\nConnection: close\r\n"
 LENGTH = HEAD + b"Content-Length: %d\r\n\r\n" % BODY
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 EXPECTING = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % BODY

@@ -275,5 +275,5 @@ def test_a_node_is_gone_when_fall_probes_in_a_row_have_heard_nothing() -> None:
     ):
         state, _ = observe(state, result, SETTINGS, float(now))
         gone.append(state.gone_since(SETTINGS.fall))
-    # Since the first of them; any answer, even one that says that it is not well, is a sign of life.
+    # Since the first of them. Any answer is a sign of life, even one that says that it is not well.
     assert gone == [None, None, None, None, None, 3.0, 3.0, None]

@@ -8,6 +8,7 @@ import functools
 import os
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -172,6 +173,28 @@ async def test_the_certificate_is_chosen_by_name(files: Files, version: ssl.TLSV
             assert {one.lower() for one in client.names()} == names, name
             assert await asyncio.to_thread(client.echo, b"ping") == b"ping"
             client.close()
+
+
+@pytest.mark.parametrize("certificates", [1, 2])
+def test_a_name_that_is_no_text_is_one_that_nobody_has(
+    files: Files, certificates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no word of it: else everybody could fill the error output."""
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    names = ["one.example", "two.example"][:certificates]
+    tls = ServerTls(ListenerTls(certificates=tuple(files.issue(name, name) for name in names)))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context_for(files).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="two.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    answer = ssl.MemoryBIO()
+    server = tls.context.wrap_bio(incoming, answer, server_side=True)
+    incoming.write(outgoing.read().replace(b"two.", b"\xff\xfe\x80."))
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    assert answer.read()[:1] == b"\x16"  # a ServerHello
+    assert not printed
 
 
 @on_uvloop

@@ -99,7 +99,8 @@ async def test_answers_are_judged_and_counted(watch: Callable[..., Watch], serve
 async def test_a_failure_is_a_result(watch: Callable[..., Watch], unused_tcp_port: int) -> None:
     watching = watch(f"http://127.0.0.1:{unused_tcp_port}")
     async with watching.running():
-        assert await watching.next() == ("node1", ProbeResult(Outcome.FAIL, "connection refused"))
+        refused = ProbeResult(Outcome.FAIL, "connection refused", silent=True)
+        assert await watching.next() == ("node1", refused)
 
 
 async def test_a_failure_at_another_port_names_it_and_the_setting(

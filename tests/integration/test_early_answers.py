@@ -81,13 +81,14 @@ def answering(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[
 
 
 def upload(port: int, head: bytes) -> bytes:
-    """Send a whole body as fast as it goes, whatever comes back, and return all that came back."""
+    """Send a whole body as fast as it goes, whatever comes back, and return all that came back, up
+    to the answer's end: where all of the body was read before it, the connection stays open."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         got: list[bytes] = []
 
         def listen() -> None:
             with contextlib.suppress(OSError):
-                while data := client.recv(65536):
+                while b"small" not in b"".join(got) and (data := client.recv(65536)):
                     got.append(data)
 
         listener = threading.Thread(target=listen)

@@ -31,13 +31,28 @@ Arguments = ParamSpec("Arguments")
 def on_uvloop(
     test: Callable[Arguments, Coroutine[None, None, None]],
 ) -> Callable[Arguments, None]:
-    """Run a test on uvloop, whose TLS is not asyncio's."""
+    """Run a test on uvloop, whose TLS is not asyncio's.
+
+    What a test that fails leaves open is ended first: uvloop would wait for it, and whoever reads
+    would see where it waited and not what failed.
+    """
+
+    async def to_its_end(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            await test(*args, **kwargs)
+        finally:
+            for end in _open:
+                end()
+            _open.clear()
 
     @functools.wraps(test)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        uvloop.run(test(*args, **kwargs))
+        uvloop.run(to_its_end(*args, **kwargs))
 
     return run
+
+
+_open: list[Callable[[], None]] = []  # what ends each connection of the test that runs
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +94,7 @@ class Echo(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are not derived from it
+        _open.append(self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -110,6 +126,7 @@ class Client:
             server_hostname=name,
             session=session,  # type: ignore[arg-type]
         )
+        _open.append(self.socket.close)
 
     def echo(self, data: bytes) -> bytes:
         self.socket.sendall(data)
@@ -474,6 +491,9 @@ class Listener(asyncio.Protocol):
         self.clean = False
         self.lost = asyncio.get_running_loop().create_future()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        _open.append(cast(asyncio.Transport, transport).abort)
+
     def data_received(self, data: bytes) -> None:
         self.data += data
 
@@ -541,9 +561,11 @@ async def test_a_cut_connection_is_told_from_a_closed_one(files: Files, clean: b
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
 
         def serve() -> None:
             raw, _ = listening.accept()
+            raw.settimeout(10)
             secure = context.wrap_socket(raw, server_side=True)
             secure.sendall(b"body")
             if clean:

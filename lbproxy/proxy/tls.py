@@ -156,8 +156,8 @@ class ServerTls:
     Args: settings: the listener's `tls` section, with absolute paths.
     Raises: TlsError where a certificate cannot be used; from the constructor alone.
 
-    Attributes: context: for the listening socket; it stays the same object; only: the names of every
-    connection, None where the one that a client asks for decides.
+    Attributes: context: for the listening socket; it stays the same object; only: the names of
+    every connection, None where the one that a client asks for decides.
     """
 
     def __init__(self, settings: ListenerTls) -> None:

@@ -191,7 +191,7 @@ class Ejection(Model):
     """Passive: consecutive connection failures take a node out for a growing time."""
 
     failures: Annotated[int, Field(gt=0)] = 5
-    """So many failures in a row eject a node."""
+    """So many in a row eject a node: failed connects, or what two addresses or more saw."""
     base: PositiveDuration = 10.0
     """The first ejection lasts so long, the next ones longer."""
     max_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -171,6 +171,19 @@ async def test_an_answer_that_ends_with_the_connection_is_whole_behind_an_end_of
         assert not door.node("node1").ejected
 
 
+@pytest.mark.parametrize("head", [LENGTH, CHUNKED], ids=["length", "chunked"])
+async def test_behind_a_reset_it_is_cut_off(stage: Stage, head: bytes) -> None:
+    """Nothing says that such an answer was whole, and it must not look so."""
+    with answering(b"HTTP/1.1 200 OK\r\n\r\nsmall") as node:
+        door = await stage.door([node], limits={"body": False})  # type: ignore[list-item]
+        for _ in range(TIMES):
+            answer = await asyncio.to_thread(upload, door.service.port("http"), head)
+            assert not answer.endswith(b"0\r\n\r\n")
+    await door.until(lambda: len(door.log_lines()) == TIMES)
+    assert {line["reason"] for line in door.log_lines()} == {"upstream_truncated"}
+    assert not door.node("node1").ejected
+
+
 @contextlib.contextmanager
 def http_server(post: Callable[[Any], None]) -> Iterator[_Address]:
     class Handler(BaseHTTPRequestHandler):

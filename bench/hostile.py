@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
 import yaml
 
 from bench.processes import Child, cores, pinned, raise_file_limit
@@ -49,11 +50,13 @@ class Cost:
 
 
 class Door:
-    """lbproxy as a child process. Args: port: of its plain listener; child: its processes."""
+    """lbproxy as a child process. Args: port: of its plain listener; tls_port: of the one with two
+    certificates; child: its processes."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, tls_port: int) -> None:
         self._process = process
         self.port = port
+        self.tls_port = tls_port
         self.child = Child("lbproxy", process.pid)
 
     def longest_block_ms(self) -> float:
@@ -201,6 +204,11 @@ def _asks(path: bytes, fields: bytes = b"", method: bytes = b"GET") -> bytes:
     return method + b" " + path + b" HTTP/1.1\r\nHost: idp.example.com\r\n" + fields + b"\r\n"
 
 
+# A ClientHello of 12 KB, and the same in records of one byte each.
+_HELLO = b"\x01\x00\x2f\xfc\x03\x03" + bytes(12_282)
+HELLO = b"\x16\x03\x01\x30\x00" + _HELLO[:-1]
+SHORT_RECORDS = b"".join(b"\x16\x03\x01\x00\x01%c" % byte for byte in _HELLO[:2500])
+
 PIPELINE = (HEAD + b"\r\n") * 1500
 ATTACKS: dict[str, Attack] = {
     "large heads, many fields": _say(HEAD + _fields(120, 480) + b"\r\n", 20, 10),
@@ -263,6 +271,8 @@ ATTACKS: dict[str, Attack] = {
     "trailers": _say(
         (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + _fields(100, 60) + b"\r\n"), 1, 50
     ),
+    "TLS: a ClientHello byte by byte": _dribble(HELLO),
+    "TLS: the same in records of one byte": _dribble(SHORT_RECORDS),
     "noise": _say(bytes(range(256)) * 256, 1, 100),
     "connections that say nothing": _crowd(900, b""),
     "connections with half a head": _crowd(900, HEAD + b"Cookie: " + b"x" * 8000),
@@ -273,6 +283,7 @@ ATTACKS: dict[str, Attack] = {
 }
 # What the node sent was asked for by a few bytes: there the factor says nothing of the client.
 _NODES = "a node:"
+_TLS = "TLS:"  # these go to the other listener
 
 
 def _free_port() -> int:
@@ -293,6 +304,19 @@ def _join(mcmp_port: int, node_port: int) -> None:
             one.sendall(render_command(method, values, f"127.0.0.1:{mcmp_port}"))
             if b" 200 " not in one.recv(4096):
                 raise SystemExit(f"lbproxy did not take {method}")
+
+
+def _issue(folder: Path) -> list[dict[str, str]]:
+    """Write two certificates, so that the name in the ClientHello has to be read."""
+    authority = trustme.CA()
+    written: list[dict[str, str]] = []
+    for name in ("one", "two"):
+        issued = authority.issue_cert(f"{name}.example.com")
+        cert, key = folder / f"{name}.crt", folder / f"{name}.key"
+        issued.cert_chain_pems[0].write_to_path(str(cert))
+        issued.private_key_pem.write_to_path(str(key))
+        written.append({"cert": str(cert), "key": str(key)})
+    return written
 
 
 @contextmanager
@@ -319,8 +343,11 @@ def door(folder: Path, node_port: int, core: int) -> Iterator[Door]:
         "access_log": {"path": str(folder / "access.log")},
     }
     # The ports are wanted before the child tells: take those that are free now.
-    port = _free_port()
-    document["listeners"] = [{"name": "http", "bind": f"127.0.0.1:{port}"}]
+    port, tls_port = _free_port(), _free_port()
+    document["listeners"] = [
+        {"name": "http", "bind": f"127.0.0.1:{port}"},
+        {"name": "https", "bind": f"127.0.0.1:{tls_port}", "tls": {"certificates": _issue(folder)}},
+    ]
     path = folder / "lbproxy.yaml"
     path.write_text(yaml.safe_dump(document))
     with (folder / "lbproxy.log").open("w") as log:
@@ -337,19 +364,20 @@ def door(folder: Path, node_port: int, core: int) -> Iterator[Door]:
         if process.stdout.readline() != "ready\n":
             raise SystemExit(f"lbproxy did not start:\n{(folder / 'lbproxy.log').read_text()}")
         _join(mcmp_port, node_port)
-        yield Door(process, port)
+        yield Door(process, port, tls_port)
     finally:
         process.communicate(timeout=20)  # closes its input, which ends it
 
 
 def measure(one: Door, name: str, attack: Attack) -> Cost:
     """Return what an attack costs."""
-    attack(one.port)  # once before: code, tables and the allocator's arenas are not its cost
+    port = one.tls_port if name.startswith(_TLS) else one.port
+    attack(port)  # once before: code, tables and the allocator's arenas are not its cost
     one.longest_block_ms()
     one.child.forget_peak()
     before_rss, before_cpu = one.child.rss_bytes(), one.child.cpu_s()
     began = time.process_time()
-    sent = attack(one.port)
+    sent = attack(port)
     ours = time.process_time() - began
     theirs = one.child.cpu_s() - before_cpu
     grown = max(0, one.child.peak_rss_bytes() - before_rss)

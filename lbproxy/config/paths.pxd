@@ -47,6 +47,8 @@ cdef bytes _cut_at_query(bytes reading)
 @cython.locals(size=cython.Py_ssize_t, i=cython.Py_ssize_t)
 cdef bytes _without_host(bytes reading)
 
+cdef bytes _without_authority(bytes reading)
+
 @cython.locals(
     size=cython.Py_ssize_t, i=cython.Py_ssize_t, end=cython.Py_ssize_t, c=cython.uchar,
     low=cython.uchar, kept=bytearray, digits="const unsigned char *",

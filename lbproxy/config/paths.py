@@ -123,6 +123,7 @@ def readings(path: bytes) -> tuple[bytes, ...]:
             _note(_resolved(reading), decodes, found, todo)
         if marks & _NETWORK:
             _note(_without_host(reading), decodes, found, todo)
+            _note(_without_authority(reading), decodes, found, todo)
         if marks & _ESCAPE and decodes < MAX_DECODES:
             _note(_decoded(reading), decodes + 1, found, todo)
         if len(todo) > MAX_READINGS:
@@ -251,9 +252,8 @@ def _cut_at_query(reading: bytes) -> bytes:
 def _without_host(reading: bytes) -> bytes:
     """Return what follows the first segment of a path that begins with slashes or backslashes.
 
-    Who reads a target as a reference takes that segment for a host (RFC 3986 section 4.2); who
-    reads it as browsers do skips any number of them before it, and ends it at a backslash as well:
-    that is the reading with slashes instead.
+    Who reads it as browsers do takes that segment for a host, skips any number of them before it,
+    and ends it at a backslash as well: that is the reading with slashes instead.
     """
     size = len(reading)
     i = 0
@@ -262,6 +262,15 @@ def _without_host(reading: bytes) -> bytes:
     while i < size and reading[i] != 0x2F:
         i += 1
     return b"/" + reading[i + 1 :]
+
+
+def _without_authority(reading: bytes) -> bytes:
+    """Return what follows the authority of a path that begins with two slashes, to who reads it as
+    a reference (RFC 3986 section 4.2): it may be empty, or hold a backslash."""
+    if not reading.startswith(b"//"):
+        return reading
+    end = reading.find(b"/", 2)
+    return b"/" if end < 0 else reading[end:]
 
 
 def _decoded(reading: bytes) -> bytes:

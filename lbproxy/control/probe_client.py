@@ -102,14 +102,15 @@ async def in_turn(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     left = min(len(addresses), MAX_ADDRESSES)
+    remaining = timeout_s  # the first one has all of it, to the digit that errors tell
     for address in addresses[:left]:
-        remaining = deadline - loop.time()
         try:
             return await ask(address, remaining / left if left > 1 else None, remaining)
         except ProbeError as error:
             left -= 1
             if not left or not error.unreached:
                 raise
+            remaining = deadline - loop.time()
     raise ProbeError("its name leads to no address")
 
 

@@ -7,6 +7,7 @@ from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.http1_body cimport ChunkedReader
 from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
+from lbproxy.wire.partial_head cimport PartialHead
 
 cdef int _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL
 cdef Py_ssize_t _JOIN_BELOW, _DENSE_FROM
@@ -14,7 +15,7 @@ cdef dict BY_REASON
 
 cdef class Http1Upstream(UpstreamConnection):
     cdef int _state
-    cdef bytes _partial
+    cdef PartialHead _partial
     cdef Py_ssize_t _interim
     cdef long long _left
     cdef ChunkedReader _reader
@@ -30,7 +31,7 @@ cdef class Http1Upstream(UpstreamConnection):
     @cython.locals(large=bint)
     cdef bint clean(self, Exchange exchange) except -1
 
-    @cython.locals(position=Py_ssize_t, head=ResponseHead, whole=bytes)
+    @cython.locals(position=Py_ssize_t, head=ResponseHead, partial=PartialHead)
     cdef _read_heads(self, Exchange exchange, bytes data)
     @cython.locals(
         text="const char *", position=Py_ssize_t, available=Py_ssize_t, payload=bytes,

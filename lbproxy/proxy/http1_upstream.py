@@ -13,6 +13,7 @@ from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader, chunks
 from lbproxy.wire.http1_head import CHUNKED, NO_BODY, UNTIL_CLOSE
 from lbproxy.wire.http1_response import ResponseHead
+from lbproxy.wire.partial_head import PartialHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange
@@ -31,7 +32,7 @@ class Http1Upstream(UpstreamConnection):
     def __init__(self, worker: Worker, link: Link) -> None:
         super().__init__(worker, link)
         self._state: int = _HEAD
-        self._partial: bytes = b""
+        self._partial: PartialHead | None = None
         self._interim: int = 0  # bytes of interim heads (1xx) that came before the response's own
         self._left: int = 0
         self._reader: ChunkedReader | None = None
@@ -96,7 +97,7 @@ class Http1Upstream(UpstreamConnection):
             exchange.tunnel_closed()
         elif self._state != _HEAD:
             exchange.fail(Failure.UPSTREAM_TRUNCATED, ended(error, "within its answer's body"))
-        elif self._partial or exchange.interim:
+        elif self._partial is not None or exchange.interim:
             exchange.fail(Failure.UPSTREAM_BAD_RESPONSE, ended(error, "within its answer's head"))
         elif self.served > 1:
             exchange.fail(Failure.UPSTREAM_STALE, ended(error, "before any answer"))
@@ -112,14 +113,12 @@ class Http1Upstream(UpstreamConnection):
 
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
         position = 0
-        if self._partial:
-            whole = self._partial + data
-            if b"\n" not in data and len(whole) < self.worker.response_head_limit:
-                # No line was completed: a dribble of single bytes is not parsed each time anew.
-                self._partial = whole
+        partial = self._partial
+        if partial is not None:
+            if not partial.feed(data):
                 return
-            data = whole
-            self._partial = b""
+            data = partial.whole()
+            self._partial = None
         while True:
             try:
                 head = self.worker.response_parser.parse(
@@ -129,7 +128,8 @@ class Http1Upstream(UpstreamConnection):
                 self.fail(exchange, BY_REASON[error.reason], error.detail)
                 return
             if head is None:
-                self._partial = data[position:]
+                limits = self.worker.response_limits
+                self._partial = PartialHead(limits, data[position:], lenient=True)
                 return
             if head.status >= 200:
                 break
@@ -161,7 +161,9 @@ class Http1Upstream(UpstreamConnection):
             payload = text[position : position + available] if available else b""
             exchange.respond(head, payload, self._left == 0)
         elif head.length == CHUNKED:
-            self._reader = ChunkedReader(self.worker.response_body_limits, exchange.trailer_drops)
+            self._reader = ChunkedReader(
+                self.worker.response_body_limits, exchange.trailer_drops, lenient=True
+            )
             self._state = _CHUNKED
             if not available:
                 exchange.respond(head, b"", False)

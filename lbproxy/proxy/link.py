@@ -94,7 +94,7 @@ class Link(Member):
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if connection.quiet() if look else connection.alive():
+            if connection.quiet() if look else connection.alive() and connection.silent():
                 return connection
             connection.close()
         return None

@@ -1,9 +1,9 @@
 """TLS on both sides: certificates for clients, chosen by SNI and reloaded, and trust in nodes.
 
 How it works: for each set of names that certificates hold there is an outer context. It has no
-certificate; its SNI callback, which OpenSSL calls for every handshake, moves the connection to the
-context of the certificate that is in use for these names. A reload replaces those inner contexts,
-so open connections keep theirs.
+certificate; each connection that is made of it is moved at once to the context of the certificate
+that is in use for these names. A reload replaces those inner contexts, so open connections keep
+theirs. There is no SNI callback: Python prints a traceback for every name in it that is not ASCII.
 
 Session tickets are the outer context's. OpenSSL takes one before it asks for a name, so the outer
 context is chosen before OpenSSL sees a byte, by the name in the ClientHello: a ticket is good for
@@ -29,7 +29,7 @@ from cryptography.x509.oid import ExtensionOID
 from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.config.certificates import UNREADABLE, trusting
 from lbproxy.config.schema import Certificate, ListenerTls
-from lbproxy.wire.client_hello import server_name
+from lbproxy.wire.client_hello import ClientHello
 
 # TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has only such.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
@@ -68,12 +68,12 @@ class _Names:
     def __init__(self, settings: ListenerTls, shown: ssl.SSLContext) -> None:
         self.shown = shown
         self.context = _server_context(settings)
-        self.context.sni_callback = self._show
 
-    def _show(
-        self, connection: ssl.SSLSocket | ssl.SSLObject, _: str | None, __: ssl.SSLContext
-    ) -> None:
-        connection.context = self.shown
+    def meet(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """Return the server's side of a new connection."""
+        made = self.context.wrap_bio(incoming, outgoing, server_side=True)
+        made.context = self.shown  # tickets stay those of the context that it was made of
+        return made
 
 
 class _Arrival:
@@ -85,25 +85,27 @@ class _Arrival:
 
     def __init__(
         self,
-        choose: Callable[[bytes], ssl.SSLContext],
+        choose: Callable[[bytes], _Names],
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
     ) -> None:
         self._choose = choose
         self._incoming = incoming
         self._outgoing = outgoing
+        self._hello = ClientHello()
+        self._held = bytearray()  # what came of it
         self._chosen: ssl.SSLObject | None = None
 
     def do_handshake(self) -> None:
         """Go on with the handshake. Raises: as `ssl.SSLObject.do_handshake`."""
         if self._chosen is None:
             data = self._incoming.read()
-            self._incoming.write(data)
-            name = server_name(data)
+            name = self._hello.feed(data)
+            self._held += data
             if name is None:
                 raise ssl.SSLWantReadError
-            context = self._choose(name)
-            self._chosen = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self._incoming.write(self._held)
+            self._chosen = self._choose(name).meet(self._incoming, self._outgoing)
         self._chosen.do_handshake()
 
     # Loops bind these before the handshake.
@@ -144,7 +146,7 @@ class _ListenerContext(ssl.SSLContext):
         """Return the SSL object of one connection; the arguments are those of a server."""
         only = self.names.only
         if only is not None:
-            return only.wrap_bio(incoming, outgoing, server_side=True)
+            return only.meet(incoming, outgoing)
         return cast(ssl.SSLObject, _Arrival(self.names.choose, incoming, outgoing))
 
 
@@ -154,8 +156,8 @@ class ServerTls:
     Args: settings: the listener's `tls` section, with absolute paths.
     Raises: TlsError where a certificate cannot be used; from the constructor alone.
 
-    Attributes: context: for the listening socket; it stays the same object; only: the context of
-    every connection, None where the name that a client asks for decides.
+    Attributes: context: for the listening socket; it stays the same object; only: the names of
+    every connection, None where the one that a client asks for decides.
     """
 
     def __init__(self, settings: ListenerTls) -> None:
@@ -163,18 +165,19 @@ class ServerTls:
         self._prints = [_print_of(certificate) for certificate in settings.certificates]
         self._loaded = [_load(certificate, settings) for certificate in settings.certificates]
         self._names: dict[frozenset[str], _Names] = {}
-        self.only: ssl.SSLContext | None = None
+        self.only: _Names | None = None
         self._arrange()
         self.context = _ListenerContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.names = self
 
-    def choose(self, name: bytes) -> ssl.SSLContext:
-        """Return the context for a name that a client asks for; the first one without a match."""
+    def choose(self, name: bytes) -> _Names:
+        """Return the set of names with the one that a client asks for; the first one without a
+        match."""
         wanted = name.decode("latin-1").lower().removesuffix(".")
         by_name = self._by_name
         # RFC 6125 section 6.4.3: a wildcard stands for one whole label, the leftmost.
         found = by_name.get(wanted) or by_name.get(f"*.{wanted.partition('.')[2]}")
-        return (found or self._default).context
+        return found or self._default
 
     def reload_if_changed(self) -> list[Reload]:
         """Look at the files and load those that changed; to be called every few seconds.
@@ -218,7 +221,7 @@ class ServerTls:
             for name in loaded.names:
                 self._by_name.setdefault(name, names)
         self._default = next(iter(self._names.values()))
-        self.only = self._default.context if len(self._names) == 1 else None
+        self.only = self._default if len(self._names) == 1 else None
 
 
 def earliest(ends: Iterable[tuple[str, float]]) -> dict[str, float]:

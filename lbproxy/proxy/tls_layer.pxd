@@ -34,6 +34,7 @@ cdef class TlsLayer:
     cpdef write(self, data)
     cpdef close(self)
     cpdef abort(self)
+    cpdef bint silent(self)
     @cython.locals(end=Py_ssize_t)
     cdef _take(self, bytes data)
     cdef _go_on_soon(self)

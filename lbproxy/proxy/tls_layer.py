@@ -171,7 +171,12 @@ class TlsLayer:
 
     def is_closing(self) -> bool:
         """Return True where nothing more is sent."""
-        return self._closing
+        return self._closing or (self._raw is not None and self._raw.is_closing())
+
+    def silent(self) -> bool:
+        """Return True where nothing waits that came and was not handed on, not even half a record:
+        of that the socket, which was read already, shows nothing."""
+        return not (self._held or self._incoming.pending or self._header or self._body)
 
     def pause_reading(self) -> None:
         """Hand on no more bytes."""

@@ -30,6 +30,7 @@ cdef class UpstreamConnection:
     cdef finish(self, Exchange exchange)
     cpdef bint quiet(self)
     cpdef bint alive(self)
+    cpdef bint silent(self) except -1
     cpdef close(self)
     cpdef abort(self)
     cdef fail(self, Exchange exchange, failure, str detail)

@@ -85,7 +85,7 @@ class UpstreamConnection:
     def finish(self, exchange: Exchange) -> None:
         """The exchange is over: back to the idle ones if it was clean, else the end."""
         self.resume()
-        if self.clean(exchange):
+        if self.clean(exchange) and self.silent():
             self.exchange = None
             self.link.give(self, self.worker.now)
         elif self.writing():
@@ -95,10 +95,10 @@ class UpstreamConnection:
             self.close()
 
     def quiet(self) -> bool:
-        """Return True where no byte and no end of file waits in the socket."""
+        """Return True where no byte and no end of file waits, neither in the socket nor in TLS."""
         poll = self._poll
         transport = self.transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or not self.silent():
             return False
         if poll is None:
             poll = select.poll()
@@ -109,6 +109,10 @@ class UpstreamConnection:
     def alive(self) -> bool:
         """Return True while it stands, as far as the event loop knows."""
         return self.transport is not None and not self.transport.is_closing()
+
+    def silent(self) -> bool:
+        """Return True where TLS, if the node speaks it, holds nothing back that came already."""
+        return not self.link.secure or cast("UpstreamTls", self.transport).silent()
 
     def close(self) -> None:
         """End the connection; the exchange, if any, has been detached or is told nothing.

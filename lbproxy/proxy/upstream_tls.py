@@ -54,3 +54,5 @@ class UpstreamTls(TlsLayer):
             self._ready.set_exception(
                 error or ConnectionAbortedError("the node closed the connection in the handshake")
             )
+            # Who connects may have given up before it came to wait: the loop would complain.
+            self._ready.exception()

@@ -6,19 +6,14 @@ import asyncio
 import gc
 import logging
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvloop
 
 from lbproxy.config.schema import Config
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.service import Service
-
-if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -34,7 +29,6 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     Raises: BindError; TlsError, AdminError, McmpError, StateError, OSError where something that the
     configuration names cannot be used.
     """
-    sys.unraisablehook = _unraisable
     raise_descriptor_limit(config.limits.connections)
     service = Service(config)
     service.open()
@@ -81,13 +75,3 @@ async def _drained(service: Service, at_once: asyncio.Event) -> bool:
         return draining.result()
     draining.cancel()
     return False
-
-
-def _unraisable(fault: UnraisableHookArgs) -> None:
-    """Say what could not be raised, as Python does, but for what any client can cause.
-
-    A name in SNI that is not ASCII ends the handshake before it comes to us: `ssl` cannot decode it
-    and prints a traceback each time. The handshake is counted like every other that fails.
-    """
-    if not (isinstance(fault.exc_value, UnicodeDecodeError) and isinstance(fault.object, bytes)):
-        sys.__unraisablehook__(fault)

@@ -15,36 +15,60 @@ _CLIENT_HELLO = 1
 _SERVER_NAME = 0
 _HOST_NAME = 0
 _RECORD_HEADER = 5
+_MESSAGE_HEADER = 4
 _RANDOM = 2 + 32  # with the version before it
 
 
-def server_name(data: bytes) -> bytes | None:
-    """Return the name in the ClientHello at the start of `data`, as sent; None while bytes lack.
+class ClientHello:
+    """The first message of one client, as it comes.
 
-    Empty where it names none, is none, or is longer than MAX_HELLO. Never raises.
+    Each byte is looked at once, in however small pieces and records the message comes: whoever
+    sends it so would else have it read from its beginning thousands of times.
     """
-    message = b""
-    at = 0
-    while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4], "big"):
-        if message and (
-            message[0] != _CLIENT_HELLO or int.from_bytes(message[1:4], "big") > MAX_HELLO
-        ):
-            return b""
-        header = data[at : at + _RECORD_HEADER]
-        if (header and header[0] != _HANDSHAKE) or at > 2 * MAX_HELLO:
-            return b""
-        if len(header) < _RECORD_HEADER:
-            return None
-        end = at + _RECORD_HEADER + int.from_bytes(header[3:], "big")
-        # What came of a record counts already: a first byte that is wrong need not wait.
-        message += data[at + _RECORD_HEADER : end]
-        if end > len(data) and len(message) < 4 + int.from_bytes(message[1:4], "big"):
-            wrong = message and message[0] != _CLIENT_HELLO
-            return b"" if wrong or end - at > MAX_HELLO + _RECORD_HEADER else None
-        if end == at + _RECORD_HEADER:
-            return b""  # an empty record is none of a handshake
-        at = end
-    return _name_in(message[4 : 4 + int.from_bytes(message[1:4], "big")])
+
+    def __init__(self) -> None:
+        self._message = bytearray()  # what came of it, without the headers of its records
+        self._header = bytearray()  # of the record that comes next, as far as it came
+        self._left: int = 0  # of the present record
+        self._headers: int = 0  # bytes of all of them
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take in what came; return the name, as sent, or None while bytes lack.
+
+        Empty where it names none, is none, or is longer than MAX_HELLO; not to be called again once
+        it has returned a name. Never raises.
+        """
+        message = self._message
+        header = self._header
+        at = 0
+        while True:
+            step = min(self._left, len(data) - at)
+            message += data[at : at + step]
+            self._left -= step
+            at += step
+            # What came of a record counts already: a first byte that is wrong need not wait.
+            if message and message[0] != _CLIENT_HELLO:
+                return b""
+            if len(message) >= _MESSAGE_HEADER:
+                size = int.from_bytes(message[1:_MESSAGE_HEADER], "big")
+                if size > MAX_HELLO:
+                    return b""
+                if len(message) >= _MESSAGE_HEADER + size:
+                    return _name_in(bytes(message[_MESSAGE_HEADER : _MESSAGE_HEADER + size]))
+            if at == len(data):
+                return None
+            piece = data[at : at + _RECORD_HEADER - len(header)]
+            header += piece
+            at += len(piece)
+            if header[0] != _HANDSHAKE:
+                return b""
+            if len(header) < _RECORD_HEADER:
+                return None
+            self._left = int.from_bytes(header[3:], "big")
+            self._headers += _RECORD_HEADER
+            header.clear()
+            if not self._left or self._headers > MAX_HELLO:
+                return b""  # an empty record is none of a handshake
 
 
 def _name_in(hello: bytes) -> bytes:

@@ -16,6 +16,7 @@ cdef class BodyLimits:
 cdef class ChunkedReader:
     cdef BodyLimits limits
     cdef DropRules drops
+    cdef bint lenient
     cdef readonly bint done
     cdef readonly Py_ssize_t position
     cdef readonly bytes trailers

@@ -56,14 +56,16 @@ def chunks(payload: bytes, last: bool, trailers: bytes) -> bytes:
 class ChunkedReader:
     """Reads one chunked body.
 
-    Args: limits; drops: names that trailers may not have, or None where trailers are dropped.
+    Args: limits; drops: names that trailers may not have, or None where trailers are dropped;
+    lenient: of an answer, whose trailers are read as its fields are (see `FieldCursor`).
     After `feed`: `position` is the offset behind what was read, `done` tells that the body is
     complete, and `trailers` holds the lines that may go on.
     """
 
-    def __init__(self, limits: BodyLimits, drops: DropRules | None) -> None:
+    def __init__(self, limits: BodyLimits, drops: DropRules | None, lenient: bool = False) -> None:
         self.limits = limits
         self.drops = drops
+        self.lenient = lenient
         self.done: bool = False
         self.position: int = 0
         self.trailers: bytes = b""
@@ -174,6 +176,7 @@ class ChunkedReader:
             self._tail = tail
             return -1
         cursor = FieldCursor()
+        cursor.lenient = self.lenient
         cursor.begin(tail, 0, len(tail))
         while True:
             line = cursor.position
@@ -194,7 +197,7 @@ class ChunkedReader:
                 and name.lower() not in _NEVER_TRAILERS
                 and not self.drops.matches(name)
             ):
-                self._kept.append(tail[line : cursor.position])
+                self._kept.append(cursor.line_from(line))
         self.trailers = b"".join(self._kept)
         consumed = cursor.position - before
         self._tail = b""

@@ -15,11 +15,13 @@ from lbproxy.wire.http1_head import HeadLimits
 class PartialHead(FieldCursor):
     """A head of which the parser wanted more.
 
-    Args: limits: the parser's; data: what it was given, from the head's first byte on.
+    Args: limits: the parser's; data: what it was given, from the head's first byte on; lenient: as
+    the parser is.
     """
 
-    def __init__(self, limits: HeadLimits, data: bytes) -> None:
+    def __init__(self, limits: HeadLimits, data: bytes, lenient: bool = False) -> None:
         super().__init__()
+        self.lenient = lenient
         self._limits = limits
         self._held = bytearray(data)
         # The parser has read these lines. An empty line before the first is none of the head's.

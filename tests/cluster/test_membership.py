@@ -16,6 +16,7 @@ from lbproxy.config.schema import Config
 MCMP, AGENT = Source.MCMP, Source.AGENT
 OK = ProbeResult(Outcome.OK, "HTTP 200")
 FAIL = ProbeResult(Outcome.FAIL, "refused")
+SOFT = ProbeResult(Outcome.SOFT, "HTTP 452")
 ENABLED, DISABLED, STOPPED = ContextState.ENABLED, ContextState.DISABLED, ContextState.STOPPED
 BALANCER = BalancerSettings("mycluster")
 
@@ -398,6 +399,18 @@ def test_nodes_whose_probes_fail_for_long_are_forgotten(world: World) -> None:
         world.report(50)
     world.join()
     assert world.node("n1").health is Health.UNKNOWN
+
+
+def test_only_those_that_are_down_are_forgotten(world: World) -> None:
+    """Not one that is degraded, nor one that no probe has judged yet, for however long."""
+    world.ready()
+    world.registry.observe_probe("idp", "n1", SOFT, world.now)
+    assert world.node("n1").health is Health.DEGRADED
+    world.join("n2", 8081)
+    assert world.node("n2").health is Health.UNKNOWN
+    world.now += 3600
+    assert world.members.sweep(world.now) == ()
+    assert {"n1", "n2"} <= set(world.routes())
 
 
 def test_the_last_word_on_a_balancer_holds_and_it_goes_with_its_last_node(world: World) -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 PLAIN = [
@@ -422,6 +422,7 @@ odd_paths = st.lists(pieces, max_size=10).map(lambda parts: b"/" + b"".join(part
 
 @settings(max_examples=300, deadline=None)
 @given(path=odd_paths)
+@example(path=b"//\\//")
 def test_readings_of_readings_are_readings(paths: ModuleType, path: bytes) -> None:
     try:
         found = paths.readings(path)

@@ -150,6 +150,8 @@ def test_a_token_that_changes_is_taken_up_and_none_leaves_the_old_one(
         both.reload_if_changed()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert both.source(agent, signed()) is Source.AGENT
+    with pytest.raises(Refused, match="not signed"):
+        both.source(agent, PLAIN)
     token.write_text("another key of ours\n")
     both.reload_if_changed()
     assert both.source(agent, signed(key=b"another key of ours")) is Source.AGENT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -182,7 +183,11 @@ class Node:
             await peer.answer(request.body or self.name.encode(), fields=f"X-Node: {self.name}\r\n")
 
     async def stop(self) -> None:
-        """Close the listening socket and every connection, as a killed process would."""
+        """Close the listening socket and every connection, as a killed process would.
+
+        The port stays the node's until the test is over, so connections to it are refused and
+        nobody else comes to listen there.
+        """
         if self.server is not None:
             self.server.close()
         for peer in self.connections:
@@ -335,6 +340,17 @@ class Door:
                 await asyncio.sleep(0.005)
 
 
+def held_port() -> socket.socket:
+    """Return a socket that is bound to a free port and does not listen.
+
+    Who listens there has to set SO_REUSEPORT, and nobody gets the port who asks for any.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 class Stage:
     """Makes nodes and doors for one test, and ends them."""
 
@@ -361,8 +377,11 @@ class Stage:
             finally:
                 writer.close()
 
-        node.server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context, limit=1 << 20)
-        node.port = node.server.sockets[0].getsockname()[1]
+        held = self._stack.enter_context(held_port())
+        node.port = held.getsockname()[1]
+        node.server = await asyncio.start_server(
+            accept, "127.0.0.1", node.port, ssl=context, limit=1 << 20, reuse_port=True
+        )
         self._stack.push_async_callback(node.stop)
         return node
 

@@ -291,9 +291,11 @@ async def test_a_token_that_changes_under_way_is_not_a_good_end(stage: Stage, si
 async def test_a_token_that_changes_on_both_sides(stage: Stage, site: Site) -> None:
     """As a secret of Kubernetes does; nobody is restarted, nothing is forgotten."""
     node, door = await stage.node(), await site.door()
-    agent = await site.joined(node, door)
+    (site.directory / "own").write_text(f"{TOKEN}\n")
+    agent = await site.joined(node, door, token_file="own")
     (site.directory / "token").write_text("another-token-of-32-characters!!\n")
     await until_report(agent, lambda text: "403" in text)
+    (site.directory / "own").write_text("another-token-of-32-characters!!\n")
     await until_report(agent, lambda text: "403" not in text)
     assert door.node("node1").usable
     assert await agent.leave() == DRAINED

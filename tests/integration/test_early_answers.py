@@ -43,13 +43,14 @@ ANSWERS = {
 
 
 def upload(port: int, head: bytes) -> bytes:
-    """Send a whole body as fast as it goes, whatever comes back, and return all that came back."""
+    """Send a whole body as fast as it goes, whatever comes back, and return all that came back, up
+    to the answer's end: where all of the body was read before it, the connection stays open."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         got: list[bytes] = []
 
         def listen() -> None:
             with contextlib.suppress(OSError):
-                while data := client.recv(65536):
+                while b"small" not in b"".join(got) and (data := client.recv(65536)):
                     got.append(data)
 
         listener = threading.Thread(target=listen)
@@ -130,6 +131,19 @@ async def test_an_answer_that_ends_with_the_connection_is_whole_behind_an_end_of
             answer = await asyncio.to_thread(upload, door.service.port("http"), LENGTH)
             assert answer.startswith(b"HTTP/1.1 413")
         assert not door.node("node1").ejected
+
+
+@pytest.mark.parametrize("head", [LENGTH, CHUNKED], ids=["length", "chunked"])
+async def test_behind_a_reset_it_is_cut_off(stage: Stage, head: bytes) -> None:
+    """Nothing says that such an answer was whole, and it must not look so."""
+    with answering(b"HTTP/1.1 200 OK\r\n\r\nsmall") as node:
+        door = await stage.door([node], limits={"body": False})  # type: ignore[list-item]
+        for _ in range(TIMES):
+            answer = await asyncio.to_thread(upload, door.service.port("http"), head)
+            assert not answer.endswith(b"0\r\n\r\n")
+    await door.until(lambda: len(door.log_lines()) == TIMES)
+    assert {line["reason"] for line in door.log_lines()} == {"upstream_truncated"}
+    assert not door.node("node1").ejected
 
 
 @contextlib.contextmanager

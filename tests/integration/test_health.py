@@ -284,6 +284,19 @@ async def test_one_client_alone_takes_no_node_out(stage: Stage) -> None:
     await door.until(lambda: out_of_use(door, "node1"))
 
 
+async def test_answers_that_are_none_take_a_node_out(stage: Stage) -> None:
+    async def script(peer: NodePeer) -> None:
+        await peer.read_message()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n")
+
+    nodes = [await stage.node(script), await stage.node(name="node2")]
+    door = await stage.door(nodes, pool=ROUTE | {"ejection": {"failures": 2, "base": "60s"}})
+    for source in ("127.0.0.1", "127.0.0.2"):
+        assert (await door.get(fields=TO_NODE1, source=source)).status == 502
+    await door.until(lambda: out_of_use(door, "node1"))
+    assert (await door.get(fields=TO_NODE1)).body == b"node2"
+
+
 async def test_a_refused_connection_is_nobodys_doing(stage: Stage) -> None:
     nodes, _ = await flaky(stage)
     await nodes[0].stop()

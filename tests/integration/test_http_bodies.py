@@ -128,6 +128,43 @@ async def test_trailers(stage: Any, setting: str, kept: bytes) -> None:
     assert len(node.connections) == 1
 
 
+@pytest.mark.parametrize(
+    ("trailer", "passed"),
+    [
+        (b"X-Checksum \t: 1\r\n", b"X-Checksum: 1\r\n"),
+        (b"Content-Length : 1\r\n", None),
+        (b" : 1\r\n", None),
+    ],
+)
+async def test_white_space_before_the_colon_of_an_answers_trailer(
+    stage: Any, trailer: bytes, passed: bytes | None
+) -> None:
+    """As in its head: it is taken out, but nobody may guess at fields that frame messages. A
+    client's is refused."""
+    go_on = asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        await peer.read_head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await go_on.wait()
+        await peer.send(b"0\r\n" + trailer + b"\r\n")
+        await peer.read_rest()
+
+    node = await stage.node(script)
+    door = await stage.door([node], forwarding={"trailers": "pass"})
+    client = await door.connect()
+    await client.send(HEAD + b"\r\n")
+    assert (await client.read_head()).status == 200
+    go_on.set()
+    if passed is not None:
+        assert (await raw_body(client)).endswith(b"0\r\n" + passed + b"\r\n")
+    else:
+        assert not (await client.read_rest()).endswith(b"0\r\n\r\n")
+    client = await door.connect()
+    await client.send(CHUNKED + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\n")
+    assert (await client.read_message()).status == 400
+
+
 async def test_trailers_larger_than_their_limit_are_refused(stage: Any) -> None:
     node = await stage.node()
     door = await stage.door([node], forwarding={"trailers": "pass"})

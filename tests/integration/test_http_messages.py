@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -458,3 +460,31 @@ async def test_options_goes_no_further_than_it_says(stage: Any, scheme: str) -> 
     assert (
         await ask(door, b"TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n")
     ).status == 501
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 20])
+async def test_a_head_that_comes_in_pieces(stage: Any, step: int) -> None:
+    """However it is cut, it is the head that it would be in one piece."""
+    answer = (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        b"HTTP/1.1 200 Fine\r\nX-Odd : 1\r\nX-Other: 2\r\nContent-Length: 2\r\n\r\nok"
+    )
+
+    async def script(peer: Any) -> None:
+        peer.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            await peer.read_head()
+            for at in range(0, len(answer), step):
+                await peer.send(answer[at : at + step])
+                await asyncio.sleep(0)
+
+    node = await stage.node(script)
+    door = await stage.door([node])
+    client = await door.connect()
+    for _ in range(2):
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.read_head()).get("link") == b"</a>"
+        message = await client.read_message()
+        assert (message.first, message.body) == (b"HTTP/1.1 200 Fine", b"ok")
+        assert b"X-Odd: 1" in message.lines
+    assert len(node.connections) == 1

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import trustme
 
+from lbproxy.proxy.upstream_tls import UpstreamTls
+
 if TYPE_CHECKING:
+    from lbproxy.proxy.upstream import UpstreamConnection
     from tests.integration.conftest import NodePeer, Stage
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -123,3 +128,71 @@ async def test_a_body_that_ends_with_the_connection_needs_its_close_notify(
     assert [line["reason"] for line in door.log_lines()] == [
         None if orderly else "upstream_truncated"
     ]
+
+
+@pytest.mark.parametrize("pieces", [1, 127, 128])
+async def test_surplus_in_a_record_of_its_own_is_not_the_next_answer(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, pieces: int
+) -> None:
+    """It came with the answer and waits to be decrypted: the socket itself is silent. `pieces`:
+    the body comes in so many records, so that the surplus has to wait for the next turn."""
+    body = b"o" * pieces
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % pieces
+    poison = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+    context = node_context(authority, "127.0.0.1")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    layer = context.wrap_bio(incoming, outgoing, server_side=True)
+    seen = 0
+
+    async def script(peer: NodePeer) -> None:
+        nonlocal seen, layer, incoming, outgoing
+        seen += 1
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        layer = context.wrap_bio(incoming, outgoing, server_side=True)
+
+        async def step(call: Callable[[], bytes | None]) -> bytes:
+            while True:
+                try:
+                    result = call()
+                except ssl.SSLWantReadError:
+                    pass
+                else:
+                    await peer.send(outgoing.read())
+                    return result or b""
+                await peer.send(outgoing.read())
+                incoming.write(await peer.read_some())
+
+        first = seen == 1
+        await step(layer.do_handshake)
+        while await step(lambda: layer.read(65536)):
+            layer.write(ok)
+            for _ in range(pieces):
+                layer.write(b"o")
+            if first:
+                layer.write(poison)
+            await peer.send(outgoing.read())
+
+    node = await stage.node(script)
+    tls = {"ca": ca_file(tmp_path, authority)}
+    door = await stage.door([node], scheme="https", node={"tls": tls})
+    for method in (b"POST", b"GET"):
+        seen = 0
+        client = await door.connect()
+        await client.send(GET.replace(b"GET", method) * 2)
+        assert (await client.read_message()).body == body
+        assert (await client.read_message()).body == body
+        assert seen == 2
+        door.link("node1").close_idle()
+
+
+async def test_who_gave_up_before_the_handshake_leaves_nothing_behind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The loop connects, and the one for whom is gone before the handshake is waited for."""
+    context = ssl.create_default_context()
+    layer = UpstreamTls(cast("UpstreamConnection", None), context, "idp.example")
+    layer.connection_lost(None)
+    del layer
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not caplog.records

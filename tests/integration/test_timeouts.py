@@ -204,6 +204,25 @@ async def test_the_head_of_a_later_request_has_its_limit_too(stage: Stage) -> No
     assert await peer.read_rest() == b""
 
 
+async def test_no_line_of_a_later_head_renews_its_limit(stage: Stage) -> None:
+    door = await stage.door([await stage.node()], timeouts={"client_head": "20s"})
+    peer = await door.connect()
+    await peer.send(GET)
+    assert (await peer.read_message()).status == 200
+    (client,) = door.worker.clients
+    await peer.send(b"GET / HT")
+    await door.until(lambda: client.partial is not None)
+    deadline, ticked = client.deadline, door.worker.now
+    await door.until(lambda: door.worker.now > ticked)
+    for line in (b"TP/1.1\r\n", b"A: b\r\n", b"Host: a\r\n"):
+        before = client.partial.whole()
+        await peer.send(line)
+        await door.until(lambda before=before: client.partial.whole() != before)  # type: ignore[misc]
+        assert client.deadline == deadline
+    await peer.send(b"\r\n")
+    assert (await peer.read_message()).status == 200
+
+
 @pytest.mark.parametrize("sent", [b"", GET])
 async def test_an_idle_connection_is_closed_without_a_word(stage: Stage, sent: bytes) -> None:
     node = await stage.node()
@@ -234,6 +253,44 @@ async def test_a_body_that_does_not_come_is_408(stage: Stage) -> None:
     assert await peer.read_rest() == b""
     await asyncio.wait_for(ended.wait(), 5)
     assert door.stats.pools["idp"].nodes["node1"].failures == {}  # not the node's fault
+
+
+async def test_once_a_slow_node_has_caught_up_the_body_is_the_clients_again(stage: Stage) -> None:
+    """Its limit is that of bodies, not the one of answers, also where no byte comes any more."""
+    slow = asyncio.Event()
+
+    async def script(peer: NodePeer) -> None:
+        await peer.read_message()
+        bound(peer, socket.SO_RCVBUF, 8192)
+        await peer.answer()
+        await peer.read_head()
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await slow.wait()
+        peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await peer.read_rest()
+
+    door = await stage.door(
+        [await stage.node(script)], timeouts={"body_idle": "1s", "response": "60s"}
+    )
+    peer = await door.connect()
+    await peer.send(GET)
+    assert (await peer.read_message()).status == 200
+    (upstream,) = door.link("node1").idle
+    bound_transport(upstream.transport, socket.SO_SNDBUF, 8192)
+    (client,) = door.worker.clients
+    await peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n")
+    sent = 0
+
+    def read() -> bool:
+        return client.exchange is not None and client.exchange.bytes_in == sent
+
+    while not client.blocked:
+        await peer.send(b"x" * 4096)
+        sent += 4096
+        await door.until(read)
+    slow.set()
+    assert (await peer.read_message()).status == 408
+    assert reasons(door)[-1] == "body_timeout"
 
 
 async def test_a_body_may_take_its_time_as_long_as_bytes_come(stage: Stage) -> None:

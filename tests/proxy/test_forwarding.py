@@ -224,6 +224,16 @@ def test_a_long_invented_chain_costs_little() -> None:
     assert len(said.chain) == 33
 
 
+def test_of_a_long_chain_the_near_end_is_walked() -> None:
+    """What stands at the far end, anybody may have written."""
+    near = [b"198.51.100.9", *[b"10.0.0.2"] * 31]
+    for far in (8, 100):
+        entries = b", ".join([b"203.0.113.5"] * far + near)
+        said = rules().believed("10.0.0.1", [(b"X-Forwarded-For", entries)])
+        assert said.chain[0] == "198.51.100.9"
+        assert len(said.chain) == 33
+
+
 FIRST = b"198.51.100.9"
 OTHER = b"203.0.113.5"
 

@@ -70,6 +70,18 @@ def node(name: str, contexts: str | None = "/a", **more: Any) -> Node:
     return replace(made, virtual_hosts=hosts, **more)
 
 
+def test_an_older_snapshot_than_the_last_is_not_taken_over() -> None:
+    desk = Desk()
+    desk.apply(node("a", None))
+    desk.apply(node("b", None))
+    for version in (1, 2):  # what comes late, and what comes twice
+        desk.version = version - 1
+        desk.apply(node("a", None))
+        assert list(desk.pool.links) == ["b"]
+    desk.apply(node("a", None))
+    assert list(desk.pool.links) == ["a"]
+
+
 def test_a_pool_without_contexts_has_no_applications() -> None:
     desk = Desk()
     desk.apply(node("a", None), node("b", None))

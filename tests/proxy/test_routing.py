@@ -49,6 +49,14 @@ def test_where_something_is_hidden_they_do() -> None:
     assert denied(routing, request(MANY)) == "doubtful_path"
 
 
+@pytest.mark.parametrize("prefix", ["/Admin", "/ADMIN/Console", "/admin"])
+def test_what_is_hidden_is_so_however_the_configuration_spells_it(prefix: str) -> None:
+    routing = Routing([schema.Route(pool="one")], {"one": pool("one", prefix)})
+    for path in (prefix, prefix.lower(), prefix.upper(), f"{prefix}/x"):
+        assert denied(routing, request(path.encode())) == "hidden_path"
+    assert routing.pool_for(b"idp.example", request(b"/other"))
+
+
 def test_where_the_path_chooses_the_pool_they_do() -> None:
     pools = {"one": pool("one"), "two": pool("two")}
     routes = [

@@ -8,6 +8,7 @@ import functools
 import os
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -30,13 +31,28 @@ Arguments = ParamSpec("Arguments")
 def on_uvloop(
     test: Callable[Arguments, Coroutine[None, None, None]],
 ) -> Callable[Arguments, None]:
-    """Run a test on uvloop, whose TLS is not asyncio's."""
+    """Run a test on uvloop, whose TLS is not asyncio's.
+
+    What a test that fails leaves open is ended first: uvloop would wait for it, and whoever reads
+    would see where it waited and not what failed.
+    """
+
+    async def to_its_end(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            await test(*args, **kwargs)
+        finally:
+            for end in _open:
+                end()
+            _open.clear()
 
     @functools.wraps(test)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        uvloop.run(test(*args, **kwargs))
+        uvloop.run(to_its_end(*args, **kwargs))
 
     return run
+
+
+_open: list[Callable[[], None]] = []  # what ends each connection of the test that runs
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +94,7 @@ class Echo(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are not derived from it
+        _open.append(self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -109,6 +126,7 @@ class Client:
             server_hostname=name,
             session=session,  # type: ignore[arg-type]
         )
+        _open.append(self.socket.close)
 
     def echo(self, data: bytes) -> bytes:
         self.socket.sendall(data)
@@ -172,6 +190,28 @@ async def test_the_certificate_is_chosen_by_name(files: Files, version: ssl.TLSV
             assert {one.lower() for one in client.names()} == names, name
             assert await asyncio.to_thread(client.echo, b"ping") == b"ping"
             client.close()
+
+
+@pytest.mark.parametrize("certificates", [1, 2])
+def test_a_name_that_is_no_text_is_one_that_nobody_has(
+    files: Files, certificates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no word of it: else everybody could fill the error output."""
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    names = ["one.example", "two.example"][:certificates]
+    tls = ServerTls(ListenerTls(certificates=tuple(files.issue(name, name) for name in names)))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context_for(files).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="two.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    answer = ssl.MemoryBIO()
+    server = tls.context.wrap_bio(incoming, answer, server_side=True)
+    incoming.write(outgoing.read().replace(b"two.", b"\xff\xfe\x80."))
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    assert answer.read()[:1] == b"\x16"  # a ServerHello
+    assert not printed
 
 
 @on_uvloop
@@ -451,6 +491,9 @@ class Listener(asyncio.Protocol):
         self.clean = False
         self.lost = asyncio.get_running_loop().create_future()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        _open.append(cast(asyncio.Transport, transport).abort)
+
     def data_received(self, data: bytes) -> None:
         self.data += data
 
@@ -518,9 +561,11 @@ async def test_a_cut_connection_is_told_from_a_closed_one(files: Files, clean: b
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
 
         def serve() -> None:
             raw, _ = listening.accept()
+            raw.settimeout(10)
             secure = context.wrap_socket(raw, server_side=True)
             secure.sendall(b"body")
             if clean:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.wire.client_hello import MAX_HELLO, server_name
+from lbproxy.wire.client_hello import MAX_HELLO, ClientHello
 
 
 def hello(name: str | None, **settings: ssl.TLSVersion) -> bytes:
@@ -23,6 +24,17 @@ def hello(name: str | None, **settings: ssl.TLSVersion) -> bytes:
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     return outgoing.read()
+
+
+def server_name(*pieces: bytes) -> bytes | None:
+    """Return the name in what comes in these pieces."""
+    reader = ClientHello()
+    found = None
+    for piece in pieces:
+        found = reader.feed(piece)
+        if found is not None:
+            break
+    return found
 
 
 def records(message: bytes, size: int) -> bytes:
@@ -48,8 +60,33 @@ def test_the_name_is_found(
 def test_in_whatever_pieces_it_comes(size: int) -> None:
     data = records(hello("idp.example")[5:], size)
     assert server_name(data) == b"idp.example"
-    for end in range(len(data)):
-        assert server_name(data[:end]) is None, end
+    reader = ClientHello()
+    for at in range(len(data) - 1):
+        assert reader.feed(data[at : at + 1]) is None, at
+    assert reader.feed(data[-1:]) == b"idp.example"
+    for end in range(0, len(data), 1 + len(data) // 600):
+        assert server_name(data[:end], data[end:]) == b"idp.example", end
+
+
+def test_each_byte_is_looked_at_once() -> None:
+    """However it comes: what was heard already is not asked for again."""
+    taken = 0
+
+    class Counted(bytes):
+        """A piece that counts what is taken of it."""
+
+        def __getitem__(self, key: Any) -> Any:
+            nonlocal taken
+            taken += 1
+            return super().__getitem__(key)
+
+    data = records(hello("idp.example")[5:], 1)
+    pieces = [Counted(data[at : at + 1]) for at in range(len(data))]
+    assert server_name(*pieces) == b"idp.example"
+    assert taken <= 2 * len(pieces)
+    reader = ClientHello()
+    assert reader.feed(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc") is None
+    assert reader.feed(b"x" * 16_000) is None
 
 
 @pytest.mark.parametrize(
@@ -74,5 +111,8 @@ def test_what_is_none_names_nobody(data: bytes) -> None:
     start=st.sampled_from([b"", hello("idp.example"), hello(None)]),
 )
 def test_whatever_comes_it_never_raises(data: bytes, at: int, start: bytes) -> None:
-    found = server_name(start[:at] + data + start[at:])
+    whole = start[:at] + data + start[at:]
+    found = server_name(whole)
     assert found is None or isinstance(found, bytes)
+    for size in (1, 7, 100):
+        assert server_name(*(whole[i : i + size] for i in range(0, len(whole), size))) == found

@@ -132,6 +132,17 @@ def test_what_was_recorded_before_a_restart_is_refused() -> None:
     assert check(verifier, header(now=NOW + 1.5), NOW + 2) is None
 
 
+def test_a_nonce_is_remembered_while_its_message_may_come_again() -> None:
+    """Also where others have begun a new generation since."""
+    verifier = Verifier(KEY, since=NOW)
+    ahead = header(now=NOW + 2 * WINDOW_S)
+    assert check(verifier, ahead, NOW + 1.5 * WINDOW_S) is None
+    for step in (2.1, 2.5, 2.9):
+        now = NOW + step * WINDOW_S
+        assert check(verifier, header(now=now, nonce=b"%016d" % round(now)), now) is None
+        assert check(verifier, ahead, now) == "it was received before"
+
+
 def test_the_memory_is_bounded() -> None:
     verifier = Verifier(KEY, max_nonces=3)
     for number in range(3):

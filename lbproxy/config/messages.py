@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Union, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from lbproxy.config.model import OFF_TAG, ON_TAG, Model, keys
-from lbproxy.config.problems import Finding, Path, Severity, nearest
+from lbproxy.config.problems import NAME_KEY, Finding, Path, Severity, nearest
 from lbproxy.config.schema import Config
 from lbproxy.config.units import WORDS, format_duration
 
-_NO_DATA = frozenset({ON_TAG, OFF_TAG, "[key]"})
+_NO_DATA = frozenset({ON_TAG, OFF_TAG, NAME_KEY})
 
 
 def data_path(loc: tuple[int | str, ...]) -> Path:
@@ -34,34 +35,51 @@ def model_at(path: Path, root: type[Model]) -> type[Model] | None:
 
     Args: root: of the file as a whole.
     """
+    return _walk(path, root)[0]
+
+
+def field_at(path: Path, root: type[Model]) -> FieldInfo | None:
+    """Return the field of a section at a path, None for an entry of a list or of named sections."""
+    model, inside = _walk(path[:-1], root)
+    return keys(model).get(str(path[-1])) if model is not None and not inside else None
+
+
+def _walk(path: Path, root: type[Model]) -> tuple[type[Model] | None, bool]:
+    """Return the model at a path, and whether it is that of each entry there."""
     model: type[Model] | None = root
     inside = False  # in a list or a mapping of names, whose next part is an index or a name
     for part in path:
         if model is None:
-            return None
+            break
         if inside:
             inside = False
             continue
         field = keys(model).get(str(part))
         if field is None:
-            return None
+            return None, False
         model = next(models_in(field.annotation), None)
-        inside = _is_container(field.annotation)
-    return model
+        inside = is_container(field.annotation)
+    return model, inside
 
 
-def _is_container(annotation: object) -> bool:
+def is_container(annotation: object) -> bool:
+    """Return True for a field that holds a list, or sections by name."""
     origin = get_origin(annotation)
     if origin in (Annotated, Union):
-        return any(_is_container(argument) for argument in get_args(annotation))
+        return any(is_container(argument) for argument in get_args(annotation))
     return origin in (tuple, dict)
 
 
 def translated(problem: ValidationError, root: type[Model] = Config) -> list[Finding]:
     """Return pydantic's errors as findings. Args: root: what was validated."""
+    return [_finding(details, root) for details in causes(problem)]
+
+
+def causes(problem: ValidationError) -> list[ErrorDetails]:
+    """Return pydantic's errors without those that only follow from others."""
     errors = problem.errors()
     locations = [details["loc"] for details in errors]
-    return [_finding(details, root) for details in errors if not _follows(details, locations)]
+    return [details for details in errors if not _follows(details, locations)]
 
 
 def _follows(details: ErrorDetails, locations: list[tuple[int | str, ...]]) -> bool:
@@ -74,7 +92,7 @@ def _follows(details: ErrorDetails, locations: list[tuple[int | str, ...]]) -> b
 
 def _finding(details: ErrorDetails, root: type[Model]) -> Finding:
     path = data_path(details["loc"])
-    at_key = details["type"] == "extra_forbidden" or "[key]" in details["loc"]
+    at_key = details["type"] == "extra_forbidden" or NAME_KEY in details["loc"]
     return Finding(Severity.ERROR, path, _message(details, path, root), at_key)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 Path = tuple[str | int, ...]
+# What stands below a named section for its name, where that is meant and not what it holds.
+NAME_KEY = "[key]"
 
 
 class Severity(Enum):
@@ -76,5 +78,10 @@ def written(path: Path) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean x?` for the known word nearest to this one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = near(word, known)
+    return f"; did you mean {close}?" if close is not None else ""
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word nearest to this one, None where none is near."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)

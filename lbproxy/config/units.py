@@ -283,6 +283,11 @@ def parse_host_pattern(value: str) -> str:
     return host
 
 
+# What stands for a file whose name is in doubt, in a validation context that has this key.
+NO_FILE = "\0"
+MAY_BE_NO_FILE = "may_be_no_file"
+
+
 def parse_file(value: str, info: ValidationInfo) -> str:
     """Return the absolute path of a file that can be read.
 
@@ -292,6 +297,8 @@ def parse_file(value: str, info: ValidationInfo) -> str:
     context = cast("dict[str, object] | None", info.context)
     base = context.get("base") if context else None
     if not isinstance(base, Path):
+        return value
+    if value == NO_FILE and context is not None and MAY_BE_NO_FILE in context:
         return value
     path = base / value
     try:

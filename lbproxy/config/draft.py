@@ -7,7 +7,8 @@ filled in is in doubt, and nothing is said that rests on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Generic, TypeVar, get_args, get_origin
 
@@ -16,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from lbproxy.config.messages import causes, data_path, field_at, model_at, models_in
 from lbproxy.config.model import Model, keys
-from lbproxy.config.problems import NAME_KEY, Path, near
+from lbproxy.config.problems import NAME_KEY, Finding, Path, near
 from lbproxy.config.units import MAY_BE_NO_FILE, NO_FILE, Kind
 
 # Each round mends all that the round before found; what is found below a mended section is the
@@ -52,6 +53,25 @@ class Doubts:
     def within(self, path: Path) -> bool:
         """Return True where any of what is at the path or below it is in doubt."""
         return path in self._above or self.at(path)
+
+
+def certain(
+    findings: Iterable[Finding], doubts: Doubts, original: Callable[[Path], Path]
+) -> Iterator[Finding]:
+    """Yield the findings at values that are not in doubt, with their places in the file.
+
+    Args: original: turns the paths of the findings into those of the file.
+    """
+    for finding in findings:
+        path = original(finding.path)
+        other = original(finding.other) if finding.other is not None else None
+        if not doubts.at(path) and (other is None or not doubts.at(other)):
+            yield replace(finding, path=path, other=other)
+
+
+def unchanged(path: Path) -> Path:
+    """Return the path, of a file that needed no mending."""
+    return path
 
 
 class _Items(list[object]):

@@ -10,11 +10,10 @@ from pydantic import ValidationError
 
 from lbproxy.config.checks import check
 from lbproxy.config.document import Document, read, read_file
-from lbproxy.config.draft import Doubts, Mender
+from lbproxy.config.draft import Doubts, Mender, certain, unchanged
 from lbproxy.config.findings import Known
 from lbproxy.config.messages import translated
 from lbproxy.config.problems import Finding, Problem, Severity, error, near, nearest
-from lbproxy.config.problems import Path as KeyPath
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
 from lbproxy.config.schema import Config
 
@@ -80,17 +79,10 @@ def _validate(
         known = replace(known, doubtful=mender.at, doubtful_within=mender.within)
         original = mender.original
     else:
-        original = _same
-    for finding in check(config, known, now) if config is not None else ():
-        path = original(finding.path)
-        other = original(finding.other) if finding.other is not None else None
-        if not doubts.at(path) and (other is None or not doubts.at(other)):
-            findings.append(replace(finding, path=path, other=other))
+        original = unchanged
+    if config is not None:
+        findings += certain(check(config, known, now), doubts, original)
     return findings, config
-
-
-def _same(path: KeyPath) -> KeyPath:
-    return path
 
 
 def _mapping(value: object) -> dict[str, object]:

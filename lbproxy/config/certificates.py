@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path as FilePath
 
 from cryptography import x509
@@ -17,6 +17,8 @@ from lbproxy.config.schema import Certificate
 from lbproxy.config.units import NO_FILE
 
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+_MONTH = timedelta(days=30)
+_SHORT_LIVED = timedelta(days=8)
 # What is raised by a certificate or key that is no such thing, or of an unknown kind.
 UNREADABLE = (
     ValueError,
@@ -50,6 +52,12 @@ def check_certificate(certificate: Certificate, path: Path, now: datetime) -> It
             yield fault
             return
     if leaf is not None:
+        if not names_in(certificate.cert):
+            yield warning(
+                (*path, "cert"),
+                "holds no alternative name (SAN): a common name (CN) alone is never chosen by SNI, "
+                "and no browser takes it",
+            )
         yield from _lasts(leaf, (*path, "cert"), now)
 
 
@@ -74,6 +82,33 @@ def _lasts(leaf: x509.Certificate, path: Path, now: datetime) -> Iterator[Findin
         yield warning(path, f"has expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
     elif leaf.not_valid_before_utc > now:
         yield warning(path, f"is valid only from {leaf.not_valid_before_utc:%Y-%m-%d} on")
+    elif (left := leaf.not_valid_after_utc - now) < _soon(leaf):
+        days = f"in {left.days} days" if left.days > 1 else f"within {left.days + 1} days"
+        yield warning(path, f"ends on {leaf.not_valid_after_utc:%Y-%m-%d}, {days}; renew it")
+
+
+def _soon(leaf: x509.Certificate) -> timedelta:
+    """Return how long before its end a certificate should have been renewed."""
+    life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    # Those of a few days are renewed by a program, at two thirds of their life or so.
+    return life / 4 if life <= _SHORT_LIVED else _MONTH
+
+
+def names_in(file: str) -> frozenset[str] | None:
+    """Return the names and addresses that a certificate is for, in lower case.
+
+    That is what clients and SNI go by, the alternative names alone. Returns: None where the file
+    holds no certificate.
+    """
+    try:
+        leaf = x509.load_pem_x509_certificates(FilePath(file).read_bytes())[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    except UNREADABLE:
+        return None
+    found = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
+    return frozenset(found | {str(each) for each in names.get_values_for_type(x509.IPAddress)})
 
 
 def trusting(ca: str | None, verify: bool) -> ssl.SSLContext:

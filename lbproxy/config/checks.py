@@ -5,25 +5,28 @@ Each check reads valid models only and yields findings; it neither opens sockets
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path as FilePath
 
-from lbproxy.config.certificates import check_certificate
+from lbproxy.config.certificates import check_certificate, names_in
 from lbproxy.config.findings import Known, check_token, duplicates, is_loopback
+from lbproxy.config.place_checks import places
 from lbproxy.config.pool_checks import pools
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, Listener, Route
 from lbproxy.config.secrets import can_be_sent
 from lbproxy.config.source_checks import sources
-from lbproxy.config.units import Bind
 
 
 def check(config: Config, known: Known, now: datetime) -> Iterator[Finding]:
     """Yield every finding. Args: now: with a time zone, for the validity of certificates."""
     yield from _listeners(config, known, now)
     yield from pools(config, known)
+    yield from places(config, known)
     yield from _routes(config, known)
+    yield from _unnamed(config, known)
+    yield from _limits(config)
     yield from sources(config, known)
     yield from _admin(config, known)
     yield from _trust(config)
@@ -34,7 +37,6 @@ def _listeners(config: Config, known: Known, now: datetime) -> Iterator[Finding]
     yield from duplicates(
         (("listeners", index, "name"), listener.name) for index, listener in enumerate(listeners)
     )
-    yield from duplicates(_binds(config))
     by_name = {listener.name: listener for listener in listeners}
     for index, listener in enumerate(listeners):
         path: Path = ("listeners", index)
@@ -48,19 +50,6 @@ def _listeners(config: Config, known: Known, now: datetime) -> Iterator[Finding]
             yield from _redirect(config, listener, by_name, known, path)
         for number, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
             yield from check_certificate(certificate, (*path, "tls", "certificates", number), now)
-
-
-def _binds(config: Config) -> Iterator[tuple[Path, str]]:
-    """Yield every address that is bound; port 0 is a new one each time."""
-    binds: list[tuple[Path, Bind]] = [
-        (("listeners", index, "bind"), listener.bind)
-        for index, listener in enumerate(config.listeners)
-    ]
-    if config.admin is not False:
-        binds.append((("admin", "bind"), config.admin.bind))
-    if config.mcmp is not False:
-        binds.append((("mcmp", "bind"), config.mcmp.bind))
-    return ((path, str(bind)) for path, bind in binds if bind.path or bind.port)
 
 
 def _redirect(
@@ -131,6 +120,42 @@ def _routes(config: Config, known: Known) -> Iterator[Finding]:
             yield warning(
                 place, "never matches: all that it could take goes to", ("routes", earlier)
             )
+
+
+def _unnamed(config: Config, known: Known) -> Iterator[Finding]:
+    """Yield the hosts of routes that no certificate of a TLS listener names."""
+    names: set[str] = set()
+    for index, listener in enumerate(config.listeners):
+        if known.doubtful_within(("listeners", index, "tls")):
+            return  # one that is not known may name any
+        for certificate in listener.tls.certificates if listener.tls else ():
+            found = names_in(certificate.cert)
+            if not found:
+                return  # which is said of the certificate itself
+            names |= found
+    said: set[str] = set()
+    for index, route in enumerate(config.routes):
+        if names and route.host and route.host not in said and not _is_named(route.host, names):
+            said.add(route.host)
+            yield warning(
+                ("routes", index, "host"),
+                f"no certificate of a listener names {route.host}, only "
+                f"{', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''}: who comes by "
+                "https is warned, or goes away",
+            )
+
+
+def _is_named(host: str, names: Collection[str]) -> bool:
+    """Return True where a certificate for one of the names serves some of what a route takes."""
+    if host.startswith("*."):
+        return any(name == host or name.endswith(host[1:]) for name in names)
+    host = host.strip("[]")
+    return host in names or f"*.{host.partition('.')[2]}" in names
+
+
+def _limits(config: Config) -> Iterator[Finding]:
+    if config.limits.body == 0 and config.limits.body is not False:
+        yield error(("limits", "body"), "0 would refuse every body; write off for no limit")
 
 
 def _shadow(route: Route, first: Mapping[str | None, Mapping[str, int]]) -> int | None:

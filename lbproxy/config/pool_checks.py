@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 from lbproxy.config.findings import Known, duplicates
-from lbproxy.config.problems import NAME_KEY, Finding, Path, error, near, warning
+from lbproxy.config.paths import DoubtfulPath, Visibility
+from lbproxy.config.problems import NAME_KEY, Finding, Path, error, warning
 from lbproxy.config.profiles import load_profile
 from lbproxy.config.schema import Config, Health, Policy, Pool, Sticky, StickyStep
 from lbproxy.config.source_checks import may_gather
-from lbproxy.config.units import format_duration, parse_codes
+from lbproxy.config.sources import ConfiguredNode
+from lbproxy.config.units import format_duration, parse_codes, parse_node_url
 
 # 128 bits, spaces and line breaks around it not counted.
 MIN_KEY_BYTES = 16
@@ -35,6 +37,7 @@ def _pool(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Findi
         for place, node in reversed(by_name.values())
         if not known.any_doubtful((*place, "route"), *(() if node.route else ((*place, "name"),)))
     )
+    yield from _same_address(nodes, known)
     yield from _passes(pool, (*path, "pass"))
     if pool.sticky is not False:
         yield from _sticky(pool.sticky, known, (*path, "sticky"))
@@ -49,7 +52,7 @@ def _pool(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Findi
             "hash needs the name of the session cookie, sticky.cookie; without it nodes take turns",
         )
     if pool.health is not False:
-        yield from _health(pool.health, config.timeouts.drain, known, (*path, "health"))
+        yield from _health(pool.health, known, (*path, "health"))
     profile = (*path, "profile")
     limit = load_profile(pool.profile).node_idle_limit
     if limit is not None and pool.keepalive.idle >= limit and not known.doubtful(profile):
@@ -58,8 +61,90 @@ def _pool(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Findi
             f"{format_duration(pool.keepalive.idle)} is not shorter than the nodes' own limit of "
             f"{format_duration(limit)}: requests will meet connections that are just being closed",
         )
+    if not known.doubtful(profile):
+        yield from _against_the_profile(config, known, name, pool)
+    yield from _exposed_in_vain(pool, path)
     if not _may_be_reached(config, known, name):
         yield warning(path, "no route leads to this pool")
+
+
+def _same_address(nodes: list[tuple[Path, ConfiguredNode]], known: Known) -> Iterator[Finding]:
+    first: dict[tuple[str, int, str | None], tuple[Path, str]] = {}
+    for path, node in nodes:
+        place: Path = (*path, "url")
+        if known.any_doubtful(place, (*path, "tls", "server_name")):
+            continue
+        url = parse_node_url(node.url)
+        # Behind one address there may be several, told apart by SNI.
+        key = (url.host, url.port, node.tls.server_name)
+        earlier, name = first.setdefault(key, (place, node.name))
+        # Of a node written twice its name is said.
+        if earlier is not place and name != node.name:
+            yield warning(
+                place,
+                f"{url.host} port {url.port} is one node and not two: its share doubles, and it is "
+                "tried again where it has just failed; it is that of",
+                earlier,
+            )
+
+
+def _against_the_profile(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Finding]:
+    """Yield where the file takes away what the provider needs of its front door."""
+    path: Path = ("pools", name)
+    profile = load_profile(pool.profile)
+    wanted = Pool.model_validate(profile.defaults)
+    several = len(pool.nodes) > 1 or may_gather(config, known, name)
+    if pool.sticky is False and wanted.sticky is not False and several:
+        yield warning(
+            (*path, "sticky"),
+            f"off, against the profile: {profile.title} needs its sessions at one node, or logins "
+            "become slow or break",
+        )
+    if known.doubtful_within((*path, "hide")) or known.doubtful_within((*path, "expose")):
+        return
+    before, now = _visible(wanted), _visible(pool)
+    # What the provider's list named is one thing; that a list replaces it is what is overlooked.
+    key = "hide" if pool.hide != wanted.hide else "expose"
+    open_now = [
+        prefix
+        for prefix in wanted.hide
+        if before.hidden(prefix.encode()) and not now.hidden(prefix.encode())
+    ]
+    if open_now:
+        yield warning(
+            (*path, key),
+            f"replaces the profile's list, so that {', '.join(open_now)} can be reached from "
+            "outside; leave it out, or name them here as well",
+        )
+    elif wanted.expose and not pool.expose:
+        yield warning(
+            (*path, "expose"),
+            f"empty, against the profile: every path of {profile.title} but the hidden ones can be "
+            "reached from outside",
+        )
+
+
+def _visible(pool: Pool) -> Visibility:
+    return Visibility(
+        [prefix.encode() for prefix in pool.hide],
+        [prefix.encode() for prefix in pool.expose],
+        [prefix.encode() for prefix in pool.tenant_prefixes],
+        pool.hide_extensions,
+    )
+
+
+def _exposed_in_vain(pool: Pool, path: Path) -> Iterator[Finding]:
+    rules = Visibility([prefix.encode() for prefix in pool.hide], [], [])
+    for index, prefix in enumerate(pool.expose):
+        try:
+            by = rules.hidden_by(prefix.encode())
+        except DoubtfulPath:
+            continue
+        if by is not None:
+            yield warning(
+                (*path, "expose", index),
+                f"stays hidden: hide has {by.decode()}, and hide holds whatever is exposed",
+            )
 
 
 def _may_be_reached(config: Config, known: Known, name: str) -> bool:
@@ -69,7 +154,7 @@ def _may_be_reached(config: Config, known: Known, name: str) -> bool:
     for index, route in enumerate(config.routes):
         if route.pool == name or known.doubtful(("routes", index, "pool")):
             return True
-        if route.pool not in known.pools and near(route.pool, known.pools) == name:
+        if route.pool not in known.pools:
             return True
     return False
 
@@ -180,7 +265,7 @@ def _takes(pattern: str | None, host: str | None) -> bool:
     return host is not None and pattern[:1] == "*" and host.removeprefix("*").endswith(pattern[1:])
 
 
-def _health(health: Health, drain: float, known: Known, path: Path) -> Iterator[Finding]:
+def _health(health: Health, known: Known, path: Path) -> Iterator[Finding]:
     if not parse_codes(health.expect):
         yield error((*path, "expect"), "must name at least one status code")
     both = parse_codes(health.expect) & parse_codes(health.soft)
@@ -191,11 +276,4 @@ def _health(health: Health, drain: float, known: Known, path: Path) -> Iterator[
             (*path, "timeout"),
             f"{format_duration(health.timeout)} is not shorter than the interval of "
             f"{format_duration(health.interval)}: probes of a slow node delay each other",
-        )
-    if health.interval * health.fall > drain:
-        yield warning(
-            (*path, "interval"),
-            f"a dead node is noticed after interval x fall = "
-            f"{format_duration(health.interval * health.fall)}, longer than timeouts.drain "
-            f"({format_duration(drain)}): a stop of this process ends sooner",
         )

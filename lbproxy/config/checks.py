@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_certificate, names_in
-from lbproxy.config.findings import Known, check_token, duplicates, is_loopback
+from lbproxy.config.findings import Known, check_token, duplicates, is_loopback, no_wildcard
 from lbproxy.config.place_checks import places
 from lbproxy.config.pool_checks import pools
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
@@ -82,7 +82,7 @@ def _redirect(
     wanted = str(listener.redirect_to)
     target = by_name.get(wanted)
     if target is None:
-        if wanted not in known.listeners:
+        if wanted not in known.listeners and not known.doubtful(("listeners",)):
             yield error(path, f"there is no listener {wanted!r}{nearest(wanted, by_name)}")
         return
     if target is listener:
@@ -108,11 +108,12 @@ def _routes(config: Config, known: Known) -> Iterator[Finding]:
     first: dict[str | None, dict[str, int]] = {}
     for index, route in enumerate(config.routes):
         place: Path = ("routes", index)
-        if route.pool not in known.pools:
+        if route.pool not in known.pools and not known.doubtful(("pools",)):
             hint = nearest(route.pool, known.pools)
             yield error((*place, "pool"), f"there is no pool {route.pool!r}{hint}")
         if known.any_doubtful((*place, "host"), (*place, "path")):
             continue
+        yield from no_wildcard(route.path, (*place, "path"))
         earlier = _shadow(route, first)
         if earlier is None:
             first.setdefault(route.host, {})[route.path] = index

@@ -15,9 +15,9 @@ from typing import Generic, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lbproxy.config.messages import causes, data_path, field_at, model_at, models_in
-from lbproxy.config.model import Model, keys
-from lbproxy.config.problems import NAME_KEY, Finding, Path, near
+from lbproxy.config.messages import causes, data_path, field_at, meant, model_at, models_in
+from lbproxy.config.model import Model
+from lbproxy.config.problems import NAME_KEY, Finding, Path
 from lbproxy.config.units import MAY_BE_NO_FILE, NO_FILE, Kind
 
 # Each round mends all that the round before found; what is found below a mended section is the
@@ -181,11 +181,9 @@ class Mender(Generic[Root]):
         places = [self.original(path)]
         if kind == "extra_forbidden":
             # Who wrote `coookie` has said what cookie is, though not how.
-            model = model_at(path[:-1], self._root)
-            section = self._section(path[:-1])
-            meant = near(str(path[-1]), keys(model)) if model is not None else None
-            if meant is not None and meant not in section:
-                places.append(self.original((*path[:-1], meant)))
+            key = meant(path, self._root)
+            if key is not None and key not in self._section(path[:-1]):
+                places.append(self.original((*path[:-1], key)))
         return places
 
     def _section(self, path: Path) -> _Section | _Items:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from lbproxy.config.problems import Finding, Path, error
+from lbproxy.config.problems import Finding, Path, error, warning
 
 # Guessed at a thousand tries a second, 16 letters last longer than the process.
 MIN_TOKEN_CHARACTERS = 16
@@ -45,6 +45,16 @@ def duplicates(entries: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
         earlier = first.setdefault(value, path)
         if earlier is not path:
             yield error(path, f"{value!r} is taken by", earlier)
+
+
+def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
+    """Yield a warning for a path that is written as elsewhere, with a star for what is below it."""
+    if "*" in prefix:
+        plain = prefix.partition("*")[0]
+        yield warning(
+            path,
+            f"a star is no wildcard but itself; {plain or '/'} is the path and all that is below it",
+        )
 
 
 def is_loopback(host: str) -> bool:

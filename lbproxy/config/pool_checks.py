@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
-from lbproxy.config.findings import Known, duplicates
+from lbproxy.config.findings import Known, duplicates, no_wildcard
 from lbproxy.config.paths import DoubtfulPath, Visibility
 from lbproxy.config.problems import NAME_KEY, Finding, Path, error, warning
 from lbproxy.config.profiles import load_profile
@@ -64,6 +64,9 @@ def _pool(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Findi
     if not known.doubtful(profile):
         yield from _against_the_profile(config, known, name, pool)
     yield from _exposed_in_vain(pool, path)
+    for key, prefixes in (("hide", pool.hide), ("expose", pool.expose)):
+        for index, prefix in enumerate(prefixes):
+            yield from no_wildcard(prefix, (*path, key, index))
     if not _may_be_reached(config, known, name):
         yield warning(path, "no route leads to this pool")
 

@@ -161,7 +161,7 @@ def _discover(discover: Discover, known: Known, path: Path) -> Iterator[Finding]
 
 def _mcmp(mcmp: Mcmp, known: Known) -> Iterator[Finding]:
     path: Path = ("mcmp",)
-    if mcmp.pool not in known.pools:
+    if mcmp.pool not in known.pools and not known.doubtful(("pools",)):
         hint = nearest(mcmp.pool, known.pools)
         yield error((*path, "pool"), f"there is no pool {mcmp.pool!r}{hint}")
     if not mcmp.bind.path and not is_loopback(mcmp.bind.host):

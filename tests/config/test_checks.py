@@ -171,6 +171,15 @@ WARNINGS = [
     ),
 ]
 
+WARNINGS += [
+    (
+        GOOD.replace("{pool: idp}", "{pool: idp, path: /auth/*}"),
+        "x.yaml:9:23: warning: routes[0].path: a star is no wildcard but itself; /auth/ is the path",
+    ),
+    (pool("hide: ['/a*']"), "x.yaml:5:12: warning: pools.idp.hide[0]: a star is no wildcard but"),
+    (pool("expose: ['/*']"), "x.yaml:5:14: warning: pools.idp.expose[0]: a star is no wildcard"),
+]
+
 
 @pytest.mark.parametrize(("text", "problem"), WARNINGS)
 def test_what_will_bite_is_a_warning(text: str, problem: str, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
         plain = prefix.partition("*")[0]
         yield warning(
             path,
-            f"a star is no wildcard but itself; {plain or '/'} is the path and all that is below it",
+            f"a star is no wildcard here; {plain or '/'} is the path and all below it",
         )
 
 

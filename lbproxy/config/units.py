@@ -40,12 +40,7 @@ _OTHER_DURATIONS = {
     "h": "hr hrs hour hours",
     "d": "day days",
 }
-_OTHER_SIZES = {
-    "B": "b byte bytes",
-    "KiB": "k kb kib ki",
-    "MiB": "m mb mib mi",
-    "GiB": "g gb gib gi",
-}
+_OTHER_SIZES = {"B": "byte bytes", "KiB": "k kb ki", "MiB": "m mb mi", "GiB": "g gb gi"}
 
 
 def _meant(value: object, units: Mapping[str, str]) -> str:

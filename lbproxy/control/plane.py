@@ -91,7 +91,11 @@ class ControlPlane:
         self._shutting_down = False
         self._task: asyncio.Task[None] | None = None
         self._prober = Prober(
-            config.pools, self._observe, registry.probe_state, jitter or random.Random()
+            config.pools,
+            self._observe,
+            registry.probe_state,
+            jitter or random.Random(),
+            config.forwarding.fields if _https_in_front(config) else None,
         )
         around = Surroundings(registry, self._note, workers.stats, clock, config.timeouts.drain)
         self._resolver = Resolver(config.resolver)
@@ -309,6 +313,14 @@ def _log_change(change: Change) -> None:
         level,
         "pool %s node %s: %s %s -> %s: %s",
         *(change.pool, change.node, change.what.value, change.before, change.after, change.reason),
+    )
+
+
+def _https_in_front(config: Config) -> bool:
+    """Return True where clients come by https: to a TLS listener, or to a balancer before us."""
+    return bool(config.forwarding.trusted_proxies) or any(
+        listener.tls is not None or listener.redirect_to or listener.proxy_protocol
+        for listener in config.listeners
     )
 
 

@@ -174,9 +174,9 @@ WARNINGS = [
 WARNINGS += [
     (
         GOOD.replace("{pool: idp}", "{pool: idp, path: /auth/*}"),
-        "x.yaml:9:23: warning: routes[0].path: a star is no wildcard but itself; /auth/ is the path",
+        "x.yaml:9:23: warning: routes[0].path: a star is no wildcard here; /auth/ is",
     ),
-    (pool("hide: ['/a*']"), "x.yaml:5:12: warning: pools.idp.hide[0]: a star is no wildcard but"),
+    (pool("hide: ['/a*']"), "x.yaml:5:12: warning: pools.idp.hide[0]: a star is no wildcard here"),
     (pool("expose: ['/*']"), "x.yaml:5:14: warning: pools.idp.expose[0]: a star is no wildcard"),
 ]
 

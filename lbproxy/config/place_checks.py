@@ -12,6 +12,8 @@ from lbproxy.config.problems import Finding, Path, error, warning
 from lbproxy.config.schema import Config, Listener
 from lbproxy.config.units import Bind, parse_node_url
 
+_LOGS = "LogsDirectory"
+
 
 def places(config: Config, known: Known) -> Iterator[Finding]:
     """Yield every finding."""
@@ -75,7 +77,7 @@ def _is_bound(listener: Listener, host: str, port: int) -> bool:
 
 def _folders(config: Config, binds: list[tuple[Path, Bind]]) -> Iterator[Finding]:
     if config.access_log is not False and config.access_log.path != "-":
-        yield from _folder(config.access_log.path, ("access_log", "path"), "LogsDirectory")
+        yield from _folder(config.access_log.path, ("access_log", "path"), _LOGS)
     if config.state_file:
         yield from _folder(config.state_file, ("state_file",), "StateDirectory")
     for path, bind in binds:

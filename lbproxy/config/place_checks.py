@@ -97,7 +97,9 @@ def _folder(file: str, path: Path, directive: str) -> Iterator[Finding]:
     except OSError:  # not even to be looked at
         is_folder, there = True, False
     if not is_folder:
-        yield error(path, f"there is no directory {folder}; make it (systemd: {directive}=lbproxy)")
+        # Folders for state and sockets are made by systemd at start, and this may be before it.
+        say = error if directive == _LOGS else warning
+        yield say(path, f"there is no directory {folder}; make it (systemd: {directive}=lbproxy)")
     elif there:
         yield error(path, f"{file} is a directory; name a file in it")
     elif not os.access(folder, os.W_OK | os.X_OK) and not os.access(file, os.W_OK):

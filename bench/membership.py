@@ -74,6 +74,7 @@ def proxy(folder: Path, ports: Ports, nodes: int, interval: str) -> Iterator[Chi
         "routes": [{"path": "/", "pool": "idp"}],
         "mcmp": {"bind": f"127.0.0.1:{ports.mcmp}", "pool": "idp", "max": {"nodes": nodes}},
         "admin": {"bind": f"127.0.0.1:{ports.admin}"},
+        "state_file": False,
         "access_log": False,
     }
     path = folder / "lbproxy.yaml"

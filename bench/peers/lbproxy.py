@@ -40,6 +40,7 @@ def prepare(setting: Setting) -> list[str]:
         },
         "routes": [{"host": host, "path": "/", "pool": "idp"} for host in setting.hosts],
         "admin": {"bind": f"127.0.0.1:{setting.admin_port}"},
+        "state_file": False,
         "limits": {
             "body": False,
             "connections": 15000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lbproxy.control.state_file import StateError
 from lbproxy.proxy.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
+from lbproxy.runtime.state_place import with_state
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_problems(result.problems, errors)
     if result.config is None:
         return Exit.CONFIGURATION
-    return serve(result.config, arguments.config)
+    return serve(with_state(result.config, arguments.config, os.environ), arguments.config)
 
 
 def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None) -> int:

@@ -152,6 +152,11 @@ def next_delay(state: ProbeState, settings: schema.Health, random: RandomSource)
 
 
 # What an unexpected status likely means, for the operator who reads the log line.
+_FORBIDDEN = 403
+_DEMANDS_HTTPS = (
+    "it demands HTTPS, and takes what this proxy sends for http: "
+    "does it believe forwarded fields from here?"
+)
 _LIKELY = {
     301: "it redirects, which is not followed: is it another scheme, host or path?",
     302: "it redirects, which is not followed: is it another scheme, host or path?",
@@ -174,6 +179,11 @@ _LIKELY = {
 }
 
 
+def demands_https(status: int, body: bytes | bytearray) -> bool:
+    """Return True where a node refuses for want of TLS at the client."""
+    return status == _FORBIDDEN and b"https required" in body.lower()
+
+
 def judge(status: int, body: bytes, settings: schema.Health) -> ProbeResult:
     """Return what one answer to a probe means.
 
@@ -190,7 +200,7 @@ def judge(status: int, body: bytes, settings: schema.Health) -> ProbeResult:
             f"HTTP {status}, but the body does not hold {settings.body!r}: "
             "is the health feature enabled on the node?",
         )
-    likely = _LIKELY.get(status)
+    likely = _DEMANDS_HTTPS if demands_https(status, body) else _LIKELY.get(status)
     text = f"HTTP {status}: {likely}" if likely else f"HTTP {status}, not {settings.expect}"
     if status in parse_codes(settings.soft):
         return ProbeResult(Outcome.SOFT, text)

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 
 from lbproxy.config.agent import AgentConfig, AgentHealth, AgentLoad, AgentNode, AgentTls
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.findings import check_token, duplicates, is_loopback
+from lbproxy.config.findings import Known, check_token, duplicates, is_loopback
 from lbproxy.config.problems import Finding, Path, error, warning
 from lbproxy.config.sources import NodeTls
 from lbproxy.config.units import (
@@ -21,20 +21,25 @@ from lbproxy.config.units import (
 )
 
 
-def check(config: AgentConfig, environment: Mapping[str, str]) -> Iterator[Finding]:
+def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> Iterator[Finding]:
     """Yield every finding."""
     proxies = [parse_proxy_url(url) for url in config.proxies]
     yield from duplicates(
         (("proxies", index), f"{url.scheme}://{url.host}:{url.port}")
         for index, url in enumerate(proxies)
+        if not known.doubtful(("proxies", index))
     )
-    beside = all(is_loopback(url.host) for url in proxies)
+    # A proxy that is not known may be any.
+    unknown = known.doubtful_within(("proxies",))
+    beside = unknown or all(is_loopback(url.host) for url in proxies)
     yield from _node(config.node, beside, ("node",))
-    yield from _health(config.node, config.node.health, ("node", "health"))
-    yield from _tls(config.tls, any(url.scheme == "https" for url in proxies), ("tls",))
+    yield from _health(config.node, config.node.health, known, ("node", "health"))
+    yield from _tls(
+        config.tls, unknown or any(url.scheme == "https" for url in proxies), known, ("tls",)
+    )
     yield from _token(config, environment)
-    yield from _load(config.load, ("load",))
-    if config.drain.sessions >= config.drain.deadline:
+    yield from _load(config.load, known, ("load",))
+    if config.drain.sessions >= config.drain.deadline and not known.doubtful(("drain", "deadline")):
         yield error(
             ("drain", "sessions"),
             f"{format_duration(config.drain.sessions)} leaves nothing of the deadline of "
@@ -67,8 +72,10 @@ def _node(node: AgentNode, beside: bool, path: Path) -> Iterator[Finding]:
         )
 
 
-def _health(node: AgentNode, health: AgentHealth, path: Path) -> Iterator[Finding]:
+def _health(node: AgentNode, health: AgentHealth, known: Known, path: Path) -> Iterator[Finding]:
     scheme = parse_page_url(health.url)[0].scheme if health.url else health.scheme
+    if known.any_doubtful((*path, "url"), (*path, "scheme"), ("node", "url")):
+        scheme = "auto"  # which may be any
     if scheme is None and (scheme := parse_node_url(node.url).scheme) == "ajp":
         yield error(path, "an ajp node has no page at its url; write url, or scheme and port")
     if scheme == "http" and health.tls != NodeTls():
@@ -78,15 +85,17 @@ def _health(node: AgentNode, health: AgentHealth, path: Path) -> Iterator[Findin
     if not parse_codes(health.expect):
         yield error((*path, "expect"), "must name at least one status code")
     both = parse_codes(health.expect) & parse_codes(health.soft)
-    if both:
+    if both and not known.doubtful((*path, "expect")):
         yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
 
 
-def _tls(tls: AgentTls, used: bool, path: Path) -> Iterator[Finding]:
+def _tls(tls: AgentTls, used: bool, known: Known, path: Path) -> Iterator[Finding]:
     if not used and tls != AgentTls():
         yield error(path, "has no effect: no proxy begins with https://")
     if tls.ca is not None:
         yield from check_authority(tls.ca, (*path, "ca"))
+    if known.any_doubtful((*path, "cert"), (*path, "key")):
+        return
     if (tls.cert is None) != (tls.key is None):
         yield error(path, "needs cert and key, or neither")
     elif tls.cert is not None:
@@ -120,10 +129,14 @@ def _token(config: AgentConfig, environment: Mapping[str, str]) -> Iterator[Find
 _BELONGS = {"value": "fixed", "file": "file", "cgroup": "cpu", "url": "metric"}
 
 
-def _load(load: AgentLoad, path: Path) -> Iterator[Finding]:
+def _load(load: AgentLoad, known: Known, path: Path) -> Iterator[Finding]:
+    if known.doubtful((*path, "source")):
+        return
     for key, source in _BELONGS.items():
         given = getattr(load, key) is not None
         if given and load.source != source:
             yield error((*path, key), f"has an effect with source: {source} only")
+        elif known.doubtful((*path, key)):
+            continue
         elif not given and load.source == source and source != "cpu":
             yield error(path, f"needs {key} with source: {source}")

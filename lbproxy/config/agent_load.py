@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_checks import check
 from lbproxy.config.document import Document, read, read_file
+from lbproxy.config.draft import Doubts, Mender, certain, unchanged
+from lbproxy.config.findings import Known
 from lbproxy.config.messages import translated
-from lbproxy.config.problems import Finding, Path, Problem, Severity, error, nearest
+from lbproxy.config.problems import Finding, Path, Problem, Severity, error, near, nearest
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -56,14 +58,25 @@ def _checked(document: Document, base: FilePath, environment: Mapping[str, str])
     data = _filled_in(document.data, (), environment, findings)
     assert isinstance(data, dict), "as it was"
     findings += _page_twice(data)
-    data = _with_profile(data, findings)
-    config = None
+    doubts = Doubts()
+    # What an unset variable stands in for is not known.
+    for path in (*document.unread, *(finding.path for finding in findings)):
+        doubts.add(path)
+    data = _with_profile(data, findings, doubts)
+    context: dict[str, object] = {"base": base}
+    known, original = Known(doubtful=doubts.at, doubtful_within=doubts.within), unchanged
+    config: AgentConfig | None
     try:
-        config = AgentConfig.model_validate(data, context={"base": base})
+        config = AgentConfig.model_validate(data, context=context)
     except ValidationError as problem:
-        findings += translated(problem, AgentConfig)
-    else:
-        findings += check(config, environment)
+        faults = translated(problem, AgentConfig)
+        findings += (each for each in faults if each.path not in document.unread)
+        mender = Mender(data, context, AgentConfig, doubts)
+        config = mender.mended(problem)
+        known = Known(doubtful=mender.at, doubtful_within=mender.within)
+        original = mender.original
+    if config is not None:
+        findings += certain(check(config, environment, known), doubts, original)
     problems = document.with_findings(findings)
     if any(problem.severity is Severity.ERROR for problem in problems):
         config = None
@@ -111,7 +124,9 @@ def _page_twice(data: dict[str, object]) -> Iterator[Finding]:
                 yield error(("node", "health", key), "has no effect: url says the whole page")
 
 
-def _with_profile(data: dict[str, object], findings: list[Finding]) -> dict[str, object]:
+def _with_profile(
+    data: dict[str, object], findings: list[Finding], doubts: Doubts
+) -> dict[str, object]:
     """Return the data with what the profile says of a node below it."""
     name = data.get("profile", "generic")
     node = data.get("node")
@@ -119,6 +134,8 @@ def _with_profile(data: dict[str, object], findings: list[Finding]) -> dict[str,
         hint = nearest(name, NAMES)
         message = f"there is no such profile{hint} (profiles: {', '.join(NAMES)})"
         findings.append(error(("profile",), message))
+        doubts.add(("profile",))
+        name = near(name, NAMES) or "generic"
     if name not in NAMES or not isinstance(node, dict):
         return data
     pool = load_profile(str(name)).defaults

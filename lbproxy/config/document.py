@@ -38,7 +38,8 @@ class Document:
     """A file as data.
 
     Args: data: dicts, lists, str, int, float, bool, None; None if the text is no YAML;
-    keys, values: where a path's key and its value begin.
+    keys, values: where a path's key and its value begin; unread: paths whose value is not in the
+    data, which is a problem already.
     """
 
     file: str
@@ -46,6 +47,7 @@ class Document:
     keys: dict[Path, Mark] = field(default_factory=dict)
     values: dict[Path, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
 
     def place(self, path: Path, *, key: bool = False) -> Mark:
         """Return where a person looks for the path.
@@ -195,6 +197,7 @@ class _Reader:
         if isinstance(node, ScalarNode) and node.tag in _SCALARS:
             return _scalar(node)
         self._document.report(path, mark, f"the tag {node.tag} is not allowed")
+        self._document.unread.append(path)
         return None
 
     def _items(self, node: MappingNode, path: Path) -> Iterator[tuple[str, Node]]:

@@ -1,30 +1,77 @@
-"""The valid rest of a configuration that has errors, so that all of it can be checked in one go.
+"""A configuration that has errors, mended so far that all of it can be checked in one go.
 
-What pydantic refuses is cut out of the data until the rest is valid. The checks across sections
-then look at that rest; what they find at or around a cut may be a consequence and is left out.
+What pydantic refuses is taken out of a copy of the data; what must be there is filled in. So each
+entry keeps what is good of it: its name, its address, what it refers to. What was taken out or
+filled in is in doubt, and nothing is said that rests on it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Generic, TypeVar, get_args, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from lbproxy.config.messages import data_path
-from lbproxy.config.problems import Path
-from lbproxy.config.schema import Config, Listener, Pool, Route
-from lbproxy.config.units import NODE_NAME
+from lbproxy.config.messages import causes, data_path, field_at, meant, model_at, models_in
+from lbproxy.config.model import Model
+from lbproxy.config.problems import NAME_KEY, Finding, Path
+from lbproxy.config.units import MAY_BE_NO_FILE, NO_FILE, Kind
 
-# Each round cuts at least one thing; a file that needs more has errors enough to show.
+# Each round mends all that the round before found; what is found below a mended section is the
+# reason for the next. The schema is seven levels deep.
 MAX_ROUNDS = 20
 
+Root = TypeVar("Root", bound=Model)
+# By the kind of a field that must be there: what harms nobody, and clashes with nothing.
+_FILLERS = {
+    "address": "127.0.0.1:0",
+    "url": "http://192.0.2.1:9",
+    "file": NO_FILE,
+    "network": "255.255.255.255/32",
+}
 
-class Draft(Config):
-    """A configuration of which even the required sections may be missing."""
 
-    listeners: tuple[Listener, ...] = ()
-    pools: dict[Annotated[str, Field(pattern=NODE_NAME)], Pool] = Field(default_factory=dict)
-    routes: tuple[Route, ...] = ()
+class Doubts:
+    """The places of a file (indices and names as written) whose values are not known."""
+
+    def __init__(self) -> None:
+        self._places: set[Path] = set()
+        self._above: set[Path] = set()  # everything that holds one of them
+
+    def add(self, place: Path) -> None:
+        """Doubt what is at a place."""
+        self._places.add(place)
+        self._above.update(place[:end] for end in range(len(place)))
+
+    def at(self, path: Path) -> bool:
+        """Return True where the value at the path, or a section that holds it, is in doubt."""
+        return any(path[:end] in self._places for end in range(len(path) + 1))
+
+    def within(self, path: Path) -> bool:
+        """Return True where any of what is at the path or below it is in doubt."""
+        return path in self._above or self.at(path)
+
+
+def certain(
+    findings: Iterable[Finding], doubts: Doubts, original: Callable[[Path], Path]
+) -> Iterator[Finding]:
+    """Yield the findings at values that are not in doubt, with their places in the file.
+
+    Args: original: turns the paths of the findings into those of the file.
+    """
+    for finding in findings:
+        path = original(finding.path)
+        other = original(finding.other) if finding.other is not None else None
+        if not doubts.at(path) and (other is None or not doubts.at(other)):
+            yield replace(finding, path=path, other=other)
+
+
+def unchanged(path: Path) -> Path:
+    """Return the path, of a file that needed no mending."""
+    return path
 
 
 class _Items(list[object]):
@@ -35,85 +82,147 @@ class _Items(list[object]):
         self.origin = list(range(len(entries)))
 
 
+class _Section(dict[str, object]):
+    """A mapping that knows what those of its keys were that are others in the file."""
+
+    def __init__(self, entries: dict[str, object]) -> None:
+        super().__init__(entries)
+        self.origin: dict[str, str] = {}
+
+
 def _copy(data: object) -> object:
     if isinstance(data, dict):
-        return {key: _copy(value) for key, value in data.items()}
+        return _Section({key: _copy(value) for key, value in data.items()})
     if isinstance(data, list):
         return _Items([_copy(value) for value in data])
     return data
 
 
-class Cutter:
-    """Cuts what is invalid out of a copy of the data.
+class Mender(Generic[Root]):
+    """Mends a copy of the data until it is valid.
 
-    Args: data: the whole file; context: pydantic's validation context.
+    Args: data: the whole file; context: pydantic's validation context; root: of the file;
+    doubts: what is in doubt already, to which this adds.
     """
 
-    def __init__(self, data: dict[str, object], context: dict[str, object]) -> None:
+    def __init__(
+        self,
+        data: dict[str, object],
+        context: dict[str, object],
+        root: type[Root],
+        doubts: Doubts,
+    ) -> None:
         self._tree = _copy(data)
-        self._context = context
-        self._cuts: set[Path] = set()
+        self._context = {**context, MAY_BE_NO_FILE: True}
+        self._root = root
+        self._doubts = doubts
+        self._names = (f"unknown-to-lbproxy-{number}" for number in count())
 
-    def valid_rest(self, first: ValidationError) -> Draft | None:
-        """Return what is left when everything invalid is cut out, None if nothing is.
+    def mended(self, first: ValidationError) -> Root | None:
+        """Return what the file says but for what is in doubt, None if it cannot be mended.
 
         Args: first: what was wrong with the whole.
         """
         problem = first
         for _ in range(MAX_ROUNDS):
-            cuts = []
-            for details in problem.errors():
-                path = self.original(data_path(details["loc"]))
-                # Something that is missing cannot be cut out, but what needs it can; the required
-                # sections of the file are optional in a draft.
-                if details["type"] == "missing":
-                    path = path[:-1]
-                    if not path:
-                        continue
-                cuts.append(path)
-            for path in cuts:
-                if not path or not self._cut(path):
-                    return None
-            self._cuts.update(cuts)
+            # From behind, so that what is taken out of a list moves nothing that is still to come.
+            faults = sorted(
+                {
+                    (data_path(details["loc"]), details["type"], NAME_KEY in details["loc"])
+                    for details in causes(problem)
+                },
+                key=lambda fault: [(str(type(part)), part) for part in fault[0]],
+                reverse=True,
+            )
+            marked = [self._in_doubt(*fault) for fault in faults]
+            for path, kind, is_key in faults:
+                self._mend(path, kind, is_key)
+            for places in marked:
+                for place in places:
+                    self._doubts.add(place)
             try:
-                return Draft.model_validate(self._tree, context=self._context)
+                return self._root.model_validate(self._tree, context=self._context)
             except ValidationError as next_problem:
                 problem = next_problem
         return None
 
     def original(self, path: Path) -> Path:
-        """Return the path with the indices that its entries had in the file."""
-        result: list[str | int] = []
+        """Return the path as it is in the file. Args: path: in what `mended` returned."""
+        return tuple(part for part, _ in self._walk(path))
+
+    def at(self, path: Path) -> bool:
+        """Return `Doubts.at` for a path in what `mended` returned."""
+        return self._doubts.at(self.original(path))
+
+    def within(self, path: Path) -> bool:
+        """Return `Doubts.within` for a path in what `mended` returned."""
+        return self._doubts.within(self.original(path))
+
+    def _walk(self, path: Path) -> Iterator[tuple[str | int, object]]:
+        """Yield each part as it is in the file, and what is there."""
         tree = self._tree
         for part in path:
+            name = part
             if isinstance(tree, _Items) and isinstance(part, int):
-                result.append(tree.origin[part])
-                tree = tree[part]
+                there = part < len(tree)
+                name = tree.origin[part] if there else part
+                tree = tree[part] if there else None
+            elif isinstance(tree, _Section) and isinstance(part, str):
+                name = tree.origin.get(part, part)
+                tree = tree.get(part)
             else:
-                result.append(part)
-                tree = tree.get(part) if isinstance(tree, dict) else None
-        return tuple(result)
+                tree = None
+            yield name, tree
 
-    def doubtful(self, path: Path) -> bool:
-        """Return whether a finding there (indices as in the file) may be a cut's consequence."""
-        return any(cut[: len(path)] == path or path[: len(cut)] == cut for cut in self._cuts)
+    def _in_doubt(self, path: Path, kind: str, is_key: bool) -> list[Path]:
+        """Return what is not known because of a fault, as in the file."""
+        if is_key:
+            return [(*self.original(path), NAME_KEY)]
+        places = [self.original(path)]
+        if kind == "extra_forbidden":
+            # Who wrote `coookie` has said what cookie is, though not how.
+            key = meant(path, self._root)
+            if key is not None and key not in self._section(path[:-1]):
+                places.append(self.original((*path[:-1], key)))
+        return places
 
-    def _cut(self, path: Path) -> bool:
-        """Remove what is at the path (indices as in the file); True if it is gone."""
-        tree = self._tree
-        for part in path[:-1]:
-            if isinstance(tree, _Items) and isinstance(part, int):
-                if part not in tree.origin:
-                    return True
-                tree = tree[tree.origin.index(part)]
-            elif isinstance(tree, dict):
-                if part not in tree:
-                    return True
-                tree = tree[part]
-        last = path[-1]
-        if isinstance(tree, _Items) and isinstance(last, int):
-            if last in tree.origin:
-                at = tree.origin.index(last)
-                del tree[at], tree.origin[at]
-            return True
-        return isinstance(tree, dict) and (tree.pop(last, None) is None or True)
+    def _section(self, path: Path) -> _Section | _Items:
+        steps = [self._tree, *(tree for _, tree in self._walk(path))]
+        tree = steps[-1]
+        return tree if isinstance(tree, _Section | _Items) else _Section({})
+
+    def _mend(self, path: Path, kind: str, is_key: bool) -> None:
+        if not path:
+            return
+        parent, last = self._section(path[:-1]), path[-1]
+        if isinstance(parent, _Items) and isinstance(last, int):
+            if model_at(path, self._root) is not None:
+                parent[last] = _Section({})
+            elif last < len(parent):
+                del parent[last], parent.origin[last]
+        elif isinstance(parent, _Section) and isinstance(last, str):
+            field = field_at(path, self._root)
+            if is_key:
+                name = next(self._names)
+                parent[name] = parent.pop(last, None)
+                parent.origin[name] = last
+            elif kind == "extra_forbidden":
+                parent.pop(last, None)
+            elif field is None or field.is_required():
+                parent[last] = self._filler(field)
+            else:
+                parent.pop(last, None)
+
+    def _filler(self, field: FieldInfo | None) -> object:
+        """Return what may stand where something must. Args: field: None for a named section."""
+        if field is None:
+            return _Section({})
+        container, inner = get_origin(field.annotation), get_args(field.annotation)
+        if next(models_in(field.annotation), None) is not None:
+            if container is dict:
+                return _Section({next(self._names): _Section({})})
+            return _Items([_Section({})]) if container is tuple else _Section({})
+        metadata = getattr(inner[0], "__metadata__", ()) if container is tuple else field.metadata
+        kind = next((each.words for each in metadata if isinstance(each, Kind)), "")
+        value = _FILLERS.get(kind) or next(self._names)
+        return _Items([value]) if container is tuple else value

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lbproxy.config.checks import Names, check
+from lbproxy.config.checks import check
 from lbproxy.config.document import Document, read, read_file
-from lbproxy.config.draft import Cutter
+from lbproxy.config.draft import Doubts, Mender, certain, unchanged
+from lbproxy.config.findings import Known
 from lbproxy.config.messages import translated
-from lbproxy.config.problems import Finding, Problem, Severity, error, nearest
+from lbproxy.config.problems import Finding, Problem, Severity, error, near, nearest
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
 from lbproxy.config.schema import Config
 
@@ -43,37 +44,45 @@ def _checked(document: Document, base: Path) -> LoadResult:
         if not document.problems:
             document.report((), document.place(()), "must hold listeners, pools and routes")
         return LoadResult(None, tuple(document.problems))
-    findings, config = _validate(document.data, base)
+    findings, config = _validate(document, document.data, base)
     problems = document.with_findings(findings)
     if any(problem.severity is Severity.ERROR for problem in problems):
         config = None
     return LoadResult(config, problems)
 
 
-def _validate(raw: dict[str, object], base: Path) -> tuple[list[Finding], Config | None]:
+def _validate(
+    document: Document, raw: dict[str, object], base: Path
+) -> tuple[list[Finding], Config | None]:
     findings: list[Finding] = []
-    data = _with_defaults(raw, findings)
+    doubts = Doubts()
+    for path in document.unread:
+        doubts.add(path)
+    data = _with_defaults(raw, findings, doubts)
     context: dict[str, object] = {"base": base}
     listeners = _listeners(data)
-    names = Names(
+    known = Known(
         listeners=[str(entry.get("name")) for entry in listeners],
         tls_listeners=[str(entry.get("name")) for entry in listeners if entry.get("tls")],
         pools=_mapping(data.get("pools")),
+        doubtful=doubts.at,
+        doubtful_within=doubts.within,
     )
     now = datetime.now(UTC)
+    config: Config | None
     try:
         config = Config.model_validate(data, context=context)
     except ValidationError as problem:
-        findings += translated(problem)
-        cutter = Cutter(data, context)
-        rest = cutter.valid_rest(problem)
-        for finding in check(rest, names, now) if rest is not None else ():
-            path = cutter.original(finding.path)
-            other = cutter.original(finding.other) if finding.other is not None else None
-            if not cutter.doubtful(path) and not (other and cutter.doubtful(other)):
-                findings.append(replace(finding, path=path, other=other))
-        return findings, None
-    return [*findings, *check(config, names, now)], config
+        findings += (each for each in translated(problem) if each.path not in document.unread)
+        mender = Mender(data, context, Config, doubts)
+        config = mender.mended(problem)
+        known = replace(known, doubtful=mender.at, doubtful_within=mender.within)
+        original = mender.original
+    else:
+        original = unchanged
+    if config is not None:
+        findings += certain(check(config, known, now), doubts, original)
+    return findings, config
 
 
 def _mapping(value: object) -> dict[str, object]:
@@ -85,9 +94,12 @@ def _listeners(data: dict[str, object]) -> list[dict[str, object]]:
     return [_mapping(entry) for entry in listeners] if isinstance(listeners, list) else []
 
 
-def _with_defaults(raw: dict[str, object], findings: list[Finding]) -> dict[str, object]:
+def _with_defaults(
+    raw: dict[str, object], findings: list[Finding], doubts: Doubts
+) -> dict[str, object]:
     """Return the data with each pool's profile below the pool's own keys.
 
+    A pool whose profile there is not is looked at with the one that was likely meant.
     Nodes that join by mcmp report their load so that it is followed, which no profile can know.
     """
     pools = raw.get("pools")
@@ -101,13 +113,14 @@ def _with_defaults(raw: dict[str, object], findings: list[Finding]) -> dict[str,
             continue
         profile = pool.get("profile", "generic")
         reported = {"balance": "load"} if name == joined else {}
-        if profile in NAMES:
-            defaults = {**load_profile(profile).defaults, **reported}
-            merged[name] = with_defaults(defaults, pool)
-        elif isinstance(profile, str):
+        if isinstance(profile, str) and profile not in NAMES:
             hint = nearest(profile, NAMES)
             message = f"there is no such profile{hint} (profiles: {', '.join(NAMES)})"
             findings.append(error(("pools", name, "profile"), message))
-            # The rest of the pool is looked at as if it named none.
-            merged[name] = {**pool, "profile": "generic"}
+            doubts.add(("pools", name, "profile"))
+            profile = near(profile, NAMES) or "generic"
+            pool = {**pool, "profile": profile}
+        if profile in NAMES:
+            defaults = {**load_profile(profile).defaults, **reported}
+            merged[name] = with_defaults(defaults, pool)
     return {**raw, "pools": merged}

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Union, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from lbproxy.config.foreign import advice, section_of, value_advice
 from lbproxy.config.model import OFF_TAG, ON_TAG, Model, keys
-from lbproxy.config.problems import Finding, Path, Severity, nearest
+from lbproxy.config.problems import NAME_KEY, Finding, Path, Severity, near, nearest
 from lbproxy.config.schema import Config
 from lbproxy.config.units import WORDS, format_duration
 
-_NO_DATA = frozenset({ON_TAG, OFF_TAG, "[key]"})
+MAX_PLACES = 3  # of a key, that an error names
+_NO_DATA = frozenset({ON_TAG, OFF_TAG, NAME_KEY})
 
 
 def data_path(loc: tuple[int | str, ...]) -> Path:
@@ -34,34 +37,83 @@ def model_at(path: Path, root: type[Model]) -> type[Model] | None:
 
     Args: root: of the file as a whole.
     """
+    return _walk(path, root)[0]
+
+
+def field_at(path: Path, root: type[Model]) -> FieldInfo | None:
+    """Return the field of a section at a path, None for an entry of a list or of named sections."""
+    model, inside = _walk(path[:-1], root)
+    return keys(model).get(str(path[-1])) if model is not None and not inside else None
+
+
+def _walk(path: Path, root: type[Model]) -> tuple[type[Model] | None, bool]:
+    """Return the model at a path, and whether it is that of each entry there."""
     model: type[Model] | None = root
     inside = False  # in a list or a mapping of names, whose next part is an index or a name
     for part in path:
         if model is None:
-            return None
+            break
         if inside:
             inside = False
             continue
         field = keys(model).get(str(part))
         if field is None:
-            return None
+            return None, False
         model = next(models_in(field.annotation), None)
-        inside = _is_container(field.annotation)
-    return model
+        inside = is_container(field.annotation)
+    return model, inside
 
 
-def _is_container(annotation: object) -> bool:
+def sections(root: type[Model], path: str = "") -> Iterator[tuple[str, type[Model]]]:
+    """Yield each section with its path: `pools.NAME.nodes[]`; the whole file's is empty."""
+    yield path, root
+    for key, field in keys(root).items():
+        for model in models_in(field.annotation):
+            container = _container(field.annotation)
+            suffix = ".NAME" if container is dict else "[]" if container is tuple else ""
+            yield from sections(model, f"{path}.{key}{suffix}".removeprefix("."))
+
+
+def is_container(annotation: object) -> bool:
+    """Return True for a field that holds a list, or sections by name."""
+    return _container(annotation) is not None
+
+
+def _container(annotation: object) -> type | None:
     origin = get_origin(annotation)
     if origin in (Annotated, Union):
-        return any(_is_container(argument) for argument in get_args(annotation))
-    return origin in (tuple, dict)
+        found = (_container(argument) for argument in get_args(annotation))
+        return next((each for each in found if each is not None), None)
+    return origin if origin in (tuple, dict) else None
 
 
 def translated(problem: ValidationError, root: type[Model] = Config) -> list[Finding]:
     """Return pydantic's errors as findings. Args: root: what was validated."""
+    faults = causes(problem)
+    unknown = [data_path(each["loc"]) for each in faults if each["type"] == "extra_forbidden"]
+    # Who wrote `uri` for url has not left url out.
+    written = {(*path[:-1], meant(path, root)) for path in unknown}
+    return [
+        _finding(details, root)
+        for details in faults
+        if details["type"] != "missing" or data_path(details["loc"]) not in written
+    ]
+
+
+def causes(problem: ValidationError) -> list[ErrorDetails]:
+    """Return pydantic's errors without those that only follow from others."""
     errors = problem.errors()
     locations = [details["loc"] for details in errors]
-    return [_finding(details, root) for details in errors if not _follows(details, locations)]
+    return [details for details in errors if not _follows(details, locations)]
+
+
+def meant(path: Path, root: type[Model]) -> str | None:
+    """Return the key of the same section that an unknown one stands for, None if it may be any."""
+    found = advice(path) if root is Config else None
+    if found is None:
+        return near(str(path[-1]), _keys(path[:-1], root))
+    section, _, key = (found.target or "").rpartition(".")
+    return key if found.target and section == section_of(path[:-1]) else None
 
 
 def _follows(details: ErrorDetails, locations: list[tuple[int | str, ...]]) -> bool:
@@ -74,7 +126,7 @@ def _follows(details: ErrorDetails, locations: list[tuple[int | str, ...]]) -> b
 
 def _finding(details: ErrorDetails, root: type[Model]) -> Finding:
     path = data_path(details["loc"])
-    at_key = details["type"] == "extra_forbidden" or "[key]" in details["loc"]
+    at_key = details["type"] == "extra_forbidden" or NAME_KEY in details["loc"]
     return Finding(Severity.ERROR, path, _message(details, path, root), at_key)
 
 
@@ -89,8 +141,7 @@ def _message(details: ErrorDetails, path: Path, root: type[Model]) -> str:
     if kind == "missing":
         return f"is missing{_description(path, root)}"
     if kind in ("literal_error", "enum"):
-        hint = nearest(value, _quoted(str(context["expected"]))) if isinstance(value, str) else ""
-        return f"must be {context['expected']}{hint}"
+        return f"must be {context['expected']}{_hint(path, value, str(context['expected']))}"
     if kind == "string_type":
         quotes = "" if value is None or isinstance(value, list | dict) else "; put it in quotes"
         return f"must be text{quotes}"
@@ -100,7 +151,7 @@ def _message(details: ErrorDetails, path: Path, root: type[Model]) -> str:
         return f"must have at least {context['min_length']} entry{_description(path, root)}"
     if kind == "model_type":
         keys = ", ".join(_keys(path, root))
-        return f"must be a section{or_off}; its keys: {keys}"
+        return f"must be a section{or_off}; its keys: {keys}{_whole(path, value, root)}"
     if kind == "value_error":
         return str(context["error"])
     if kind in _BOUNDS:
@@ -146,7 +197,43 @@ def _keys(path: Path, root: type[Model]) -> list[str]:
 
 def _unknown_key(path: Path, root: type[Model]) -> str:
     known = _keys(path[:-1], root)
-    return f"unknown key{nearest(str(path[-1]), known)} (allowed here: {', '.join(known)})"
+    found = advice(path) if root is Config else None
+    hint = f"; {found.text}" if found is not None else nearest(str(path[-1]), known)
+    if not hint:
+        places = [place for place, model in sections(root) if str(path[-1]) in keys(model)]
+        if 0 < len(places) <= MAX_PLACES:
+            places = [place or "the file itself" for place in places]
+            hint = f" here; it belongs in {' or '.join(places)}"
+    return f"unknown key{hint} (allowed here: {', '.join(known)})"
+
+
+# The key of a section that a text in its place is likely meant for.
+_MAIN_KEY = {
+    "access_log": "path",
+    "admin": "bind",
+    "mcmp": "bind",
+    "listeners[]": "bind",
+    "pools.NAME.nodes[]": "url",
+    "pools.NAME.health": "path",
+    "pools.NAME.sticky": "cookie",
+    "pools.NAME.discover": "dns",
+    "routes[]": "pool",
+}
+
+
+def _whole(path: Path, value: object, root: type[Model]) -> str:
+    key = _MAIN_KEY.get(section_of(path)) if root is Config else None
+    if not isinstance(value, str) or key is None:
+        return ""
+    return f"; write {{{key}: ...}}"
+
+
+def _hint(path: Path, value: object, expected: str) -> str:
+    """Return what was likely meant by a value that is none of those expected."""
+    if not isinstance(value, str):
+        return ""
+    found = value_advice(path, value)
+    return f"; {found}" if found is not None else nearest(value, _quoted(expected))
 
 
 def _description(path: Path, root: type[Model]) -> str:

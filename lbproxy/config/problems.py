@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+_LONG = 6  # letters; of a shorter word two are too much of it
+
 Path = tuple[str | int, ...]
+# What stands below a named section for its name, where that is meant and not what it holds.
+NAME_KEY = "[key]"
 
 
 class Severity(Enum):
@@ -76,5 +79,35 @@ def written(path: Path) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean x?` for the known word nearest to this one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = near(word, known)
+    return f"; did you mean {close}?" if close is not None else ""
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word of which this one may be a slip of the pen, None if there is none.
+
+    One or two letters too many, too few, changed or exchanged, as the word is short or long: what
+    merely looks alike means something else as often as not.
+    """
+    allowed = 1 if len(word) < _LONG else 2
+    close = [(_distance(word.lower(), each.lower(), allowed), each) for each in known]
+    best = min(close, key=lambda pair: pair[0], default=(allowed + 1, ""))
+    return best[1] if best[0] <= allowed and any(map(str.isalpha, word)) else None
+
+
+def _distance(one: str, other: str, most: int) -> int:
+    """Return how many slips lie between two words, or more than `most` where there are more."""
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, wanted in enumerate(other, 1):
+            cost = min(last[column] + 1, now[column - 1] + 1, last[column - 1] + (letter != wanted))
+            exchanged = row > 1 and column > 1 and letter == other[column - 2]
+            if exchanged and one[row - 2] == wanted:
+                cost = min(cost, before[column - 2] + 1)
+            now.append(cost)
+        before, last = last, now
+    return last[-1]

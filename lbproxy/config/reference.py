@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.messages import models_in
+from lbproxy.config.messages import sections as sections
 from lbproxy.config.model import Model, keys
 from lbproxy.config.profiles import NAMES, load_profile
 from lbproxy.config.schema import Config
@@ -53,19 +54,6 @@ def entries(model: type[Model]) -> Iterator[Entry]:
             description=" ".join((field.description or "").split()),
             section=next(models_in(field.annotation), None),
         )
-
-
-def sections(model: type[Model] = Config, path: str = "") -> Iterator[tuple[str, type[Model]]]:
-    """Yield each section with its path: `pools.NAME.nodes[]`; the whole file's is empty."""
-    yield path, model
-    for entry in entries(model):
-        if entry.section is not None:
-            below = f"{path}.{entry.key}".removeprefix(".")
-            if entry.kind.startswith("list"):
-                below += "[]"
-            elif entry.kind.startswith("sections by name"):
-                below += ".NAME"
-            yield from sections(entry.section, below)
 
 
 def _kind(field: FieldInfo) -> str:

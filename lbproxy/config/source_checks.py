@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.findings import check_token, is_loopback
+from lbproxy.config.findings import Known, check_token, is_loopback
 from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, Pool
 from lbproxy.config.secrets import read_key, read_secret
@@ -28,25 +28,36 @@ def gathers(config: Config, pool: str) -> bool:
     return joined or settings.discover is not None
 
 
-def sources(config: Config, pools: Collection[str]) -> Iterator[Finding]:
-    """Yield every finding. Args: pools: names that the file gives, also of invalid ones."""
+def may_gather(config: Config, known: Known, pool: str) -> bool:
+    """Return True where nodes may join this pool at run time, or may be meant to."""
+    return gathers(config, pool) or known.any_doubtful(
+        ("mcmp",), ("mcmp", "pool"), ("pools", pool, "discover")
+    )
+
+
+def sources(config: Config, known: Known) -> Iterator[Finding]:
+    """Yield every finding."""
     for name, pool in config.pools.items():
         path: Path = ("pools", name)
         for index, node in enumerate(pool.nodes):
-            yield from _node(node, (*path, "nodes", index))
+            yield from _node(node, known, (*path, "nodes", index))
         if pool.discover is not None:
-            yield from _discover(pool.discover, (*path, "discover"))
-        yield from _members(config, name, pool, path)
-        yield from _probed(pool, path)
+            yield from _discover(pool.discover, known, (*path, "discover"))
+        yield from _members(config, known, name, pool)
+        yield from _probed(pool, known, path)
     if config.mcmp is not False:
-        yield from _mcmp(config.mcmp, pools)
-    if config.resolver.min_ttl > config.resolver.max_ttl:
+        yield from _mcmp(config.mcmp, known)
+    if config.resolver.min_ttl > config.resolver.max_ttl and not known.doubtful(
+        ("resolver", "max_ttl")
+    ):
         yield error(("resolver", "min_ttl"), "is longer than max_ttl")
 
 
-def _members(config: Config, name: str, pool: Pool, path: Path) -> Iterator[Finding]:
+def _members(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Finding]:
+    path: Path = ("pools", name)
     if not gathers(config, name):
-        if not pool.nodes:
+        meant = may_gather(config, known, name) or known.doubtful((*path, "nodes"))
+        if not pool.nodes and not meant:
             yield error(path, "has no nodes: write nodes or discover, or let them join by mcmp")
         return
     if pool.health is False:
@@ -56,7 +67,7 @@ def _members(config: Config, name: str, pool: Pool, path: Path) -> Iterator[Find
         )
 
 
-def _probed(pool: Pool, path: Path) -> Iterator[Finding]:
+def _probed(pool: Pool, known: Known, path: Path) -> Iterator[Finding]:
     """Yield the nodes whose own health port has no effect, or that share one with another."""
     seen: dict[tuple[str, int], str] = {}
     for index, node in enumerate(pool.nodes):
@@ -64,6 +75,10 @@ def _probed(pool: Pool, path: Path) -> Iterator[Finding]:
         if pool.health is False:
             if node.health.port is not None:
                 yield error((*place, "health"), "has no effect: health of the pool is off")
+            continue
+        if known.any_doubtful(
+            (*place, "url"), (*place, "health", "port"), (*path, "health", "port")
+        ):
             continue
         url = parse_node_url(node.url)
         port = node.health.port or pool.health.port
@@ -78,7 +93,11 @@ def _probed(pool: Pool, path: Path) -> Iterator[Finding]:
             )
 
 
-def _node(node: ConfiguredNode, path: Path) -> Iterator[Finding]:
+def _node(node: ConfiguredNode, known: Known, path: Path) -> Iterator[Finding]:
+    if known.doubtful((*path, "url")):
+        yield from _ajp(node.secret_file, node.packet_size, None, path)
+        yield from _tls(node.tls, (*path, "tls"))
+        return
     url = parse_node_url(node.url)
     if url.scheme != "https" and node.tls != NodeTls():
         yield error(
@@ -87,14 +106,18 @@ def _node(node: ConfiguredNode, path: Path) -> Iterator[Finding]:
     if url.scheme == "https":
         yield from _tls(node.tls, (*path, "tls"))
     yield from _ajp(node.secret_file, node.packet_size, url.scheme, path)
-    if url.scheme == "ajp" and node.secret_file is None and not is_loopback(url.host):
+    unsaid = node.secret_file is None and not known.doubtful((*path, "secret_file"))
+    if url.scheme == "ajp" and unsaid and not is_loopback(url.host):
         yield warning((*path, "url"), _NO_SECRET)
 
 
-def _ajp(secret_file: str | None, packet_size: int, scheme: str, path: Path) -> Iterator[Finding]:
+def _ajp(
+    secret_file: str | None, packet_size: int, scheme: str | None, path: Path
+) -> Iterator[Finding]:
+    """Args: scheme: None where it is not known."""
     if secret_file is not None:
         yield from _readable(read_secret, secret_file, (*path, "secret_file"))
-    if scheme == "ajp":
+    if scheme == "ajp" or scheme is None:
         return
     if secret_file is not None:
         yield error((*path, "secret_file"), "has an effect on ajp nodes only")
@@ -116,28 +139,34 @@ def _tls(tls: NodeTls, path: Path) -> Iterator[Finding]:
         yield warning((*path, "verify"), "false: whoever answers at this address gets the logins")
 
 
-def _discover(discover: Discover, path: Path) -> Iterator[Finding]:
-    if (discover.dns is None) == (discover.srv is None):
-        yield error(path, "needs exactly one of dns and srv")
-    elif discover.dns is not None and discover.port is None:
-        yield error(path, "needs port: address records do not hold one")
-    elif discover.srv is not None and discover.port is not None:
-        yield error((*path, "port"), "has no effect: SRV records hold the port")
-    yield from _ajp(discover.secret_file, discover.packet_size, discover.scheme, path)
-    if discover.scheme == "https":
+def _discover(discover: Discover, known: Known, path: Path) -> Iterator[Finding]:
+    dns, srv, port, scheme = ((*path, key) for key in ("dns", "srv", "port", "scheme"))
+    if not known.any_doubtful(dns, srv):
+        if (discover.dns is None) == (discover.srv is None):
+            yield error(path, "needs exactly one of dns and srv")
+        elif discover.dns is not None and discover.port is None and not known.doubtful(port):
+            yield error(path, "needs port: address records do not hold one")
+        elif discover.srv is not None and discover.port is not None:
+            yield error(port, "has no effect: SRV records hold the port")
+    spoken = None if known.doubtful(scheme) else discover.scheme
+    yield from _ajp(discover.secret_file, discover.packet_size, spoken, path)
+    if spoken == "https" or spoken is None:
         yield from _tls(discover.tls, (*path, "tls"))
     elif discover.tls != NodeTls():
         yield error((*path, "tls"), "has no effect; write scheme: https")
-    if discover.scheme == "ajp" and discover.secret_file is None:
-        yield warning((*path, "scheme"), _NO_SECRET)
+    unsaid = discover.secret_file is None and not known.doubtful((*path, "secret_file"))
+    if spoken == "ajp" and unsaid:
+        yield warning(scheme, _NO_SECRET)
 
 
-def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:
+def _mcmp(mcmp: Mcmp, known: Known) -> Iterator[Finding]:
     path: Path = ("mcmp",)
-    if mcmp.pool not in pools:
-        yield error((*path, "pool"), f"there is no pool {mcmp.pool!r}{nearest(mcmp.pool, pools)}")
+    if mcmp.pool not in known.pools and not known.doubtful(("pools",)):
+        hint = nearest(mcmp.pool, known.pools)
+        yield error((*path, "pool"), f"there is no pool {mcmp.pool!r}{hint}")
     if not mcmp.bind.path and not is_loopback(mcmp.bind.host):
-        if not mcmp.allow and mcmp.agents is False:
+        meant = known.doubtful_within((*path, "allow")) or known.doubtful((*path, "agents"))
+        if not mcmp.allow and mcmp.agents is False and not meant:
             yield error(
                 (*path, "bind"),
                 f"{mcmp.bind.host} is reachable from other machines: whoever announces a node gets "
@@ -164,7 +193,9 @@ def _mcmp(mcmp: Mcmp, pools: Collection[str]) -> Iterator[Finding]:
         if mcmp.agents.token_file is not None:
             token = FilePath(mcmp.agents.token_file).read_bytes()
             yield from check_token(token, (*path, "agents", "token_file"))
-        elif mcmp.tls is False:
+        elif mcmp.tls is False and not known.any_doubtful(
+            (*path, "tls"), (*path, "agents", "token_file")
+        ):
             yield error((*path, "agents"), "needs token_file, or tls with client certificates")
     if mcmp.advertise is not False:
         yield from _advertise(mcmp.advertise, mcmp, (*path, "advertise"))

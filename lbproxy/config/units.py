@@ -7,6 +7,7 @@ end are the schema's field types; dumped as JSON they turn back into the text th
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from math import isfinite
@@ -30,13 +31,39 @@ _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MAX_PORT = 65535
 
 
+# How other products write units.
+_NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)[ _]?([A-Za-z]+)")
+_OTHER_DURATIONS = {
+    "ms": "msec msecs millis milliseconds millisecond",
+    "s": "sec secs second seconds",
+    "m": "min mins minute minutes",
+    "h": "hr hrs hour hours",
+    "d": "day days",
+}
+_OTHER_SIZES = {"B": "byte bytes", "KiB": "k kb ki", "MiB": "m mb mi", "GiB": "g gb gi"}
+
+
+def _meant(value: object, units: Mapping[str, str]) -> str:
+    """Return `; did you mean 30s?` for a number with another product's unit, or nothing."""
+    match = _NUMBER_AND_UNIT.fullmatch(value) if isinstance(value, str) else None
+    if match is not None:
+        for unit, words in units.items():
+            if match[2].lower() in (unit.lower(), *words.split()):
+                return f"; did you mean {match[1]}{unit}?"
+    return ""
+
+
 def parse_duration(value: object) -> float:
     """Return seconds for text such as `500ms`, `5s`, `1m`; floats pass (they are defaults)."""
     if isinstance(value, float) and isfinite(value):
         return value
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _SECONDS[match[2]]
-    raise ValueError("not a duration; write a number with a unit: 500ms, 5s, 1m, 1h")
+    hint = _meant(value, _OTHER_DURATIONS)
+    if isinstance(value, int | str) and re.fullmatch(r"[1-9][0-9]*", str(value)):
+        # Without a unit nginx, Apache and Traefik mean seconds, HAProxy milliseconds.
+        hint = f"; did you mean {value}s, or {value}ms?"
+    raise ValueError(f"not a duration; write a number with a unit: 500ms, 5s, 1m, 1h{hint}")
 
 
 def format_duration(seconds: float) -> str:
@@ -54,7 +81,11 @@ def parse_size(value: object) -> int:
         return value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return int(match[1]) * _BYTES[match[2]]
-    raise ValueError("not a size; write bytes or a number with a unit: 512, 64KiB, 16MiB")
+    hint = _meant(value, _OTHER_SIZES)
+    raise ValueError(f"not a size; write bytes or a number with a unit: 512, 64KiB, 16MiB{hint}")
+
+
+_NO_LIMIT = ("unlimited", "none", "infinite", "disabled", "max", "-1")
 
 
 def parse_size_or_off(value: object) -> int | Literal[False]:
@@ -64,7 +95,10 @@ def parse_size_or_off(value: object) -> int | Literal[False]:
     try:
         return parse_size(value)
     except ValueError as error:
-        raise ValueError(f"{error}, or off") from None
+        if isinstance(value, str) and value.lower() in _NO_LIMIT:
+            raise ValueError("not a size; write off for no limit") from None
+        text, hint, meant = str(error).partition("; did")
+        raise ValueError(f"{text}, or off{hint}{meant}") from None
 
 
 def format_size(size: int) -> str:
@@ -109,7 +143,16 @@ def parse_bind(value: object) -> Bind:
             return Bind(host=host, port=int(port))
     raise ValueError(
         'not an address to listen on; write "0.0.0.0:8443", "[::]:8443" or "unix:/run/x"'
+        f"{_meant_bind(value)}"
     )
+
+
+def _meant_bind(value: object) -> str:
+    """Return `; did you mean ...?` for a port alone or with a star, which elsewhere is enough."""
+    match = re.fullmatch(r"(?:\*?:)?([0-9]{1,5})(?: +(?:ssl|tls|http2|quic).*)?", str(value))
+    if not match or isinstance(value, bool) or int(match[1]) > MAX_PORT:
+        return ""
+    return f'; did you mean "0.0.0.0:{match[1]}"?'
 
 
 Network = IPv4Network | IPv6Network
@@ -129,6 +172,8 @@ def parse_network(value: object) -> Network:
 
 _CODE_RANGE = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 
+_CODE_CLASS = re.compile("[1-5][xX]{2}")
+
 
 def parse_codes(text: str) -> frozenset[int]:
     """Return the status codes in `200`, `200,204` or `200-299,401`; none for empty text."""
@@ -137,7 +182,10 @@ def parse_codes(text: str) -> frozenset[int]:
         match = _CODE_RANGE.fullmatch(part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
-            raise ValueError(f'{part!r} is no status code; write "200", "200,204" or "200-299"')
+            hint = f"; did you mean {part[0]}00-{part[0]}99?" if _CODE_CLASS.fullmatch(part) else ""
+            raise ValueError(
+                f'{part!r} is no status code; write "200", "200,204" or "200-299"{hint}'
+            )
         codes.update(range(first, last + 1))
     return frozenset(codes)
 
@@ -166,6 +214,7 @@ class NodeUrl:
 
 
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\]:[0-9]{1,5}")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ajp": 8009}
 
 
@@ -178,7 +227,8 @@ def parse_node_url(text: str) -> NodeUrl:
     except ValueError:
         raise ValueError(f"not an address of a node; {wanted}") from None
     if parts.scheme not in _DEFAULT_PORTS or not text.startswith(f"{parts.scheme}://"):
-        raise ValueError(f"must begin with http://, https:// or ajp://; {wanted}")
+        hint = f'; did you mean "http://{text}"?' if _HOST_AND_PORT.fullmatch(text) else ""
+        raise ValueError(f"must begin with http://, https:// or ajp://; {wanted}{hint}")
     if "@" in parts.netloc:
         raise ValueError("must not hold a user or a password")
     if parts.path not in ("", "/") or "?" in text or "#" in text:
@@ -283,6 +333,11 @@ def parse_host_pattern(value: str) -> str:
     return host
 
 
+# What stands for a file whose name is in doubt, in a validation context that has this key.
+NO_FILE = "\0"
+MAY_BE_NO_FILE = "may_be_no_file"
+
+
 def parse_file(value: str, info: ValidationInfo) -> str:
     """Return the absolute path of a file that can be read.
 
@@ -292,6 +347,8 @@ def parse_file(value: str, info: ValidationInfo) -> str:
     context = cast("dict[str, object] | None", info.context)
     base = context.get("base") if context else None
     if not isinstance(base, Path):
+        return value
+    if value == NO_FILE and context is not None and MAY_BE_NO_FILE in context:
         return value
     path = base / value
     try:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from lbproxy import __version__
+from lbproxy.cluster.health import demands_https
 from lbproxy.control.probe_client import MAX_BODY, Answer, ProbeError, explain_connect
 from lbproxy.wire.ajp13 import CPING, DEFAULT_PACKET_SIZE, EMPTY_PACKET
 from lbproxy.wire.ajp13_request import Ajp13Encoder, Facts
@@ -23,6 +24,7 @@ from lbproxy.wire.http1_head import GET, HeadLimits
 _LIMITS = HeadLimits(0, 128 << 10, 1000)
 _READ = 64 << 10
 _FORBIDDEN = 403
+_HTTPS_PORT = 443
 
 
 async def ping(host: str, port: int, timeout_s: float, connect_s: float | None = None) -> None:
@@ -44,12 +46,14 @@ async def request(
     secret: bytes,
     timeout_s: float,
     connect_s: float | None = None,
+    *,
+    secure: bool = False,
 ) -> Answer:
     """GET a path. Redirects are not followed.
 
     Args: host: name or literal address; path: with its query; host_field: None for the address,
     without the port, which is none that a client could ask for; secret: empty for none;
-    connect_s: as of `ping`.
+    connect_s: as of `ping`; secure: say that the client came by https, to the port of https.
     Raises: ProbeError, in `timeout_s`: also for what Tomcat answers to a wrong secret.
     """
     head = (
@@ -59,7 +63,12 @@ async def request(
         "Accept: application/json, */*;q=0.1\r\n\r\n"
     ).encode()
     async with _Connection.open(host, port, timeout_s, connect_s) as connection:
-        facts = Facts(remote_addr=connection.local_address(), secret=secret)
+        facts = Facts(
+            remote_addr=connection.local_address(),
+            server_port=_HTTPS_PORT if secure else 0,
+            secure=secure,
+            secret=secret,
+        )
         try:
             packet = Ajp13Encoder().forward_request(head, facts, DEFAULT_PACKET_SIZE)
         except BadHead as error:
@@ -85,7 +94,7 @@ async def _answer(connection: _Connection, secret: bytes) -> Answer:
                 return Answer(status, bytes(body[:MAX_BODY]))
     if reader.missing:
         raise ProbeError("the answer ended early")
-    if status == _FORBIDDEN and not reader.reuse:
+    if status == _FORBIDDEN and not reader.reuse and not demands_https(status, body):
         raise ProbeError(
             "answers 403 and ends the connection: the AJP secret is likely "
             + ("wrong" if secret else "missing")

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from lbproxy.cluster.candidates import Openness, is_held, openness
 from lbproxy.cluster.health import EJECTED, Aspect, ProbeResult, RandomSource
+from lbproxy.cluster.membership import ANNOUNCED
 from lbproxy.cluster.node import Admin, Health, Node
 from lbproxy.cluster.registry import Change, Changes, Registry
 from lbproxy.cluster.snapshot import Snapshot
@@ -91,13 +92,17 @@ class ControlPlane:
         self._shutting_down = False
         self._task: asyncio.Task[None] | None = None
         self._prober = Prober(
-            config.pools, self._observe, registry.probe_state, jitter or random.Random()
+            config.pools,
+            self._observe,
+            registry.probe_state,
+            jitter or random.Random(),
+            config.forwarding.fields if _https_in_front(config) else None,
         )
         around = Surroundings(registry, self._note, workers.stats, clock, config.timeouts.drain)
         self._resolver = Resolver(config.resolver)
         self._dns = Dns(config, around, self._resolver)
         self._config = config
-        self._state = StateFile(config.state_file) if config.state_file is not None else None
+        self._state = StateFile(config.state_file) if config.state_file else None
         self._mcmp: Mcmp | None = None
         if config.mcmp is not False:
             self._mcmp = Mcmp(config.mcmp, self._resolver, registry, self, clock)
@@ -128,8 +133,13 @@ class ControlPlane:
         """
         if self._state is not None:
             self._state.check()
+            self._state.claim()
             known = await asyncio.to_thread(self._state.read)
             self._restore(known)
+            _log.info(
+                "state_file %s: keeps commands on nodes, and nodes that join, over a restart",
+                self._config.state_file,
+            )
         if self._admin is not None:
             await self._admin.start()
         self.publish_now()
@@ -142,6 +152,23 @@ class ControlPlane:
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""
         self._shutting_down = True
+
+    def tell_what_is_lost(self) -> None:
+        """Log the commands that end with this process."""
+        for node in self._commanded() if self._state is None else ():
+            _log.warning(
+                "pool %s node %s: is %s by command, and enabled again after a restart: "
+                "there is no state_file",
+                *(node.pool, node.name, node.admin.value),
+            )
+
+    def _commanded(self) -> list[Node]:
+        # What a node says of itself it says again when it announces itself anew.
+        return [
+            node
+            for node in self._registry.nodes()
+            if node.admin is not Admin.ENABLED and node.source not in ANNOUNCED
+        ]
 
     async def stop(self) -> None:
         """End the probes, the MCMP listener and the admin API; may be called again."""
@@ -222,6 +249,11 @@ class ControlPlane:
             _log.info("state_file: %d nodes are known from before; they wait for a probe", count)
         for line in refused:
             _log.warning("state_file: not restored: %s", line)
+        for node in self._commanded():
+            _log.warning(
+                "pool %s node %s: is %s, as commanded before the restart",
+                *(node.pool, node.name, node.admin.value),
+            )
 
     def _observe(self, pool: str, node: str, result: ProbeResult) -> None:
         self._note(self._registry.observe_probe(pool, node, result, self._clock()))
@@ -309,6 +341,14 @@ def _log_change(change: Change) -> None:
         level,
         "pool %s node %s: %s %s -> %s: %s",
         *(change.pool, change.node, change.what.value, change.before, change.after, change.reason),
+    )
+
+
+def _https_in_front(config: Config) -> bool:
+    """Return True where clients come by https: to a TLS listener, or to a balancer before us."""
+    return bool(config.forwarding.trusted_proxies) or any(
+        listener.tls is not None or listener.redirect_to or listener.proxy_protocol
+        for listener in config.listeners
     )
 
 

@@ -39,7 +39,7 @@ class Target:
     """Where a probe goes.
 
     Args: host: name or literal address; host_field: None for the host; addresses: where the host
-    is, tried in turn; none where it is an address itself.
+    is, tried in turn; none where it is an address itself; fields: what an http node is told, too.
     """
 
     scheme: str
@@ -49,6 +49,12 @@ class Target:
     tls: NodeTls
     host_field: str | None = None
     addresses: tuple[str, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Its fields beside the usual ones; over TLS the node sees for itself how it is asked."""
+        return {"Host": self.authority, **(dict(self.fields) if self.scheme == "http" else {})}
 
     @property
     def authority(self) -> str:
@@ -199,9 +205,9 @@ class ProbeClient:
     async def _ping(
         self, target: Target, address: str, connect_s: float | None, timeout_s: float
     ) -> Answer:
+        said = "".join(f"{name}: {value}\r\n" for name, value in target.said.items())
         request = (
-            f"OPTIONS * HTTP/1.1\r\nHost: {target.authority}\r\n"
-            f"User-Agent: {_USER_AGENT}\r\nConnection: close\r\n\r\n"
+            f"OPTIONS * HTTP/1.1\r\n{said}User-Agent: {_USER_AGENT}\r\nConnection: close\r\n\r\n"
         )
         connected = False
         try:
@@ -256,7 +262,7 @@ class ProbeClient:
         secure = target.scheme == "https"
         async with self._session.get(
             f"{target.scheme}://{host}:{target.port}{target.path}",
-            headers={"Host": target.authority},
+            headers=target.said,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(sock_connect=connect_s),
             ssl=await self._context(target.tls) if secure else True,

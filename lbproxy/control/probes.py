@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from lbproxy.cluster.health import (
     ProbeResult,
     ProbeState,
     RandomSource,
+    demands_https,
     judge,
     next_delay,
 )
@@ -24,6 +26,7 @@ from lbproxy.config.profiles import load_profile
 from lbproxy.config.secrets import read_secret
 from lbproxy.control import ajp_probe
 from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target, in_turn
+from lbproxy.terminal import shown
 
 _log = logging.getLogger("lbproxy.cluster")
 _OTHER_SCHEME = {"http": "https", "https": "http"}
@@ -31,6 +34,19 @@ _OTHER_SCHEME = {"http": "https", "https": "http"}
 SPREAD_S = 0.005
 _PONG = 0  # in place of a status
 MIN_PAUSE_S = 0.1  # between two probes of a node, however long the first one took
+
+# What requests of https clients say. Who they are and whom they asked for is left out: a probe is
+# no client's, and asks for the node's own address.
+_X_FORWARDED = (("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "443"))
+_RFC_7239 = (("Forwarded", "proto=https"),)
+_FIELDS = {
+    schema.ForwardedFields.X_FORWARDED: _X_FORWARDED,
+    schema.ForwardedFields.FORWARDED: _RFC_7239,
+    schema.ForwardedFields.BOTH: _X_FORWARDED + _RFC_7239,
+}
+_LOOKED_AT = 2 << 10  # bytes of a body in which its first line is looked for
+_MAX_LINE = 80  # characters of it that are shown
+_TAGS = re.compile(rb"<(?:style|script|head)\b.*?</(?:style|script|head)>|<[^<>]*>", re.S | re.I)
 
 Key = tuple[str, str]  # pool, node
 
@@ -47,7 +63,8 @@ class Prober:
     """Probes every node of every pool that has `health` on, once it has an address.
 
     Args: pools: settings by name; observe: called with pool, node and each result; state: what
-    probes said of a node so far, None if it is gone; random: for jitter.
+    probes said of a node so far, None if it is gone; random: for jitter; forwarding: how nodes are
+    told that clients come by https, None where they do not.
     """
 
     def __init__(
@@ -56,11 +73,13 @@ class Prober:
         observe: Callable[[str, str, ProbeResult], None],
         state: Callable[[str, str], ProbeState | None],
         random: RandomSource,
+        forwarding: schema.ForwardedFields | None = None,
     ) -> None:
         self._pools = pools
         self._observe = observe
         self._state = state
         self._random = random
+        self._fields = _FIELDS[forwarding] if forwarding is not None else ()
         self._group: asyncio.TaskGroup | None = None
         self._client = ProbeClient()
         self._secrets = _Secrets()
@@ -158,7 +177,13 @@ class Prober:
         result = judge(answer.status, answer.body, settings)
         if result.outcome is not Outcome.FAIL:
             return result
-        return replace(result, reason=self._explained(result.reason, node, settings))
+        reason = result.reason
+        if demands_https(answer.status, answer.body):
+            profile = load_profile(self._pools[node.pool].profile)
+            reason = f"{reason} ({profile.title}: {profile.options.forwarded})"
+        line = first_line(answer.body)
+        said = f', saying "{line}"' if line else ""
+        return replace(result, reason=self._explained(f"{reason}{said}", node, settings))
 
     def _explained(self, reason: str, node: Node, settings: schema.Health) -> str:
         """Return why a probe failed; where another address than the node's url was asked, with
@@ -188,6 +213,7 @@ class Prober:
             tls=node.tls,
             host_field=settings.host,
             addresses=node.targets,
+            fields=self._fields,
         )
         if scheme == "ajp":
             return await self._ask_ajp(target, node, settings)
@@ -213,7 +239,8 @@ class Prober:
         async def request(address: str, connect_s: float | None, timeout_s: float) -> Answer:
             host = target.host_field or (f"[{node.host}]" if ":" in node.host else node.host)
             where = (address, target.port, target.path, host)
-            return await ajp_probe.request(*where, secret, timeout_s, connect_s)
+            secure = bool(self._fields)
+            return await ajp_probe.request(*where, secret, timeout_s, connect_s, secure=secure)
 
         if settings.probe == "ping":
             return await in_turn(target.addresses, settings.timeout, ping)
@@ -224,6 +251,22 @@ class Prober:
         self._schemes.pop(key, None)
         for outcome in Outcome:
             self.counts.pop((*key, outcome.name.lower()), None)
+
+
+def first_line(body: bytes) -> str:
+    """Return what a node says first, for a person; empty where that is nothing.
+
+    Pages are read without their tags, and data whose first line is a bracket as a whole.
+    """
+    body = body[:_LOOKED_AT]
+    if body.lstrip()[:1] == b"<":
+        body = _TAGS.sub(b" ", body)
+    text = body.decode("utf-8", "replace")
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    if len(line) < 2:
+        line = text
+    line = shown(" ".join(line.split())).replace('"', "'")
+    return line if len(line) <= _MAX_LINE else f"{line[: _MAX_LINE - 3]}..."
 
 
 def _where(node: Node) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ and nothing is lost of what a person may want to look at.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import threading
@@ -38,12 +39,14 @@ class StateFile:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._new = self._path.with_name(f".{self._path.name}.new")
+        self._lock = self._path.with_name(f".{self._path.name}.lock")
         self._encoder = Encoder()
         self._written = b""
         self._pending: tuple[Snapshot, Collection[Key]] | None = None
         self._due = asyncio.Event()
         self._writing = threading.Lock()
         self._failing = False
+        self._claimed: int | None = None  # a lock, which ends with the process at the latest
 
     def check(self) -> None:
         """Find out whether the file can be written. Raises: StateError."""
@@ -55,6 +58,43 @@ class StateFile:
                 f"state_file {self._path}: cannot be written: {_words(error)}; give lbproxy's "
                 f"user a directory of its own there (systemd: StateDirectory=lbproxy)"
             ) from None
+
+    def claim(self) -> None:
+        """Let nobody else write the file until close() or the end of this process.
+
+        What is locked lies beside it: it is itself replaced with each write. Raises: StateError.
+        """
+        if self._claimed is not None:
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._lock, flags, 0o600)
+        except OSError as error:
+            raise StateError(f"state_file {self._lock}: {_words(error)}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it may have removed it since it was opened.
+            taken = os.fstat(descriptor).st_ino != os.stat(self._lock).st_ino
+        except OSError:
+            taken = True
+        if taken:
+            owner = os.read(descriptor, 20).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            who = f" (pid {owner})" if owner.isdigit() else ""
+            raise StateError(
+                f"state_file {self._path}: is in use by another lbproxy{who}; "
+                "each needs a file of its own"
+            )
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+        self._claimed = descriptor
+
+    def release(self) -> None:
+        """Let others write the file."""
+        descriptor, self._claimed = self._claimed, None
+        if descriptor is not None:
+            self._lock.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def read(self) -> State:
         """Return what the file holds; nothing where there is none, or none that can be used."""
@@ -87,6 +127,7 @@ class StateFile:
         """Write what is to be kept once more; run() has ended. May be called again."""
         if self._pending is not None:
             await self._write_pending()
+        self.release()
 
     async def _write_pending(self) -> bool:
         pending = self._pending

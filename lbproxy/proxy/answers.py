@@ -1,13 +1,15 @@
 """lbproxy's own answers: what a client gets when no node's response can be had.
 
-Pages are for the person at the door: what happened, what to do, and the number to tell support.
-They name no node, no version and no cause inside. Programs that ask for JSON get RFC 9457.
+Pages are for the person at the door: what happened, what to do, when it was and the number to tell
+support. They name no node, no version and no cause inside. Programs that ask for JSON get RFC 9457;
+clients of OAuth, which mostly ask for nothing, get it with the members that they look for.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import Enum
 from html import escape
 from http import HTTPStatus
 
@@ -90,17 +92,74 @@ h1 {{ font-size: 1.5rem; line-height: 1.25 }}
 <main>
 <h1>{title}</h1>
 <p>{sentence}</p>
-<p>If this goes on, tell the support this number: <code>{request_id}</code></p>
+{again}<p>If this goes on, tell the support the time, {time}, and this number: \
+<code>{request_id}</code></p>
 </main>
 </body>
 </html>
 """
+
+_AGAIN = '<p><a href="">Try again</a></p>\n'
+# What passes by itself, or may.
+_TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
+
+# The ends of paths at which programs talk, and no people.
+_OAUTH_ENDS = (
+    b"/token",
+    b"/introspect",
+    b"/introspection",
+    b"/revoke",
+    b"/revocation",
+    b"/userinfo",
+    b"/par",
+    b"/device_authorization",
+    b"/device/auth",
+)
+_FORM = b"application/x-www-form-urlencoded"
+
+
+class Shape(Enum):
+    """For whom an answer is: a person, a program, a client of OAuth."""
+
+    PAGE = "page"
+    PROBLEM = "problem"
+    OAUTH = "oauth"
+
+
+def shape(
+    accept: bytes | None, path: bytes, content_type: bytes | None, authorization: bytes | None
+) -> Shape:
+    """Return what a client can read, by the fields of its request.
+
+    Browsers say that they take HTML; who does not, and sends credentials in a field, posts a form
+    or asks a token endpoint, is a client of OAuth. Args: path: without the query.
+    """
+    asked = wants_json(accept)
+    if not asked and accept is not None and b"html" in accept[:_MAX_ACCEPT_BYTES].lower():
+        return Shape.PAGE
+    form = content_type is not None and content_type.strip().lower().startswith(_FORM)
+    if authorization is not None or form or path.rstrip(b"/").endswith(_OAUTH_ENDS):
+        problem = accept is not None and b"problem+json" in accept[:_MAX_ACCEPT_BYTES].lower()
+        return Shape.PROBLEM if problem else Shape.OAUTH
+    return Shape.PROBLEM if asked else Shape.PAGE
+
+
+def _oauth_error(status: int) -> str:
+    """Return the error code of OAuth for a status; of those at a token endpoint none means this.
+
+    Source: RFC 6749 sections 4.1.2.1 and 5.2.
+    """
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.TOO_MANY_REQUESTS:
+        return "invalid_request"
+    busy = (429, 503, 504)
+    return "temporarily_unavailable" if status in busy else "server_error"
 
 
 def answer(
     failure: Failure,
     *,
     wants_json: bool,
+    oauth: bool = False,
     head: bool,
     request_id: bytes,
     close: bool,
@@ -108,25 +167,34 @@ def answer(
 ) -> bytes:
     """Return the complete response for a failure that has a status for the client.
 
-    Args: head: the request was HEAD, so the body stays away; request_id: shown and sent back;
+    Args: oauth: in JSON, with what RFC 6749 calls an error; head: the request was HEAD, so the body
+    stays away; request_id: shown and sent back;
     close: the connection ends, also where the failure alone would not end it; date: an IMF-fixdate.
     """
     status = HTTPStatus(failure.status)
     text = _TEXTS[status]
     shown = request_id.decode("ascii", "replace")
-    if wants_json:
-        problem = {
+    if wants_json or oauth:
+        problem: dict[str, object] = {
             "type": "about:blank",
             "title": status.phrase,
             "status": int(status),
             "detail": f"{text.title}. {text.sentence}",
             "request_id": shown,
+            "time": date.decode("ascii", "replace"),
         }
-        body = json.dumps(problem).encode() + b"\n"
         media_type = b"application/problem+json"
+        if oauth:
+            problem |= {"error": _oauth_error(status), "error_description": problem["detail"]}
+            media_type = b"application/json"
+        body = json.dumps(problem).encode() + b"\n"
     else:
         body = _PAGE.format(
-            title=escape(text.title), sentence=escape(text.sentence), request_id=escape(shown)
+            title=escape(text.title),
+            sentence=escape(text.sentence),
+            again=_AGAIN if status in _TRY_AGAIN else "",
+            time=escape(date.decode("ascii", "replace")),
+            request_id=escape(shown),
         ).encode()
         media_type = b"text/html; charset=utf-8"
     fields = [

@@ -252,10 +252,17 @@ class ClientConnection(Downstream):
             return
         if failure.close or exchange.http10 or not exchange.request_done:
             self.closing = True
-        accept = find_part(exchange.head.parts, b"accept")
+        parts = exchange.head.parts
+        shape = answers.shape(
+            find_part(parts, b"accept"),
+            exchange.head.path,
+            find_part(parts, b"content-type"),
+            find_part(parts, b"authorization"),
+        )
         data = answers.answer(
             failure,
-            wants_json=answers.wants_json(accept),
+            wants_json=shape is answers.Shape.PROBLEM,
+            oauth=shape is answers.Shape.OAUTH,
             head=exchange.method_id == HEAD,
             request_id=exchange.request_id,
             close=self.closing,

@@ -123,6 +123,7 @@ class Service:
         assert self._worker is not None
         assert self._control is not None
         self._control.shut_down()
+        self._control.tell_what_is_lost()
         for listener in self._listeners:
             listener.close()
         return await self._worker.drain(self._config.timeouts.drain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import ssl
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -42,9 +43,13 @@ def authority() -> trustme.CA:
 
 
 def write_certificate(
-    authority: trustme.CA, cert: Path, key: Path, not_after: datetime | None = None
+    authority: trustme.CA,
+    cert: Path,
+    key: Path,
+    not_after: datetime | None = None,
+    names: Sequence[str] = ("idp.example.com",),
 ) -> None:
-    issued = authority.issue_cert("idp.example.com", not_after=not_after)
+    issued = authority.issue_cert(*names, not_after=not_after)
     cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     key.write_bytes(issued.private_key_pem.bytes())
 

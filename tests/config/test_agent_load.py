@@ -293,3 +293,37 @@ def test_addresses() -> None:
     for wrong in ("http://h", "http://h/a?b", "http://h/a b", "ftp://h/a", "http://u@h/a"):
         with pytest.raises(ValueError, match="not the address of a page"):
             parse_page_url(wrong)
+
+
+def test_what_does_not_fit_is_found_beside_what_is_bad_by_itself() -> None:
+    text = """\
+node: {route: a, url: "http://10.0.0.1:8080", contexts: [/a, /a], health: {fall: 0, soft: 200}}
+proxies: ["http://10.0.0.5:6666", "http://10.0.0.5:6666", "10.0.0.6"]
+load: {source: fixed}
+drain: {sessions: 2m}
+colour: red
+"""
+    result = parse_agent_config(text, "x.yaml", Path("/nowhere"), {})
+    assert {problem.path for problem in result.problems} == {
+        "node.contexts[1]",
+        "node.health.fall",
+        "node.health.soft",
+        "proxies[1]",
+        "proxies[2]",
+        "load",
+        "drain.sessions",
+        "colour",
+    }
+    # What rests on a bad value is not said: any proxy may be https, and any page.
+    text = """\
+node: {route: a, url: "htp://127.0.0.1", health: {tls: {verify: false}}}
+proxies: ["10.0.0.6"]
+tls: {server_name: lb.internal}
+load: {source: fixd, value: 3}
+"""
+    result = parse_agent_config(text, "x.yaml", Path("/nowhere"), {})
+    assert [problem.path for problem in result.problems] == [
+        "node.url",
+        "proxies[0]",
+        "load.source",
+    ]

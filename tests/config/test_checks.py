@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
 
 from lbproxy.config.problems import Severity
 from tests.config.texts import GOOD, good, load, pool, said
@@ -92,8 +95,38 @@ WARNINGS = [
         "x.yaml:6:23: warning: pools.idp.keepalive.idle: 20s is not shorter than the nodes' own",
     ),
     (
-        pool("health: {interval: 11s}"),
-        "x.yaml:5:24: warning: pools.idp.health.interval: a dead node is noticed after interval",
+        pool("profile: keycloak\n    keepalive: {idle: 30m}"),
+        "x.yaml:6:23: warning: pools.idp.keepalive.idle: 30m is not shorter than the nodes' own",
+    ),
+    (
+        pool("profile: keycloak\n    sticky: off"),
+        "x.yaml:6:13: warning: pools.idp.sticky: off, against the profile: Keycloak needs",
+    ),
+    (
+        pool("profile: fusionauth\n    hide: []"),
+        "x.yaml:6:11: warning: pools.idp.hide: replaces the profile's list, so that /admin, ",
+    ),
+    (
+        pool("profile: wso2is\n    sticky: {own_cookie: {key_file: key}}\n    hide: [/carbon]"),
+        "x.yaml:7:11: warning: pools.idp.hide: replaces the profile's list, so that /console, ",
+    ),
+    (
+        pool("profile: keycloak\n    expose: []"),
+        "x.yaml:6:13: warning: pools.idp.expose: empty, against the profile: every path of Keyc",
+    ),
+    (
+        pool("profile: keycloak\n    expose: [/realms/, /admin/]"),
+        "x.yaml:6:24: warning: pools.idp.expose[1]: stays hidden: hide has /admin, and",
+    ),
+    (
+        GOOD.replace("10.0.0.2:9011", "10.0.0.1:9011"),
+        "x.yaml:7:28: warning: pools.idp.nodes[1].url: 10.0.0.1 port 9011 is one node and not two",
+    ),
+    (
+        GOOD.replace("http://10.0.0.2:9011", "HTTP://X")
+        .replace("10.0.0.1:9011", "x:80/")
+        .replace("HTTP://X", "http://X"),
+        "x.yaml:7:28: warning: pools.idp.nodes[1].url: x port 80 is one node and not two",
     ),
     (
         pool("health: {interval: 2s, timeout: 3s}"),
@@ -138,10 +171,20 @@ WARNINGS = [
     ),
 ]
 
+WARNINGS += [
+    (
+        GOOD.replace("{pool: idp}", "{pool: idp, path: /auth/*}"),
+        "x.yaml:9:23: warning: routes[0].path: a star is no wildcard here; /auth/ is",
+    ),
+    (pool("hide: ['/a*']"), "x.yaml:5:12: warning: pools.idp.hide[0]: a star is no wildcard here"),
+    (pool("expose: ['/*']"), "x.yaml:5:14: warning: pools.idp.expose[0]: a star is no wildcard"),
+]
+
 
 @pytest.mark.parametrize(("text", "problem"), WARNINGS)
-def test_what_will_bite_is_a_warning(text: str, problem: str) -> None:
-    result = load(text)
+def test_what_will_bite_is_a_warning(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(os.urandom(32))
+    result = load(text, tmp_path)
     assert result.config is not None
     [line] = [str(problem) for problem in result.problems]
     assert line.startswith(problem)
@@ -248,3 +291,187 @@ def test_a_listener_may_redirect_to_where_a_balancer_ends_tls(
     lines = said(GOOD.replace('"127.0.0.1:8080"', listener) + rest)
     assert len(lines) == bool(problem)
     assert all(problem in line for line in lines)
+
+
+FINE = [
+    # What an operator may want, and what must not be warned of.
+    pool("health: {interval: 30s}"),
+    pool("profile: keycloak\n    hide: [/admin, /health, /metrics, /more]"),
+    # Outside of what is exposed, so nothing is open that was not.
+    pool("profile: keycloak\n    hide: []"),
+    pool("profile: keycloak\n    expose: [/auth/realms/, /auth/resources/]"),
+    pool("profile: generic\n    sticky: off\n    hide: []\n    expose: []"),
+    pool("profile: fusionauth\n    sticky: off"),
+    GOOD.replace("10.0.0.2:9011", "10.0.0.1:9012"),
+    GOOD.replace("127.0.0.1:8080", "127.0.0.1:0") + "admin: {bind: 127.0.0.1:0}",
+    GOOD + "admin: {bind: '[::1]:8080'}",
+    GOOD + "limits: {body: off}",
+    GOOD + "admin: {bind: 'unix:/run/x'}",
+]
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_what_is_meant_is_not_warned_of(text: str) -> None:
+    assert said(text) == []
+
+
+BODY = "x.yaml:10:16: limits.body: 0 would refuse every body; write off for no limit"
+
+
+@pytest.mark.parametrize("zero", ["0", "0B", "0MiB"])
+def test_no_limit_is_off(zero: str) -> None:
+    assert said(GOOD + f"limits: {{body: {zero}}}") == [BODY]
+
+
+@pytest.mark.parametrize(
+    ("listener", "admin", "clash"),
+    [
+        ("0.0.0.0:8080", "127.0.0.1:8080", True),
+        ("127.0.0.1:8080", "0.0.0.0:8080", True),
+        ("[::]:8080", "127.0.0.1:8080", True),
+        ("[::]:8080", "0.0.0.0:8080", True),
+        ("[::]:8080", "[::1]:8080", True),
+        ("0.0.0.0:8080", "localhost:8080", True),
+        ("0.0.0.0:8080", "[::1]:8080", False),
+        ("0.0.0.0:8080", "127.0.0.1:8081", False),
+        ("127.0.0.1:8080", "127.0.0.2:8080", False),
+    ],
+)
+def test_addresses_that_take_in_others_clash(
+    listener: str, admin: str, clash: bool, folder: Path
+) -> None:
+    text = GOOD.replace("127.0.0.1:8080", listener)
+    lines = said(f"{text}admin: {{bind: '{admin}', token_file: token}}", folder)
+    assert [line.partition(": ")[2] for line in lines] == (
+        [f"admin.bind: {admin} cannot be bound beside {listener} of listeners[0].bind"]
+        if clash
+        else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("bind", "url", "loops"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080", True),
+        ("0.0.0.0:8080", "http://localhost:8080", True),
+        ("[::]:8080", "https://127.0.0.1:8080", True),
+        ("127.0.0.1:8080", "http://127.0.0.1:8081", False),
+        ("127.0.0.1:8080", "http://10.0.0.9:8080", False),
+        ("0.0.0.0:8080", "http://10.0.0.9:8080", False),
+    ],
+)
+def test_a_node_is_not_lbproxy_itself(bind: str, url: str, loops: bool) -> None:
+    text = GOOD.replace("127.0.0.1:8080", bind).replace("http://10.0.0.1:9011", url)
+    lines = said(text)
+    assert len(lines) == loops
+    assert all("leads back to lbproxy itself, to listeners[0].bind" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        ("access_log.path", "access_log: {{path: {}}}"),
+        ("state_file", "state_file: {}"),
+        ("admin.bind", "admin: {{bind: 'unix:{}'}}"),
+    ],
+)
+def test_what_is_written_needs_its_directory(key: str, written: str, tmp_path: Path) -> None:
+    assert said(GOOD + written.format(tmp_path / "file")) == []
+    [line] = said(GOOD + written.format(tmp_path / "none" / "file"))
+    assert f"{key}: there is no directory {tmp_path}/none; make it (systemd: " in line
+    [line] = said(GOOD + written.format(tmp_path))
+    assert line.endswith("is a directory; name a file in it")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_of_others_is_a_warning(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    [line] = said(GOOD + f"access_log: {{path: {tmp_path / 'file'}}}")
+    assert "warning: access_log.path: this user may not write in" in line
+
+
+def secure(name: str, routes: str) -> str:
+    tls = f'8080", tls: {{certificates: [{{cert: {name}.crt, key: {name}.key}}]}}'
+    return GOOD.replace('8080"', tls).replace("  - {pool: idp}", routes)
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "named"),
+    [
+        (["idp.example.com"], "idp.example.com", True),
+        (["IDP.example.com"], "idp.example.com", True),
+        (["*.example.com"], "idp.example.com", True),
+        (["*.example.com"], "*.example.com", True),
+        (["a.example.com"], "*.example.com", True),
+        (["192.0.2.7"], "192.0.2.7", True),
+        (["2001:db8::1"], "'[2001:db8::1]'", True),
+        (["idp.example.com"], "sso.example.com", False),
+        (["*.example.com"], "a.idp.example.com", False),
+        (["*.example.com"], "example.com", False),
+        (["example.com"], "*.example.com", False),
+        (["192.0.2.8"], "192.0.2.7", False),
+    ],
+)
+def test_hosts_that_no_certificate_names_are_found(
+    names: list[str], host: str, named: bool, tmp_path: Path, authority: trustme.CA
+) -> None:
+    write_certificate(authority, tmp_path / "x.crt", tmp_path / "x.key", names=names)
+    host = host if "'" in host else f"'{host}'"
+    lines = said(secure("x", f"  - {{host: {host}, pool: idp}}\n  - {{pool: idp}}"), tmp_path)
+    assert len(lines) == (not named)
+    assert all("warning: routes[0].host: no certificate of a listener names" in x for x in lines)
+
+
+def test_another_listener_may_have_the_certificate(tmp_path: Path, authority: trustme.CA) -> None:
+    for name in ("a", "b"):
+        names = [f"{name}.example.com"]
+        write_certificate(
+            authority, tmp_path / f"{name}.crt", tmp_path / f"{name}.key", names=names
+        )
+    routes = "  - {host: a.example.com, pool: idp}\n  - {host: b.example.com, pool: idp}"
+    both = "\n  - {name: b, bind: '127.0.0.1:1', tls: {certificates: [{cert: b.crt, key: b.key}]}}"
+    text = secure("a", routes)
+    assert len(said(text, tmp_path)) == 1
+    assert said(text.replace("\npools:", f"{both}\npools:"), tmp_path) == []
+    # Which names one holds that cannot be read is not known.
+    unread = both.replace("b.crt", "none.crt")
+    [line] = said(text.replace("\npools:", f"{unread}\npools:"), tmp_path)
+    assert "there is no file" in line
+
+
+def self_made(folder: Path, began: timedelta, ends: timedelta, san: bool = True) -> None:
+    """Write x.crt and x.key. Args: began, ends: as seen from now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idp.example.com")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now + began)
+        .not_valid_after(now + ends)
+    )
+    if san:
+        names = x509.SubjectAlternativeName([x509.DNSName("idp.example.com")])
+        made = made.add_extension(names, critical=False)
+    pem = serialization.Encoding.PEM
+    (folder / "x.crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    private = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "x.key").write_bytes(key.private_bytes(pem, *private))
+
+
+@pytest.mark.parametrize(
+    ("lived", "left", "warned"),
+    [(300, 29, True), (60, 20, True), (20, 10, True), (60, 31, False), (1, 5, False), (5, 1, True)],
+)
+def test_certificates_that_end_soon_are_warnings(
+    lived: int, left: int, warned: bool, tmp_path: Path
+) -> None:
+    self_made(tmp_path, timedelta(days=-lived), timedelta(days=left, hours=1))
+    lines = said(secure("x", "  - {pool: idp, host: idp.example.com}"), tmp_path)
+    assert len(lines) == warned
+    assert all("certificates[0].cert: ends on 2" in line for line in lines)
+
+
+def test_a_certificate_without_alternative_names_is_a_warning(tmp_path: Path) -> None:
+    self_made(tmp_path, timedelta(days=-1), timedelta(days=300), san=False)
+    [line] = said(secure("x", "  - {pool: idp, host: idp.example.com}"), tmp_path)
+    assert "certificates[0].cert: holds no alternative name (SAN)" in line

@@ -303,6 +303,7 @@ routes:
         ["x.yaml:1:10", "workers"],
         ["x.yaml:3:26", "listeners[0].bind"],
         ["x.yaml:5:12", "listeners[2].name"],
+        ["x.yaml:5:52", "listeners[2].redirect_to"],
         ["x.yaml:6:24", "listeners[3].bind"],
         ["x.yaml:6:52", "listeners[3].redirect_to"],
         ["x.yaml:9:14", "pools.idp.profile"],
@@ -311,6 +312,7 @@ routes:
         ["x.yaml:13:36", "pools.idp.nodes[2].wait"],
         ["x.yaml:14:10", "pools.other"],
         ["x.yaml:16:25", "routes[0].path"],
+        ["x.yaml:18:5", "warning"],
         ["x.yaml:18:12", "routes[2].pool"],
     ]
     taken = [line for line in said(text) if "is taken by" in line]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,22 @@ def test_the_files_in_conf_are_fine(file: str, folder: Path) -> None:
     result = load_agent_config(copy, {}) if file == "agent.yaml" else load_config(copy)
     assert result.problems == ()
     assert result.config is not None
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+def test_what_the_files_in_conf_name_can_be_made(tmp_path: Path) -> None:
+    """As a reader does it: make the files, check the examples; what is there already stays."""
+    script = ["sh", str(CONF / "test-files.sh"), str(tmp_path)]
+    subprocess.run(script, check=True, timeout=30)
+    key = (tmp_path / "tls" / "idp.key").read_bytes()
+    subprocess.run(script, check=True, timeout=30)
+    assert (tmp_path / "tls" / "idp.key").read_bytes() == key
+    assert (tmp_path / "tls" / "idp.key").stat().st_mode & 0o077 == 0
+    for file in sorted(CONF.glob("*.yaml")):
+        copy = tmp_path / file.name
+        copy.write_text(file.read_text("utf-8"), "utf-8")
+        result = load_agent_config(copy, {}) if file.stem == "agent" else load_config(copy)
+        assert result.problems == (), file.name
 
 
 def test_every_provider_has_its_example() -> None:

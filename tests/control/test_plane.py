@@ -245,3 +245,33 @@ async def test_stop_leaves_no_task(start: Start, serve: Serve) -> None:
         await run.until(lambda: run.node().health is Health.UP)
     ours = ("probe", "control")
     assert not [t for t in asyncio.all_tasks() - before if t.get_name().startswith(ours)]
+
+
+@pytest.mark.parametrize(
+    ("more", "https"),
+    [
+        ({}, False),
+        ({"forwarding": {"trusted_proxies": ["10.0.0.0/8"]}}, True),
+        (
+            {
+                "listeners": [
+                    {
+                        "name": "tls",
+                        "bind": "127.0.0.1:0",
+                        "tls": {"certificates": [{"cert": "x", "key": "x"}]},
+                    },
+                    {"name": "http", "bind": "127.0.0.1:0"},
+                ]
+            },
+            True,
+        ),
+        ({"listeners": [{"name": "a", "bind": "127.0.0.1:0", "redirect_to": "a"}]}, True),
+    ],
+)
+def test_probes_say_https_where_clients_come_by_it(more: dict[str, object], https: bool) -> None:
+    config = {
+        "listeners": [{"name": "http", "bind": "127.0.0.1:0"}],
+        "pools": {"idp": {"nodes": [{"name": "a", "url": "http://127.0.0.1:1"}]}},
+        "routes": [{"pool": "idp"}],
+    }
+    assert plane._https_in_front(Config.model_validate(config | more)) is https

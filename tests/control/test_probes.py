@@ -17,10 +17,10 @@ from lbproxy.cluster.health import Outcome, ProbeResult
 from lbproxy.cluster.node import Admin, Node
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
-from lbproxy.config.schema import Config
+from lbproxy.config.schema import Config, ForwardedFields
 from lbproxy.control import probes
 from lbproxy.control.probe_client import Answer, ProbeClient, Target
-from lbproxy.control.probes import Prober
+from lbproxy.control.probes import Prober, first_line
 from lbproxy.wire.ajp13 import CPING
 from tests.fuzz.ajp13_peer import CPONG, END_REUSE, Forward, decode, send_headers
 
@@ -33,7 +33,9 @@ FAST = {"interval": "20ms", "timeout": "2s"}
 class Watch:
     """A running prober and what it observed."""
 
-    def __init__(self, config: Config, jitter: NoJitter) -> None:
+    def __init__(
+        self, config: Config, jitter: NoJitter, told: ForwardedFields | None = None
+    ) -> None:
         self.registry = Registry(config, 0.0)
         self.results: asyncio.Queue[tuple[str, str, ProbeResult]] = asyncio.Queue()
         self.prober = Prober(
@@ -41,6 +43,7 @@ class Watch:
             lambda pool, node, result: self.results.put_nowait((pool, node, result)),
             self.registry.probe_state,
             jitter,
+            told,
         )
 
     def without(self, name: str) -> Snapshot:
@@ -141,6 +144,74 @@ async def test_a_failure_at_another_port_names_it_and_the_setting(
     watching = watch("http://127.0.0.1:1", port=unused_tcp_port, probe="ping")
     async with watching.running():
         assert f" at 127.0.0.1:{unused_tcp_port}, the" in (await watching.next())[1].reason
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        (None, {}),
+        (ForwardedFields.X_FORWARDED, {"X-Forwarded-Proto": "https", "X-Forwarded-Port": "443"}),
+        (ForwardedFields.FORWARDED, {"Forwarded": "proto=https"}),
+    ],
+)
+@pytest.mark.parametrize("probe", ["request", "ping"])
+async def test_an_http_node_is_told_that_clients_come_by_https(
+    configure: Callable[..., Config],
+    jitter: NoJitter,
+    serve: Serve,
+    dialect: ForwardedFields | None,
+    said: dict[str, str],
+    probe: str,
+) -> None:
+    """A realm that demands HTTPS of everybody would refuse the probe and lose all its nodes."""
+    node = await serve()
+    config = configure(f"http://127.0.0.1:{node.port}", health=FAST | {"probe": probe})
+    watching = Watch(config, jitter, dialect)
+    async with watching.running():
+        assert (await watching.next())[1].outcome is Outcome.OK
+    names = ("X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Host", "Forwarded")
+    headers = node.seen[0].headers
+    assert {name: headers[name] for name in names if name in headers} == said
+
+
+async def test_a_demand_for_https_is_named(
+    configure: Callable[..., Config], jitter: NoJitter, serve: Serve
+) -> None:
+    body = b'{"error":"invalid_request","error_description":"HTTPS required"}'
+    node = await serve(status=403, body=body)
+    url = f"http://127.0.0.1:{node.port}"
+    config = configure(url, profile="keycloak-legacy", health=FAST)
+    watching = Watch(config, jitter)
+    async with watching.running():
+        reason = (await watching.next())[1].reason
+    assert reason.startswith("HTTP 403: it demands HTTPS, and takes what this proxy sends for http")
+    assert "(Keycloak on WildFly, RH-SSO 7: `" in reason
+    assert "'error_description':'HTTPS required'" in reason
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (b"", ""),
+        (b"\r\n  down for repair  \nmore", "down for repair"),
+        (b'{\n  "status": "DOWN",\n  "checks": []\n}', "{ 'status': 'DOWN', 'checks': [] }"),
+        (b"<html><head><title>x</title></head><body>\n<h1>Not here</h1></body>", "Not here"),
+        (b"\x1b[2J\xff\x00\xe2\x80\xaeevil", "\\x1b[2J\ufffd\\x00\\u202eevil"),
+        (b"x" * 200, "x" * 77 + "..."),
+        (b"<" * 10_000_000, "<" * 77 + "..."),
+    ],
+)
+def test_the_first_line_of_an_answer(body: bytes, line: str) -> None:
+    assert first_line(body) == line
+
+
+async def test_what_a_node_answers_is_part_of_the_reason(
+    watch: Callable[..., Watch], serve: Serve
+) -> None:
+    node = await serve(status=503, body=b"database is away\n")
+    watching = watch(f"http://127.0.0.1:{node.port}")
+    async with watching.running():
+        assert (await watching.next())[1].reason.endswith(', saying "database is away"')
 
 
 async def test_the_advice_is_the_profiles(
@@ -305,6 +376,29 @@ async def test_ajp_nodes_are_asked_over_ajp(watch: Callable[..., Watch], tmp_pat
         async with watching.running():
             assert await watching.next() == ("node1", ProbeResult(Outcome.OK, "CPONG"))
         assert seen[-1] == CPING
+
+
+@pytest.mark.parametrize("told", [None, ForwardedFields.X_FORWARDED])
+async def test_an_ajp_node_is_told_that_clients_come_by_https(
+    configure: Callable[..., Config], jitter: NoJitter, told: ForwardedFields | None
+) -> None:
+    seen: list[Forward] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readexactly(4)
+        seen.append(decode(head + await reader.readexactly(int.from_bytes(head[2:], "big"))))
+        writer.write(send_headers(200, []) + END_REUSE)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"ajp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        watching = Watch(configure(url, health=FAST), jitter, told)
+        async with watching.running():
+            assert (await watching.next())[1].outcome is Outcome.OK
+    assert seen[0].secure is (told is not None)
+    assert seen[0].server_port == (443 if told is not None else 80)
 
 
 async def test_an_ajp_node_with_a_port_of_its_own_for_health(

@@ -191,3 +191,18 @@ def test_a_directory_that_is_not_there_is_an_error_at_start(tmp_path: Path) -> N
 def test_the_check_leaves_nothing_behind(path: Path) -> None:
     StateFile(str(path)).check()
     assert os.listdir(path.parent) == []
+
+
+async def test_two_do_not_share_a_file(path: Path) -> None:
+    one, other = StateFile(str(path)), StateFile(str(path))
+    one.claim()
+    one.claim()
+    with pytest.raises(StateError, match=rf"in use by another lbproxy \(pid {os.getpid()}\)"):
+        other.claim()
+    beside = StateFile(f"{path}2")
+    beside.claim()
+    await beside.close()
+    await one.close()
+    other.claim()
+    other.release()
+    assert os.listdir(path.parent) == []

@@ -67,6 +67,7 @@ class Door:
             "pools": {"idp": dict(pool), "nowhere": NOWHERE},
             "routes": [{"path": MARK, "pool": "nowhere"}, {"path": "/", "pool": "idp"}],
             "admin": {"bind": f"127.0.0.1:{self.admin_port}"},
+            "state_file": False,
             "access_log": {"path": str(self.log)},
         } | sections
         self._config = folder / "lbproxy.yaml"

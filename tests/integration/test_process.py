@@ -348,6 +348,34 @@ async def test_a_node_that_dies_is_said_with_its_reason(stage: Stage, lab: Lab) 
     assert "refused" in process.text
 
 
+async def test_a_command_survives_a_restart(stage: Stage, lab: Lab) -> None:
+    admin = {"bind": f"unix:{lab.directory}/admin"}
+    lab.configure((await stage.node()).port, admin=admin)
+    reach = ("--admin", f"unix:{lab.directory}/admin")
+    process = await lab.serving()
+    assert "keeps commands on nodes" in process.text
+    assert await (await lab.start("disable", "node1", *reach)).ends() == 0
+    process.send(signal.SIGTERM)
+    assert await process.ends() == 0
+    assert "enabled again after a restart" not in process.text
+    process = await lab.serving()
+    await process.says("node1: is stopped, as commanded before the restart")
+    assert (await process.get()).status == 503
+    process.send(signal.SIGTERM)
+    await process.ends()
+
+
+async def test_what_is_not_kept_is_said(stage: Stage, lab: Lab) -> None:
+    admin = {"bind": f"unix:{lab.directory}/admin"}
+    lab.configure((await stage.node()).port, admin=admin, state_file=False)
+    process = await lab.serving()
+    reach = ("--admin", f"unix:{lab.directory}/admin")
+    assert await (await lab.start("disable", "node1", *reach)).ends() == 0
+    process.send(signal.SIGTERM)
+    await process.says("node1: is stopped by command, and enabled again after a restart")
+    await process.ends()
+
+
 async def test_quiet_by_log_level(stage: Stage, lab: Lab) -> None:
     lab.configure((await stage.node()).port)
     process = await lab.start("run", "-c", str(lab.file), "--log-level", "error")

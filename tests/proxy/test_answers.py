@@ -9,7 +9,7 @@ import h11
 import pytest
 
 from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure
-from lbproxy.proxy.answers import answer, https_location, redirect, wants_json
+from lbproxy.proxy.answers import Shape, answer, https_location, redirect, shape, wants_json
 
 DATE = b"Tue, 15 Nov 1994 08:12:31 GMT"
 ANSWERED = [failure for failure in Failure if failure.status not in (NO_ANSWER, CLIENT_GONE)]
@@ -76,7 +76,10 @@ def test_pages_are_complete_and_plain(failure: Failure) -> None:
     assert failure.reason.encode() not in body
     assert b"lbproxy" not in body.lower()
     assert b"src=" not in body
-    assert b"href=" not in body
+    # The same address again, and no other; only where that may help.
+    again = failure.status in (408, 429, 502, 503, 504)
+    assert body.count(b"href=") == body.count(b'<a href="">Try again</a>') == again
+    assert DATE in body
 
 
 @pytest.mark.parametrize("failure", ANSWERED)
@@ -89,6 +92,69 @@ def test_programs_get_problem_documents(failure: Failure) -> None:
     assert problem["title"]
     assert problem["detail"]
     assert problem["request_id"] == "id.1"
+    assert problem["time"] == DATE.decode()
+    assert "error" not in problem
+
+
+@pytest.mark.parametrize("failure", ANSWERED)
+def test_clients_of_oauth_get_its_errors(failure: Failure) -> None:
+    """RFC 6749: a code of its list, a description of printable ASCII without quotes."""
+    data = answer(
+        failure,
+        wants_json=False,
+        oauth=True,
+        head=False,
+        request_id=b"id.1",
+        close=False,
+        date=DATE,
+    )
+    _, fields, body = read(data)
+    assert fields[b"content-type"] == b"application/json"
+    problem = json.loads(body)
+    assert problem["status"] == failure.status
+    wanted = {429: "temporarily_unavailable", 502: "server_error"}
+    wanted |= {503: "temporarily_unavailable", 504: "temporarily_unavailable"}
+    wanted |= {501: "server_error", 505: "server_error"}
+    assert problem["error"] == wanted.get(failure.status, "invalid_request")
+    description = problem["error_description"]
+    assert description.isascii()
+    assert description.isprintable()
+    assert not set('"\\') & set(description)
+
+
+FORM = b"application/x-www-form-urlencoded"
+BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+TOKEN = b"/realms/master/protocol/openid-connect/token"
+
+
+@pytest.mark.parametrize(
+    ("accept", "path", "form", "authorization", "wanted"),
+    [
+        (b"*/*", TOKEN, FORM, None, Shape.OAUTH),
+        (None, TOKEN, FORM, b"Basic eA==", Shape.OAUTH),
+        (None, b"/oauth2/token/", None, None, Shape.OAUTH),
+        (b"application/json", TOKEN, FORM, None, Shape.OAUTH),
+        (b"*/*", b"/api/user", None, b"Bearer x", Shape.OAUTH),
+        (b"*/*", b"/x", b"application/x-www-form-urlencoded; charset=utf-8", None, Shape.OAUTH),
+        (b"*/*", b"/oauth2/introspect", None, None, Shape.OAUTH),
+        (b"application/problem+json", TOKEN, FORM, None, Shape.PROBLEM),
+        (b"application/json", b"/x", None, None, Shape.PROBLEM),
+        (BROWSER, b"/login", FORM, None, Shape.PAGE),
+        (BROWSER, TOKEN, FORM, None, Shape.PAGE),
+        (BROWSER, b"/", None, b"Negotiate x", Shape.PAGE),
+        (b"*/*", b"/", None, None, Shape.PAGE),
+        (None, b"/", None, None, Shape.PAGE),
+        (b"*/*", b"/tokens", b"application/json", None, Shape.PAGE),
+    ],
+)
+def test_whom_an_answer_is_for(
+    accept: bytes | None,
+    path: bytes,
+    form: bytes | None,
+    authorization: bytes | None,
+    wanted: Shape,
+) -> None:
+    assert shape(accept, path, form, authorization) is wanted
 
 
 def test_head_has_the_fields_and_no_body() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -23,14 +24,14 @@ BALANCER = BalancerSettings("mycluster")
 class World:
     """A registry with one node of the file, and what nodes may do with it. `now` moves by hand."""
 
-    def __init__(self, forget_s: float = 60.0, **bounds: int) -> None:
+    def __init__(self, forget_s: float = 60.0, rise: int = 1, **bounds: int) -> None:
         config = Config.model_validate(
             {
                 "listeners": [{"name": "l", "bind": "127.0.0.1:0"}],
                 "pools": {
                     "idp": {
                         "nodes": [{"name": "file", "url": "http://10.0.0.1:80", "route": "fr"}],
-                        "health": {"rise": 1, "fall": 1},
+                        "health": {"rise": rise, "fall": 1},
                     }
                 },
                 "routes": [{"pool": "idp"}],
@@ -387,17 +388,72 @@ def test_nodes_whose_probes_fail_for_long_are_forgotten(world: World) -> None:
     world.registry.observe_probe("idp", "n1", FAIL, world.now)
     world.registry.observe_probe("idp", "file", FAIL, world.now)
     world.now += 59
-    world.report(50)  # whatever it says of itself
     assert world.members.sweep(world.now) == ()
     world.now += 1
     (change,) = world.members.sweep(world.now)
     assert (change.node, change.after, change.alarming) == ("n1", "absent", True)
+    assert change.reason == "its probes failed, and nothing was heard of it, for 60 s"
     assert world.routes() == ["n2"]
     assert world.node("fr").health is Health.DOWN
     with pytest.raises(UnknownName):
         world.report(50)
     world.join()
     assert world.node("n1").health is Health.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "speak",
+    [
+        lambda world: world.join(),
+        lambda world: world.report(50),
+        lambda world: world.report(-1),
+        lambda world: world.enable(),
+    ],
+)
+def test_a_word_of_a_node_that_is_down_begins_the_time_anew(
+    world: World, speak: Callable[[World], object]
+) -> None:
+    """It was killed, and is back a moment before it would have been forgotten."""
+    world.ready()
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.now += 57
+    speak(world)
+    for _ in range(5):
+        world.now += 11
+        world.registry.observe_probe("idp", "n1", FAIL, world.now)
+        assert world.members.sweep(world.now) == ()
+    world.now += 5
+    (change,) = world.members.sweep(world.now)
+    assert (change.node, change.after) == ("n1", "absent")
+
+
+@pytest.mark.parametrize("source", [MCMP, AGENT])
+def test_a_node_that_is_back_is_up_with_the_first_probe_that_succeeds(source: Source) -> None:
+    world = World(rise=3)
+    world.join(source=source)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.DOWN  # without a word of its own it takes three
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.join(source=source)
+    assert world.node("n1").health is Health.DOWN
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)  # its port does not listen yet
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.UP
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.DOWN  # it was announced before, not since
+
+
+def test_only_what_is_down_is_forgotten(world: World) -> None:
+    """What was never judged may be booting, and what is degraded still serves."""
+    world.join()
+    world.join("n2", 8081)
+    world.registry.observe_probe("idp", "n2", ProbeResult(Outcome.SOFT, ""), world.now)
+    world.now += 600
+    assert world.members.sweep(world.now) == ()
+    assert world.routes() == ["n1", "n2"]
 
 
 def test_the_last_word_on_a_balancer_holds_and_it_goes_with_its_last_node(world: World) -> None:

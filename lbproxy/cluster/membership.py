@@ -17,6 +17,7 @@ from lbproxy.cluster.contexts import (
     BalancerSettings,
     ContextState,
     Hosts,
+    VirtualHost,
     count_aliases,
     count_contexts,
     remove_contexts,
@@ -109,6 +110,7 @@ class Membership:
         now: float,
         aliases: Collection[str] = (),
         paths: Collection[str] = (),
+        untold: Collection[VirtualHost] = (),
     ) -> Changes:
         """Take a node in, or take over what it says anew; the last word on a balancer holds.
 
@@ -121,7 +123,8 @@ class Membership:
         for ever.
 
         Args: node: as it begins, with its source and balancer's name; aliases, paths: of contexts
-        that it has and that begin stopped. Raises: Conflict; then nothing has changed.
+        that it has and that begin stopped; untold: virtual hosts which it does not know to be here
+        and announces anew, so that what they had goes. Raises: Conflict; then nothing has changed.
         """
         roster = self._roster
         known = roster.by_route.get(node.route)
@@ -137,7 +140,9 @@ class Membership:
             self._check_room()
         self._check_balancers(balancer.name)
         stays = known is not None and _place(known.node) == _place(node)
-        hosts = _hosts(known) if known is not None and stays else ()
+        hosts: Hosts = ()
+        if known is not None and stays:
+            hosts = tuple(host for host in _hosts(known) if host not in untold)
         if paths:
             hosts = set_contexts(hosts, aliases, paths, ContextState.STOPPED)
             self._check_size(node.route, hosts)

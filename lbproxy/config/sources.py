@@ -152,7 +152,7 @@ class Mcmp(Model):
     max: McmpLimits = McmpLimits()
     """Bounds on what may be announced."""
     forget: PositiveDuration = 60.0
-    """A node that fails its probes and says nothing for so long is removed; any word of it begins the
+    """A node that fails its probes and says nothing for so long is removed; a word of it begins the
     time anew."""
     advertise: OrOff[Advertise] = False
     """Multicast advertisements, or off."""

@@ -133,6 +133,16 @@ def test_the_same_address_again_keeps_contexts_load_and_health(world: World) -> 
     assert world.members.balancers() == (other,)
 
 
+def test_what_a_node_was_not_told_of_goes_when_it_announces_itself(world: World) -> None:
+    world.ready()
+    world.members.set_contexts("n1", ["ü"], ["/b"], ENABLED, MCMP, world.now)
+    known, odd = world.node("n1").virtual_hosts or ()
+    node = announced()
+    (change,) = world.members.announce(node, BALANCER, world.now, untold=(odd,))
+    assert (change.what, change.before, change.after) == (Aspect.CONTEXT, "enabled", "absent")
+    assert world.node("n1").virtual_hosts == (known,)
+
+
 def test_a_node_that_announces_itself_anew_is_ejected_no_more(world: World) -> None:
     """It crashed, failures took it out, and it is back before its time out is over."""
     world.ready()

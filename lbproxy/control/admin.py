@@ -41,12 +41,21 @@ class Commands(Protocol):
 
 
 def make_admin_app(
-    commands: Commands, metrics: Metrics, *, token: bytes | None, check_host: bool
+    commands: Commands,
+    metrics: Metrics,
+    *,
+    token: bytes | None,
+    check_host: bool,
+    metrics_token: bytes | None = None,
 ) -> web.Application:
     """Return the API as an aiohttp application. Args: as of `admin_guard.guard`."""
     api = _Api(commands, metrics)
     app = web.Application(
-        middlewares=[problems(), guard(token, check_host=check_host)], client_max_size=16 << 10
+        middlewares=[
+            problems(),
+            guard(token, check_host=check_host, metrics_token=metrics_token),
+        ],
+        client_max_size=16 << 10,
     )
     app.add_routes(
         [

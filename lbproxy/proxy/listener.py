@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from lbproxy.cluster.stats import CertificateEnd
 from lbproxy.config import schema
 from lbproxy.errors import Failure
 from lbproxy.proxy.forwarding import canonical_address
@@ -45,6 +46,10 @@ class ListenerState:
     def expiries(self) -> dict[str, float]:
         """Return when its certificates expire, as Unix seconds by subject."""
         return {} if self.tls is None else self.tls.expiries()
+
+    def certificates(self) -> tuple[CertificateEnd, ...]:
+        """Return each of its certificates with its end."""
+        return () if self.tls is None else self.tls.certificates()
 
 
 # Makes what serves a connection. Args: its PROXY header, or None where none was to come.

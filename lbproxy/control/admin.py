@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterable
@@ -84,7 +85,8 @@ class _Api:
         return _json({"ready": True})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics.render(request.headers.get("Accept", ""))
+        now, accept = self._metrics.frozen(), request.headers.get("Accept", "")
+        body, content_type = await asyncio.to_thread(now.render, accept)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def list_nodes(self, request: web.Request) -> web.Response:

@@ -52,8 +52,8 @@ _HANDSHAKES = [
     (version, resumed) for version in ("TLSv1.2", "TLSv1.3") for resumed in (True, False)
 ]
 # Of every label that is known there is a series from the start, since a rate needs a value before
-# the first event. For more nodes than this there are only those that were counted: each scrape
-# would take longer than a turn of the event loop may.
+# the first event. With more nodes than this there are only those that were counted: the others
+# would cost more of the process, and of whoever keeps them, than they are worth.
 MAX_NODES_FROM_THE_START = 100
 
 ProbeCounts = Mapping[tuple[str, str, str], int]
@@ -99,6 +99,14 @@ class ClusterCollector(Collector):
         self._probes = probes
         self._messages = messages
         self._control = control
+
+    def frozen(self) -> ClusterCollector:
+        """Return a collector of what is so now, which another thread may ask."""
+        nodes, stats, control = tuple(self._nodes()), self._stats(), self._control()
+        probes, messages = dict(self._probes()), dict(self._messages())
+        return ClusterCollector(
+            lambda: nodes, lambda: stats, lambda: probes, lambda: messages, lambda: control
+        )
 
     def collect(self) -> Iterator[Metric]:
         """Yield each family once."""
@@ -353,10 +361,16 @@ class Metrics:
     """What GET /metrics answers: lbproxy's families and those of the process."""
 
     def __init__(self, collector: ClusterCollector) -> None:
+        self._collector = collector
         # A registry of its own: nothing that another library registers globally slips in.
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(collector)
         ProcessCollector(registry=self._registry)
+
+    def frozen(self) -> Metrics:
+        """Return what is so now, for another thread: of a thousand nodes there are thirty thousand
+        lines, and requests cannot wait for them."""
+        return Metrics(self._collector.frozen())
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Return body and content type in the format that an Accept field asks for."""

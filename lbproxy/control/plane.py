@@ -195,7 +195,7 @@ class ControlPlane:
         pools = self._config.pools
         snapshot = self._registry.snapshot()
         return ControlStats(
-            ejections=self._ejections,
+            ejections=dict(self._ejections),
             panics={
                 name: candidates(pool, pools[name].panic_threshold).panic
                 for name, pool in snapshot.pools.items()

@@ -205,6 +205,25 @@ def test_what_has_not_happened_yet_has_its_series(samples: Samples) -> None:
     assert sample(samples, "lbproxy_sticky_total", **failover) == 0
 
 
+def test_what_is_frozen_stays_as_it_was() -> None:
+    """It is told by another thread, while all of it goes on to change."""
+    nodes = [Node("idp", "n1", "n1", "http", "10.0.0.1", 80)]
+    probes, messages = {("idp", "n1", "ok"): 1}, {("STATUS", "ok"): 1}
+    stats = WorkerStats(connections={"https": 1})
+    frozen = Metrics(
+        ClusterCollector(lambda: nodes, lambda: stats, lambda: probes, lambda: messages)
+    ).frozen()
+    before = [line for line in told(frozen) if not line.startswith("process_")]
+    nodes.append(replace(nodes[0], name="n2"))
+    probes["idp", "n2", "ok"] = messages["CONFIG", "ok"] = 1
+    stats = WorkerStats(connections={"https": 7})
+    assert [line for line in told(frozen) if not line.startswith("process_")] == before
+
+
+def told(metrics: Metrics) -> list[str]:
+    return metrics.render("")[0].decode().splitlines()
+
+
 def test_many_nodes_have_series_for_what_happened() -> None:
     """Else a scrape of a large cluster would hold up all requests."""
 

@@ -83,7 +83,7 @@ class Mcmp:
         await self._server.stop()
 
     def sweep(self, now: float) -> Changes:
-        """Remove the nodes whose probes have failed for long."""
+        """Remove the nodes that are down and silent for long."""
         return self._members.sweep(now)
 
     async def _resolve(self, name: str) -> tuple[str, ...]:

@@ -456,6 +456,36 @@ def test_a_node_that_is_back_is_up_with_the_first_probe_that_succeeds(source: So
     assert world.node("n1").health is Health.DOWN  # it was announced before, not since
 
 
+def test_a_quarantined_node_that_is_down_has_the_same_time_and_stays_quarantined(
+    world: World,
+) -> None:
+    world.join()
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.now += 57
+    world.join()
+    world.now += 59
+    assert world.members.sweep(world.now) == ()
+    assert world.node("n1").quarantined
+    world.now += 1
+    assert len(world.members.sweep(world.now)) == 1
+
+
+def test_a_restored_node_that_speaks_is_not_forgotten_for_what_was_before(world: World) -> None:
+    """It is told to announce everything anew, and needs a tick for that."""
+    world.join()
+    entry = world.registry.roster("idp").by_route["n1"]
+    entry.restored = True
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.now += 59
+    world.report(50)
+    world.now += 10
+    assert world.members.sweep(world.now) == ()
+    world.join()
+    assert not world.members.restored("n1", MCMP)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.UP
+
+
 def test_only_what_is_down_is_forgotten(world: World) -> None:
     """What was never judged may be booting, and what is degraded still serves."""
     world.join()

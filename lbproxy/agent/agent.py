@@ -62,11 +62,13 @@ class Agent:
         self._only_leaves = leaving
         self._health = Health.UNKNOWN
         self._stage: Goal | None = Goal.QUIET if leaving else None
+        self._hurried = False
         self._until_restart = False
         self._was_down = False
         self._leaving: asyncio.Task[Left] | None = None
         self._unresolved: dict[str, str] = {}  # name -> why
-        self._started = asyncio.Event()
+        self._running = asyncio.Event()
+        self._started = asyncio.Event()  # it is known which proxies there are
         self._news = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._announcers: dict[_Key, tuple[Announcer, asyncio.Task[None]]] = {}
@@ -103,6 +105,7 @@ class Agent:
         urls = [parse_proxy_url(text) for text in self._config.proxies]
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self._running.set()
             try:
                 if not self._only_leaves:
                     group.create_task(self._watch.run(), name="health")
@@ -125,7 +128,8 @@ class Agent:
         `join`, or, if every caller says `until_restart`, until its health was bad and is good
         again.
         """
-        await self._started.wait()
+        # Who has announced nothing yet has nothing to take back, whatever its names will lead to.
+        await (self._started if self._only_leaves else self._running).wait()
         if self._leaving is None:
             assert self._group is not None, "run() is under way"
             _log.info("node %s leaves", self._config.node.route)
@@ -138,7 +142,11 @@ class Agent:
         return Left(False, "it was told to come back") if leaving.cancelled() else leaving.result()
 
     def hurry(self) -> None:
-        """End leaving at once: take the node out whatever is under way."""
+        """End leaving at once: take the node out whatever is under way.
+
+        Proxies that fail are waited for no more.
+        """
+        self._hurried = True
         self._pursue(Goal.GONE)
 
     def join(self) -> None:
@@ -146,6 +154,7 @@ class Agent:
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
+        self._hurried = False
         if self._stage is not None:
             _log.info("node %s comes back", self._config.node.route)
         self._pursue(None)
@@ -178,10 +187,14 @@ class Agent:
 
     def _how_it_ended(self, late: list[tuple[str, int]]) -> Left:
         """Args: late: proxies that had not finished at the deadline, and requests left there."""
-        silent = [each.name for each in self._all() if each.abandoned or not each.finished]
+        left = [each for each in self._all() if each.failing or not each.finished]
+        unwilling = [each.name for each in left if each.failing and not each.standing.lost]
+        silent = [each.name for each in left if each.name not in unwilling]
         if self._only_leaves:
             silent += self._unresolved
         cut = sum(requests for _, requests in late)
+        if unwilling:
+            return Left(False, f"{', '.join(unwilling)} would not take it out")
         if silent:
             return Left(False, f"it may still be known to {', '.join(silent)}, without an answer")
         if cut:
@@ -195,10 +208,13 @@ class Agent:
         hurried = self._stage is Goal.GONE
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                while not all(each.finished for each in self._all()):
+                while not all(map(self._is_over, self._all())):
                     await self.news()
                     if self._stage is Goal.GONE and not hurried:
                         return
+
+    def _is_over(self, announcer: Announcer) -> bool:
+        return announcer.finished or (self._hurried and announcer.failing)
 
     def _pursue(self, stage: Goal | None) -> None:
         self._stage = stage

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lbproxy.agent.life import (
+    LEAVING,
     Goal,
     Outcome,
     Phase,
     Standing,
     Step,
-    abandoned,
     finished,
     next_step,
     note,
@@ -68,16 +68,15 @@ class Announcer:
         return finished(self.standing, self._goal, _now())
 
     @property
-    def abandoned(self) -> bool:
-        """True where leaving is over because the proxy does not answer."""
-        return self.finished and abandoned(self.standing, _now())
+    def failing(self) -> bool:
+        """True where the proxy knows the node, and what was last asked of it was not done."""
+        return self.standing.registered and self.standing.failures > 0
 
     def pursue(self, goal: Goal) -> None:
         """Change the goal; the next step comes at once."""
         if goal is self._goal:
             return
-        leaving = (Goal.QUIET, Goal.STOP, Goal.GONE)
-        if (goal in leaving) != (self._goal in leaving):
+        if (goal in LEAVING) != (self._goal in LEAVING):
             self.standing = setting_out(self.standing)
         self._goal = goal
         self._changed.set()

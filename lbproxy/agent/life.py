@@ -24,9 +24,13 @@ ZEROS = 2
 FIRST_PAUSE_S = 0.25
 # A proxy that has been silent for so long is not waited for when the node leaves.
 SILENT_S = 60.0
-# So often a proxy that does not answer is tried while the node leaves; one that has been silent
-# for long before is tried once.
-LEAVE_TRIES = 4
+# So often, and from the first failure on for so long, a proxy that does not answer is tried while
+# the node leaves: one that is being restarted is back by then. One that has been silent for long
+# before is tried once. What answers, and be it that it will not, still sends requests to the node,
+# and is asked until the deadline.
+LEAVE_TRIES = 7
+LEAVE_LOST_S = 6.0
+LEAVE_PAUSE_S = 2.0
 
 
 class Phase(Enum):
@@ -72,6 +76,8 @@ class Outcome(Enum):
     LOST = "lost"  # no answer
 
 
+LEAVING = (Goal.QUIET, Goal.STOP, Goal.GONE)
+_LEAVING_STEPS = (Step.DISABLE, Step.STOP, Step.REMOVE)
 _NOWHERE = (Phase.ABSENT, Phase.REMOVED)
 
 NEXT: dict[tuple[Goal, Phase], Step | None] = {
@@ -132,6 +138,7 @@ class Standing:
     """Where the agent stands with one proxy.
 
     Args: failures: steps in a row that were not done, but for CONFIG and ENABLE-APP among them;
+    lost: steps in a row that got no answer; lost_since: monotonic seconds of the first of them;
     forgotten: times that STATUS was answered so since it was last done; requests: still at the
     node, as the last STOP-APP said; zeros: answers in a row that there is none; heard: monotonic
     seconds of the last answer, None before the first.
@@ -139,6 +146,8 @@ class Standing:
 
     phase: Phase = Phase.ABSENT
     failures: int = 0
+    lost: int = 0
+    lost_since: float = 0.0
     forgotten: int = 0
     requests: int = 0
     zeros: int = 0
@@ -166,6 +175,8 @@ def note(
             standing,
             phase=phase,
             failures=standing.failures + 1,
+            lost=standing.lost + 1 if outcome is Outcome.LOST else 0,
+            lost_since=standing.lost_since if standing.lost else now,
             forgotten=standing.forgotten + forgot,
             zeros=0,
             heard=standing.heard if outcome is Outcome.LOST else now,
@@ -177,7 +188,7 @@ def note(
         return Standing(phase, requests=requests, zeros=zeros, heard=now)
     if step in (Step.CONFIG, Step.ENABLE):
         # They say nothing about whether the node will be remembered.
-        return replace(standing, phase=phase, requests=0, zeros=0, heard=now)
+        return replace(standing, phase=phase, lost=0, requests=0, zeros=0, heard=now)
     return Standing(phase, heard=now)
 
 
@@ -187,7 +198,7 @@ def pause(
     """Return the seconds until the next step, if no other goal comes before.
 
     Args: standing: after the step. Returns: 0 for at once; failures wait ever longer, with jitter,
-    but not longer than the interval, except after REFUSED.
+    but not longer than the interval, or LEAVE_PAUSE_S on the way out; except after REFUSED.
     """
     if outcome is Outcome.REFUSED:
         return max(SLOW_S, interval_s)
@@ -197,26 +208,32 @@ def pause(
         return POLL_S if step is Step.STOP and standing.phase is Phase.STOPPED else 0.0
     if outcome is Outcome.UNKNOWN and step is Step.STATUS and standing.forgotten == 1:
         return 0.0  # it was restarted: the sooner it knows, the better
-    return min(interval_s, FIRST_PAUSE_S * 2.0 ** min(standing.failures - 1, 16)) * (
+    longest = LEAVE_PAUSE_S if step in _LEAVING_STEPS else interval_s
+    return min(longest, FIRST_PAUSE_S * 2.0 ** min(standing.failures - 1, 16)) * (
         0.5 + random.random() / 2
     )
 
 
 def setting_out(standing: Standing) -> Standing:
     """Return the standing with which leaving, or coming back, begins: earlier failures are over."""
-    return replace(standing, failures=0, zeros=0)
+    return replace(standing, failures=0, lost=0, zeros=0)
 
 
 def finished(standing: Standing, goal: Goal, now: float) -> bool:
-    """Return True where, on the way out, nothing is left to say to this proxy."""
-    if goal not in (Goal.QUIET, Goal.STOP, Goal.GONE):
+    """Return True where, on the way out, nothing is left to say to this proxy.
+
+    At the end one that has failed all the time is not asked yet again.
+    """
+    if goal not in LEAVING:
         return False
-    return not standing.registered or abandoned(standing, now)
+    enough = goal is Goal.GONE and standing.failures >= LEAVE_TRIES
+    return not standing.registered or enough or abandoned(standing, now)
 
 
 def abandoned(standing: Standing, now: float) -> bool:
     """Return True where a registered proxy has not answered for too long to be waited for."""
-    if not standing.registered or not standing.failures:
+    if not standing.registered or not standing.lost:
         return False
     silent = standing.heard is None or now - standing.heard > SILENT_S
-    return silent or standing.failures >= LEAVE_TRIES
+    given_up = standing.lost >= LEAVE_TRIES or now - standing.lost_since > LEAVE_LOST_S
+    return silent or given_up

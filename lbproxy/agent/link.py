@@ -8,6 +8,7 @@ it is sent once more on a new one, which is harmless because every command may c
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -77,6 +78,7 @@ class Link:
         self._credentials = credentials
         self._timeout_s = timeout_s
         self._connection: _Connection | None = None
+        self._known: str | None = None  # the address of the last connection
 
     async def send(self, message: Message) -> Reply:
         """Return the answer to a message. Raises: LinkError, within about two timeouts."""
@@ -138,11 +140,27 @@ class Link:
         except OSError as error:  # ssl.SSLError is one
             reason = error.strerror or error
             raise LinkError(f"token or TLS files cannot be used: {reason}") from None
-        reader, writer = await asyncio.open_connection(
-            self._place.address, self._place.port, ssl=context, server_hostname=name
-        )
+        reader, writer = await self._open(context, name)
+        self._known = writer.get_extra_info("peername")[0]
         self._connection = _Connection(reader, writer, key)
         return self._connection
+
+    async def _open(
+        self, context: ssl.SSLContext | None, name: str | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to where the name leads; if it leads nowhere now, to where it last led.
+
+        A node must be able to leave while the resolver is dead and the proxy is not.
+        """
+        where, port = self._place.address, self._place.port
+        if self._known is not None and self._known != where:
+            with suppress(TimeoutError, socket.gaierror):
+                async with asyncio.timeout(self._timeout_s / 2):
+                    return await asyncio.open_connection(
+                        where, port, ssl=context, server_hostname=name
+                    )
+            where = self._known
+        return await asyncio.open_connection(where, port, ssl=context, server_hostname=name)
 
     def close(self) -> None:
         """Close the connection, if there is one."""

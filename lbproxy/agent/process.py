@@ -17,6 +17,7 @@ from lbproxy.agent.control import Desk
 from lbproxy.agent.link import Credentials
 from lbproxy.agent.load import Load
 from lbproxy.agent.notify import Notifier
+from lbproxy.agent.threads import use_unawaited_threads
 from lbproxy.config.agent import AgentConfig
 from lbproxy.wire.mcmp_signature import key_of
 
@@ -46,6 +47,7 @@ def run(config: AgentConfig, on_ready: Callable[[], None] | None = None) -> int:
 
 
 async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> int:
+    use_unawaited_threads()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     load = Load(config)
@@ -96,6 +98,7 @@ async def _show(agent: Agent, notifier: Notifier) -> None:
 
 async def leave_alone(config: AgentConfig, environment: Mapping[str, str]) -> Left:
     """Take the node out of every proxy where no agent runs that could."""
+    use_unawaited_threads()
     agent = Agent(
         config, credentials_of(config, environment), lambda now: 0, random.Random(), leaving=True
     )

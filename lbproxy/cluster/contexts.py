@@ -103,15 +103,29 @@ def set_every_context(hosts: Hosts, state: ContextState) -> Hosts:
 
 def covers(hosts: Hosts, before: Hosts) -> bool:
     """Return True where every context of `before` is there, in a host that shares an alias."""
-    for host in before:
-        there = {
-            context.path
-            for index in _sharing(hosts, host.aliases)
-            for context in hosts[index].contexts
-        }
-        if not there.issuperset(context.path for context in host.contexts):
-            return False
-    return True
+    return all(_states(hosts, host, context) for host in before for context in host.contexts)
+
+
+def may_lack(hosts: Hosts, before: Hosts) -> bool:
+    """Return True where a node that was told of `before`, removed all of it and announced `hosts`
+    may have left out what it was told to be enabled.
+
+    It enables no such context again, though it may stop it. One that does is not relying on what it
+    was told; and one that keeps the aliases of its only host had no other reason to remove
+    everything than that nothing of it is there any more.
+    """
+    if covers(hosts, before):
+        return False
+    told = [
+        (host, context)
+        for host in before
+        for context in host.contexts
+        if context.state is ContextState.ENABLED
+    ]
+    if not told or any(ContextState.ENABLED in _states(hosts, *each) for each in told):
+        return False
+    aliases = [set(host.aliases) for host in hosts]
+    return not (len(before) == 1 and set(before[0].aliases) in aliases)
 
 
 def count_contexts(hosts: Hosts) -> int:
@@ -130,6 +144,16 @@ def _sharing(hosts: Hosts, aliases: Collection[str]) -> list[int]:
         index
         for index, host in enumerate(hosts)
         if any(alias.casefold() in wanted for alias in host.aliases)
+    ]
+
+
+def _states(hosts: Hosts, host: VirtualHost, context: Context) -> list[ContextState]:
+    """Return the states in which a context of a host is there; none if it is not."""
+    return [
+        known.state
+        for index in _sharing(hosts, host.aliases)
+        for known in hosts[index].contexts
+        if known.path == context.path
     ]
 
 

@@ -7,7 +7,8 @@ answer make a node degraded, not down.
 
 UNKNOWN is left at once by the first answer that is not a failure, but for DOWN only after `fall`
 failures: a node that boots for minutes is no flapping node, and neither state takes traffic while
-another node does.
+another node does. So it is with DOWN, once the node has announced itself anew: what was observed
+before its restart says nothing of it.
 
 Ejection. Consecutive failures take a node out for `base`, the next time for twice as long, and so
 on. The count of failures lasts until a success: the first failure after an ejection starts the next
@@ -80,7 +81,8 @@ class ProbeState:
 
     Args: since: monotonic seconds of the last change of health; run: observations in a row that
     differ from it in one direction; reach: the health that all of the run support; silent: probes
-    in a row that heard nothing of the node; silent_since: monotonic seconds of the first of them.
+    in a row that heard nothing of the node; silent_since: monotonic seconds of the first of them;
+    expected: it has announced itself since it went down.
     """
 
     health: Health = Health.UNKNOWN
@@ -89,6 +91,7 @@ class ProbeState:
     reach: Health = Health.UNKNOWN
     silent: int = 0
     silent_since: float = 0.0
+    expected: bool = False
 
     def gone_since(self, fall: int) -> float | None:
         """Return the time of the first probe that heard nothing, None if fewer than `fall` did."""
@@ -123,13 +126,18 @@ def observe(
         run = state.run + 1
         reach = min(state.reach, seen, key=lambda health: abs(_RANK[health] - rank))
     needed = settings.rise if better else settings.fall
-    if better and state.health is Health.UNKNOWN:
+    if better and (state.health is Health.UNKNOWN or state.expected):
         needed = 1
     if run < needed:
         return replace(state, run=run, reach=reach), None
     reason = result.reason if run == 1 else f"{result.reason} ({run} probes in a row)"
     change = Transition(Aspect.HEALTH, state.health.value, reach.value, reason)
-    return replace(state, health=reach, since=now, run=0, reach=reach), change
+    return replace(state, health=reach, since=now, run=0, reach=reach, expected=False), change
+
+
+def expect(state: ProbeState) -> ProbeState:
+    """Return the state of a node that has just announced itself."""
+    return replace(state, expected=True) if state.health is Health.DOWN else state
 
 
 def _listen(state: ProbeState, result: ProbeResult, now: float) -> ProbeState:

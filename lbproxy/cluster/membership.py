@@ -17,13 +17,14 @@ from lbproxy.cluster.contexts import (
     BalancerSettings,
     ContextState,
     Hosts,
+    VirtualHost,
     count_aliases,
     count_contexts,
     remove_contexts,
     set_contexts,
     set_every_context,
 )
-from lbproxy.cluster.health import Aspect, Transition
+from lbproxy.cluster.health import Aspect, Transition, expect
 from lbproxy.cluster.node import Health, Node, NodeTls, Reported, Source, Tuning
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.roster import (
@@ -65,8 +66,8 @@ class Membership:
     Methods that change something return what to log. Their `source` is who speaks: an announced
     node belongs to the source that it came from, for others it is not there.
 
-    Args: registry: writes there; pool: that the nodes join; forget_s: a node whose probes fail for
-    so long is removed. Raises: UnknownName: there is no such pool.
+    Args: registry: writes there; pool: that the nodes join; forget_s: a node whose probes fail and
+    that says nothing for so long is removed. Raises: UnknownName: there is no such pool.
     """
 
     def __init__(self, registry: Registry, pool: str, bounds: Bounds, forget_s: float) -> None:
@@ -109,18 +110,21 @@ class Membership:
         now: float,
         aliases: Collection[str] = (),
         paths: Collection[str] = (),
+        untold: Collection[VirtualHost] = (),
     ) -> Changes:
         """Take a node in, or take over what it says anew; the last word on a balancer holds.
 
         A known node at its known address keeps contexts, load and health, but not its ejection:
-        it is back after a crash, or found lbproxy after one. At another address it is taken for a
+        it is back after a crash, or found lbproxy after one. If it is down, one probe that
+        succeeds brings it up, as with a node that joins. At another address it is taken for a
         new one, though what an operator commanded stays. Another node at its address must be dead
         or silent, or the newcomer has to wait: a node that has restarted with a new route shall
         get in, but two hosts that announce one address (`127.0.0.1`) shall not push each other out
         for ever.
 
         Args: node: as it begins, with its source and balancer's name; aliases, paths: of contexts
-        that it has and that begin stopped. Raises: Conflict; then nothing has changed.
+        that it has and that begin stopped; untold: virtual hosts which it does not know to be here
+        and announces anew, so that what they had goes. Raises: Conflict; then nothing has changed.
         """
         roster = self._roster
         known = roster.by_route.get(node.route)
@@ -136,7 +140,9 @@ class Membership:
             self._check_room()
         self._check_balancers(balancer.name)
         stays = known is not None and _place(known.node) == _place(node)
-        hosts = _hosts(known) if known is not None and stays else ()
+        hosts: Hosts = ()
+        if known is not None and stays:
+            hosts = tuple(host for host in _hosts(known) if host not in untold)
         if paths:
             hosts = set_contexts(hosts, aliases, paths, ContextState.STOPPED)
             self._check_size(node.route, hosts)
@@ -150,6 +156,7 @@ class Membership:
         elif stays:
             entry = known
             entry.restored = False
+            entry.probe = expect(entry.probe)
             reason = "it announces itself anew"
             changes += self._registry.readmit(roster.name, known.node.name, reason, now)
             changes += self._update(entry, node)
@@ -233,16 +240,20 @@ class Membership:
         return self._roster.changes(entry, change)
 
     def sweep(self, now: float) -> Changes:
-        """Remove nodes whose probes have failed for long; to be called about once a second."""
+        """Remove nodes that are down and silent for long; to be called about once a second.
+
+        Whatever a node says begins the time anew: one that is back after a crash has a process
+        again, and its port will answer. Removed for what was before, it would be told so only by
+        its next status, and be out for as long as it takes to announce everything once more.
+        """
+        reason = f"its probes failed, and nothing was heard of it, for {self._forget_s:g} s"
         return tuple(
             change
             for entry in [*self._roster.entries.values()]
             if entry.node.source in ANNOUNCED
             and entry.probe.health is Health.DOWN
-            and now - entry.probe.since >= self._forget_s
-            for change in self._remove(
-                entry, f"its probes failed for {self._forget_s:g} s", alarming=True
-            )
+            and now - max(entry.probe.since, entry.heard) >= self._forget_s
+            for change in self._remove(entry, reason, alarming=True)
         )
 
     def _check_twin(self, node: Node, twin: Entry, now: float) -> None:

@@ -184,17 +184,26 @@ def _admin(config: Config, known: Known) -> Iterator[Finding]:
     if config.admin is False:
         return
     bind = config.admin.bind
-    if config.admin.token_file is not None:
-        token = FilePath(config.admin.token_file).read_bytes().strip()
+    tokens = []
+    for key in ("token_file", "metrics_token_file"):
+        file: str | None = getattr(config.admin, key)
+        if file is None:
+            continue
+        tokens.append(token := FilePath(file).read_bytes().strip())
         if can_be_sent(token):
-            yield from check_token(token, ("admin", "token_file"))
+            yield from check_token(token, ("admin", key))
         else:
-            yield error(
-                ("admin", "token_file"), "holds several lines or control characters: one is wanted"
-            )
-    elif (
-        not bind.path and not is_loopback(bind.host) and not known.doubtful(("admin", "token_file"))
-    ):
+            yield error(("admin", key), "holds several lines or control characters: one is wanted")
+    if len(tokens) == 2 and tokens[0] == tokens[1]:
+        yield error(("admin", "metrics_token_file"), "holds the token of token_file: make another")
+    if config.admin.token_file is not None or known.doubtful(("admin", "token_file")):
+        return
+    if config.admin.metrics_token_file is not None:
+        yield error(
+            ("admin", "metrics_token_file"),
+            "goes with token_file; without it nothing needs a token",
+        )
+    if not bind.path and not is_loopback(bind.host):
         yield error(
             ("admin", "bind"),
             f"{bind.host} is reachable from other machines, which demands token_file; "

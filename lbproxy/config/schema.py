@@ -291,6 +291,8 @@ class Admin(Model):
     """Where it listens. Beyond loopback a token is demanded."""
     token_file: FilePath | None = None
     """File with the token, at least 16 characters, that callers must send."""
+    metrics_token_file: FilePath | None = None
+    """File with another token, for /metrics alone: a scraper commands no nodes."""
 
 
 class Timeouts(Model):

@@ -152,7 +152,8 @@ class Mcmp(Model):
     max: McmpLimits = McmpLimits()
     """Bounds on what may be announced."""
     forget: PositiveDuration = 60.0
-    """A node that fails its probes for so long is removed; it announces itself again."""
+    """A node that fails its probes and says nothing for so long is removed; a word of it begins the
+    time anew."""
     advertise: OrOff[Advertise] = False
     """Multicast advertisements, or off."""
     agents: OrOff[Agents] = False

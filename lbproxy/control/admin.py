@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterable
@@ -41,12 +42,21 @@ class Commands(Protocol):
 
 
 def make_admin_app(
-    commands: Commands, metrics: Metrics, *, token: bytes | None, check_host: bool
+    commands: Commands,
+    metrics: Metrics,
+    *,
+    token: bytes | None,
+    check_host: bool,
+    metrics_token: bytes | None = None,
 ) -> web.Application:
     """Return the API as an aiohttp application. Args: as of `admin_guard.guard`."""
     api = _Api(commands, metrics)
     app = web.Application(
-        middlewares=[problems(), guard(token, check_host=check_host)], client_max_size=16 << 10
+        middlewares=[
+            problems(),
+            guard(token, check_host=check_host, metrics_token=metrics_token),
+        ],
+        client_max_size=16 << 10,
     )
     app.add_routes(
         [
@@ -75,7 +85,8 @@ class _Api:
         return _json({"ready": True})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics.render(request.headers.get("Accept", ""))
+        now, accept = self._metrics.frozen(), request.headers.get("Accept", "")
+        body, content_type = await asyncio.to_thread(now.render, accept)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def list_nodes(self, request: web.Request) -> web.Response:

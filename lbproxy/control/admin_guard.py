@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 _log = logging.getLogger("lbproxy.admin")
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})  # for orchestrators, which hold no token
+_METRICS_PATH = "/metrics"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -70,10 +71,13 @@ def problems() -> Middleware:
     return answer
 
 
-def guard(token: bytes | None, *, check_host: bool) -> Middleware:
+def guard(
+    token: bytes | None, *, check_host: bool, metrics_token: bytes | None = None
+) -> Middleware:
     """Return the middleware that keeps strangers out.
 
-    Args: token: None where none is demanded; check_host: Host must name this machine.
+    Args: token: None where none is demanded; check_host: Host must name this machine;
+    metrics_token: good for /metrics as well, and for nothing else.
     """
 
     @web.middleware
@@ -82,7 +86,10 @@ def guard(token: bytes | None, *, check_host: bool) -> Middleware:
     ) -> web.StreamResponse:
         if check_host and not is_loopback_authority(request.host):
             return problem(403, "Host must be localhost or a loopback address")
-        if token is not None and request.path not in _OPEN_PATHS and not _holds(request, token):
+        tokens = [token]
+        if request.path == _METRICS_PATH and metrics_token is not None:
+            tokens.append(metrics_token)
+        if token is not None and request.path not in _OPEN_PATHS and not _holds(request, tokens):
             refused = problem(401, "a token is needed: Authorization: Bearer …")
             refused.headers["WWW-Authenticate"] = 'Bearer realm="lbproxy admin"'
             return refused
@@ -93,10 +100,11 @@ def guard(token: bytes | None, *, check_host: bool) -> Middleware:
     return check
 
 
-def _holds(request: web.Request, token: bytes) -> bool:
+def _holds(request: web.Request, tokens: Iterable[bytes | None]) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(
-        given.strip().encode("utf-8", "surrogateescape"), token
+    said = given.strip().encode("utf-8", "surrogateescape")
+    return scheme.lower() == "bearer" and any(
+        token is not None and hmac.compare_digest(said, token) for token in tokens
     )
 
 

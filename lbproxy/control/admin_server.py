@@ -30,14 +30,17 @@ class AdminBindError(AdminError):
     """The admin API's address cannot be listened on."""
 
 
-def read_token(path: str) -> bytes:
-    """Return the token in a file, without white space around it. Raises: AdminError."""
+def read_token(path: str, key: str = "token_file") -> bytes:
+    """Return the token in a file, without white space around it.
+
+    Args: key: of the configuration, for errors. Raises: AdminError.
+    """
     try:
         token = Path(path).read_bytes().strip()
     except OSError as error:
-        raise AdminError(f"admin.token_file {path}: {error.strerror}") from None
+        raise AdminError(f"admin.{key} {path}: {error.strerror}") from None
     if not token:
-        raise AdminError(f"admin.token_file {path} is empty; write a long random text into it")
+        raise AdminError(f"admin.{key} {path} is empty; write a long random text into it")
     return token
 
 
@@ -97,11 +100,16 @@ class AdminServer:
 
     def __init__(self, admin: Admin, commands: Commands, metrics: Metrics) -> None:
         token = read_token(admin.token_file) if admin.token_file is not None else None
+        scraper = None
+        if admin.metrics_token_file is not None:
+            scraper = read_token(admin.metrics_token_file, "metrics_token_file")
         if token is None and not is_loopback_bind(admin.bind):
             raise AdminError(f"admin.bind {admin.bind} is beyond loopback: set admin.token_file")
         check_host = token is None and not admin.bind.path
         self._bind = admin.bind
-        self._app = make_admin_app(commands, metrics, token=token, check_host=check_host)
+        self._app = make_admin_app(
+            commands, metrics, token=token, check_host=check_host, metrics_token=scraper
+        )
         self._runner: web.AppRunner | None = None
 
     @property

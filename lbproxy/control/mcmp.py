@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from lbproxy.cluster.membership import Bounds, Membership
@@ -15,6 +14,10 @@ from lbproxy.control.mcmp_access import Access, McmpError
 from lbproxy.control.mcmp_commands import McmpCommands, Plane
 from lbproxy.control.mcmp_server import McmpServer
 from lbproxy.control.resolver import ResolveError, Resolver
+from lbproxy.wire.mcmp import METHODS, Fault
+
+_RESULTS = ("ok", *(fault.value.lower() for fault in Fault))
+_NO_MESSAGES = {(method, result): 0 for method in METHODS for result in _RESULTS}
 
 
 class Mcmp:
@@ -56,9 +59,9 @@ class Mcmp:
         return self._server.port
 
     @property
-    def counts(self) -> Counter[tuple[str, str]]:
-        """Messages so far, by command and result."""
-        return self._commands.counts
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Messages so far, by command and result, those that never came as well."""
+        return _NO_MESSAGES | self._commands.counts
 
     async def start(self) -> None:
         """Listen, and say where. Raises: McmpError."""
@@ -80,7 +83,7 @@ class Mcmp:
         await self._server.stop()
 
     def sweep(self, now: float) -> Changes:
-        """Remove the nodes whose probes have failed for long."""
+        """Remove the nodes that are down and silent for long."""
         return self._members.sweep(now)
 
     async def _resolve(self, name: str) -> tuple[str, ...]:

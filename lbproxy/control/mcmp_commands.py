@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from lbproxy import __version__
-from lbproxy.cluster.contexts import ContextState, Hosts, covers
+from lbproxy.cluster.contexts import ContextState, Hosts, may_lack, remove_contexts
 from lbproxy.cluster.membership import Membership
 from lbproxy.cluster.node import Health, Node, Source
 from lbproxy.cluster.registry import Change, Changes, Conflict, UnknownName
@@ -25,7 +25,7 @@ from lbproxy.config.sources import Mcmp
 from lbproxy.control.mcmp_access import Access, Peer
 from lbproxy.control.mcmp_admission import Admission, Resolve, balancer_settings
 from lbproxy.control.mcmp_ping import Pinger
-from lbproxy.control.mcmp_report import Reports, balancer_records
+from lbproxy.control.mcmp_report import Reports, balancer_records, told_hosts
 from lbproxy.wire.mcmp import (
     BROKEN,
     METHODS,
@@ -185,8 +185,14 @@ class McmpCommands:
     async def _config(self, command: Config, peer: Peer, source: Source) -> Answer:
         node = await self._admission.node(command.node, command.balancer.name, peer, source)
         paths = self._taken_in(command.contexts)
+        known = self._members.get(node.route)
         changes = self._members.announce(
-            node, balancer_settings(command.balancer), self._clock(), command.aliases, paths
+            node,
+            balancer_settings(command.balancer),
+            self._clock(),
+            command.aliases,
+            paths,
+            () if known is None else set(known.virtual_hosts or ()).difference(_told(known)),
         )
         self._note(peer, "CONFIG", changes)
         if any(change.alarming for change in changes):
@@ -201,10 +207,12 @@ class McmpCommands:
             if command.everything:
                 node = members.get(route)
                 changes = members.leave(route, source)
-                if changes and node is not None and node.virtual_hosts:
-                    _remember(self._emptied, route, (now, node.virtual_hosts), MAX_EMPTIED)
+                if changes and node is not None:
+                    told = _told(node)
+                    _remember(self._emptied, route, (now, told), MAX_EMPTIED)
             else:
                 changes = members.remove_contexts(route, command.aliases, paths, source, now)
+                self._note_meant(route, command.aliases, paths)
         elif command.everything:
             changes = members.set_every_context(route, _STATES[command.verb], source, now)
         elif paths:
@@ -257,11 +265,18 @@ class McmpCommands:
 
         Where INFO shows other aliases than its own, a node removes everything, and then announces
         only what INFO did not show as enabled: nothing, or a part (MCMP reference, section 3.4,
-        trap). MEM makes it look at INFO again.
+        trap). MEM makes it look at INFO again. One that has fewer contexts, or others, is not
+        asked: it said what it has.
         """
         at, had = self._emptied.pop(node.route, (0.0, ()))
-        if not covers(node.virtual_hosts or (), had) and self._clock() - at < EMPTIED_S:
+        if self._clock() - at < EMPTIED_S and may_lack(node.virtual_hosts or (), had):
             raise Refused(Fault.MEM, "MEM: contexts are missing; announce them anew")
+
+    def _note_meant(self, route: str, aliases: tuple[str, ...], paths: tuple[str, ...]) -> None:
+        """Take in that a node which removed everything has these contexts no more."""
+        known = self._emptied.get(route)
+        if known is not None:
+            self._emptied[route] = known[0], remove_contexts(known[1], aliases, paths)
 
     async def _ping(self, command: Ping) -> Answer:
         if command.route is not None:
@@ -297,6 +312,11 @@ class McmpCommands:
         if said is None or now - said >= QUIET_S:
             _remember(self._said, key, now, MAX_SAID)
             _log.warning("peer %s %s: refused: %s", peer.text, method, message)
+
+
+def _told(node: Node) -> Hosts:
+    """Return what a node knows to be here; the rest it announces anew. An agent reads no INFO."""
+    return () if node.source is Source.AGENT else told_hosts(node)
 
 
 def _refusal(error: Conflict | UnknownName | Refused) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lbproxy.cluster.contexts import BalancerSettings, VirtualHost
+from lbproxy.cluster.contexts import BalancerSettings, Hosts, VirtualHost
 from lbproxy.cluster.node import Node, Reported
 from lbproxy.cluster.stats import NodeStats, WorkerStats
 from lbproxy.wire.mcmp import BROKEN, STANDBY, Announced, Balancer
@@ -23,7 +23,7 @@ class Reports:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._last = 0
-        self._told: dict[str, tuple[Node, InfoPieces | None]] = {}
+        self._told: dict[str, tuple[Node, InfoPieces]] = {}
 
     def info(self, nodes: Sequence[Node], stats: WorkerStats) -> str:
         """Return the body of INFO. Args: nodes: all that there are, of one pool."""
@@ -36,11 +36,9 @@ class Reports:
             if kept is None or kept[0] is not node:
                 kept = node, info_pieces(self._record(node))
             self._told[node.route] = kept
-            pieces = kept[1]
-            if pieces is not None:
-                counted = counters.get(node.name, _NONE)
-                elected = sum(counted.codes) + counted.in_flight
-                told.append((pieces, elected, counted.in_flight))
+            counted = counters.get(node.name, _NONE)
+            elected = sum(counted.codes) + counted.in_flight
+            told.append((kept[1], elected, counted.in_flight))
         return join_info(told)
 
     def records(self, nodes: Sequence[Node]) -> list[NodeRecord]:
@@ -80,6 +78,12 @@ class Reports:
             load=_load(node),
             hosts=tuple(map(_host, node.virtual_hosts or ())),
         )
+
+
+def told_hosts(node: Node) -> Hosts:
+    """Return the virtual hosts of which INFO tells the node in its own words. What others have it
+    announces anew after CONFIG, without a word on what they have no more."""
+    return tuple(host for host in node.virtual_hosts or () if _host(host).tellable)
 
 
 def balancer_records(balancers: Iterable[BalancerSettings]) -> list[Balancer]:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from lbproxy.cluster.candidates import Openness, is_held, openness
+from lbproxy.cluster.candidates import Openness, candidates, is_held, openness
 from lbproxy.cluster.health import EJECTED, Aspect, ProbeResult, RandomSource
 from lbproxy.cluster.membership import ANNOUNCED
 from lbproxy.cluster.node import Admin, Health, Node
@@ -21,9 +22,10 @@ from lbproxy.control.admin_server import AdminServer
 from lbproxy.control.discovery import Surroundings
 from lbproxy.control.dns import Dns
 from lbproxy.control.mcmp import Mcmp
-from lbproxy.control.metrics import ClusterCollector, Metrics
+from lbproxy.control.metrics import ClusterCollector, ControlStats, Metrics
 from lbproxy.control.probes import Prober
 from lbproxy.control.resolver import Resolver
+from lbproxy.control.settings_facts import authorities, hash_of
 from lbproxy.control.state import State
 from lbproxy.control.state_file import StateFile
 from lbproxy.control.state_restore import restore
@@ -111,7 +113,12 @@ class ControlPlane:
             workers.stats,
             lambda: self._prober.counts,
             lambda: self._mcmp.counts if self._mcmp is not None else {},
+            self._control_stats,
         )
+        self._ejections: Counter[tuple[str, str]] = Counter()
+        self._loaded_at = time.time()
+        self._config_hash = hash_of(config)
+        self._authorities = authorities(config)
         self._admin: AdminServer | None = None
         if config.admin is not False:
             self._admin = AdminServer(config.admin, self, Metrics(collector))
@@ -211,6 +218,22 @@ class ControlPlane:
         """Return the workers' counters."""
         return self._workers.stats()
 
+    def _control_stats(self) -> ControlStats:
+        pools = self._config.pools
+        snapshot = self._registry.snapshot()
+        return ControlStats(
+            ejections=dict(self._ejections),
+            panics={
+                name: candidates(pool, pools[name].panic_threshold).panic
+                for name, pool in snapshot.pools.items()
+            },
+            max_connections=self._config.limits.connections,
+            max_per_client=self._config.limits.per_client,
+            config_hash=self._config_hash,
+            loaded_at=self._loaded_at,
+            authorities=self._authorities,
+        )
+
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         """Return the requests that are at a node for one of its contexts."""
         return await self._workers.in_flight(pool, node, context)
@@ -261,6 +284,8 @@ class ControlPlane:
     def _note(self, changes: Changes) -> None:
         for change in changes:
             _log_change(change)
+            if (change.what, change.after) == (Aspect.EJECTION, EJECTED):
+                self._ejections[change.pool, change.node] += 1
         if not changes:
             self.changed()  # what is no news for the log may be some for the workers
         elif not self._publish_scheduled:

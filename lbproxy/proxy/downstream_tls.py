@@ -46,7 +46,9 @@ class DownstreamTls(TlsLayer):
 
     def settled(self) -> None:
         """The handshake is done: from here on it counts as a connection."""
-        self.worker.dismiss_handshake(self)
+        worker = self.worker
+        worker.dismiss_handshake(self)
+        worker.count_handshake(self._object.version() or "", bool(self._object.session_reused))
 
     def failed(self, error: Exception | None) -> None:
         """The handshake was refused, or the client has left."""

@@ -238,7 +238,7 @@ class Exchange:
         if not head.keep_alive:
             self.reusable = False
         link.heard_at = now
-        link.observe(now, self.upstream_s)
+        link.answered(now, self.upstream_s)
         if not self.request_done:
             # An answer before the end of the request: what follows on this connection could be
             # the rest of the body or a new request, so nothing may follow.
@@ -349,7 +349,7 @@ class Exchange:
             upstream.close()
         if link is not None:
             self._leave(link)
-            link.codes[self.status // 100] += 1
+            link.count(self.status)
         self._record(monotonic())
 
     def tunnel_closed(self) -> None:
@@ -368,7 +368,7 @@ class Exchange:
         self._leave(link)
         if upstream is not None:
             upstream.finish(self)
-        link.codes[self.status // 100] += 1
+        link.count(self.status)
         if link.failing:
             self.worker.node_recovered(link)
         self._record(now)
@@ -384,7 +384,7 @@ class Exchange:
         self.worker.node_failed(self, link, failure, detail)
         if self.responded:
             self.reason = failure.reason
-            link.codes[self.status // 100] += 1
+            link.count(self.status)
             self._record(monotonic())
             self.client.abort()
             return
@@ -421,7 +421,7 @@ class Exchange:
         self.link = link
         pool = self.pool
         if pool is not None:
-            pool.unserved[status // 100] += 1
+            pool.count_unserved(status)
         self._record(monotonic())
 
     def abandon(self, reason: str, status: int) -> None:
@@ -431,12 +431,12 @@ class Exchange:
             self._note_wait(link)
         self.let_go()
         if link is not None and self.responded:
-            link.codes[self.status // 100] += 1
+            link.count(self.status)
         self.reason = reason
         if not self.responded:
             self.status = status
             if self.pool is not None:
-                self.pool.unserved[status // 100] += 1
+                self.pool.count_unserved(status)
         self._record(monotonic())
 
     def _note_wait(self, link: Link) -> None:
@@ -467,5 +467,5 @@ class Exchange:
         """Count the exchange and write its line."""
         pool = self.pool
         if pool is not None:
-            pool.record(now - self.started, self.step, self.result)
+            pool.record(now - self.started, self.step, self.result, self.bytes_in, self.bytes_out)
         self.worker.log_exchange(self, now)

@@ -1,6 +1,7 @@
 import cython
 
 from lbproxy.cluster.balance cimport Member
+from lbproxy.proxy.counting cimport bucket_of, count_status
 from lbproxy.proxy.upstream cimport UpstreamConnection
 
 cdef class Link(Member):
@@ -14,6 +15,9 @@ cdef class Link(Member):
     cdef public Py_ssize_t kept
     cdef public double surplus_timeout
     cdef public list codes
+    cdef public list statuses
+    cdef public list heads
+    cdef public double head_sum
     cdef public dict failures
     cdef public list pinging
     cdef public bint failing
@@ -31,6 +35,8 @@ cdef class Link(Member):
     cdef bint _moved
     cdef object _tls
 
+    cpdef count(self, Py_ssize_t status)
+    cpdef answered(self, double now, double seconds)
     @cython.locals(idle=list, connection=UpstreamConnection)
     cpdef UpstreamConnection take(self, bint look)
 

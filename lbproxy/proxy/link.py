@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.node import Node
-from lbproxy.cluster.stats import NodeStats
+from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
+from lbproxy.proxy.counting import bucket_of, count_status
 from lbproxy.proxy.tls import TlsError, client_context, server_hostname
 from lbproxy.proxy.upstream_tls import UpstreamTls
 
@@ -57,6 +58,9 @@ class Link(Member):
         self.kept: int = max_idle
         self.surplus_timeout: float = idle_timeout
         self.codes: list[int] = [0] * 6
+        self.statuses: list[int] = no_statuses()
+        self.heads: list[int] = no_durations()
+        self.head_sum: float = 0.0
         self.failures: dict[str, int] = {}
         # Closed by us, but the node has not read yet what it was sent.
         self.ending: list[UpstreamConnection] = []
@@ -78,6 +82,17 @@ class Link(Member):
         self._tls: ssl.SSLContext | None = None
         self._secret_mark: tuple[int, ...] = ()
         self._read_secret()
+
+    def count(self, status: int) -> None:
+        """Count an exchange that ended with an answer of the node."""
+        self.codes[status // 100] += 1
+        count_status(self.statuses, status)
+
+    def answered(self, now: float, seconds: float) -> None:
+        """The head of an answer has come. Args: seconds: since the request was sent."""
+        self.observe(now, seconds)
+        self.head_sum += seconds
+        self.heads[bucket_of(seconds)] += 1
 
     def take(self, look: bool) -> UpstreamConnection | None:
         """Return the idle connection that was used last, or None.
@@ -305,7 +320,15 @@ class Link(Member):
 
     def stats(self) -> NodeStats:
         """Return the counters so far."""
-        return NodeStats(list(self.codes), dict(self.failures), self.in_flight, len(self.idle))
+        return NodeStats(
+            list(self.codes),
+            dict(self.failures),
+            self.in_flight,
+            len(self.idle),
+            list(self.statuses),
+            list(self.heads),
+            self.head_sum,
+        )
 
     async def _context(self) -> ssl.SSLContext | None:
         if self.secure and self._tls is None:

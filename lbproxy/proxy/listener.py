@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from time import monotonic
 
+from lbproxy.cluster.stats import CertificateEnd
 from lbproxy.config import schema
 from lbproxy.errors import Failure
 from lbproxy.notices import Notices
@@ -52,6 +53,10 @@ class ListenerState:
     def expiries(self) -> dict[str, float]:
         """Return when its certificates expire, as Unix seconds by subject."""
         return {} if self.tls is None else self.tls.expiries()
+
+    def certificates(self) -> tuple[CertificateEnd, ...]:
+        """Return each of its certificates with its end."""
+        return () if self.tls is None else self.tls.certificates()
 
 
 # Makes what serves a connection. Args: its PROXY header, or None where none was to come.

@@ -6,11 +6,10 @@ from lbproxy.cluster.sticky cimport Affinity, Verdict
 from lbproxy.config.paths cimport Visibility
 from lbproxy.proxy.announced cimport Announced
 from lbproxy.proxy.applications cimport Application
+from lbproxy.proxy.counting cimport bucket_of, count_status
 from lbproxy.proxy.link cimport Link
 from lbproxy.wire.cookies cimport CookieName
 from lbproxy.wire.http1_request cimport RequestHead
-
-cdef tuple _BUCKETS
 
 cdef class Pool:
     cdef public str name
@@ -41,6 +40,9 @@ cdef class Pool:
     cdef public Py_ssize_t retries
     cdef public list sticky_counts
     cdef public list unserved
+    cdef public list unserved_statuses
+    cdef public long long bytes_in
+    cdef public long long bytes_out
 
     @cython.locals(link=Link)
     cpdef close_expired(self, double now)
@@ -65,8 +67,8 @@ cdef class Pool:
     cdef learn(self, list set_cookies, Link link)
     cdef bint needs_own_cookie(self, Verdict verdict, Link link)
     cdef bytes own_cookie_line(self, Link link, bint secure)
-    @cython.locals(index=Py_ssize_t, bound=double, bounds=tuple)
-    cdef record(self, double seconds, int step, int result)
+    cdef count_unserved(self, Py_ssize_t status)
+    cdef record(self, double seconds, int step, int result, long long bytes_in, long long bytes_out)
     cdef _hide_own_cookie(self, RequestHead head, list cookies)
 
 @cython.locals(some=list, name=CookieName, cookie=bytes)

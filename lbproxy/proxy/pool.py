@@ -9,7 +9,7 @@ from lbproxy.cluster.budget import RetryBudget
 from lbproxy.cluster.candidates import candidates
 from lbproxy.cluster.node import Node, differ_in_load_only
 from lbproxy.cluster.snapshot import PoolSnapshot, changed_nodes
-from lbproxy.cluster.stats import DURATION_BUCKETS, NodeStats, PoolStats
+from lbproxy.cluster.stats import NodeStats, PoolStats, no_durations, no_statuses
 from lbproxy.cluster.sticky import N_RESULTS, N_STEPS, RESULT_NAMES, STEP_NAMES, Affinity, Verdict
 from lbproxy.config import schema
 from lbproxy.config.paths import Visibility
@@ -17,12 +17,12 @@ from lbproxy.config.schema import StickyStep
 from lbproxy.config.sources import Mcmp
 from lbproxy.proxy.announced import Announced
 from lbproxy.proxy.applications import Application
+from lbproxy.proxy.counting import bucket_of, count_status
 from lbproxy.proxy.link import Link
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
 from lbproxy.wire.fields import fold_all
 from lbproxy.wire.http1_request import RequestHead
 
-_BUCKETS = DURATION_BUCKETS
 _SHOWN_ROUTE = 64  # bytes of one that no node has
 # What a pool does about sessions where only its nodes ask for it.
 _ANNOUNCED_STICKY = schema.Sticky(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
@@ -89,11 +89,14 @@ class Pool:
                 self.parameter = sticky.path_parameter.encode()
 
         self.announced: Announced | None = None
-        self.durations: list[int] = [0] * (len(DURATION_BUCKETS) + 1)
+        self.durations: list[int] = no_durations()
         self.duration_sum: float = 0.0
         self.retries: int = 0
         self.sticky_counts: list[int] = [0] * (N_STEPS * N_RESULTS)
         self.unserved: list[int] = [0] * 6
+        self.unserved_statuses: list[int] = no_statuses()
+        self.bytes_in: int = 0
+        self.bytes_out: int = 0
 
     def apply(self, snapshot: PoolSnapshot, now: float = 0.0) -> bool:
         """Take over the nodes of a snapshot; links of nodes that stay keep what they hold.
@@ -306,16 +309,17 @@ class Pool:
         assert self.affinity is not None
         return self.affinity.own_cookie_header(link, secure)
 
-    def record(self, seconds: float, step: int, result: int) -> None:
+    def count_unserved(self, status: int) -> None:
+        """Count an exchange that lbproxy answered itself, or that its client left."""
+        self.unserved[status // 100] += 1
+        count_status(self.unserved_statuses, status)
+
+    def record(self, seconds: float, step: int, result: int, bytes_in: int, bytes_out: int) -> None:
         """Count one exchange."""
         self.duration_sum += seconds
-        index = 0
-        bounds = _BUCKETS
-        for bound in bounds:
-            if seconds <= bound:
-                break
-            index += 1
-        self.durations[index] += 1
+        self.durations[bucket_of(seconds)] += 1
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
         if step >= 0:
             self.sticky_counts[step * N_RESULTS + result] += 1
 
@@ -339,6 +343,9 @@ class Pool:
             self.retries,
             sticky,
             list(self.unserved),
+            list(self.unserved_statuses),
+            self.bytes_in,
+            self.bytes_out,
         )
 
     def _hide_own_cookie(self, head: RequestHead, cookies: list[bytes]) -> None:

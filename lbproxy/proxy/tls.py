@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from lbproxy.cluster.node import Node, NodeTls
+from lbproxy.cluster.stats import CertificateEnd
 from lbproxy.config.certificates import UNREADABLE, trusting
 from lbproxy.config.schema import Certificate, ListenerTls
 from lbproxy.wire.client_hello import ClientHello
@@ -60,6 +61,8 @@ class _Loaded:
     names: tuple[str, ...]
     subject: str
     expires: float
+    file: str
+    serial: str
 
 
 class _Names:
@@ -206,6 +209,13 @@ class ServerTls:
         """Return when the certificates in use end, as Unix seconds by subject."""
         return earliest((loaded.subject, loaded.expires) for loaded in self._loaded)
 
+    def certificates(self) -> tuple[CertificateEnd, ...]:
+        """Return when each certificate in use ends."""
+        return tuple(
+            CertificateEnd("listener", each.file, each.serial, each.subject, each.expires)
+            for each in self._loaded
+        )
+
     def _arrange(self) -> None:
         """Bring the outer contexts up to date with the certificates in use."""
         known, self._names = self._names, {}
@@ -251,6 +261,7 @@ def _load(certificate: Certificate, settings: ListenerTls) -> _Loaded:
         names = _names(first)
         subject = first.subject.rfc4514_string() or (names[0] if names else certificate.cert)
         expires = first.not_valid_after_utc.timestamp()
+        serial = f"{first.serial_number:x}"
     except OSError as error:
         raise TlsError(f"{certificate.cert}: {error.strerror}") from None
     except UNREADABLE:
@@ -269,7 +280,7 @@ def _load(certificate: Certificate, settings: ListenerTls) -> _Loaded:
         ) from None
     except OSError as error:
         raise TlsError(f"{certificate.key}: {error.strerror}") from None
-    return _Loaded(context, names, subject, expires)
+    return _Loaded(context, names, subject, expires, certificate.cert, serial)
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

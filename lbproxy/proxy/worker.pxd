@@ -53,6 +53,10 @@ cdef class Worker:
     cdef public set gathering
     cdef public list listeners
     cdef public dict rejected
+    cdef public dict shaken
+    cdef public list delays
+    cdef public double delay_sum
+    cdef double _due
     cdef object _notices
     cdef list _ready
     cdef set _tasks

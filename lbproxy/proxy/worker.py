@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from bisect import bisect_left
 from collections.abc import Mapping
 from email.utils import formatdate
 from time import monotonic, time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import Snapshot
-from lbproxy.cluster.stats import WorkerStats
+from lbproxy.cluster.stats import DELAY_BUCKETS, WorkerStats, no_delays
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
 from lbproxy.config.schema import Config
 from lbproxy.errors import ConnectError, Failure
@@ -150,6 +151,10 @@ class Worker:
         self.gathering: set[Upload] = set()  # in the midst of a large plain body
         self.listeners: list[ListenerState] = []
         self.rejected: dict[str, int] = {}
+        self.shaken: dict[tuple[str, bool], int] = {}  # by TLS version and resumption
+        self.delays: list[int] = no_delays()
+        self.delay_sum: float = 0.0
+        self._due: float = 0.0
         self._notices = NodeNotices()
         self._ready: list[Exchange] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -164,6 +169,7 @@ class Worker:
     def start(self) -> None:
         """Begin to look at deadlines; the event loop runs."""
         self.now = monotonic()
+        self._due = self.now + self.tick_s
         self._timer = asyncio.get_running_loop().call_later(self.tick_s, self._tick)
 
     def apply(self, snapshot: Snapshot) -> None:
@@ -245,12 +251,17 @@ class Worker:
             {listener.name: listener.accepted for listener in self.listeners},
             dict(self.rejected),
             earliest(end for listener in self.listeners for end in listener.expiries().items()),
+            tuple(end for listener in self.listeners for end in listener.certificates()),
+            dict(self.shaken),
+            list(self.delays),
+            self.delay_sum,
         )
 
     def _tick(self) -> None:
         # First of all, so that a fault below costs one turn and not every timeout from now on.
         self._timer = asyncio.get_running_loop().call_later(self.tick_s, self._tick)
         now = monotonic()
+        self._count_delay(now)
         self.now = now
         self._date = b""
         self._wall = time() - now
@@ -431,6 +442,18 @@ class Worker:
     def count_rejected(self, reason: str) -> None:
         """Count a request or connection that never reached a node."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def count_handshake(self, version: str, resumed: bool) -> None:
+        """Count a TLS handshake with a client that succeeded."""
+        key = (version, resumed)
+        self.shaken[key] = self.shaken.get(key, 0) + 1
+
+    def _count_delay(self, now: float) -> None:
+        """Count by how much the loop came late to this tick: so long others waited as well."""
+        late = max(0.0, now - self._due)
+        self._due = now + self.tick_s
+        self.delay_sum += late
+        self.delays[bisect_left(DELAY_BUCKETS, late)] += 1
 
     def request_id(self) -> bytes:
         """Return a new request id."""

@@ -2,15 +2,19 @@
 
 A node compares INFO with its own state and repairs what differs, so it must be consistent: nodes
 first, then virtual hosts, then contexts; never a part of a node that is not there; one virtual
-host for each set of aliases, and the aliases exactly as the node spelled them. What is ASCII and
-what is not decides here too: a node that cannot be told of truly is left out whole, which makes it
-announce everything, whereas a name with a `?` in it would make it remove everything.
+host for each set of aliases, and the aliases exactly as the node spelled them.
+
+What is not ASCII, or holds a comma, cannot stand here as the node spelled it, and is written as a
+string of JSON (`"b\u00fccher.example"`). In INFO all names of such a virtual host are, so that a
+node finds none of its own: it announces anew what that host has. Did it find its host with an
+alias that it never had, it would remove everything first.
 
 Source: MCMP reference, sections 3.4 and 8.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -36,6 +40,16 @@ class HostRecord:
     aliases: tuple[str, ...]
     contexts: tuple[tuple[str, str], ...]
 
+    @property
+    def tellable(self) -> bool:
+        """True where INFO tells of it as the node spells it, so that the node knows it again."""
+        return all(map(_is_plain, self.names))
+
+    @property
+    def names(self) -> list[str]:
+        """Aliases and paths."""
+        return [*self.aliases, *(path for path, _ in self.contexts)]
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
@@ -51,23 +65,12 @@ class NodeRecord:
     hosts: tuple[HostRecord, ...] = ()
 
     @property
-    def tellable(self) -> bool:
-        """True where every name is ASCII, and has no comma, at which nodes cut."""
-        joined = "".join(self._names())
-        return joined.isascii() and "," not in joined
-
-    @property
     def size(self) -> int:
-        """About how many bytes tell of it, and no less."""
-        names = self._names()
-        return sum(map(len, names)) + _LINE * len(names) + _NODE_LINE
-
-    def _names(self) -> list[str]:
+        """About how many bytes DUMP takes to tell of it, and no less."""
         names = [self.node.route, self.node.domain, self.balancer]
         for host in self.hosts:
-            names += host.aliases
-            names += (path for path, _ in host.contexts)
-        return names
+            names += host.names
+        return sum(len(_told(name)) for name in names) + _LINE * len(names) + _NODE_LINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +91,27 @@ class InfoPieces:
         return len(self.before) + len(self.after) + len(self.hosts) + len(self.contexts) + _LINE
 
 
-def info_pieces(record: NodeRecord) -> InfoPieces | None:
-    """Return the pieces of one node, None where it is left out."""
-    if not record.tellable:
-        return None
+def info_pieces(record: NodeRecord) -> InfoPieces:
+    """Return the pieces of one node."""
     node, number = record.node, record.number
+    hosts = [(host, _told if host.tellable else _quoted) for host in record.hosts]
     return InfoPieces(
         before=(
-            f"Node: [{number}],Name: {node.route},Balancer: {record.balancer},"
-            f"LBGroup: {node.domain},Host: {_host(node.host)},Port: {node.port},"
+            f"Node: [{number}],Name: {_told(node.route)},Balancer: {_told(record.balancer)},"
+            f"LBGroup: {_told(node.domain)},Host: {_host(node.host)},Port: {node.port},"
             f"Type: {node.scheme},Flushpackets: {node.flush.capitalize()},"
             f"Flushwait: {node.flush_wait_ms},Ping: {_or(node.ping_s, _PING_S):.0f},"
             f"Smax: {_or(node.smax, _SMAX):.0f},Ttl: {_or(node.ttl_s, _TTL_S):.0f},Elected: "
         ),
         after=f",Load: {record.load}\n",
         hosts="".join(
-            f"Vhost: [{number}:{host_number}:{row}], Alias: {alias}\n"
-            for host_number, host in enumerate(record.hosts, 1)
+            f"Vhost: [{number}:{host_number}:{row}], Alias: {spell(alias)}\n"
+            for host_number, (host, spell) in enumerate(hosts, 1)
             for row, alias in enumerate(host.aliases, 1)
         ),
         contexts="".join(
-            f"Context: [{number}:{host_number}:{row}], Context: {path}, Status: {state}\n"
-            for host_number, host in enumerate(record.hosts, 1)
+            f"Context: [{number}:{host_number}:{row}], Context: {spell(path)}, Status: {state}\n"
+            for host_number, (host, spell) in enumerate(hosts, 1)
             for row, (path, state) in enumerate(host.contexts, 1)
         ),
     )
@@ -145,21 +147,21 @@ def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
 
 def render_dump(balancers: Iterable[Balancer], nodes: Iterable[NodeRecord]) -> str:
     """Return the body of DUMP; of nodes as many as INFO tells of."""
-    told = _fitting((node, node.size) for node in nodes if node.tellable)
-    lines = [
-        _dump_balancer(number, balancer)
-        for number, balancer in enumerate(balancers, 1)
-        if balancer.name.isascii()
-    ]
+    told = _fitting((node, node.size) for node in nodes)
+    lines = [_dump_balancer(number, balancer) for number, balancer in enumerate(balancers, 1)]
     lines += map(_dump_node, told)
     lines += _rows(
-        (f"[{alias}] vhost: {number} node: {node.number}", "host", "")
+        (f"[{_told(alias)}] vhost: {number} node: {node.number}", "host", "")
         for node in told
         for number, host in enumerate(node.hosts, 1)
         for alias in host.aliases
     )
     lines += _rows(
-        (f"[{path}] vhost: {number} node: {node.number}", "context", f" status: {_CODES[state]}")
+        (
+            f"[{_told(path)}] vhost: {number} node: {node.number}",
+            "context",
+            f" status: {_CODES[state]}",
+        )
         for node in told
         for number, host in enumerate(node.hosts, 1)
         for path, state in host.contexts
@@ -174,7 +176,7 @@ def _rows(rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
 
 def _dump_balancer(number: int, balancer: Balancer) -> str:
     return (
-        f"balancer: [{number}] Name: {balancer.name} Sticky: {balancer.sticky:d} "
+        f"balancer: [{number}] Name: {_told(balancer.name)} Sticky: {balancer.sticky:d} "
         f"[{balancer.cookie}]/[{balancer.path_parameter}] remove: {balancer.remove:d} "
         f"force: {balancer.force:d} Timeout: {balancer.wait_s:.0f} maxAttempts: {balancer.attempts}"
     )
@@ -183,13 +185,27 @@ def _dump_balancer(number: int, balancer: Balancer) -> str:
 def _dump_node(record: NodeRecord) -> str:
     node = record.node
     return (
-        f"node: [{record.number}:{record.number}],Balancer: {record.balancer},"
-        f"JVMRoute: {node.route},LBGroup: [{node.domain}],Host: {_host(node.host)},"
+        f"node: [{record.number}:{record.number}],Balancer: {_told(record.balancer)},"
+        f"JVMRoute: {_told(node.route)},LBGroup: [{_told(node.domain)}],Host: {_host(node.host)},"
         f"Port: {node.port},Type: {node.scheme},flushpackets: {_FLUSH[node.flush]},"
         f"flushwait: {node.flush_wait_ms},ping: {_or(node.ping_s, _PING_S):.0f},"
         f"smax: {_or(node.smax, _SMAX):.0f},ttl: {_or(node.ttl_s, _TTL_S):.0f},"
         f"timeout: {_or(node.timeout_s, _TIMEOUT_S):.0f}"
     )
+
+
+def _is_plain(name: str) -> bool:
+    """Return True for what may stand in a line: nodes read ASCII, and cut at commas."""
+    return name.isascii() and "," not in name
+
+
+def _told(name: str) -> str:
+    return name if _is_plain(name) else _quoted(name)
+
+
+def _quoted(name: str) -> str:
+    # No name that was announced holds a quotation mark: this is nobody's own.
+    return json.dumps(name).replace(",", "\\u002c")
 
 
 def _or(value: float | None, default: float) -> float:

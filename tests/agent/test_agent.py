@@ -212,6 +212,72 @@ async def test_leaving_does_not_wait_for_a_dead_proxy(
     assert good.said == [*JOIN, *LEAVE]
 
 
+async def test_a_proxy_that_is_being_restarted_is_waited_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "LEAVE_PAUSE_S", 0.3)
+    page, proxy = await stage.page(), await stage.proxy()
+    agent = stage.agent(stage.config(page, proxy, drain={"deadline": "60s"}))
+    await proxy.heard("STATUS 70")
+    await proxy.stop()
+    leaving = asyncio.ensure_future(agent.leave())
+    async with asyncio.timeout(10):
+        while "refused" not in "".join(agent.report()):
+            await agent.news()
+    proxy.states["n1"] = "ENABLE-APP"  # it has it from a file
+    await proxy.start()
+    assert await leaving == DRAINED
+    assert proxy.said == [*JOIN, *LEAVE]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_a_proxy_that_refuses_is_asked_until_the_deadline(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, in_time: bool
+) -> None:
+    monkeypatch.setattr(life, "LEAVE_PAUSE_S", 0.02)
+    page, proxy = await stage.page(), await stage.proxy()
+    deadline = "60s" if in_time else "1s"
+    agent = stage.agent(stage.config(page, proxy, drain={"deadline": deadline}))
+    await proxy.heard("STATUS 70")
+    proxy.override = lambda command: (403, "", "")
+    leaving = asyncio.ensure_future(agent.leave())
+    await proxy.heard("DISABLE-APP /", 2 * life.LEAVE_TRIES)
+    assert not leaving.done()
+    if not in_time:
+        assert await leaving == Left(False, f"{proxy.url} would not take it out")
+        return
+    proxy.override = lambda command: None
+    assert await leaving == DRAINED
+
+
+async def test_a_hurry_waits_for_no_proxy_that_fails(stage: Stage) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+    config = stage.config(page, proxy, timeout="1h", drain={"deadline": "1h"})
+    agent = stage.agent(config)
+    await proxy.heard("STATUS 70")
+    proxy.override = lambda command: (403, "", "")
+    leaving = asyncio.ensure_future(agent.leave())
+    await proxy.heard("DISABLE-APP /", 2)
+    agent.hurry()
+    async with asyncio.timeout(10):
+        assert not (await leaving).drained
+
+
+async def test_who_has_announced_nothing_waits_for_no_name_to_leave(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The resolver is dead when the agent starts, and the agent is told to end."""
+    names, never = Names(monkeypatch), asyncio.Event()
+    monkeypatch.setattr(names, "answer", never.wait)
+    config = stage.config(
+        await stage.page(), "http://lb.internal:1", every_address=True, timeout="1h"
+    )
+    agent = stage.agent(config)
+    await names.asked.wait()
+    async with asyncio.timeout(10):
+        assert await agent.leave() == DRAINED
+
+
 async def test_a_proxy_that_never_answered_does_not_spoil_the_end(stage: Stage) -> None:
     page = await stage.page()
     good, dead = await stage.proxy(), await stage.proxy()
@@ -391,11 +457,15 @@ class Names:
             if host != "lb.internal":
                 return list(await original(host, port, **more))
             self.asked.set()
+            await self.answer()
             if not self.addresses:
                 raise OSError(-2, "Name or service not known")
             return [(2, 1, 6, "", (address, port)) for address in self.addresses]
 
         monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+
+    async def answer(self) -> object:
+        """Take the time that the resolver takes."""
 
     async def asked_again(self) -> None:
         for _ in range(2):  # the first may be under way already

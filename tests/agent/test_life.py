@@ -193,6 +193,45 @@ def test_a_proxy_that_stopped_answering_is_tried_a_few_times_on_the_way_out() ->
     assert abandoned(standing, NOW)
 
 
+def test_a_proxy_that_answers_but_will_not_is_asked_until_the_deadline() -> None:
+    """It still sends requests to the node: 403 while the tokens are renewed, for one."""
+    standing = setting_out(Standing(Phase.ENABLED, failures=9, heard=NOW))
+    for _ in range(3 * LEAVE_TRIES):
+        standing = note(standing, Step.DISABLE, Outcome.FAILED, NOW)
+        for goal in (Goal.QUIET, Goal.STOP):
+            assert not finished(standing, goal, NOW)
+    assert finished(standing, Goal.GONE, NOW)  # the deadline: it is not asked yet again
+    assert not finished(setting_out(standing), Goal.GONE, NOW)
+
+
+def test_a_proxy_whose_tries_take_long_has_fewer_of_them() -> None:
+    """A black hole, or a name at a resolver that is dead: each try lasts for the timeout."""
+    standing, now = setting_out(JOINED), NOW
+    for _ in range(3):
+        now += 3.0
+        standing = note(standing, Step.DISABLE, LOST, now)
+        assert not finished(standing, Goal.STOP, now)
+    assert finished(note(standing, Step.DISABLE, LOST, now + 3.0), Goal.STOP, now + 3.0)
+
+
+def test_an_answer_between_makes_a_proxy_worth_more_tries() -> None:
+    standing = setting_out(JOINED)
+    for outcome in (LOST, Outcome.FAILED) * LEAVE_TRIES:
+        standing = note(standing, Step.DISABLE, outcome, NOW)
+        assert not finished(standing, Goal.STOP, NOW)
+
+
+@pytest.mark.parametrize("interval_s", [0.1, INTERVAL_S, 300.0])
+def test_a_proxy_has_the_time_of_a_restart_on_the_way_out(interval_s: float) -> None:
+    """Whatever the interval of reports is."""
+    for source, least, most in ((Most(), 7.0, 8.0), (random.Random(1), 3.5, 8.0)):
+        standing, waited = JOINED, 0.0
+        for _ in range(LEAVE_TRIES - 1):
+            standing = note(standing, Step.DISABLE, LOST, NOW)
+            waited += pause(standing, Step.DISABLE, LOST, interval_s, source)
+        assert least < waited < most
+
+
 def test_a_proxy_that_was_silent_before_is_tried_once() -> None:
     later = NOW + SILENT_S + 1
     standing = setting_out(Standing(Phase.ENABLED, failures=99, heard=NOW))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -90,6 +91,35 @@ async def test_a_proxy_that_does_not_answer_costs_one_timeout(stage: Stage) -> N
     with pytest.raises(LinkError, match=r"no answer within 0\.5 s"):
         await link.send(STATUS)
     assert proxy.connections == 1
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_a_proxy_whose_name_leads_nowhere_any_more_is_found_where_it_was(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    loop, proxy, resolves = asyncio.get_running_loop(), await stage.proxy(), True
+    original = loop.getaddrinfo
+
+    async def getaddrinfo(host: str, port: int, **more: int) -> object:
+        assert host == "lb.internal"
+        if resolves:
+            return await original("127.0.0.1", port, **more)
+        if hangs:
+            await asyncio.Event().wait()
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    config = stage.config(None, proxy)
+    place = Place("http", "lb.internal", proxy.port, "lb.internal")
+    link = Link(place, credentials(config), 1.0)
+    await link.send(STATUS)
+    resolves = False
+    link.close()
+    await link.send(STATUS)
+    assert proxy.connections == 2
+    link.close()
+    with pytest.raises(LinkError):
+        await Link(place, credentials(config), 0.1).send(STATUS)  # it never knew
 
 
 async def test_nobody_there(stage: Stage) -> None:

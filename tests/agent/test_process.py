@@ -15,7 +15,7 @@ import pytest
 from yaml import safe_dump
 
 from lbproxy.wire.mcmp_signature import Verifier
-from tests.agent.conftest import HealthPage, Proxy, Stage
+from tests.agent.conftest import Command, HealthPage, Proxy, Stage
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
@@ -131,6 +131,55 @@ async def test_a_second_signal_ends_it_at_once(stage: Stage, lab: Lab) -> None:
     code, _ = await process.ends()
     assert code == 1
     assert proxy.said[-1] == "REMOVE-APP /*", "it is taken out all the same"
+
+
+DEAD_RESOLVER = """
+import socket, time
+known = socket.getaddrinfo
+def getaddrinfo(host, *more, **named):
+    if host == "lb.internal":
+        time.sleep(3600)
+    return known(host, *more, **named)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.mark.parametrize("every_address", [True, False])
+async def test_a_dead_resolver_does_not_hold_up_the_end(
+    stage: Stage, lab: Lab, every_address: bool
+) -> None:
+    (lab.directory / "sitecustomize.py").write_text(DEAD_RESOLVER)
+    path = f"{lab.directory}:{ROOT}"
+    page, proxy = await stage.page(), await stage.proxy()
+    proxies = ["http://lb.internal:6666", proxy.url]
+    lab.configure(page, proxies=proxies, every_address=every_address, timeout="500ms")
+    process = await lab.start(PYTHONPATH=path)
+    await proxy.heard("STATUS 70")
+    process.send(signal.SIGTERM)
+    code, said = await process.ends()
+    assert code == 0, said
+    if every_address:
+        leave = await lab.start("leave", PYTHONPATH=path)  # where no agent runs
+        code, said = await leave.ends()
+        assert code == 1
+        assert "failed it may still be known to lb.internal" in said
+
+
+async def test_a_second_signal_waits_for_no_proxy_without_an_answer(stage: Stage, lab: Lab) -> None:
+    page, proxy = await stage.page(), await stage.proxy()
+
+    async def never(command: Command) -> None:
+        if command.method == "DISABLE-APP":
+            await asyncio.Event().wait()
+
+    proxy.before = never
+    lab.configure(page, proxy, drain={"deadline": "1h"})
+    process = await lab.start()
+    await proxy.heard("STATUS 70")
+    process.send(signal.SIGTERM)
+    await proxy.heard("DISABLE-APP /")
+    process.send(signal.SIGTERM)
+    assert (await process.ends())[0] == 1
 
 
 async def test_a_signal_before_the_node_is_healthy(stage: Stage, lab: Lab) -> None:

@@ -14,6 +14,7 @@ from lbproxy.cluster.contexts import (
     count_aliases,
     count_contexts,
     covers,
+    may_lack,
     remove_contexts,
     set_contexts,
     set_every_context,
@@ -143,3 +144,26 @@ def test_whether_all_is_there_that_was_there_before(hosts: Hosts, enough: bool) 
     before = (host("h i", a=ENABLED, b=DISABLED), host("j", a=ENABLED))
     assert covers(hosts, before) is enough
     assert covers(hosts, ())
+
+
+@pytest.mark.parametrize(
+    ("hosts", "lacks"),
+    [
+        ((), True),  # as a node does that took over what it was told
+        ((host("h i", b=ENABLED),), True),
+        ((host("h i", a=STOPPED),), True),  # of what was enabled it says what it stopped
+        ((host("h i", a=ENABLED),), False),  # it would not say that, had it taken over anything
+        ((host("h x", a=ENABLED, c=ENABLED),), False),
+    ],
+)
+def test_whether_a_node_may_have_left_something_out(hosts: Hosts, lacks: bool) -> None:
+    before = (host("h i", a=ENABLED, b=DISABLED), host("j", a=ENABLED))
+    assert may_lack(hosts, before) is lacks
+    assert not may_lack(hosts, ())
+    assert not may_lack(hosts, (host("h i", a=DISABLED),))  # that is said anew anyway
+
+
+def test_a_node_that_keeps_its_only_host_left_nothing_out() -> None:
+    before = (host("h i", a=ENABLED),)
+    assert not may_lack((host("i h", c=ENABLED),), before)
+    assert may_lack((host("H i", c=ENABLED),), before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -24,14 +25,14 @@ BALANCER = BalancerSettings("mycluster")
 class World:
     """A registry with one node of the file, and what nodes may do with it. `now` moves by hand."""
 
-    def __init__(self, forget_s: float = 60.0, **bounds: int) -> None:
+    def __init__(self, forget_s: float = 60.0, rise: int = 1, **bounds: int) -> None:
         config = Config.model_validate(
             {
                 "listeners": [{"name": "l", "bind": "127.0.0.1:0"}],
                 "pools": {
                     "idp": {
                         "nodes": [{"name": "file", "url": "http://10.0.0.1:80", "route": "fr"}],
-                        "health": {"rise": 1, "fall": 1},
+                        "health": {"rise": rise, "fall": 1},
                     }
                 },
                 "routes": [{"pool": "idp"}],
@@ -131,6 +132,16 @@ def test_the_same_address_again_keeps_contexts_load_and_health(world: World) -> 
         before, balancer="other", domain="east", tuning=Tuning(response_s=5.0)
     )
     assert world.members.balancers() == (other,)
+
+
+def test_what_a_node_was_not_told_of_goes_when_it_announces_itself(world: World) -> None:
+    world.ready()
+    world.members.set_contexts("n1", ["ü"], ["/b"], ENABLED, MCMP, world.now)
+    known, odd = world.node("n1").virtual_hosts or ()
+    node = announced()
+    (change,) = world.members.announce(node, BALANCER, world.now, untold=(odd,))
+    assert (change.what, change.before, change.after) == (Aspect.CONTEXT, "enabled", "absent")
+    assert world.node("n1").virtual_hosts == (known,)
 
 
 def test_a_node_that_announces_itself_anew_is_ejected_no_more(world: World) -> None:
@@ -388,11 +399,11 @@ def test_nodes_whose_probes_fail_for_long_are_forgotten(world: World) -> None:
     world.registry.observe_probe("idp", "n1", FAIL, world.now)
     world.registry.observe_probe("idp", "file", FAIL, world.now)
     world.now += 59
-    world.report(50)  # whatever it says of itself
     assert world.members.sweep(world.now) == ()
     world.now += 1
     (change,) = world.members.sweep(world.now)
     assert (change.node, change.after, change.alarming) == ("n1", "absent", True)
+    assert change.reason == "its probes failed, and nothing was heard of it, for 60 s"
     assert world.routes() == ["n2"]
     assert world.node("fr").health is Health.DOWN
     with pytest.raises(UnknownName):
@@ -401,16 +412,89 @@ def test_nodes_whose_probes_fail_for_long_are_forgotten(world: World) -> None:
     assert world.node("n1").health is Health.UNKNOWN
 
 
-def test_only_those_that_are_down_are_forgotten(world: World) -> None:
-    """Not one that is degraded, nor one that no probe has judged yet, for however long."""
+@pytest.mark.parametrize(
+    "speak",
+    [
+        lambda world: world.join(),
+        lambda world: world.report(50),
+        lambda world: world.report(-1),
+        lambda world: world.enable(),
+    ],
+)
+def test_a_word_of_a_node_that_is_down_begins_the_time_anew(
+    world: World, speak: Callable[[World], object]
+) -> None:
+    """It was killed, and is back a moment before it would have been forgotten."""
     world.ready()
-    world.registry.observe_probe("idp", "n1", SOFT, world.now)
-    assert world.node("n1").health is Health.DEGRADED
-    world.join("n2", 8081)
-    assert world.node("n2").health is Health.UNKNOWN
-    world.now += 3600
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.now += 57
+    speak(world)
+    for _ in range(5):
+        world.now += 11
+        world.registry.observe_probe("idp", "n1", FAIL, world.now)
+        assert world.members.sweep(world.now) == ()
+    world.now += 5
+    (change,) = world.members.sweep(world.now)
+    assert (change.node, change.after) == ("n1", "absent")
+
+
+@pytest.mark.parametrize("source", [MCMP, AGENT])
+def test_a_node_that_is_back_is_up_with_the_first_probe_that_succeeds(source: Source) -> None:
+    world = World(rise=3)
+    world.join(source=source)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.DOWN  # without a word of its own it takes three
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.join(source=source)
+    assert world.node("n1").health is Health.DOWN
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)  # its port does not listen yet
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.UP
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.DOWN  # it was announced before, not since
+
+
+def test_a_quarantined_node_that_is_down_has_the_same_time_and_stays_quarantined(
+    world: World,
+) -> None:
+    world.join()
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.now += 57
+    world.join()
+    world.now += 59
     assert world.members.sweep(world.now) == ()
-    assert {"n1", "n2"} <= set(world.routes())
+    assert world.node("n1").quarantined
+    world.now += 1
+    assert len(world.members.sweep(world.now)) == 1
+
+
+def test_a_restored_node_that_speaks_is_not_forgotten_for_what_was_before(world: World) -> None:
+    """It is told to announce everything anew, and needs a tick for that."""
+    world.join()
+    entry = world.registry.roster("idp").by_route["n1"]
+    entry.restored = True
+    world.registry.observe_probe("idp", "n1", FAIL, world.now)
+    world.now += 59
+    world.report(50)
+    world.now += 10
+    assert world.members.sweep(world.now) == ()
+    world.join()
+    assert not world.members.restored("n1", MCMP)
+    world.registry.observe_probe("idp", "n1", OK, world.now)
+    assert world.node("n1").health is Health.UP
+
+
+def test_only_what_is_down_is_forgotten(world: World) -> None:
+    """What was never judged may be booting, and what is degraded still serves."""
+    world.join()
+    world.join("n2", 8081)
+    world.registry.observe_probe("idp", "n2", ProbeResult(Outcome.SOFT, ""), world.now)
+    world.now += 600
+    assert world.members.sweep(world.now) == ()
+    assert world.routes() == ["n1", "n2"]
 
 
 def test_the_last_word_on_a_balancer_holds_and_it_goes_with_its_last_node(world: World) -> None:

@@ -65,6 +65,18 @@ def test_a_file_must_be_readable(folder: Path) -> None:
         (GOOD + "admin: {bind: 127.0.0.1:9090, token_file: none}", "there is no file"),
         (GOOD + "admin: {bind: 127.0.0.1:9090, token_file: tls/idp.key}", "holds several lines"),
         (
+            GOOD + "admin: {bind: 127.0.0.1:9090, metrics_token_file: token}",
+            "admin.metrics_token_file: goes with token_file",
+        ),
+        (
+            GOOD + "admin: {bind: 0.0.0.0:9090, token_file: token, metrics_token_file: short}",
+            "admin.metrics_token_file: holds less than 16 characters",
+        ),
+        (
+            GOOD + "admin: {bind: 0.0.0.0:9090, token_file: token, metrics_token_file: token}",
+            "admin.metrics_token_file: holds the token of token_file",
+        ),
+        (
             pool("sticky: {by: [own_cookie], own_cookie: {key_file: short}}"),
             "own_cookie.key_file: holds less than 16 bytes",
         ),

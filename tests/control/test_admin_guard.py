@@ -19,14 +19,17 @@ BEARER = {"Authorization": "Bearer correct horse"}
 async def connect() -> AsyncIterator[Callable[..., object]]:
     clients: list[Client] = []
 
-    async def make(token: bytes | None = None, check_host: bool = True) -> Client:
+    async def make(
+        token: bytes | None = None, check_host: bool = True, scraper: bytes | None = None
+    ) -> Client:
         async def fine(request: web.Request) -> web.Response:
             return web.Response(text="fine")
 
         async def tooth(request: web.Request) -> web.Response:
             raise web.HTTPRequestEntityTooLarge(1, 2)
 
-        app = web.Application(middlewares=[problems(), guard(token, check_host=check_host)])
+        door = guard(token, check_host=check_host, metrics_token=scraper)
+        app = web.Application(middlewares=[problems(), door])
         for path in ("/x", "/livez", "/readyz", "/metrics"):
             app.router.add_route("*", path, fine)
         app.router.add_get("/large", tooth)
@@ -88,6 +91,19 @@ async def test_the_token(connect: Callable[..., object]) -> None:
     assert await status(client, "GET", "/readyz") == 200
     assert await status(client, "GET", "/nowhere") == 401
     assert await status(client, "GET", "/nowhere", **BEARER) == 404
+
+
+async def test_the_token_of_a_scraper_reads_metrics_and_opens_nothing_else(
+    connect: Callable[..., object],
+) -> None:
+    client = await connect(TOKEN, False, b"scraper's token")  # type: ignore[misc]
+    scraper = {"Authorization": "Bearer scraper's token"}
+    assert await status(client, "GET", "/metrics", **scraper) == 200
+    assert await status(client, "GET", "/metrics", **BEARER) == 200
+    assert await status(client, "GET", "/metrics") == 401
+    for path in ("/x", "/metrics/", "/x/metrics", "/x?/metrics", "/nowhere"):
+        assert await status(client, "GET", path, **scraper) == 401
+    assert await status(client, "POST", "/x", **scraper) == 401
 
 
 async def test_a_401_says_how(connect: Callable[..., object]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.health import Outcome, ProbeResult
 from lbproxy.cluster.membership import Bounds, Membership
-from lbproxy.cluster.node import Admin, Node, Reported
+from lbproxy.cluster.node import Admin, Node, Reported, Source
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
@@ -392,6 +392,73 @@ async def test_a_node_that_removed_everything_is_asked_for_its_contexts_once(hal
     hall.now += EMPTIED_S
     await hall.done("CONFIG", config)
     await hall.done("STATUS", "JVMRoute=kc1&Load=50")
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        # It has fewer contexts than before, or others, and says so.
+        ([("ENABLE-APP", "Alias=h,i&Context=/auth")], None),
+        ([("ENABLE-APP", "Alias=h,j&Context=/auth")], None),
+        ([("ENABLE-APP", "Alias=h,i&Context=/new")], None),
+        # What it was told to be enabled it believes to be so, under its other aliases.
+        ([("ENABLE-APP", "Alias=h,j&Context=/new")], Fault.MEM),
+        ([("STOP-APP", "Alias=h,j&Context=/auth")], Fault.MEM),
+        (
+            [
+                ("REMOVE-APP", "Alias=h,j&Context=/auth"),
+                ("REMOVE-APP", "Alias=h,j&Context=/app"),
+                ("ENABLE-APP", "Alias=h,j&Context=/new"),
+            ],
+            None,
+        ),
+    ],
+)
+async def test_a_node_that_says_what_it_has_is_not_asked_again(
+    hall: Hall, said: list[tuple[str, str]], fault: Fault | None
+) -> None:
+    await hall.ready()
+    await hall.done("ENABLE-APP", "JVMRoute=kc1&Alias=h&Context=/app")
+    await hall.done("REMOVE-APP", "JVMRoute=kc1", "/*")
+    await hall.done("CONFIG", "JVMRoute=kc1&Host=127.0.0.1&Port=8080&Type=http")
+    for method, body in said:
+        await hall.done(method, f"JVMRoute=kc1&{body}")
+    answer = await hall.say("STATUS", "JVMRoute=kc1&Load=50")
+    assert answer.fault is fault
+
+
+@pytest.mark.parametrize("names", [("h,b%C3%BCcher", "/"), ("h", "/gr%C3%B6%C3%9Fe/")])
+async def test_a_node_with_odd_names_is_told_of_and_keeps_nothing_that_it_lost(
+    hall: Hall, names: tuple[str, str]
+) -> None:
+    config = "JVMRoute=kc1&Host=127.0.0.1&Port=8080&Type=http"
+    aliases, path = names
+    await hall.done("CONFIG", config)
+    for name in ("a", "b"):
+        await hall.done("ENABLE-APP", f"JVMRoute=kc1&Alias={aliases}&Context={path}{name}")
+    await hall.done("STATUS", "JVMRoute=kc1&Load=50")
+    info = parse_info(await hall.done("INFO"))
+    (host,) = info["kc1"]
+    assert len(host.contexts) == 2
+    assert "h" not in host.aliases  # nor does the node find its host, and repair what is right
+    dump = await hall.done("DUMP", "", "/*")
+    assert "JVMRoute: kc1" in dump
+    assert "[h] vhost: 1" in dump
+    await hall.done("CONFIG", config)
+    await hall.done("ENABLE-APP", f"JVMRoute=kc1&Alias={aliases}&Context={path}a")
+    await hall.done("STATUS", "JVMRoute=kc1&Load=50")
+    (kept,) = hall.node().virtual_hosts or ()
+    assert len(kept.contexts) == 1
+
+
+async def test_an_agent_reads_no_info_so_config_begins_with_nothing(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Access, "source", lambda self, peer, request: Source.AGENT)
+    await hall.ready()
+    assert hall.node().source is Source.AGENT
+    await hall.done("CONFIG", "JVMRoute=kc1&Host=127.0.0.1&Port=8080&Type=http")
+    assert hall.node().virtual_hosts == ()
 
 
 async def test_commands_of_an_operator_survive_config(hall: Hall) -> None:

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from lbproxy.cluster.contexts import ContextState
 from lbproxy.config.schema import Config
 from lbproxy.wire.mcmp_answer import render_answer
 from lbproxy.wire.mcmp_http import Request
 from lbproxy.wire.mcmp_text import render_form
 from tests.control.test_mcmp_commands import PEER, Hall
-from tests.java_node import Command, JavaAnswer, JavaHost, JavaNode, parse_info, read_answer
+from tests.java_node import Command, JavaAnswer, JavaHost, JavaNode, read_answer
 
 RUNS, LIVES = 40, 6
 TICK_S = 10.0
 VERBS = ("ENABLE", "DISABLE", "STOP", "REMOVE")
-PATHS = ("/", "/auth", "/app", "/new")
+PATHS = ("/", "/auth", "/app", "/new", "/größe")
 
 
 def deployed(random: Random) -> list[JavaHost]:
     """What a node of two hosts may be started with; a host keeps its name."""
     hosts = []
     for name in ("default-host", "Other"):
-        more = random.sample([f"a.{name}", f"B.{name}", f"c.{name}"], random.randint(0, 2))
+        names = [f"a.{name}", f"B.{name}", f"c.{name}", f"bücher.{name}"]
+        more = random.sample(names, random.randint(0, 2))
         paths = random.sample(PATHS, random.randint(0, 3))
         aliases = random.sample([name, *more], 1 + len(more))
         hosts.append(JavaHost(name, aliases, {path: random.random() < 0.8 for path in paths}))
@@ -66,6 +68,6 @@ async def test_a_node_comes_to_be_known_as_it_is(configure: Callable[..., Config
             while not await tick(hall, node):
                 ticks += 1
                 assert ticks < 3, seed
-            hosts = parse_info((await send(hall, ("INFO", "/", []))).body)["kc1"]
-            known = [(path, state) for host in hosts for path, state in host.contexts.items()]
-            assert sorted(p for p, state in known if state == "ENABLED") == started(node), seed
+            known = [each for host in hall.node().virtual_hosts or () for each in host.contexts]
+            enabled = [each.path for each in known if each.state is ContextState.ENABLED]
+            assert sorted(enabled) == started(node), seed

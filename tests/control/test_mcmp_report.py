@@ -9,7 +9,7 @@ import pytest
 from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Health, Node, Reported, Source, Tuning
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
-from lbproxy.control.mcmp_report import Reports, balancer_records
+from lbproxy.control.mcmp_report import Reports, balancer_records, told_hosts
 from lbproxy.wire.mcmp import Announced, Balancer
 from lbproxy.wire.mcmp_info import HostRecord, NodeRecord, info_pieces, join_info
 from tests.java_node import parse_info
@@ -83,9 +83,11 @@ def told_anew(reports: Reports, nodes: tuple[Node, ...], in_flight: int) -> str:
     """Return INFO made from the beginning. Args: in_flight: of kc1; the others have nothing."""
     return join_info(
         [
-            (pieces, *((in_flight, in_flight) if record.node.route == "kc1" else (0, 0)))
+            (
+                info_pieces(record),
+                *((in_flight, in_flight) if record.node.route == "kc1" else (0, 0)),
+            )
             for record in reports.records(nodes)
-            if (pieces := info_pieces(record)) is not None
         ]
     )
 
@@ -107,7 +109,23 @@ def test_info_is_the_same_whether_it_was_told_before_or_not() -> None:
         body = reports.info(nodes, stats)
         assert body == told_anew(reports, nodes, counters.in_flight)
         assert reports.info(nodes, stats) == body
-        assert set(parse_info(body)) == {node.route for node in nodes if node is not odd}
+        assert set(parse_info(body)) == {node.route for node in nodes}
+
+
+@pytest.mark.parametrize(
+    ("host", "known_again"),
+    [
+        (VirtualHost(("h", "i"), (Context("/a", ContextState.ENABLED),)), True),
+        (VirtualHost(("h", "bücher.example"), (Context("/a", ContextState.ENABLED),)), False),
+        (VirtualHost(("h",), (Context("/größe", ContextState.ENABLED),)), False),
+    ],
+)
+def test_a_node_knows_its_own_names_again(host: VirtualHost, known_again: bool) -> None:
+    node = replace(KC1, virtual_hosts=(host,))
+    assert told_hosts(node) == ((host,) if known_again else ())
+    (read,) = parse_info(Reports().info((node,), WorkerStats()))["kc1"]
+    assert ("h" in read.aliases) is known_again
+    assert len(read.contexts) == 1
 
 
 def test_balancers_are_told_as_they_were_announced() -> None:

@@ -12,7 +12,8 @@ import trustme
 
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Admin, Health, Reported, Source
-from lbproxy.control import mcmp
+from lbproxy.cluster.registry import Changes
+from lbproxy.control import mcmp, plane
 from lbproxy.wire.mcmp_client import render_body, render_command
 from lbproxy.wire.mcmp_signature import sign
 from tests.integration.announcing import Link, State
@@ -349,6 +350,70 @@ async def test_nodes_that_cannot_be_reached_are_forgotten(stage: Stage) -> None:
     link = await join(stage, door, node)
     await node.stop()
     await door.until(lambda: not door.known())
+    assert await link.tick() is State.ERROR
+
+
+class Shifted:
+    """A door whose control plane's clock is ahead by `by_s`."""
+
+    def __init__(self, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.by_s = 0.0
+        self.sweeps = 0
+        control = door.service._control
+        assert control is not None
+        assert control._mcmp is not None
+        sweep = control._mcmp.sweep
+
+        def counted(now: float) -> Changes:
+            self.sweeps += 1
+            return sweep(now)
+
+        monkeypatch.setattr(control._mcmp, "sweep", counted)
+        for holder in (control, control._mcmp._commands):
+            monkeypatch.setattr(holder, "_clock", lambda: time.monotonic() + self.by_s)
+
+
+async def test_a_node_that_is_back_just_in_time_is_not_forgotten(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, found to be down, and back with all that it announces 57 s later."""
+    monkeypatch.setattr(plane, "TICK_S", 0.02)
+    alive = asyncio.Event()
+    alive.set()
+
+    async def script(peer: NodePeer) -> None:
+        if alive.is_set():
+            await node.serve_echo(peer)
+
+    node = await stage.node(script)
+    door = await announced_door(stage)
+    shifted = Shifted(door, monkeypatch)
+    link = await join(stage, door, node)
+
+    async def sweep_at(by_s: float) -> None:
+        shifted.by_s = by_s
+        due = shifted.sweeps + 3
+        await door.until(lambda: shifted.sweeps >= due)
+
+    alive.clear()
+    for peer in node.connections:
+        peer.writer.transport.abort()
+    await door.until(lambda: door.node("node1").health is Health.DOWN)
+    await sweep_at(57)
+    link.state = State.ERROR
+    assert await link.tick() is State.OK  # it announces itself before its port listens
+    assert link.sent[-2:] == ["CONFIG", "STATUS"]
+    await sweep_at(57 + 50)
+    assert door.known() == ["node1"]
+    assert door.node("node1").health is Health.DOWN
+    alive.set()
+    await door.until(lambda: door.node("node1").usable)
+    assert (await door.get("/auth")).body == b"node1"
+    assert await link.tick() is State.OK
+    alive.clear()
+    await door.until(lambda: door.node("node1").health is Health.DOWN)
+    await sweep_at(57 + 50 + 61)
+    assert door.known() == []
     assert await link.tick() is State.ERROR
 
 

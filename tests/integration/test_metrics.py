@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from typing import TYPE_CHECKING
 
+import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from lbproxy.cluster.node import Admin
@@ -124,3 +127,113 @@ async def test_requests_of_unknown_clients_make_no_new_series(stage: Stage) -> N
         await door.get(f"/{number}?{number}", method="GET", fields=f"Cookie: a={number}\r\n")
         await door.get(f"/{number}", method=f"M{chr(65 + number)}")
     assert len((await door.metrics()).splitlines()) == before
+
+
+async def test_statuses_times_and_bytes(stage: Stage) -> None:
+    async def script(peer: NodePeer) -> None:
+        while True:
+            request = await peer.read_message()
+            await peer.answer(b"body", status=request.first.split()[1][1:].decode() + " X")
+
+    node = await stage.node(script)
+    door = await stage.door([node], pool={"hide": ["/hidden"]}, admin=ADMIN)
+    for path in ("/200", "/200", "/404", "/418", "/hidden"):
+        await door.get(path)
+    peer = await door.connect()
+    await peer.send(b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+    await peer.read_message()
+
+    def of(node: str, code: str) -> Labels:
+        return labels(pool="idp", node=node, code=code)
+
+    assert await samples(door, "lbproxy_responses_total") == {
+        of("node1", "200"): 3,
+        of("node1", "404"): 1,
+        of("node1", "other"): 1,
+        of("", "404"): 1,
+    }
+    node1 = labels(pool="idp", node="node1")
+    assert await samples(door, "lbproxy_node_response_seconds_count") == {node1: 5}
+    assert await samples(door, "lbproxy_received_bytes_total") == {labels(pool="idp"): 3}
+    (sent,) = (await samples(door, "lbproxy_sent_bytes_total")).values()
+    assert sent > 5 * len(b"body")
+    assert await samples(door, "lbproxy_connections_accepted_total") == {labels(listener="http"): 6}
+    assert await samples(door, "lbproxy_config_info")
+
+
+async def test_ejections_and_panic(stage: Stage) -> None:
+    node = await stage.node()
+    await node.stop()
+    ejection = {"failures": 1, "max_fraction": 1.0}
+    door = await stage.door([node], pool={"ejection": ejection}, admin=ADMIN)
+    assert (await door.get()).status == 503
+    await door.until(lambda: door.node("node1").ejected)
+    node1 = labels(pool="idp", node="node1")
+    assert await samples(door, "lbproxy_node_ejected") == {node1: 1}
+    assert await samples(door, "lbproxy_ejections_total") == {node1: 1}
+    assert await samples(door, "lbproxy_pool_panic") == {labels(pool="idp"): 1}
+    door.command("node1", Admin.STOPPED)
+    assert await samples(door, "lbproxy_node_admin") == {
+        labels(pool="idp", node="node1", state="stopped"): 1
+    }
+    assert await samples(door, "lbproxy_pool_panic") == {}
+
+
+async def test_handshakes_by_version_and_resumption(stage: Stage, authority: trustme.CA) -> None:
+    issued = authority.issue_cert("localhost")
+    files = {name: stage.directory / f"idp.{name}" for name in ("cert", "key")}
+    issued.cert_chain_pems[0].write_to_path(files["cert"])
+    issued.private_key_pem.write_to_path(files["key"])
+    pair = {name: str(path) for name, path in files.items()}
+    tls = {"certificates": [pair]}
+    door = await stage.door(
+        [await stage.node()],
+        listeners=[{"name": "https", "bind": "127.0.0.1:0", "tls": tls}],
+        admin=ADMIN,
+    )
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    session = None
+    for _ in range(2):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context.wrap_bio(incoming, outgoing, False, "localhost", session)
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.service.port("https"))
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(65536))
+        writer.write(outgoing.read())
+        session = client.session
+        await door.until(lambda: not door.worker.handshakes)
+        writer.transport.abort()
+    assert await samples(door, "lbproxy_tls_handshakes_total") == {
+        labels(version="TLSv1.2", resumed="false"): 1,
+        labels(version="TLSv1.2", resumed="true"): 1,
+    }
+    (found,) = await samples(door, "lbproxy_tls_certificate_file_expiry_timestamp_seconds")
+    assert dict(found)["file"] == str(files["cert"])
+
+
+async def test_a_scraper_has_a_token_of_its_own(stage: Stage) -> None:
+    for name in ("admin", "metrics"):
+        (stage.directory / name).write_text(f"the token of {name} users\n")
+    tokens = {"token_file": "admin", "metrics_token_file": "metrics"}
+    door = await stage.door([await stage.node()], admin=ADMIN | tokens)
+
+    async def ask(path: str, token: str) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.service.admin_port)
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: prometheus\r\nAuthorization: Bearer {token}\r\n"
+            "Connection: close\r\n\r\n".encode()
+        )
+        answer = await reader.read()
+        writer.close()
+        return int(answer.split()[1])
+
+    assert await ask("/metrics", "the token of metrics users") == 200
+    assert await ask("/api/v1/nodes", "the token of metrics users") == 401
+    assert await ask("/api/v1/nodes", "the token of admin users") == 200

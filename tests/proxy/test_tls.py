@@ -474,6 +474,19 @@ def test_expiries_are_those_of_the_files(files: Files) -> None:
     assert expires == ends.timestamp()
 
 
+def test_certificates_are_told_apart_by_file_and_serial(files: Files) -> None:
+    """Two of one name, of which one was renewed."""
+    both = (files.issue("a", "idp.example"), files.issue("b", "idp.example"))
+    ends = ServerTls(ListenerTls(certificates=both)).certificates()
+    assert [(each.use, each.file) for each in ends] == [("listener", each.cert) for each in both]
+    serials = [
+        f"{x509.load_pem_x509_certificate(Path(each.cert).read_bytes()).serial_number:x}"
+        for each in both
+    ]
+    assert [each.serial for each in ends] == serials
+    assert serials[0] != serials[1]
+
+
 def test_of_two_certificates_the_one_that_ends_first_is_told() -> None:
     """Two listeners may hold certificates of one subject, and only one of them renewed."""
     ends = [("CN=a", 3.0), ("CN=b", 5.0), ("CN=a", 2.0), ("CN=b", 9.0)]

@@ -98,7 +98,9 @@ class Forwarding(Model):
     server_name: str | None = None
     """What X-Forwarded-Server says; null: the machine's name."""
     trailers: Literal["drop", "pass"] = "drop"
-    """What happens to the trailer fields of a request."""
+    """What happens to the trailer fields of requests and answers."""
+    request_id_to_client: bool = False
+    """true: answers of nodes carry X-Request-Id, so that a user can name the request of a page."""
 
 
 class Policy(Enum):

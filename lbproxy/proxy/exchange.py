@@ -17,6 +17,7 @@ from lbproxy.config.paths import DoubtfulPath
 from lbproxy.errors import Failure
 from lbproxy.proxy.link import Link
 from lbproxy.proxy.retry import next_link
+from lbproxy.wire.fields import find_part
 from lbproxy.wire.http1_body import chunks
 from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
 from lbproxy.wire.http1_request import RequestHead
@@ -246,6 +247,8 @@ class Exchange:
         parts = head.parts
         if not head.dated:
             parts.append(b"Date: " + self.worker.date() + b"\r\n")
+        if self.worker.tells_request_id and find_part(parts, b"x-request-id") is None:
+            parts.append(b"X-Request-Id: " + self.request_id + b"\r\n")
         if head.length == CHUNKED or head.length == UNTIL_CLOSE:
             if self.http10:
                 client.closing = True

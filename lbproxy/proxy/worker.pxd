@@ -33,6 +33,7 @@ cdef class Worker:
     cdef public Py_ssize_t requests_per_connection
     cdef public Py_ssize_t max_connections
     cdef public DropRules trailer_drops
+    cdef public bint tells_request_id
     cdef public bint pass_trailers
     cdef public RequestParser request_parser
     cdef public HeadLimits response_limits

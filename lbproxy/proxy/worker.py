@@ -112,6 +112,7 @@ class Worker:
             (name for pool in pools for name in pool.strip),
             (name for pool in pools for name in pool.passes),
         )
+        self.tells_request_id: bool = config.forwarding.request_id_to_client
         self.pass_trailers: bool = config.forwarding.trailers == "pass"
         self.request_parser = RequestParser(
             HeadLimits(limits.request_line, limits.head, limits.fields), self.trailer_drops

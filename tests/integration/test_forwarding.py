@@ -353,3 +353,25 @@ async def test_an_empty_port_is_the_usual_one(stage: Any, first: str) -> None:
     request = node.requests[0]
     assert request.all("host") == request.all("x-forwarded-host") == [b"idp.example.com"]
     assert (request.get("x-forwarded-port"), request.get("x-a")) == (b"80", b"1")
+
+
+@pytest.mark.parametrize("scheme", ["http", "ajp"])
+async def test_the_number_of_a_request_may_go_to_the_client(stage: Any, scheme: str) -> None:
+    """Once: a node that says it itself is left alone."""
+    seen = Seen()
+    node = await stage.node(echo(seen) if scheme == "ajp" else None)
+    door = await stage.door([node], scheme=scheme, forwarding={"request_id_to_client": True})
+    answer = await door.get()
+    assert answer.all("x-request-id") == [door.log_lines()[0]["request_id"].encode()]
+    door = await stage.door([node], scheme=scheme)
+    assert (await door.get()).all("x-request-id") == []
+
+
+async def test_a_node_that_tells_the_number_itself_is_left_alone(stage: Any) -> None:
+    async def script(peer: Any) -> None:
+        await peer.read_message()
+        await peer.answer(fields="X-Request-Id: its-own\r\n")
+
+    node = await stage.node(script)
+    door = await stage.door([node], forwarding={"request_id_to_client": True})
+    assert (await door.get()).all("x-request-id") == [b"its-own"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,6 @@ def prepare(setting: Setting) -> list[str]:
         },
         "routes": [{"host": host, "path": "/", "pool": "idp"} for host in setting.hosts],
         "admin": {"bind": f"127.0.0.1:{setting.admin_port}"},
-        "state_file": False,
         "limits": {
             "body": False,
             "connections": 15000,
@@ -54,7 +54,14 @@ def prepare(setting: Setting) -> list[str]:
 
 
 PEER = Peer(
-    "lbproxy", "lbproxy", ("--version",), prepare, check_argv=lambda argv: ["check", *argv[1:]]
+    "lbproxy",
+    "lbproxy",
+    ("--version",),
+    prepare,
+    check_argv=lambda argv: ["check", *argv[1:]],
+    # What it remembers of its nodes stays out of the user's own folder. (An older one that stands
+    # beside it in a run knows no key for that.)
+    env={"XDG_STATE_HOME": str(Path(tempfile.gettempdir()) / "lbproxy-bench")},
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 
 # Subjects that are remembered; the one that was silent for longest is forgotten first.
 MAX_SUBJECTS = 1000
@@ -21,11 +22,11 @@ class Notices:
         self._said: OrderedDict[str, float] = OrderedDict()
         self._silent: dict[str, int] = {}
 
-    def warn(self, subject: str, now: float, text: str) -> None:
+    def warn(self, subject: str, now: float, text: str | Callable[[], str]) -> None:
         """Log a warning, or count it if the subject had one not long ago.
 
         Args: subject: what the lines are counted by; now: monotonic seconds; text: the line, with
-        nothing in it that a terminal would obey.
+        nothing in it that a terminal would obey, or what makes it: for those that cost.
         """
         said = self._said.get(subject)
         if said is not None and now - said < self._every_s:
@@ -37,4 +38,5 @@ class Notices:
             oldest, _ = self._said.popitem(last=False)
             self._silent.pop(oldest, None)
         more = self._silent.pop(subject, 0)
-        self._log.warning("%s%s", text, f" ({more} more like it before)" if more else "")
+        line = text if isinstance(text, str) else text()
+        self._log.warning("%s%s", line, f" ({more} more like it before)" if more else "")

@@ -37,3 +37,16 @@ def test_subjects_are_bounded(
             said.warn(f"node{number}", 100.0, "x")
     assert len(said._said) == 3
     assert len(said._silent) == 3
+
+
+def test_a_line_that_costs_is_made_only_to_be_said() -> None:
+    made: list[float] = []
+    said = Notices(log, 10.0)
+
+    def make() -> str:
+        made.append(now)
+        return "x"
+
+    for now in (100.0, 101.0, 102.0, 110.0):
+        said.warn("node1", now, make)
+    assert made == [100.0, 110.0]

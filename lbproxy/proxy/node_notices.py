@@ -14,6 +14,7 @@ from lbproxy.notices import Notices
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange
     from lbproxy.proxy.link import Link
+    from lbproxy.proxy.pool import Pool
 
 # The same failure of the same node is said once in so long.
 EVERY_S = 10.0
@@ -40,18 +41,24 @@ class NodeNotices:
         self._notices.warn(where, now, text)
 
     def route_unknown(self, exchange: Exchange, now: float) -> None:
-        """A session names a route that no node has."""
+        """A session names a route that no node has.
+
+        After a node has left that may be so of every request: the line is made only to be said.
+        """
         pool = exchange.pool
         assert pool is not None
-        seen = pool.route_seen(exchange.head)
-        routes = sorted([link.node.route for link in pool.links.values()])
-        known = ", ".join(routes[:_ROUTES_SHOWN]) or "none"
-        self._notices.warn(
-            f"pool {pool.name}: unknown route",
-            now,
-            f"pool {pool.name}: a session's cookie names route {seen}, which no node has "
-            f"(routes: {known}): is the node's own name its route?",
-        )
+        subject = f"pool {pool.name}: unknown route"
+        self._notices.warn(subject, now, lambda: _tell_unknown(pool, exchange))
+
+
+def _tell_unknown(pool: Pool, exchange: Exchange) -> str:
+    seen = pool.route_seen(exchange.head)
+    routes = sorted([link.node.route for link in pool.links.values()])
+    known = ", ".join(routes[:_ROUTES_SHOWN]) or "none"
+    return (
+        f"pool {pool.name}: a session's cookie names route {seen}, which no node has "
+        f"(routes: {known}): is the node's own name its route?"
+    )
 
 
 def tell_cut(exchanges: list[Exchange], now: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ MAX_OF_A_FILE = 20
 
 def hash_of(config: Config) -> str:
     """Return what differs where settings do, wherever they are written and in whatever order."""
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:_HASH_DIGITS]
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def authorities(config: Config) -> tuple[CertificateEnd, ...]:

@@ -19,6 +19,14 @@ def test_a_hash_tells_other_settings(configure: Callable[..., Config]) -> None:
     assert len(hash_of(config)) == 16
 
 
+def test_a_hash_does_not_depend_on_the_order_of_pools(configure: Callable[..., Config]) -> None:
+    pools = {"idp": configure("http://10.0.0.1:80").pools["idp"]}
+    pools["other"] = configure("http://10.0.0.2:80").pools["idp"]
+    config = configure("http://10.0.0.1:80").model_copy(update={"pools": pools})
+    turned = config.model_copy(update={"pools": dict(reversed(pools.items()))})
+    assert hash_of(turned) == hash_of(config)
+
+
 def test_authorities_of_nodes_are_found_wherever_they_are_named(
     configure: Callable[..., Config], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from lbproxy.cli.output import complain, tell_json, text
 from lbproxy.cli.tables import table_console
 
 POLL_S = 0.5
+DEADLINE_S = 300.0  # of a wait that names none
 _HEALTH_STYLE = {"up": "green", "degraded": "yellow", "down": "bold red", "unknown": "dim"}
 _ADMIN_STYLE = {"enabled": "green", "draining": "yellow", "stopped": "red"}
 _ABOUT = {
@@ -36,7 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
     for command, about in _ABOUT.items():
         parser = subparsers.add_parser(command, parents=[common], help=about, description=about)
         parser.add_argument("node", metavar="NODE", help="a node's name, or POOL/NODE")
-        parser.set_defaults(func=command_node, command=command, wait=False)
+        parser.set_defaults(func=command_node, command=command, wait=False, deadline=None)
         if command == "drain":
             parser.add_argument(
                 "--wait", action="store_true", help="wait until no request is at the node"
@@ -44,9 +45,8 @@ def add_parser(subparsers: Subparsers) -> None:
             parser.add_argument(
                 "--deadline",
                 type=duration,
-                default="5m",
                 metavar="TIME",
-                help="longest wait, such as 90s or 5m (%(default)s)",
+                help="wait, but no longer than this, such as 90s or 5m (--wait alone: 5m)",
             )
 
 
@@ -66,7 +66,7 @@ def show_nodes(arguments: argparse.Namespace) -> int:
 
 
 def command_node(arguments: argparse.Namespace) -> int:
-    """Send one command; with --wait also wait until the node has nothing left to do."""
+    """Send one command; with --wait or --deadline wait until the node has nothing left to do."""
     console = Console(stderr=arguments.json)
     try:
         client = AdminClient(arguments.admin, arguments.token_file)
@@ -77,7 +77,10 @@ def command_node(arguments: argparse.Namespace) -> int:
         console.print(text(f"{node.pool}/{node.name}: ", _admin(node)))
         if node.warning:
             complain(f"lbproxy {arguments.command}", node.warning)
-        code = _wait(client, node, arguments.deadline, console) if arguments.wait else 0
+        code = 0
+        if arguments.wait or arguments.deadline is not None:
+            longest_s = DEADLINE_S if arguments.deadline is None else arguments.deadline
+            code = _wait(client, node, longest_s, console)
         if arguments.json:
             told = {"warning": node.warning} if node.warning else {}
             tell_json(_reread(client, node).raw | told)

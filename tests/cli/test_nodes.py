@@ -187,6 +187,13 @@ def test_drain_gives_up_at_the_deadline(api: Api, capsys: pytest.CaptureFixture[
     assert "3 requests are still at node1: gave up" in capsys.readouterr().out
 
 
+def test_a_deadline_alone_waits_as_well(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who names one would take the end of the command for the end of the requests."""
+    api.in_flight = [3] * 1000
+    assert run("drain", "node1", "--deadline", "10ms", "--admin", api.address) == 1
+    assert "3 requests are still at node1: gave up" in capsys.readouterr().out
+
+
 def test_one_request_is(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.in_flight = [1] * 1000
     assert run("drain", "node1", "--wait", "--deadline", "10ms", "--admin", api.address) == 1

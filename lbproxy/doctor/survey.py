@@ -137,7 +137,7 @@ def check_reach(found: Survey, door: Door) -> Outcome:
         return Outcome("reach")
     every = [status for status in found.ends if status >= 500]
     if every or not found.ends:
-        cause = "no node is up, or the proxy cannot reach them"
+        cause = "no node is up, all are drained, or the proxy cannot reach them"
         remedy = "look at the nodes and at the proxy's log (lbproxy: `lbproxy nodes`)"
     else:
         cause = (

@@ -22,7 +22,14 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class DoorError(Exception):
-    """No answer; the text says why."""
+    """No answer; the text says why.
+
+    Args: misunderstood: somebody is there, but speaks another protocol.
+    """
+
+    def __init__(self, text: str, *, misunderstood: bool = False) -> None:
+        super().__init__(text)
+        self.misunderstood = misunderstood
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ class Door:
                 response.read(MAX_BODY),
             )
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise DoorError(_why(error)) from None
+            raise _failed(error) from None
         finally:
             connection.close()
         self.replies.append(reply)
@@ -158,7 +165,7 @@ class Door:
                 raise DoorError("shows no certificate")
             return x509.load_der_x509_certificate(der)
         except (OSError, ValueError) as error:
-            raise DoorError(_why(error)) from None
+            raise _failed(error) from None
 
     def certificate_error(self) -> str | None:
         """Return why a client would not trust the certificate, None if it would.
@@ -172,7 +179,7 @@ class Door:
         except ssl.SSLCertVerificationError as error:
             return error.verify_message
         except OSError as error:
-            raise DoorError(_why(error)) from None
+            raise _failed(error) from None
 
     def _connect(self) -> socket.socket:
         """Return a connection on which requests can be written. Raises: OSError."""
@@ -205,6 +212,11 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
+def _failed(error: Exception) -> DoorError:
+    other = isinstance(error, (ssl.SSLError, http.client.HTTPException, ConnectionResetError))
+    return DoorError(_why(error), misunderstood=other)
+
+
 def _why(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
@@ -216,6 +228,8 @@ def _why(error: Exception) -> str:
         return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, UnicodeError):
         return "a redirect leads to what is no URL"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
     if isinstance(error, http.client.HTTPException):
         return f"no valid HTTP: {type(error).__name__}"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -176,13 +176,13 @@ def _addresses(door: Door) -> tuple[str, ...]:
 
 
 def _unreachable(origin: Origin, error: DoorError) -> Outcome:
-    finding = Finding(
-        "reach",
-        f"{origin} cannot be reached",
-        str(error),
-        "nothing listens there, a firewall, or the wrong address",
-        "check the address, and that the proxy runs",
-    )
+    cause = "nothing listens there, a firewall, or the wrong address"
+    remedy = "check the address, and that the proxy runs"
+    if error.misunderstood:
+        other = "http" if origin.scheme == "https" else "https"
+        cause = f"this port speaks {other}, or waits for what a balancer sends (PROXY protocol)"
+        remedy = f"check scheme and port: is it {replace(origin, scheme=other)}?"
+    finding = Finding("reach", f"{origin} cannot be reached", str(error), cause, remedy)
     return Outcome("reach", (finding,))
 
 

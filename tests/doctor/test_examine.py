@@ -92,6 +92,19 @@ async def test_nobody_there(house: House, unused_tcp_port: int) -> None:
     assert not report.healthy
 
 
+@pytest.mark.parametrize(("scheme", "other"), [("https", "http"), ("http", "https")])
+async def test_somebody_there_who_speaks_something_else(
+    house: House, scheme: str, other: str
+) -> None:
+    """Not what is wrong where nobody is there: no firewall, no proxy that is down."""
+    there = {"https": house.https, "http": house.http}[other]
+    report = await run(house, Origin(scheme, there.host, there.port))
+    (finding,) = report.findings
+    assert "cannot be reached" in finding.what
+    assert f"this port speaks {other}" in finding.cause
+    assert f"is it {there}?" in finding.remedy
+
+
 @dataclass(slots=True)
 class Strange(Door):
     """A door that answers whatever comes to mind."""

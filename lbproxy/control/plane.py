@@ -15,6 +15,7 @@ from lbproxy.cluster.health import EJECTED, Aspect, ProbeResult, RandomSource
 from lbproxy.cluster.membership import ANNOUNCED
 from lbproxy.cluster.node import Admin, Health, Node
 from lbproxy.cluster.registry import Change, Changes, Registry
+from lbproxy.cluster.roster import ABSENT
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
@@ -286,6 +287,8 @@ class ControlPlane:
             _log_change(change)
             if (change.what, change.after) == (Aspect.EJECTION, EJECTED):
                 self._ejections[change.pool, change.node] += 1
+            elif (change.what, change.after) == (Aspect.MEMBERSHIP, ABSENT):
+                self._ejections.pop((change.pool, change.node), None)
         if not changes:
             self.changed()  # what is no news for the log may be some for the workers
         elif not self._publish_scheduled:

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lbproxy.cluster.node import Admin, Health, Node
+from lbproxy.cluster.node import Admin, Health, Node, Source
 from lbproxy.cluster.registry import Registry, UnknownName
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
@@ -213,6 +214,19 @@ async def test_failures_eject_and_the_tick_brings_back(
     assert out[0] == "WARNING"
     assert "connect_refused (2 in a row)" in out[1]
     assert back[0] == "INFO"
+
+
+async def test_ejections_of_a_node_that_is_gone_are_forgotten(start: Start) -> None:
+    """Nodes come and go under ever new names."""
+    ejection = {"failures": 1, "max_fraction": 1.0}
+    async with start("http://127.0.0.1:1", health=False, ejection=ejection) as run:
+        registry = run.plane._registry
+        guest = replace(run.node(), name="guest", route="guest", port=2, source=Source.DNS)
+        run.plane._note(registry.add(guest, run.clock()))
+        run.plane.node_failed("idp", "guest", "connect_refused")
+        assert run.plane._control_stats().ejections == {("idp", "guest"): 1}
+        run.plane._note(registry.remove("idp", "guest", "test"))
+        assert not run.plane._control_stats().ejections
 
 
 async def test_shutting_down_is_not_ready(start: Start) -> None:

@@ -374,9 +374,9 @@ class Config(Model):
     resolver: Resolver = Resolver()
     """How names of nodes become addresses."""
     state_file: OrOff[Annotated[str, Field(pattern=ABSOLUTE_PATH)]] | None = None
-    """File in which nodes that joined at run time, and commands on nodes, survive a restart; null:
-    one in systemd's `$STATE_DIRECTORY`, else in the user's folder for state; off: nodes join again,
-    and all are enabled."""
+    """File, by its absolute path, in which nodes that joined at run time, and commands on nodes,
+    survive a restart; null: one in systemd's `$STATE_DIRECTORY`, else in the user's folder for
+    state; off: nodes join again, and all are enabled."""
     admin: OrOff[Admin] = False
     """The admin API and /metrics, or off."""
     timeouts: Timeouts = Timeouts()

@@ -22,9 +22,11 @@ cdef Py_ssize_t _put_string(
 
 cdef bytes _escaped(bytes value)
 
+cpdef bytes masked(bytes path)
+
 @cython.locals(
     source="const unsigned char *", size=Py_ssize_t, i=Py_ssize_t, careful=bint,
-    byte="unsigned char", masked=bytes,
+    byte="unsigned char",
 )
 cdef Py_ssize_t _put_path(unsigned char *out, Py_ssize_t end, bytes target) except -1
 

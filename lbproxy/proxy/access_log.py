@@ -89,6 +89,11 @@ def _escaped(value: bytes) -> bytes:
     return text[1 : len(text) - 1].encode("ascii")
 
 
+def masked(path: bytes) -> bytes:
+    """Return a path with `*` for the values of path parameters, as every log shows it."""
+    return _PARAMETER.sub(rb"\1*", path)
+
+
 def _put_path(out: bytearray, end: int, target: bytes) -> int:
     """Write the path of a request target, the values of path parameters masked."""
     source = target
@@ -102,8 +107,8 @@ def _put_path(out: bytearray, end: int, target: bytes) -> int:
         if byte == 0x3B or byte == 0x25:  # ; %
             careful = True
     if careful:
-        masked = _PARAMETER.sub(rb"\1*", target[:size])
-        return _put_string(out, end, masked, len(masked))
+        target = masked(target[:size])
+        size = len(target)
     return _put_string(out, end, target, size)
 
 

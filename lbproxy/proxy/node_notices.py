@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lbproxy.errors import Failure
 from lbproxy.notices import Notices
+from lbproxy.proxy.access_log import masked
 
 if TYPE_CHECKING:
     from lbproxy.proxy.exchange import Exchange
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # The same failure of the same node is said once in so long.
 EVERY_S = 10.0
 _CUT_SHOWN = 5  # exchanges that are named when they are cut off at the end
+_PATH_SHOWN = 200  # bytes of each
 _ROUTES_SHOWN = 10
 _log = logging.getLogger("lbproxy.node")
 
@@ -62,10 +64,11 @@ def _tell_unknown(pool: Pool, exchange: Exchange) -> str:
 
 
 def tell_cut(exchanges: list[Exchange], now: float) -> str:
-    """Return what is cut off at the end, the oldest first; no more than a line holds."""
+    """Return what is cut off at the end, the oldest first; no more than a line holds, and no secret
+    of a path."""
     oldest = sorted(exchanges, key=lambda each: each.started)[:_CUT_SHOWN]
     texts = [
-        f"{each.head.method.decode()} {each.head.path.decode('latin-1')}"
+        f"{each.head.method.decode()} {masked(each.head.path)[:_PATH_SHOWN].decode('latin-1')}"
         f" at {'no node' if each.link is None else each.link.name}, {now - each.started:.0f} s"
         for each in oldest
     ]

@@ -145,9 +145,10 @@ def shape(
 
 
 def _oauth_error(status: int) -> str:
-    """Return the error code of OAuth for a status; of those at a token endpoint none means this.
+    """Return the error code of OAuth for a status.
 
-    Source: RFC 6749 sections 4.1.2.1 and 5.2.
+    The codes of token endpoints (section 5.2) have none for a server that cannot answer; those of
+    authorization endpoints (section 4.1.2.1) do. Source: RFC 6749.
     """
     if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.TOO_MANY_REQUESTS:
         return "invalid_request"

@@ -74,4 +74,5 @@ def tell_cut(exchanges: list[Exchange], now: float) -> str:
     ]
     if len(exchanges) > _CUT_SHOWN:
         texts.append("...")
-    return f"{len(exchanges)} exchange{'s'[: len(exchanges) != 1]} cut off: {'; '.join(texts)}"
+    many = "exchange" if len(exchanges) == 1 else "exchanges"
+    return f"{len(exchanges)} {many} cut off: {'; '.join(texts)}"

@@ -15,6 +15,7 @@ from lbproxy.cluster.node import Node
 from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
+from lbproxy.proxy.causes import cause
 from lbproxy.proxy.counting import bucket_of, count_status
 from lbproxy.proxy.tls import TlsError, client_context, server_hostname
 from lbproxy.proxy.upstream_tls import UpstreamTls
@@ -215,16 +216,16 @@ class Link(Member):
                 Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:.3g} s"
             ) from None
         except ConnectionRefusedError as error:
-            raise ConnectError(Failure.CONNECT_REFUSED, str(error)) from None
+            raise ConnectError(Failure.CONNECT_REFUSED, cause(error)) from None
         except (ssl.SSLError, TlsError, ValueError) as error:
             # ValueError: a name that no certificate could hold.
-            raise ConnectError(Failure.UPSTREAM_TLS, str(error)) from None
+            raise ConnectError(Failure.UPSTREAM_TLS, cause(error)) from None
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise ConnectError(Failure.NO_DESCRIPTORS, str(error)) from None
+                raise ConnectError(Failure.NO_DESCRIPTORS, cause(error)) from None
             # uvloop reports a reset during the handshake as a plain connection error.
             failure = Failure.UPSTREAM_TLS if _during_tls(error, self.secure) else None
-            raise ConnectError(failure or Failure.CONNECT_FAILED, str(error)) from None
+            raise ConnectError(failure or Failure.CONNECT_FAILED, cause(error)) from None
         return upstream
 
     async def _open(

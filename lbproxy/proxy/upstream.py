@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import select
-import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from lbproxy.proxy.causes import cause
 from lbproxy.proxy.unread import unread
 
 if TYPE_CHECKING:
@@ -259,7 +259,4 @@ def ended(error: Exception | None, when: str) -> str:
     """Return for the log how a node ended its connection. Args: error: None: in good order."""
     if error is None:
         return f"closed the connection {when}"
-    text = str(error)
-    if isinstance(error, ssl.SSLError) and error.reason:
-        text = error.reason.lower().replace("_", " ")  # without OpenSSL's file and line
-    return f"ended the connection ({text}) {when}"
+    return f"ended the connection ({cause(error)}) {when}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-from lbproxy.doctor.believed import check_believed
+from lbproxy.doctor.believed import _ACTION, check_believed
 from lbproxy.doctor.facts import PROFILES
 from lbproxy.doctor.findings import Outcome
 from lbproxy.doctor.survey import survey
@@ -95,3 +96,11 @@ async def test_why_it_is_skipped(house: House) -> None:
     outcome = await check(house)
     assert outcome.skipped is not None
     assert "--discovery" in outcome.skipped
+
+
+@pytest.mark.parametrize("page", [b"<form " * 43000, b"<form " + b"a=b " * 64000])
+def test_a_page_that_is_no_form_is_read_in_no_time(page: bytes) -> None:
+    """The door may be anybody's; a page of tags that never end took minutes."""
+    began = time.process_time()
+    assert _ACTION.search(page) is None
+    assert time.process_time() - began < 5.0

@@ -9,6 +9,7 @@ and nothing is lost of what a person may want to look at.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -93,7 +94,8 @@ class StateFile:
         """Let others write the file."""
         descriptor, self._claimed = self._claimed, None
         if descriptor is not None:
-            self._lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what stays of it is locked by nobody
+                self._lock.unlink()
             os.close(descriptor)
 
     def read(self) -> State:

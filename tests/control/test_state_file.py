@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import stat
@@ -206,3 +207,18 @@ async def test_two_do_not_share_a_file(path: Path) -> None:
     other.claim()
     other.release()
     assert os.listdir(path.parent) == []
+
+
+def test_a_lock_that_cannot_be_removed_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that has become read-only: the end of the process has more to close."""
+    file, other = StateFile(str(tmp_path / "state.json")), StateFile(str(tmp_path / "state.json"))
+    file.claim()
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    file.release()
+    other.claim()

@@ -11,6 +11,7 @@ An HTTP/1.0 client knows no interim answers: only its answer itself can find out
 
 from __future__ import annotations
 
+import logging
 import select
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from lbproxy.proxy.downstream import CLOSED
 if TYPE_CHECKING:
     from lbproxy.proxy.client import ClientConnection
 
+_log = logging.getLogger("lbproxy.worker")
 # Most answers come sooner, and then nobody has to be asked.
 ASK_AFTER_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -45,22 +47,29 @@ class HalfClosed:
     def look(self, now: float) -> None:
         """End the exchanges of those who have left; to be called by each tick."""
         for client, since in [*self._since.items()]:
-            exchange = client.exchange
-            if client.phase == CLOSED:
+            try:
+                self._look_at(client, since, now)
+            except Exception:
                 self.discard(client)
-            elif _hung_up(client):
-                self.discard(client)
-                if exchange is not None:
-                    client.end(exchange, Failure.CLIENT_ABORT)
-                else:
-                    client.abort_transport()
-            elif (
-                since <= now - ASK_AFTER_S
-                and exchange is not None
-                and not (exchange.responded or exchange.http10)
-            ):
-                self._since[client] = float("inf")  # asked
-                client.ask(_CONTINUE)
+                _log.exception("a fault of lbproxy while a client had ended its side")
+
+    def _look_at(self, client: ClientConnection, since: float, now: float) -> None:
+        exchange = client.exchange
+        if client.phase == CLOSED:
+            self.discard(client)
+        elif _hung_up(client):
+            self.discard(client)
+            if exchange is not None:
+                client.end(exchange, Failure.CLIENT_ABORT)
+            else:
+                client.abort_transport()
+        elif (
+            since <= now - ASK_AFTER_S
+            and exchange is not None
+            and not (exchange.responded or exchange.http10)
+        ):
+            self._since[client] = float("inf")  # asked
+            client.ask(_CONTINUE)
 
 
 def _hung_up(client: ClientConnection) -> bool:

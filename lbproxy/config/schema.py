@@ -351,7 +351,7 @@ class AccessLog(Model):
     """One JSON object a request; query strings and cookies never enter it."""
 
     path: Annotated[str, Field(pattern=LOG_PATH)] = "-"
-    """A file, reopened on SIGUSR1, or `-` for standard output."""
+    """An absolute path, of a file that is reopened on SIGUSR1, or `-` for standard output."""
     format: Literal["json"] = "json"
     """The form of a line."""
 

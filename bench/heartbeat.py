@@ -16,7 +16,7 @@ from time import thread_time
 
 import uvloop
 
-from lbproxy.config.load import load_config
+from lbproxy.config.read import load_config
 from lbproxy.runtime.service import Service
 
 BEAT_S = 0.001

@@ -21,10 +21,10 @@ from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import parse_agent_config
-from lbproxy.config.load import parse_config
+from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
-from lbproxy.control.admin import make_admin_app
-from lbproxy.control.metrics import ClusterCollector, Metrics
+from lbproxy.control.admin.api import make_admin_app
+from lbproxy.control.admin.metrics import ClusterCollector, Metrics
 from lbproxy.control.plane import ControlPlane
 from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure
 from lbproxy.proxy.access_log import AccessLog

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from lbproxy.agent.announcer import Announcer, Setting
 from lbproxy.agent.health import Watch
 from lbproxy.agent.life import SILENT_S, Goal, Phase, Standing
-from lbproxy.agent.link import Credentials, Link, Place
+from lbproxy.agent.session import Credentials, Link, Place
 from lbproxy.cluster.health import RandomSource
 from lbproxy.cluster.node import Health
 from lbproxy.config.agent import AgentConfig

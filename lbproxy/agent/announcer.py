@@ -23,8 +23,8 @@ from lbproxy.agent.life import (
     pause,
     setting_out,
 )
-from lbproxy.agent.link import Link, LinkError
 from lbproxy.agent.messages import messages, outcome_of, requests_in, words_of
+from lbproxy.agent.session import Link, LinkError
 from lbproxy.cluster.health import RandomSource
 from lbproxy.config.agent import AgentNode
 

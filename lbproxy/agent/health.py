@@ -21,7 +21,7 @@ from lbproxy.cluster.node import Health, NodeTls
 from lbproxy.config import schema
 from lbproxy.config.agent import AgentHealth, AgentNode
 from lbproxy.config.units import parse_node_url, parse_page_url
-from lbproxy.control.probe_client import MAX_BODY, Answer, ProbeError, Target
+from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.agent")
 _OTHER_SCHEME = {"http": "https", "https": "http"}

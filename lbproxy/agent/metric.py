@@ -15,7 +15,7 @@ from lbproxy.cluster.node import NodeTls
 from lbproxy.config import sources
 from lbproxy.config.agent import AgentLoad
 from lbproxy.config.units import parse_page_url
-from lbproxy.control.probe_client import ProbeError, Target
+from lbproxy.control.health.client import ProbeError, Target
 
 # A Keycloak's page has 160 KB, with all its caches and histograms.
 MAX_PAGE = 4 << 20

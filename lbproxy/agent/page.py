@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 from ipaddress import ip_address
 
-from lbproxy.control.probe_client import Answer, ProbeClient, ProbeError, Target
+from lbproxy.control.health.client import Answer, ProbeClient, ProbeError, Target
 
 
 class PageClient:

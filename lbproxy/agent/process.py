@@ -14,9 +14,9 @@ from pathlib import Path
 
 from lbproxy.agent.agent import Agent, Left
 from lbproxy.agent.control import Desk
-from lbproxy.agent.link import Credentials
 from lbproxy.agent.load import Load
 from lbproxy.agent.notify import Notifier
+from lbproxy.agent.session import Credentials
 from lbproxy.agent.threads import use_unawaited_threads
 from lbproxy.config.agent import AgentConfig
 from lbproxy.wire.mcmp_signature import key_of

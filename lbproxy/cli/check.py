@@ -11,8 +11,8 @@ from rich.text import Text
 
 from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.output import tell_json, text
-from lbproxy.config.load import LoadResult, load_config
-from lbproxy.config.problems import Problem, Severity
+from lbproxy.config.findings import Problem, Severity
+from lbproxy.config.read import LoadResult, load_config
 from lbproxy.config.schema import Config
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}

@@ -24,13 +24,13 @@ from lbproxy.cluster.sticky import (
     Affinity,
     Verdict,
 )
-from lbproxy.config.paths import DoubtfulPath, Visibility, readings, refuse_doubtful
-from lbproxy.config.routes import RouteTable
 from lbproxy.config.schema import Config, Policy, Pool, Route, Sticky, StickyStep
 from lbproxy.config.source_checks import gathers
 from lbproxy.errors import Failure
-from lbproxy.proxy.applications import Table
-from lbproxy.proxy.forwarding import drop_rules
+from lbproxy.proxy.forwarding.rules import drop_rules
+from lbproxy.proxy.nodes.serving import Table
+from lbproxy.routing.paths import DoubtfulPath, Visibility, readings, refuse_doubtful
+from lbproxy.routing.routes import RouteTable
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.wire.authority import host_of
 from lbproxy.wire.cookies import path_parameter, values

@@ -17,14 +17,14 @@ from lbproxy.cli.net_listen import MAX_LISTEN_S, Ear, listen
 from lbproxy.cli.output import complain, tell, tell_json, text
 from lbproxy.cli.tables import table_console
 from lbproxy.config.units import format_duration
-from lbproxy.control.advertiser import AdvertiseError, read_key
-from lbproxy.control.links import Interface
-from lbproxy.control.multicast import DEFAULT_GROUP, Group, Lack, parse_group, source_of
-from lbproxy.control.multicast_listener import ListenError
+from lbproxy.control.mcmp.advertiser import AdvertiseError, read_key
+from lbproxy.net.listener import ListenError
+from lbproxy.net.multicast import DEFAULT_GROUP, Group, Lack, parse_group, source_of
+from lbproxy.net.watch import Interface
 from lbproxy.wire.advertise import salt
 
 if TYPE_CHECKING:
-    from lbproxy.control.multicast_state import InterfaceState, State
+    from lbproxy.net.readiness import InterfaceState, State
 
 # A little more than the usual interval, so that one datagram must come.
 LISTEN_S = 15.0
@@ -85,7 +85,7 @@ def show_status(arguments: argparse.Namespace) -> int:
     """Print the state, as a table or JSON; with --listen also what is heard."""
     if not _on_linux():
         return Exit.CONFIGURATION
-    from lbproxy.control.multicast_state import read_state
+    from lbproxy.net.readiness import read_state
 
     try:
         key = None if arguments.key_file is None else read_key(arguments.key_file, "--key-file")
@@ -117,7 +117,7 @@ def switch(arguments: argparse.Namespace) -> int:
     """Turn multicast on or off at one interface, and say what was done."""
     if not _on_linux():
         return Exit.CONFIGURATION
-    from lbproxy.control.multicast_switch import SwitchError, disable, enable
+    from lbproxy.net.switch import SwitchError, disable, enable
 
     name = arguments.interface
     left: tuple[Lack, ...] = ()

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from lbproxy.cli.output import text
-from lbproxy.control.links import Interface
-from lbproxy.control.multicast import Group
-from lbproxy.control.multicast_listener import Heard, Listener
+from lbproxy.net.listener import Heard, Listener
+from lbproxy.net.multicast import Group
+from lbproxy.net.watch import Interface
 from lbproxy.wire.advertise import Reaction, Verdict, judge, manager
 
 MAX_LISTEN_S = 3600.0

@@ -12,13 +12,13 @@ from rich.console import Console
 from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.check import print_problems
 from lbproxy.cli.output import complain, start_logging
-from lbproxy.config.load import load_config
+from lbproxy.config.read import load_config
 from lbproxy.config.schema import Config
-from lbproxy.control.admin_server import AdminBindError, AdminError
-from lbproxy.control.mcmp_access import McmpError
-from lbproxy.control.mcmp_server import McmpBindError
-from lbproxy.control.state_file import StateError
-from lbproxy.proxy.tls import TlsError
+from lbproxy.control.admin.server import AdminBindError, AdminError
+from lbproxy.control.mcmp.access import McmpError
+from lbproxy.control.mcmp.server import McmpBindError
+from lbproxy.control.memory.file import StateError
+from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
 from lbproxy.runtime.state_place import with_state

@@ -9,8 +9,8 @@ from pathlib import Path as FilePath
 
 from lbproxy.config.agent import AgentConfig, AgentHealth, AgentLoad, AgentNode, AgentTls
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.findings import Known, check_token, duplicates, is_loopback
-from lbproxy.config.problems import Finding, Path, error, warning
+from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback
+from lbproxy.config.findings import Finding, Path, error, warning
 from lbproxy.config.sources import NodeTls
 from lbproxy.config.units import (
     format_duration,

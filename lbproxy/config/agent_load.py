@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_checks import check
+from lbproxy.config.check_helpers import Known
 from lbproxy.config.document import Document, read, read_file
 from lbproxy.config.draft import Doubts, Mender, certain, unchanged
-from lbproxy.config.findings import Known
+from lbproxy.config.findings import Finding, Path, Problem, Severity, error, near, nearest
 from lbproxy.config.messages import translated
-from lbproxy.config.problems import Finding, Path, Problem, Severity, error, near, nearest
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")

@@ -12,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from lbproxy.config.problems import Finding, Path, error, warning
+from lbproxy.config.findings import Finding, Path, error, warning
 from lbproxy.config.schema import Certificate
 from lbproxy.config.units import NO_FILE
 

@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_certificate, names_in
-from lbproxy.config.findings import Known, check_token, duplicates, is_loopback, no_wildcard
+from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback, no_wildcard
+from lbproxy.config.findings import Finding, Path, error, nearest, warning
 from lbproxy.config.place_checks import places
 from lbproxy.config.pool_checks import pools
-from lbproxy.config.problems import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, Listener, Route
 from lbproxy.config.secrets import can_be_sent
 from lbproxy.config.source_checks import sources

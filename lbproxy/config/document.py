@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from lbproxy.config.problems import Finding, Path, Problem, Severity, written
+from lbproxy.config.findings import Finding, Path, Problem, Severity, written
 
 MAX_BYTES = 1 << 20
 # The deepest key of the schema lies at 7; Python's own limit on recursion is far above.

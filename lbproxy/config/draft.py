@@ -15,9 +15,9 @@ from typing import Generic, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from lbproxy.config.findings import NAME_KEY, Finding, Path
 from lbproxy.config.messages import causes, data_path, field_at, meant, model_at, models_in
 from lbproxy.config.model import Model
-from lbproxy.config.problems import NAME_KEY, Finding, Path
 from lbproxy.config.units import MAY_BE_NO_FILE, NO_FILE, Kind
 
 # Each round mends all that the round before found; what is found below a mended section is the

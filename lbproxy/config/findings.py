@@ -1,75 +1,113 @@
-"""What several checks ask: values given twice, addresses of this machine, secrets that are none."""
+"""What is wrong with a configuration, and where."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
-from lbproxy.config.problems import Finding, Path, error, warning
+_LONG = 6  # letters; of a shorter word two are too much of it
 
-# Guessed at a thousand tries a second, 16 letters last longer than the process.
-MIN_TOKEN_CHARACTERS = 16
+Path = tuple[str | int, ...]
+# What stands below a named section for its name, where that is meant and not what it holds.
+NAME_KEY = "[key]"
 
 
-def _never(path: Path) -> bool:
-    return False
+class Severity(Enum):
+    """ERROR: the configuration is not used; WARNING: it is, and something in it will bite."""
+
+    ERROR = "error"
+    WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a file, of which some values may be missing or wrong.
+class Problem:
+    """One thing that is wrong.
 
-    Args: listeners, pools: names that it gives, also where what they name is invalid;
-    tls_listeners: those that have a tls section, good or not; doubtful: tells whether the value at
-    a path, or a section that holds it, is not what the file means; doubtful_within: the same of
-    anything at a path or below it. Nothing may be said that rests on a doubtful value other than
-    the one at the finding's own path, which is seen to elsewhere.
+    Args: line, column: from 1; path: as `pools.idp.nodes[1].url`, empty for the file as a whole.
     """
 
-    listeners: Collection[str] = ()
-    tls_listeners: Collection[str] = ()
-    pools: Collection[str] = ()
-    doubtful: Callable[[Path], bool] = _never
-    doubtful_within: Callable[[Path], bool] = _never
+    severity: Severity
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
 
-    def any_doubtful(self, *paths: Path) -> bool:
-        """Return True where one of the values is doubtful."""
-        return any(map(self.doubtful, paths))
-
-
-def duplicates(entries: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
-    """Yield an error for each value that an earlier entry has already."""
-    first: dict[str, Path] = {}
-    for path, value in entries:
-        earlier = first.setdefault(value, path)
-        if earlier is not path:
-            yield error(path, f"{value!r} is taken by", earlier)
-
-
-def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
-    """Yield a warning for a path that is written as elsewhere, with a star for what is below it."""
-    if "*" in prefix:
-        plain = prefix.partition("*")[0]
-        yield warning(
-            path,
-            f"a star is no wildcard here; {plain or '/'} is the path and all below it",
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}: "
+        kind = "warning: " if self.severity is Severity.WARNING else ""
+        return (
+            f"{where}{kind}{self.path}: {self.message}"
+            if self.path
+            else f"{where}{kind}{self.message}"
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Return True for a loopback address, or the name that stands for one."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem before it is known where in the file it lies.
+
+    Args: at_key: the key itself is wrong, not its value; other: a second place that the message
+    ends with, such as the first use of a name.
+    """
+
+    severity: Severity
+    path: Path
+    message: str
+    at_key: bool = False
+    other: Path | None = None
 
 
-def check_token(token: bytes, path: Path) -> Iterator[Finding]:
-    """Yield an error for a token that could be guessed. Args: token: what its file holds."""
-    if len(token.strip()) < MIN_TOKEN_CHARACTERS:
-        yield error(
-            path,
-            f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "
-            "openssl rand -hex 32",
-        )
+def error(path: Path, message: str, other: Path | None = None) -> Finding:
+    """Return a finding that makes the configuration unusable."""
+    return Finding(Severity.ERROR, path, message, other=other)
+
+
+def warning(path: Path, message: str, other: Path | None = None) -> Finding:
+    """Return a finding that only warns."""
+    return Finding(Severity.WARNING, path, message, other=other)
+
+
+def written(path: Path) -> str:
+    """Return the path as a person writes it: `pools.idp.nodes[1].url`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean x?` for the known word nearest to this one, or nothing."""
+    close = near(word, known)
+    return f"; did you mean {close}?" if close is not None else ""
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word of which this one may be a slip of the pen, None if there is none.
+
+    One or two letters too many, too few, changed or exchanged, as the word is short or long: what
+    merely looks alike means something else as often as not.
+    """
+    allowed = 1 if len(word) < _LONG else 2
+    close = [(_distance(word.lower(), each.lower(), allowed), each) for each in known]
+    best = min(close, key=lambda pair: pair[0], default=(allowed + 1, ""))
+    return best[1] if best[0] <= allowed and any(map(str.isalpha, word)) else None
+
+
+def _distance(one: str, other: str, most: int) -> int:
+    """Return how many slips lie between two words, or more than `most` where there are more."""
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, wanted in enumerate(other, 1):
+            cost = min(last[column] + 1, now[column - 1] + 1, last[column - 1] + (letter != wanted))
+            exchanged = row > 1 and column > 1 and letter == other[column - 2]
+            if exchanged and one[row - 2] == wanted:
+                cost = min(cost, before[column - 2] + 1)
+            now.append(cost)
+        before, last = last, now
+    return last[-1]

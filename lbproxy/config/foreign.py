@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from lbproxy.config.problems import Path
+from lbproxy.config.findings import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from lbproxy.config.findings import NAME_KEY, Finding, Path, Severity, near, nearest
 from lbproxy.config.foreign import advice, section_of, value_advice
 from lbproxy.config.model import OFF_TAG, ON_TAG, Model, keys
-from lbproxy.config.problems import NAME_KEY, Finding, Path, Severity, near, nearest
 from lbproxy.config.schema import Config
 from lbproxy.config.units import WORDS, format_duration
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
-from lbproxy.config.findings import Known, duplicates, no_wildcard
-from lbproxy.config.paths import DoubtfulPath, Visibility
-from lbproxy.config.problems import NAME_KEY, Finding, Path, error, warning
+from lbproxy.config.check_helpers import Known, duplicates, no_wildcard
+from lbproxy.config.findings import NAME_KEY, Finding, Path, error, warning
 from lbproxy.config.profiles import load_profile
 from lbproxy.config.schema import Config, Health, Policy, Pool, Sticky, StickyStep
 from lbproxy.config.source_checks import may_gather
 from lbproxy.config.sources import ConfiguredNode
 from lbproxy.config.units import format_duration, parse_codes, parse_node_url
+from lbproxy.routing.paths import DoubtfulPath, Visibility
 
 # 128 bits, spaces and line breaks around it not counted.
 MIN_KEY_BYTES = 16

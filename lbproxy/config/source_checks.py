@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.findings import Known, check_token, is_loopback
-from lbproxy.config.problems import Finding, Path, error, nearest, warning
+from lbproxy.config.check_helpers import Known, check_token, is_loopback
+from lbproxy.config.findings import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, Pool
 from lbproxy.config.secrets import read_key, read_secret
 from lbproxy.config.sources import Advertise, ConfiguredNode, Discover, Mcmp, NodeTls

@@ -19,17 +19,17 @@ from lbproxy.cluster.roster import ABSENT
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
-from lbproxy.control.admin_server import AdminServer
-from lbproxy.control.discovery import Surroundings
-from lbproxy.control.dns import Dns
-from lbproxy.control.mcmp import Mcmp
-from lbproxy.control.metrics import ClusterCollector, ControlStats, Metrics
-from lbproxy.control.probes import Prober
-from lbproxy.control.resolver import Resolver
-from lbproxy.control.settings_facts import authorities, hash_of
-from lbproxy.control.state import State
-from lbproxy.control.state_file import StateFile
-from lbproxy.control.state_restore import restore
+from lbproxy.control.admin.metrics import ClusterCollector, ControlStats, Metrics
+from lbproxy.control.admin.server import AdminServer
+from lbproxy.control.admin.settings_facts import authorities, hash_of
+from lbproxy.control.discovery.dns import Dns
+from lbproxy.control.discovery.follow import Surroundings
+from lbproxy.control.discovery.resolver import Resolver
+from lbproxy.control.health.probes import Prober
+from lbproxy.control.mcmp.part import Mcmp
+from lbproxy.control.memory.file import StateFile
+from lbproxy.control.memory.restore import restore
+from lbproxy.control.memory.state import State
 
 _log = logging.getLogger("lbproxy.cluster")
 TICK_S = 1.0

@@ -19,7 +19,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lbproxy.config.load import load_config
+from lbproxy.config.read import load_config
 from lbproxy.config.schema import Config
 from lbproxy.demo.house import RESTART_S, DemoError, House, Ports
 from lbproxy.demo.oidc import PASSWORD

@@ -1,13 +1,13 @@
 import cython
 
 from lbproxy.proxy.access_log cimport AccessLog
-from lbproxy.proxy.client cimport ClientConnection
-from lbproxy.proxy.client_view cimport ClientView
-from lbproxy.proxy.exchange cimport Exchange
-from lbproxy.proxy.link cimport Link
-from lbproxy.proxy.pool cimport Pool
+from lbproxy.proxy.downstream.http1 cimport ClientConnection
+from lbproxy.proxy.forwarding.asker cimport ClientView
+from lbproxy.proxy.exchange.exchange cimport Exchange
+from lbproxy.proxy.nodes.link cimport Link
+from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.proxy.request_ids cimport RequestIds
-from lbproxy.proxy.routing cimport Routing
+from lbproxy.proxy.nodes.routing cimport Routing
 from lbproxy.wire.ajp13_request cimport Ajp13Encoder
 from lbproxy.wire.fields cimport DropRules
 from lbproxy.wire.http1_head cimport HeadLimits

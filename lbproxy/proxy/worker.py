@@ -18,21 +18,22 @@ from lbproxy.cluster.stats import DELAY_BUCKETS, WorkerStats, no_delays
 from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
 from lbproxy.config.schema import Config
 from lbproxy.errors import ConnectError, Failure
-from lbproxy.proxy import ajp_upstream, http1_upstream
+from lbproxy.limits.per_client import PerClient, client_key
 from lbproxy.proxy.access_log import AccessLog
-from lbproxy.proxy.client import ClientConnection
-from lbproxy.proxy.client_view import ClientView
-from lbproxy.proxy.forwarding import ForwardingRules, drop_rules
-from lbproxy.proxy.half_closed import HalfClosed
-from lbproxy.proxy.link import Link
-from lbproxy.proxy.listener import ListenerState
-from lbproxy.proxy.node_notices import NodeNotices, tell_cut
-from lbproxy.proxy.overdue import expire
-from lbproxy.proxy.per_client import PerClient, client_key
-from lbproxy.proxy.pool import Pool
+from lbproxy.proxy.downstream.half_closed import HalfClosed
+from lbproxy.proxy.downstream.http1 import ClientConnection
+from lbproxy.proxy.downstream.listener import ListenerState
+from lbproxy.proxy.exchange.overdue import expire
+from lbproxy.proxy.forwarding.asker import ClientView
+from lbproxy.proxy.forwarding.rules import ForwardingRules, drop_rules
+from lbproxy.proxy.nodes.link import Link
+from lbproxy.proxy.nodes.notices import NodeNotices, tell_cut
+from lbproxy.proxy.nodes.pool import Pool
+from lbproxy.proxy.nodes.routing import Routing
 from lbproxy.proxy.request_ids import RequestIds
-from lbproxy.proxy.routing import Routing
-from lbproxy.proxy.tls import earliest
+from lbproxy.proxy.transport.tls import earliest
+from lbproxy.proxy.upstream import ajp as ajp_upstream
+from lbproxy.proxy.upstream import http1 as http1_upstream
 from lbproxy.wire.ajp13_request import Ajp13Encoder
 from lbproxy.wire.http1_body import BodyLimits
 from lbproxy.wire.http1_head import HeadLimits
@@ -40,10 +41,10 @@ from lbproxy.wire.http1_request import RequestParser
 from lbproxy.wire.http1_response import ResponseParser
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.downstream_tls import DownstreamTls
-    from lbproxy.proxy.exchange import Exchange
-    from lbproxy.proxy.upload import Upload
-    from lbproxy.proxy.upstream import UpstreamConnection
+    from lbproxy.proxy.downstream.tls import DownstreamTls
+    from lbproxy.proxy.downstream.upload import Upload
+    from lbproxy.proxy.exchange.exchange import Exchange
+    from lbproxy.proxy.nodes.connection import UpstreamConnection
 
 _log = logging.getLogger("lbproxy.worker")
 

@@ -15,10 +15,10 @@ from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config import schema
 from lbproxy.control.plane import ControlPlane
 from lbproxy.proxy.access_log import AccessLog
-from lbproxy.proxy.client import ClientConnection
-from lbproxy.proxy.downstream_tls import DownstreamTls
-from lbproxy.proxy.listener import Listener, ListenerState
-from lbproxy.proxy.tls import ServerTls
+from lbproxy.proxy.downstream.http1 import ClientConnection
+from lbproxy.proxy.downstream.listener import Listener, ListenerState
+from lbproxy.proxy.downstream.tls import DownstreamTls
+from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import open_socket

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from lbproxy.config.schema import Config
-from lbproxy.control.state_file import StateError, StateFile
+from lbproxy.control.memory.file import StateError, StateFile
 
 _log = logging.getLogger("lbproxy.state")
 

@@ -19,7 +19,7 @@ import trustme
 from yaml import safe_dump
 
 from lbproxy.agent.agent import Agent
-from lbproxy.agent.link import Credentials
+from lbproxy.agent.session import Credentials
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import parse_agent_config
 from lbproxy.wire.mcmp_signature import Verifier

@@ -13,7 +13,7 @@ from lbproxy.cli import main
 from lbproxy.cli.explanation import BadRequest, Explanation, explain
 from lbproxy.cluster.node import Admin, Health, Node
 from lbproxy.cluster.registry import node_from_config
-from lbproxy.config.load import parse_config
+from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
 from lbproxy.config.sources import ConfiguredNode
 from tests.hosting import host

@@ -18,7 +18,7 @@ from rich.console import Console
 
 import lbproxy.cli
 from lbproxy.cli import _MODULES, main, net_listen
-from lbproxy.control.multicast_listener import Heard
+from lbproxy.net.listener import Heard
 from lbproxy.terminal import shown
 from lbproxy.wire.advertise import Reaction, Verdict
 

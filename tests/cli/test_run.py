@@ -8,8 +8,8 @@ import pytest
 
 from lbproxy.cli import main
 from lbproxy.config.schema import Config
-from lbproxy.control.admin_server import AdminBindError, AdminError
-from lbproxy.proxy.tls import TlsError
+from lbproxy.control.admin.server import AdminBindError, AdminError
+from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
 

@@ -34,10 +34,3 @@ def sticky(form: str, plain_balance: ModuleType) -> ModuleType:
     module = as_plain_python("lbproxy.cluster.sticky")
     module.rendezvous = plain_balance.rendezvous  # type: ignore[attr-defined]
     return module
-
-
-@pytest.fixture(scope="session")
-def budget(form: str) -> ModuleType:
-    if form == "built":
-        return importlib.import_module("lbproxy.cluster.budget")
-    return as_plain_python("lbproxy.cluster.budget")

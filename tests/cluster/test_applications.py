@@ -18,7 +18,7 @@ from lbproxy.cluster.applications import (
 )
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
-from lbproxy.proxy.applications import Table
+from lbproxy.proxy.nodes.serving import Table
 from tests.hosting import STATES, host
 
 

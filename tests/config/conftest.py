@@ -1,40 +1,17 @@
-"""Compiled modules in both forms, which must behave alike, and a folder to configure from."""
+"""A folder to configure from."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import ssl
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-
-from tests.plain import as_plain_python
-
-
-@pytest.fixture(params=["built", "plain"], scope="session")
-def form(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def in_form(name: str, form: str) -> ModuleType:
-    return importlib.import_module(name) if form == "built" else as_plain_python(name)
-
-
-@pytest.fixture(scope="session")
-def paths(form: str) -> ModuleType:
-    return in_form("lbproxy.config.paths", form)
-
-
-@pytest.fixture(scope="session")
-def routes(form: str) -> ModuleType:
-    return in_form("lbproxy.config.routes", form)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
-from lbproxy.config.problems import Severity
+from lbproxy.config.findings import Severity
 from tests.config.texts import GOOD, good, load, pool, said
 
 from .conftest import write_certificate

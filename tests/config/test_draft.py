@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lbproxy.config.load import parse_config
+from lbproxy.config.read import parse_config
 
 File = dict[str, Any]
 

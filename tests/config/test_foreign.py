@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from lbproxy.config import foreign
-from lbproxy.config.load import parse_config
 from lbproxy.config.messages import sections
 from lbproxy.config.model import keys
+from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
 from tests.config.texts import GOOD, pool, said
 

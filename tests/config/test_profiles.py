@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lbproxy.config.paths import Visibility
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
 from lbproxy.config.schema import Health, Policy, Pool, Sticky, StickyStep
+from lbproxy.routing.paths import Visibility
 
 
 def pool(name: str, **own: object) -> Pool:

@@ -11,9 +11,9 @@ import yaml
 
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import load_agent_config
-from lbproxy.config.load import load_config
 from lbproxy.config.model import Model
 from lbproxy.config.profiles import NAMES
+from lbproxy.config.read import load_config
 from lbproxy.config.reference import (
     AGENT_BEGIN,
     BEGIN,

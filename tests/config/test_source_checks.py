@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.config.load import parse_config
+from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Policy
 
 FILE = """

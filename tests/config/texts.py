@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lbproxy.config.load import LoadResult, parse_config
+from lbproxy.config.read import LoadResult, parse_config
 from lbproxy.config.schema import Config
 
 GOOD = """\

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from lbproxy.config.sources import Mcmp
-from lbproxy.control.mcmp_access import Access, Peer
-from lbproxy.control.mcmp_server import McmpServer
+from lbproxy.control.mcmp.access import Access, Peer
+from lbproxy.control.mcmp.server import McmpServer
 from lbproxy.wire.mcmp_answer import Answer
 from lbproxy.wire.mcmp_http import Request
 from tests.java_node import JavaAnswer, read_answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from lbproxy.control.resolver import (
+from lbproxy.control.discovery.resolver import (
     Addresses,
     Fault,
     ResolveError,

@@ -15,7 +15,8 @@ from lbproxy.cluster.node import Admin, Health, Node, Source
 from lbproxy.cluster.registry import Registry, UnknownName
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
-from lbproxy.control import plane, probes
+from lbproxy.control import plane
+from lbproxy.control.health import probes
 from lbproxy.control.plane import ControlPlane
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.config.load import load_config
+from lbproxy.config.read import load_config
 from lbproxy.demo import house as house_module
 from lbproxy.demo.house import DemoError, House, Ports, make_certificate
 from lbproxy.demo.private import PrivateFiles

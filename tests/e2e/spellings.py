@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
-from lbproxy.config.paths import DoubtfulPath, Visibility
+from lbproxy.routing.paths import DoubtfulPath, Visibility
 from lbproxy.wire.fields import BadHead, DropRules
 from lbproxy.wire.http1_head import HeadLimits
 from lbproxy.wire.http1_request import RequestParser

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from lbproxy.config.paths import Visibility
+from lbproxy.routing.paths import Visibility
 from tests.e2e.browser import Page
 from tests.e2e.door import Door, nodes_of
 from tests.e2e.keycloak import ADDRESSES, Cluster

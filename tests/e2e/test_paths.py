@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbproxy.config.paths import Visibility
+from lbproxy.routing.paths import Visibility
 from tests.e2e.artifacts import Missing
 from tests.e2e.path_servers import SERVERS, port_of
 from tests.e2e.spellings import passes, reached, spellings

@@ -16,7 +16,7 @@ from random import Random
 from time import thread_time
 from urllib.parse import unquote_to_bytes
 
-from lbproxy.config.paths import (
+from lbproxy.routing.paths import (
     MAX_BYTES,
     MAX_DECODES,
     MAX_READINGS,

@@ -17,8 +17,8 @@ import sys
 import uvloop
 
 from lbproxy.config.sources import Advertise
-from lbproxy.control import netlink
-from lbproxy.control.advertiser import Advertiser
+from lbproxy.control.mcmp.advertiser import Advertiser
+from lbproxy.net import netlink
 
 NOBODY = 65534
 

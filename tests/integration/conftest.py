@@ -27,7 +27,7 @@ from lbproxy.cli.check import print_problems
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.node import Node as KnownNode
-from lbproxy.config.load import parse_config
+from lbproxy.config.read import parse_config
 from lbproxy.runtime.service import Service
 from tests.dns_server import DnsServer, serving
 from tests.integration.places import Places

@@ -15,9 +15,9 @@ import trustme
 from yaml import safe_dump
 
 from lbproxy.agent.agent import Agent, Left
-from lbproxy.agent.link import Credentials, Link, Place
 from lbproxy.agent.messages import Message
 from lbproxy.agent.process import credentials_of
+from lbproxy.agent.session import Credentials, Link, Place
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Reported, Source
 from lbproxy.config.agent import AgentConfig

@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from lbproxy.cluster.node import Admin, Reported
-from lbproxy.control import discovery, plane
+from lbproxy.control import plane
+from lbproxy.control.discovery import follow as discovery
 from tests.dns_server import SERVFAIL, DnsServer
 from tests.integration.places import ALLOWED, FIRST, OURSELVES, SECOND, Places
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.ajp_node import Seen, echo
-from tests.proxy.test_claims import PRODUCTS
+from tests.proxy.forwarding.test_claims import PRODUCTS
 
 SERVER = socket.gethostname().encode()
 OURS = (

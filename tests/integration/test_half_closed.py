@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lbproxy.proxy import half_closed
+from lbproxy.proxy.downstream import half_closed
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, NodePeer, Stage

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lbproxy.cluster.node import Admin, Health
-from lbproxy.control import plane, probes
-from lbproxy.proxy.downstream import reset_on_close
+from lbproxy.control import plane
+from lbproxy.control.health import probes
+from lbproxy.proxy.downstream.transport import reset_on_close
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, Message, Node, NodePeer, Stage

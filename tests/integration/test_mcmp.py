@@ -13,7 +13,8 @@ import trustme
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Admin, Health, Reported, Source
 from lbproxy.cluster.registry import Changes
-from lbproxy.control import mcmp, plane
+from lbproxy.control import plane
+from lbproxy.control.mcmp import part as mcmp
 from lbproxy.wire.mcmp_client import render_body, render_command
 from lbproxy.wire.mcmp_signature import sign
 from tests.integration.announcing import Link, State

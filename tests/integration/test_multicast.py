@@ -18,7 +18,7 @@ SOON_S = 20.0
 ADVERTISE = "tests.integration.advertise"
 # Imports first: Python itself may lie where only root looks.
 NOBODY = """import os, sys
-import lbproxy.cli.net, lbproxy.control.multicast_switch
+import lbproxy.cli.net, lbproxy.net.switch
 os.setuid(65534)
 sys.exit(lbproxy.cli.main(sys.argv[1:]))
 """

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import trustme
 
-from lbproxy.proxy.upstream_tls import UpstreamTls
+from lbproxy.proxy.upstream.tls import UpstreamTls
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.upstream import UpstreamConnection
+    from lbproxy.proxy.nodes.connection import UpstreamConnection
     from tests.integration.conftest import NodePeer, Stage
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -14,7 +14,7 @@ import pytest
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Admin, Reported
 from lbproxy.control import plane
-from lbproxy.control.state_file import StateError
+from lbproxy.control.memory.file import StateError
 from tests.dns_server import SERVFAIL, DnsServer, serving
 from tests.integration.announcing import Link, State
 from tests.integration.conftest import Door, Node, NodePeer, Stage

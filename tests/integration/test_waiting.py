@@ -96,7 +96,7 @@ class TestWaiting:
         assert door.log_lines()[-1]["retries"] == 1
 
     async def test_only_so_many_wait(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("lbproxy.proxy.waiting.MAX_WAITING", 1)
+        monkeypatch.setattr("lbproxy.proxy.nodes.waiting.MAX_WAITING", 1)
         door, _ = await self.door(stage)
         peer = await door.connect()
         await peer.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")

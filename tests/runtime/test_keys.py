@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from yaml import safe_dump
 
-from lbproxy.config.load import parse_config
+from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
 from lbproxy.runtime.keys import KEY_BYTES, affinity_keys
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from yaml import safe_dump
 
-from lbproxy.config.load import parse_config
+from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
-from lbproxy.control.admin_server import AdminError
+from lbproxy.control.admin.server import AdminError
 from lbproxy.runtime.service import Service
 from lbproxy.runtime.sockets import BindError
 

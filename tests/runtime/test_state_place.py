@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lbproxy.config.schema import Config
-from lbproxy.control.state_file import StateFile
+from lbproxy.control.memory.file import StateFile
 from lbproxy.runtime.state_place import state_place, with_state
 
 

@@ -1,0 +1,75 @@
+"""What several checks ask: values given twice, addresses of this machine, secrets that are none."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from lbproxy.config.findings import Finding, Path, error, warning
+
+# Guessed at a thousand tries a second, 16 letters last longer than the process.
+MIN_TOKEN_CHARACTERS = 16
+
+
+def _never(path: Path) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a file, of which some values may be missing or wrong.
+
+    Args: listeners, pools: names that it gives, also where what they name is invalid;
+    tls_listeners: those that have a tls section, good or not; doubtful: tells whether the value at
+    a path, or a section that holds it, is not what the file means; doubtful_within: the same of
+    anything at a path or below it. Nothing may be said that rests on a doubtful value other than
+    the one at the finding's own path, which is seen to elsewhere.
+    """
+
+    listeners: Collection[str] = ()
+    tls_listeners: Collection[str] = ()
+    pools: Collection[str] = ()
+    doubtful: Callable[[Path], bool] = _never
+    doubtful_within: Callable[[Path], bool] = _never
+
+    def any_doubtful(self, *paths: Path) -> bool:
+        """Return True where one of the values is doubtful."""
+        return any(map(self.doubtful, paths))
+
+
+def duplicates(entries: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
+    """Yield an error for each value that an earlier entry has already."""
+    first: dict[str, Path] = {}
+    for path, value in entries:
+        earlier = first.setdefault(value, path)
+        if earlier is not path:
+            yield error(path, f"{value!r} is taken by", earlier)
+
+
+def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
+    """Yield a warning for a path that is written as elsewhere, with a star for what is below it."""
+    if "*" in prefix:
+        plain = prefix.partition("*")[0]
+        yield warning(
+            path,
+            f"a star is no wildcard here; {plain or '/'} is the path and all below it",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for a loopback address, or the name that stands for one."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_token(token: bytes, path: Path) -> Iterator[Finding]:
+    """Yield an error for a token that could be guessed. Args: token: what its file holds."""
+    if len(token.strip()) < MIN_TOKEN_CHARACTERS:
+        yield error(
+            path,
+            f"holds less than {MIN_TOKEN_CHARACTERS} characters; make one with: "
+            "openssl rand -hex 32",
+        )

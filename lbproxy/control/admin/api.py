@@ -1,0 +1,163 @@
+"""The admin API: the nodes as JSON, commands on them, metrics, and whether lbproxy is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from aiohttp import web
+
+from lbproxy.cluster.candidates import Openness, openness
+from lbproxy.cluster.node import Admin, Node
+from lbproxy.cluster.registry import UnknownName
+from lbproxy.cluster.stats import WorkerStats
+from lbproxy.control.admin.guard import guard, problem, problems
+from lbproxy.control.admin.metrics import Metrics, requests_in_flight
+
+COMMANDS = {
+    "enable": Admin.ENABLED,
+    "drain": Admin.DRAINING,
+    "disable": Admin.STOPPED,
+}
+
+
+class Commands(Protocol):
+    """What the admin API needs of the control plane."""
+
+    def nodes(self) -> Iterable[Node]:
+        """Return every node of every pool."""
+
+    def command(self, pool: str, node: str, admin: Admin, reason: str) -> None:
+        """Set what is wanted of a node. Raises: UnknownName."""
+
+    def stats(self) -> WorkerStats:
+        """Return the workers' counters."""
+
+    def not_ready(self) -> str | None:
+        """Return why no traffic should come, None where it may."""
+
+
+def make_admin_app(
+    commands: Commands,
+    metrics: Metrics,
+    *,
+    token: bytes | None,
+    check_host: bool,
+    metrics_token: bytes | None = None,
+) -> web.Application:
+    """Return the API as an aiohttp application. Args: as of `admin_guard.guard`."""
+    api = _Api(commands, metrics)
+    app = web.Application(
+        middlewares=[
+            problems(),
+            guard(token, check_host=check_host, metrics_token=metrics_token),
+        ],
+        client_max_size=16 << 10,
+    )
+    app.add_routes(
+        [
+            web.get("/livez", api.livez),
+            web.get("/readyz", api.readyz),
+            web.get("/metrics", api.metrics),
+            web.get("/api/v1/nodes", api.list_nodes),
+            web.post("/api/v1/nodes/{pool}/{node}/{command}", api.command_node),
+        ]
+    )
+    return app
+
+
+class _Api:
+    def __init__(self, commands: Commands, metrics: Metrics) -> None:
+        self._commands = commands
+        self._metrics = metrics
+
+    async def livez(self, request: web.Request) -> web.Response:
+        return _json({"live": True})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        reason = self._commands.not_ready()
+        if reason is not None:
+            return problem(503, reason, ready=False)
+        return _json({"ready": True})
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        now, accept = self._metrics.frozen(), request.headers.get("Accept", "")
+        body, content_type = await asyncio.to_thread(now.render, accept)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def list_nodes(self, request: web.Request) -> web.Response:
+        stats = self._commands.stats()
+        return _json({"nodes": [_describe(node, stats) for node in self._commands.nodes()]})
+
+    async def command_node(self, request: web.Request) -> web.Response:
+        pool, name, command = (request.match_info[key] for key in ("pool", "node", "command"))
+        if command not in COMMANDS:
+            return problem(404, f"no such command; there are {', '.join(sorted(COMMANDS))}")
+        before = self._openness(pool)
+        try:
+            self._commands.command(pool, name, COMMANDS[command], f"{command} by the admin API")
+        except UnknownName as error:
+            return problem(404, str(error))
+        node = next(n for n in self._commands.nodes() if (n.pool, n.name) == (pool, name))
+        document = _describe(node, self._commands.stats())
+        after = self._openness(pool)
+        if after < before:
+            rest = "; the others are not up" if after is Openness.IN_PANIC else ""
+            document["warning"] = (
+                f"{name} was the last node of pool {pool} that takes new sessions{rest}"
+            )
+        return _json(document)
+
+    def _openness(self, pool: str) -> Openness:
+        return openness(node for node in self._commands.nodes() if node.pool == pool)
+
+
+def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
+    for_s = max(0.0, time.monotonic() - node.since)
+    return {
+        "pool": node.pool,
+        "name": node.name,
+        "route": node.route,
+        "url": node.url,
+        "addresses": list(node.addresses),
+        "source": node.source.value,
+        "domain": node.domain,
+        "health": node.health.value,
+        "admin": node.admin.value,
+        "ejected": node.ejected,
+        "weight": node.weight,
+        "load": node.load,
+        "reported": node.reported.value,
+        "quarantined": node.quarantined,
+        "in_flight": requests_in_flight(stats, node),
+        "reason": "; ".join(filter(None, (node.reason, node.commanded))),
+        "observed": node.reason,
+        "commanded": node.commanded,
+        "since": _at(time.time() - for_s),
+        "for_s": round(for_s, 1),
+        "contexts": _contexts(node),
+    }
+
+
+def _at(seconds: float) -> str:
+    """Return Unix seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _contexts(node: Node) -> list[dict[str, object]] | None:
+    """Return what an announced node serves; None for a node that serves every path."""
+    if node.virtual_hosts is None:
+        return None
+    return [
+        {"path": context.path, "state": context.state.value, "aliases": list(host.aliases)}
+        for host in node.virtual_hosts
+        for context in host.contexts
+    ]
+
+
+def _json(body: dict[str, object]) -> web.Response:
+    return web.Response(text=json.dumps(body) + "\n", content_type="application/json")

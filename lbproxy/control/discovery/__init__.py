@@ -1,0 +1,1 @@
+"""Nodes and addresses that come from names."""

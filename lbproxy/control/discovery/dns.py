@@ -1,0 +1,80 @@
+"""All that DNS is asked for: the addresses of named nodes, and the nodes of discovering pools."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.config.schema import Config
+from lbproxy.control.discovery.address_rules import AddressRules
+from lbproxy.control.discovery.follow import Discovery, Surroundings
+from lbproxy.control.discovery.names import Names
+from lbproxy.control.discovery.resolver import Resolver
+
+_log = logging.getLogger("lbproxy.dns")
+# A start waits for first answers so many times resolver.timeout: a dead first server costs one.
+START_PATIENCE = 2.5
+
+
+class Dns:
+    """Owns what asks the resolver, not the resolver itself.
+
+    Args: around: the control plane, as far as discovery needs it.
+    """
+
+    def __init__(self, config: Config, around: Surroundings, resolver: Resolver) -> None:
+        settings = config.resolver
+        rules = AddressRules(settings.allow)
+        self._patience_s = START_PATIENCE * settings.timeout
+        self._around = around
+        self._names = Names(resolver, rules, settings, self._set_addresses)
+        self._discoveries = tuple(
+            Discovery(name, pool.discover, around, resolver, rules, settings.min_ttl)
+            for name, pool in config.pools.items()
+            if pool.discover is not None
+        )
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._names.run(), name="names")
+            for discovery in self._discoveries:
+                group.create_task(discovery.watch(), name="discovery")
+
+    async def settle(self, publish: Callable[[], None]) -> None:
+        """Wait until everything was asked for once, or for as long as a start may take.
+
+        run() must have been started, as a task. Args: publish: hands on the nodes that were found,
+        to sync() among others.
+        """
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await asyncio.gather(*(each.answered.wait() for each in self._discoveries))
+                publish()
+                await self._names.settle()
+        except TimeoutError:
+            _log.warning("DNS is slow: starting before every first answer is there")
+        publish()
+
+    def sync(self, snapshot: Snapshot) -> None:
+        """Keep the addresses of this snapshot's nodes from now on."""
+        self._names.sync(snapshot)
+
+    def arrange(self) -> None:
+        """Follow the health of nodes where SRV priorities say who stands by."""
+        for discovery in self._discoveries:
+            discovery.arrange()
+
+    def passing(self) -> frozenset[tuple[str, str]]:
+        """Return pool and name of the nodes that are drained because DNS has lost them."""
+        return frozenset[tuple[str, str]]().union(*(each.passing() for each in self._discoveries))
+
+    def sweep(self, now: float) -> None:
+        """Remove discovered nodes that have left; to be called about once a second."""
+        for discovery in self._discoveries:
+            discovery.sweep(now)
+
+    def _set_addresses(self, pool: str, node: str, addresses: tuple[str, ...], reason: str) -> None:
+        self._around.note(self._around.registry.set_addresses(pool, node, addresses, reason))

@@ -1,0 +1,306 @@
+"""Nodes of a pool that come from DNS: they come and go with the answers.
+
+A node that DNS no longer has is drained first: it gets no new sessions, and is removed when it has
+no request any more and the grace time is over, at the latest after `timeouts.drain`. One that comes
+back by then is taken back. Where DNS has new nodes only, the old ones that can serve go on serving
+until a new one can. Answers that are empty, fail or are refused change nothing, and that is
+said once. A node that comes is in quarantine until a probe succeeds; one that would take what
+another node has is refused by the registry, and that is said once as well.
+
+Of SRV records only the nodes of the lowest priority take traffic while any of them can; the others
+stand by. Which answer stands for which nodes is in `discovery_plan`. An answer is at most 64 KiB,
+some 4,000 nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from lbproxy.cluster.health import Aspect, Transition
+from lbproxy.cluster.node import Admin, Node, Reported, Source
+from lbproxy.cluster.registry import Changes, Conflict, Registry
+from lbproxy.cluster.stats import WorkerStats
+from lbproxy.config import sources
+from lbproxy.control.admin.metrics import requests_in_flight
+from lbproxy.control.discovery.address_rules import AddressRules
+from lbproxy.control.discovery.names import retry_delay
+from lbproxy.control.discovery.resolver import ResolveError, Resolver
+from lbproxy.control.discovery.wanted import (
+    Wanted,
+    nodes_of_addresses,
+    nodes_of_services,
+    verification,
+)
+
+_log = logging.getLogger("lbproxy.dns")
+# A node that DNS has lost is not removed sooner: some servers hand out a part of the records, and
+# an answer later it is there again.
+GRACE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a discovery needs of the control plane.
+
+    Args: note: takes changes to log and publish; stats: the workers' counters; clock: monotonic
+    seconds; drain_s: how long requests of a node that left may take.
+    """
+
+    registry: Registry
+    note: Callable[[Changes], None]
+    stats: Callable[[], WorkerStats]
+    clock: Callable[[], float]
+    drain_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """A node that DNS has lost. Args: drained: by us, so that we take it back."""
+
+    since: float
+    drained: bool
+
+
+class Discovery:
+    """The nodes of one pool's `discover`."""
+
+    def __init__(
+        self,
+        pool: str,
+        settings: sources.Discover,
+        around: Surroundings,
+        resolver: Resolver,
+        rules: AddressRules,
+        min_ttl: float,
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._around = around
+        self._registry = around.registry
+        self._roster = around.registry.roster(pool)
+        self._resolver = resolver
+        self._rules = rules
+        self._min_ttl = min_ttl
+        self._name = settings.srv or settings.dns or ""
+        self._lost: set[str] = set()  # gone from DNS, and not drained yet
+        self._leaving: dict[str, _Leaving] = {}
+        self._priorities: dict[str, int] = {}
+        self._refused: dict[str, str] = {}  # what was said of nodes that cannot be
+        self._failing = False
+        self.answered = asyncio.Event()
+
+    async def watch(self) -> None:
+        """Ask until cancelled."""
+        failures = 0
+        while True:
+            try:
+                pause = await self._ask()
+            except ResolveError as error:
+                self._fail(str(error))
+                pause = retry_delay(failures, self._min_ttl)
+                failures += 1
+            else:
+                failures = 0
+            self.answered.set()
+            await asyncio.sleep(pause)
+
+    def passing(self) -> frozenset[tuple[str, str]]:
+        """Return pool and name of the nodes that are drained because DNS has lost them."""
+        return frozenset((self._pool, name) for name, each in self._leaving.items() if each.drained)
+
+    def sweep(self, now: float) -> None:
+        """Remove the nodes that have left and are done; to be called about once a second."""
+        around = self._around
+        due = {
+            name: leaving
+            for name, leaving in self._leaving.items()
+            if now - leaving.since >= min(GRACE_S, around.drain_s)
+        }
+        stats = around.stats() if due else None
+        for name, leaving in due.items():
+            entry = self._roster.entries.get(name)
+            if entry is None or stats is None:
+                del self._leaving[name]
+                continue
+            busy = requests_in_flight(stats, entry.node)
+            if busy and now - leaving.since < around.drain_s:
+                continue
+            del self._leaving[name]
+            reason = f"gone from DNS: {self._name}"
+            if busy:
+                reason += f"; {busy} requests are left to end by themselves"
+            around.note(self._registry.remove(self._pool, name, reason))
+
+    def arrange(self) -> None:
+        """Follow the health of the nodes.
+
+        Let the lowest priority that has a usable node take the traffic, the others stand by; and
+        let go those that DNS has lost.
+        """
+        self._drain_lost()
+        levels = sorted(set(self._priorities.values()))
+        if not levels:
+            return
+        nodes = self._nodes()
+        serving = {
+            self._priority(node) for node in nodes if node.usable and node.admin is Admin.ENABLED
+        }
+        chosen = min(serving, default=levels[0])
+        for node in nodes:
+            priority = self._priority(node)
+            reported = Reported.NOTHING if priority <= chosen else Reported.STANDBY
+            if reported is node.reported:
+                continue
+            entry = self._roster.entries[node.name]
+            self._roster.set(entry, replace(node, reported=reported))
+            words = (node.reported.value, reported.value)
+            reason = f"SRV priority {priority}; priority {chosen} serves"
+            change = Transition(Aspect.REPORT, *words, reason)
+            self._around.note(self._roster.changes(entry, change))
+
+    async def _ask(self) -> float:
+        """Ask once and follow the answer; return how long it holds. Raises: ResolveError."""
+        if self._settings.srv is not None:
+            services = await self._resolver.services(self._settings.srv)
+            wanted, refused = nodes_of_services(services.services, self._nodes())
+            self._follow(wanted, refused, frozenset())
+            return services.ttl_s
+        assert self._settings.dns is not None, "the configuration demands one of the two"
+        assert self._settings.port is not None, "and a port with this one"
+        answer = await self._resolver.addresses(self._settings.dns)
+        fine, against = self._rules.split(answer.addresses)
+        refused = {
+            address: f"{word}, refused for a name: list it in resolver.allow if it is meant"
+            for address, word in against.items()
+        }
+        wanted = nodes_of_addresses(fine, self._settings.port)
+        self._follow(wanted, refused, answer.unanswered)
+        return answer.ttl_s
+
+    def _follow(
+        self, wanted: Iterable[Wanted], refused: dict[str, str], unanswered: frozenset[int]
+    ) -> None:
+        """Make the pool's nodes what DNS has. Args: unanswered: as of `Addresses`."""
+        now = self._around.clock()
+        known = {node.name: node for node in self._nodes()}
+        by_name = {each.name: each for each in wanted}
+        for each in by_name.values():
+            node = known.get(each.name)
+            if node is not None:
+                self._keep(node, each, now)
+            else:
+                fault = self._add(each, now)
+                if fault is not None:
+                    refused[each.name] = fault
+        self._tell_refused(refused)
+        if not by_name:
+            self._fail(f"{self._name}: no address or target that may be a node")
+            return
+        self._lost = {
+            name
+            for name, node in known.items()
+            if name not in by_name and not _is_of(node, unanswered)
+        }
+        self._priorities = {name: each.priority for name, each in by_name.items()} | {
+            name: self._priorities.get(name, 0) for name in known if name not in by_name
+        }
+        self.arrange()
+        if self._failing:
+            self._failing = False
+            _log.info("pool %s: discovery of %s: good again", self._pool, self._name)
+
+    def _keep(self, node: Node, wanted: Wanted, now: float) -> None:
+        leaving = self._leaving.pop(node.name, None)
+        if leaving is not None and leaving.drained and node.admin is Admin.DRAINING:
+            reason = f"back in DNS: {self._name}"
+            command = (self._pool, node.name, Admin.ENABLED, reason, now)
+            self._around.note(self._registry.command(*command))
+        entry = self._roster.entries[node.name]
+        if entry.node.weight != wanted.weight:
+            words = (str(entry.node.weight), str(wanted.weight))
+            self._roster.set(entry, replace(entry.node, weight=wanted.weight))
+            change = Transition(Aspect.SETTINGS, *words, f"weight in DNS: {self._name}")
+            self._around.note(self._roster.changes(entry, change))
+
+    def _add(self, wanted: Wanted, now: float) -> str | None:
+        """Take a node in; return why it cannot be."""
+        settings = self._settings
+        node = Node(
+            pool=self._pool,
+            name=wanted.name,
+            route=wanted.route,
+            scheme=settings.scheme,
+            host=wanted.host,
+            port=wanted.port,
+            weight=wanted.weight,
+            tls=verification(settings),
+            source=Source.DNS,
+            reason="found in DNS; not probed yet",
+            secret_file=settings.secret_file,
+            packet_size=settings.packet_size,
+            quarantined=True,
+        )
+        try:
+            self._around.note(self._registry.add(node, now))
+        except Conflict as error:
+            return str(error)
+        return None
+
+    def _drain_lost(self) -> None:
+        """Drain the nodes that DNS has lost: those that serve, once another node can."""
+        if not self._lost:
+            return
+        nodes = {name: entry.node for name, entry in self._roster.entries.items()}
+        replaced = any(_serves(node) for name, node in nodes.items() if name not in self._lost)
+        for name, node in nodes.items():
+            if name in self._lost and (replaced or not _serves(node)):
+                self._lost.discard(name)
+                self._drain(node, self._around.clock())
+
+    def _drain(self, node: Node, now: float) -> None:
+        if node.name in self._leaving:
+            return
+        drained = node.admin is Admin.ENABLED
+        self._leaving[node.name] = _Leaving(now, drained)
+        if drained:
+            reason = f"gone from DNS: {self._name}"
+            command = (self._pool, node.name, Admin.DRAINING, reason, now)
+            self._around.note(self._registry.command(*command))
+
+    def _fail(self, reason: str) -> None:
+        if self._failing:
+            return
+        self._failing = True
+        count = len(self._nodes())
+        rest = "there are no nodes until that changes"
+        if count:
+            rest = f"keeping {count} node{'s' if count > 1 else ''}"
+        _log.warning("pool %s: discovery of %s; %s", self._pool, reason, rest)
+
+    def _tell_refused(self, refused: dict[str, str]) -> None:
+        for name, fault in refused.items():
+            if self._refused.get(name) != fault:
+                _log.warning(
+                    "pool %s: discovery of %s: %s: not taken in: %s",
+                    *(self._pool, self._name, name, fault),
+                )
+        self._refused = refused
+
+    def _priority(self, node: Node) -> int:
+        return self._priorities.get(node.name, 0)
+
+    def _nodes(self) -> tuple[Node, ...]:
+        entries = self._roster.entries.values()
+        return tuple(entry.node for entry in entries if entry.node.source is Source.DNS)
+
+
+def _serves(node: Node) -> bool:
+    return node.usable and node.takes_new
+
+
+def _is_of(node: Node, versions: frozenset[int]) -> bool:
+    return bool(versions) and ip_address(node.host).version in versions

@@ -1,0 +1,93 @@
+"""All that lets nodes announce themselves, as the control plane starts and stops it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from lbproxy.cluster.membership import Bounds, Membership
+from lbproxy.cluster.registry import Changes, Registry
+from lbproxy.config import sources
+from lbproxy.control.discovery.resolver import ResolveError, Resolver
+from lbproxy.control.mcmp.access import Access, McmpError
+from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser
+from lbproxy.control.mcmp.commands import McmpCommands, Plane
+from lbproxy.control.mcmp.server import McmpServer
+from lbproxy.wire.mcmp import METHODS, Fault
+
+_RESULTS = ("ok", *(fault.value.lower() for fault in Fault))
+_NO_MESSAGES = {(method, result): 0 for method in METHODS for result in _RESULTS}
+
+
+class Mcmp:
+    """The listener, the commands and the nodes that they are about.
+
+    Args: resolver: of names that nodes announce; plane: publishes and counts; clock: monotonic
+    seconds.
+    Raises: McmpError for settings that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: sources.Mcmp,
+        resolver: Resolver,
+        registry: Registry,
+        plane: Plane,
+        clock: Callable[[], float],
+    ) -> None:
+        bounds = Bounds(settings.max.nodes, settings.max.contexts, settings.max.aliases)
+        self._members = Membership(registry, settings.pool, bounds, settings.forget)
+        self._settings = settings
+        self._advertiser: Advertiser | None = None
+        self._resolver = resolver
+        access = Access(settings, time.time)
+        self._commands = McmpCommands(
+            settings,
+            self._members,
+            plane,
+            access,
+            self._resolve,
+            server_id=secrets.randbits(31),
+            clock=clock,
+        )
+        self._server = McmpServer(settings, access, self._commands, clock)
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the listener, 0 for a Unix socket."""
+        return self._server.port
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Messages so far, by command and result, those that never came as well."""
+        return _NO_MESSAGES | self._commands.counts
+
+    async def start(self) -> None:
+        """Listen, and say where. Raises: McmpError."""
+        await self._server.start()
+        if self._settings.advertise is not False:
+            address = (self._settings.bind.host, self._server.port)
+            try:
+                advertiser = Advertiser(self._settings.advertise, address, self._server.scheme)
+            except AdvertiseError as error:
+                raise McmpError(str(error)) from None
+            self._advertiser = advertiser
+            await advertiser.start()
+
+    async def stop(self) -> None:
+        """End the listener and its connections; may be called again."""
+        advertiser, self._advertiser = self._advertiser, None
+        if advertiser is not None:
+            await advertiser.stop()
+        await self._server.stop()
+
+    def sweep(self, now: float) -> Changes:
+        """Remove the nodes that are down and silent for long."""
+        return self._members.sweep(now)
+
+    async def _resolve(self, name: str) -> tuple[str, ...]:
+        try:
+            return (await self._resolver.addresses(name)).addresses
+        except ResolveError:
+            return ()

@@ -1,0 +1,1 @@
+"""What one client, or one pool, may use at most. Pure."""

@@ -1,0 +1,1 @@
+"""The side of the clients: accepting, reading requests, writing answers."""

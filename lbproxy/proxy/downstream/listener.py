@@ -1,0 +1,217 @@
+"""A listening socket and how connections are accepted on it, behind a PROXY header or not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from time import monotonic
+
+from lbproxy.cluster.stats import CertificateEnd
+from lbproxy.config import schema
+from lbproxy.errors import Failure
+from lbproxy.notices import Notices
+from lbproxy.proxy.forwarding.rules import canonical_address
+from lbproxy.proxy.transport.tls import ServerTls
+from lbproxy.wire import proxy_protocol
+
+BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
+# Longest that a PROXY header can be: version 2 with its extensions.
+_PEEK_BYTES = 16 + 4096
+# Connections whose PROXY header has not come yet, so that silent ones cannot pile up.
+_MAX_WAITING = 1000
+# How what should follow a PROXY header begins.
+_TLS_RECORD = b"\x16\x03"
+_HTTP = (b"GET ", b"POST", b"HEAD", b"OPTI", b"PUT ", b"DELE", b"PATC")
+# A peer that sends no PROXY header is named once in so long.
+NOTICE_EVERY_S = 60.0
+
+_log = logging.getLogger("lbproxy.listener")
+
+
+class ListenerState:
+    """What the connections of one listener share.
+
+    Args: settings; tls: None for plain HTTP; redirect_port: of the listener that requests are
+    redirected to, 0 for none.
+    """
+
+    def __init__(
+        self, settings: schema.Listener, tls: ServerTls | None, redirect_port: int = 0
+    ) -> None:
+        self.settings = settings
+        self.name: str = settings.name
+        self.tls = tls
+        self.secure: bool = tls is not None
+        self.scheme: bytes = b"https" if tls is not None else b"http"
+        self.redirect_port: int = redirect_port
+        self.open: int = 0
+        self.accepted: int = 0
+
+    def expiries(self) -> dict[str, float]:
+        """Return when its certificates expire, as Unix seconds by subject."""
+        return {} if self.tls is None else self.tls.expiries()
+
+    def certificates(self) -> tuple[CertificateEnd, ...]:
+        """Return each of its certificates with its end."""
+        return () if self.tls is None else self.tls.certificates()
+
+
+# Makes what serves a connection. Args: its PROXY header, or None where none was to come.
+MakeConnection = Callable[[proxy_protocol.ProxyHeader | None], asyncio.BaseProtocol]
+CountRejected = Callable[[str], None]
+
+
+class Listener:
+    """Accepts connections on one socket.
+
+    Args: sock: listening; make; head_timeout: seconds for a PROXY header; count_rejected: told the
+    reason of each connection that is refused here.
+    Owns: the socket and the connections that are not handed on yet.
+    """
+
+    def __init__(
+        self,
+        state: ListenerState,
+        sock: socket.socket,
+        make: MakeConnection,
+        head_timeout: float,
+        count_rejected: CountRejected,
+    ) -> None:
+        self.state = state
+        self._socket = sock
+        self._make = make
+        self._head_timeout = head_timeout
+        self._count_rejected = count_rejected
+        self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._notices = Notices(_log, NOTICE_EVERY_S)
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        if self.state.settings.proxy_protocol is not None:
+            self._socket.setblocking(False)
+            self._accepting = loop.create_task(
+                self._accept(self.state.settings.proxy_protocol), name=f"accept {self.state.name}"
+            )
+            return
+        make = self._make
+        self._server = await loop.create_server(
+            lambda: make(None), sock=self._socket, backlog=BACKLOG
+        )
+
+    def close(self) -> None:
+        """Accept no more; connections that were handed on stay."""
+        if self._server is not None:
+            self._server.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._socket.close()
+        for task in list(self._waiting):
+            task.cancel()
+
+    async def _accept(self, settings: schema.ProxyProtocol) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._socket)
+            except OSError as error:
+                # Out of descriptors, mostly: wait for some to come back instead of spinning.
+                _log.warning("listener %s: cannot accept: %s", self.state.name, error)
+                await asyncio.sleep(0.1)
+                continue
+            if len(self._waiting) >= _MAX_WAITING:
+                self._count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
+                connection.close()
+                continue
+            task = loop.create_task(self._hand_on(connection, settings))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+
+    async def _hand_on(self, connection: socket.socket, settings: schema.ProxyProtocol) -> None:
+        """Read the PROXY header of one connection, and serve it."""
+        loop = asyncio.get_running_loop()
+        handed_on = False
+        try:
+            connection.setblocking(False)
+            header: proxy_protocol.ProxyHeader | None = None
+            if _trusts(settings, connection):
+                async with asyncio.timeout(self._head_timeout):
+                    header = await _read_header(connection)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            make = self._make
+            handed_on = True
+            await loop.connect_accepted_socket(lambda: make(header), connection)
+        except TimeoutError:
+            self._refuse(connection, f"sent no PROXY header within {self._head_timeout:.3g} s")
+        except proxy_protocol.ProxyProtocolError as error:
+            self._refuse(connection, f"sent no good PROXY header ({error})")
+        except OSError:
+            pass  # gone before it said anything
+        finally:
+            if not handed_on:
+                connection.close()
+
+    def _refuse(self, connection: socket.socket, what: str) -> None:
+        """End a connection of a trusted peer, and say once in a while why: nobody else would."""
+        self._count_rejected(Failure.PROXY_PROTOCOL.reason)
+        peer = _peer_of(connection)
+        self._notices.warn(
+            peer,
+            monotonic(),
+            f"listener {self.state.name}: {peer}, which proxy_protocol.trusted names, {what}: "
+            "let it send one (HAProxy: send-proxy-v2, nginx: proxy_protocol on), or trust it not",
+        )
+
+
+def _peer_of(connection: socket.socket) -> str:
+    try:
+        return canonical_address(connection.getpeername()[0]) or "a peer"
+    except OSError:
+        return "a peer"
+
+
+def _trusts(settings: schema.ProxyProtocol, connection: socket.socket) -> bool:
+    peer = canonical_address(connection.getpeername()[0])
+    return bool(peer) and any(ip_address(peer) in network for network in settings.trusted)
+
+
+async def _read_header(connection: socket.socket) -> proxy_protocol.ProxyHeader:
+    """Read a PROXY header and not a byte more: what follows may be a TLS handshake.
+
+    Raises: ProxyProtocolError, OSError.
+    """
+    got = b""
+    while True:
+        await _readable(connection)
+        peeked = connection.recv(_PEEK_BYTES, socket.MSG_PEEK)
+        if not peeked:
+            raise ConnectionResetError("closed before its PROXY header")
+        begun = got + peeked
+        if begun[:2] == _TLS_RECORD or begun[:4] in _HTTP:
+            raise proxy_protocol.ProxyProtocolError("what came is TLS or HTTP itself")
+        header = proxy_protocol.parse(begun)
+        if header is not None:
+            connection.recv(header.consumed - len(got))
+            return header
+        # Incomplete: then every byte so far belongs to the header.
+        got += connection.recv(len(peeked))
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(connection, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)

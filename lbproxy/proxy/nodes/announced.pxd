@@ -1,0 +1,22 @@
+import cython
+
+from lbproxy.cluster.sticky cimport Verdict
+from lbproxy.proxy.nodes.serving cimport Application, Applications
+from lbproxy.proxy.nodes.link cimport Link
+
+
+cdef class Announced:
+    cdef public Applications applications
+    cdef public object waiting
+    cdef public object balancers
+    cdef public bint sticky
+    cdef public list cookie_names
+    cdef public list parameters
+    cdef list _own_names
+    cdef bytes _own_parameter
+    cdef bint _denies_stopped
+    cdef double _last_wait_s
+
+    cdef Link pick(self, Application application, Verdict verdict, double now, list tried)
+    cdef bint forgets(self, Verdict verdict, Link link) except -1
+    cdef int attempts(self, Link link, int limit) except -1

@@ -1,0 +1,138 @@
+"""What a pool does because its nodes announce themselves: whose settings hold for a request, who
+takes over a session, who may wait for a node.
+
+Which node, where a session is known (MCMP reference, section 6.2): its owner, if that serves the
+application. Else one of the owner's domain, and else any, unless the owner's balancer forces
+sessions to stay (then 503). A session whose owner is unknown altogether may go anywhere.
+
+Which settings hold. The nodes' and the operator's bounds on retries both hold, so the smaller
+number counts, and the pool's retry budget always does. What nodes say of cookies, path parameters
+and waiting has no counterpart in the configuration; the pool's own cookies are looked at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from lbproxy.cluster.balance import Member
+from lbproxy.cluster.contexts import BalancerSettings
+from lbproxy.cluster.snapshot import PoolSnapshot
+from lbproxy.cluster.sticky import Verdict
+from lbproxy.config.schema import Pool as PoolSettings
+from lbproxy.config.sources import Mcmp
+from lbproxy.errors import Failure
+from lbproxy.proxy.nodes.link import Link
+from lbproxy.proxy.nodes.serving import Application, Applications
+from lbproxy.proxy.nodes.waiting import WaitingRoom
+from lbproxy.routing.paths import DoubtfulPath
+from lbproxy.wire.cookies import CookieName
+from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.sessions import without_session
+
+_NOT_FOUND = 404
+
+
+class Announced:
+    """The announcements of one pool, as one worker keeps them.
+
+    Args: settings: of the pool; mcmp: of the listener where they join it, None if they join
+    otherwise; cookies, parameter: names that the pool itself looks at; seed: of draws.
+    """
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        mcmp: Mcmp | None,
+        cookies: list[CookieName],
+        parameter: bytes,
+        seed: int,
+    ) -> None:
+        self.applications = Applications(settings, mcmp is not None and mcmp.match_alias, seed)
+        self.waiting = WaitingRoom()
+        self.balancers: Mapping[str, BalancerSettings] = {}
+        self.sticky: bool = False
+        self.cookie_names: list[CookieName] = []
+        self.parameters: list[bytes] = []
+        self._own_names = [cookie.name for cookie in cookies]
+        self._own_parameter = parameter
+        self._denies_stopped: bool = mcmp is not None and mcmp.all_stopped == _NOT_FOUND
+        self._last_wait_s: float = 0.0
+
+    def follow(self, balancers: Mapping[str, BalancerSettings]) -> None:
+        """Take over the settings that nodes announced."""
+        self.balancers = balancers
+        sticky = [each for each in balancers.values() if each.sticky]
+        cookies = dict.fromkeys(each.cookie.encode() for each in sticky)
+        parameters = dict.fromkeys(each.path_parameter.encode() for each in sticky)
+        self.sticky = bool(sticky)
+        self.cookie_names = [CookieName(name) for name in cookies if name not in self._own_names]
+        self.parameters = [name for name in parameters if name != self._own_parameter]
+        if balancers:
+            # Kept when the last node has left: its requests may wait for it to come back.
+            self._last_wait_s = max(each.wait_s for each in balancers.values())
+
+    def replace(self, snapshot: PoolSnapshot, links: Mapping[str, Link]) -> None:
+        """Take over the nodes of a snapshot."""
+        self.applications.replace(snapshot.nodes, links)
+
+    def pick(
+        self,
+        application: Application,
+        verdict: Verdict | None,
+        now: float,
+        tried: list[Member] | None,
+    ) -> Link | None:
+        """Return the link for a session without a usable owner, or None; none of `tried`."""
+        session = None if verdict is None else verdict.session
+        if verdict is not None and verdict.lost:
+            if verdict.domain:
+                inside = application.pick_inside(verdict.domain, now, session, tried)
+                if inside is not None:
+                    return cast(Link, inside)
+            settings = self.balancers.get(verdict.balancer)
+            if settings is not None and settings.force:
+                return None
+        return cast(Link, application.pick(now, session, tried))
+
+    def forgets(self, verdict: Verdict, link: Link) -> bool:
+        """Return True where a session that fails over to `link` is to be taken from the request."""
+        if not verdict.lost or (verdict.domain and link.domain == verdict.domain):
+            return False
+        settings = self.balancers.get(verdict.balancer)
+        return settings is not None and settings.remove
+
+    def without_session(self, request: bytes) -> bytes:
+        """Return a request's head without any session's id that this pool looks at."""
+        cookies = [*self._own_names, *(cookie.name for cookie in self.cookie_names)]
+        own = [self._own_parameter] if self._own_parameter else []
+        return without_session(request, cookies, [*own, *self.parameters])
+
+    def attempts(self, link: Link, limit: int) -> int:
+        """Return how often a request that failed at `link` may be sent again. Args: limit: the
+        pool's own."""
+        settings = self.balancers.get(link.balancer)
+        return limit if settings is None else min(limit, settings.attempts)
+
+    def lack(self, host: bytes, head: RequestHead) -> Failure:
+        """Return why no node can be given such a request. Args: as `Applications.find`."""
+        try:
+            found = self.applications.find(host, head)
+        except DoubtfulPath:
+            return Failure.DOUBTFUL_PATH
+        if found is None:
+            # Where nothing at all is announced, 404 would be a guess: a restart looks like that.
+            return Failure.NO_CONTEXT if self.applications.anything else Failure.NO_NODE
+        if found.stopped and self._denies_stopped:
+            return Failure.NO_CONTEXT
+        return Failure.NO_NODE
+
+    def wait_s(self, application: Application | None) -> float:
+        """Return how long a request may wait for a node, in seconds; 0 for not at all.
+
+        Args: application: None where nothing is announced.
+        """
+        if application is None:
+            return 0.0 if self.applications.anything else self._last_wait_s
+        found = [self.balancers[name] for name in application.balancers if name in self.balancers]
+        return max((each.wait_s for each in found), default=0.0)

@@ -1,0 +1,341 @@
+"""What a worker holds of one node: idle connections, counters, and how to connect."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from lbproxy.cluster.balance import Member
+from lbproxy.cluster.node import Node
+from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
+from lbproxy.config.secrets import read_secret
+from lbproxy.errors import ConnectError, Failure
+from lbproxy.proxy.nodes.counting import bucket_of, count_status
+from lbproxy.proxy.transport.causes import cause
+from lbproxy.proxy.transport.tls import TlsError, client_context, server_hostname
+from lbproxy.proxy.upstream.tls import UpstreamTls
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.nodes.connection import UpstreamConnection
+
+# For a sign of life of an AJP node, where the node itself asks for no other time.
+_PING_S = 1.0
+MAX_ADDRESSES = 8  # that one attempt tries: each gets its share of the time
+_ANOTHER_ADDRESS = (Failure.CONNECT_REFUSED, Failure.CONNECT_TIMEOUT, Failure.CONNECT_FAILED)
+_log = logging.getLogger("lbproxy.node")
+
+
+class Link(Member):
+    """One node as one worker sees it.
+
+    Args: node: its state in the last snapshot; max_idle: connections kept for reuse; idle_timeout:
+    seconds after which one is closed, shorter than the node's own limit.
+    Owns: the idle connections.
+    """
+
+    def __init__(self, node: Node, max_idle: int, idle_timeout: float) -> None:
+        super().__init__(
+            node.name,
+            node.route.encode(),
+            float(node.weight),
+            float(node.load or 0),
+            node.up_since,
+        )
+        self.node = node
+        self.idle: list[UpstreamConnection] = []
+        self.max_idle: int = max_idle
+        self.idle_timeout: float = idle_timeout
+        self.domain = node.domain
+        self.balancer = node.balancer
+        # As the pool has them, or as the node asks: see `tune`.
+        self.connect_timeout: float = 0.0
+        self.response_timeout: float = 0.0
+        # Connections that are kept for the whole of idle_timeout; those above for surplus_timeout.
+        self.kept: int = max_idle
+        self.surplus_timeout: float = idle_timeout
+        self.codes: list[int] = [0] * 6
+        self.statuses: list[int] = no_statuses()
+        self.heads: list[int] = no_durations()
+        self.head_sum: float = 0.0
+        self.failures: dict[str, int] = {}
+        # Closed by us, but the node has not read yet what it was sent.
+        self.ending: list[UpstreamConnection] = []
+        # Asked for a sign of life before they get a request; `idle_until` is the limit.
+        self.pinging: list[UpstreamConnection] = []
+        self.failing: bool = False
+        # Monotonic seconds at which it last began an answer.
+        self.heard_at: float = 0.0
+        self.lost: bool = False  # probes have just found it gone
+        self.secure: bool = node.scheme == "https"
+        self.packet_size: int = node.packet_size
+        self.secret: bytes = b""
+        self.ping_timeout: float = node.tuning.ping_s or _PING_S
+        self._unusable: str = ""
+        self._hints: set[str] = set()
+        self.targets: tuple[str, ...] = node.targets
+        self._answered: str = ""  # the one of them that did last
+        self._moved: bool = False  # connections may stand to addresses that are none any more
+        self._tls: ssl.SSLContext | None = None
+        self._secret_mark: tuple[int, ...] = ()
+        self._read_secret()
+
+    def count(self, status: int) -> None:
+        """Count an exchange that ended with an answer of the node."""
+        self.codes[status // 100] += 1
+        count_status(self.statuses, status)
+
+    def answered(self, now: float, seconds: float) -> None:
+        """The head of an answer has come. Args: seconds: since the request was sent."""
+        self.observe(now, seconds)
+        self.head_sum += seconds
+        self.heads[bucket_of(seconds)] += 1
+
+    def take(self, look: bool) -> UpstreamConnection | None:
+        """Return the idle connection that was used last, or None.
+
+        Whatever a node says unasked must not become the answer to the next request, and a request
+        that may not be replayed must not be lost on a connection that the node has ended. The
+        event loop closes such connections by itself, but in one turn it may hear of the next
+        request first.
+
+        Args: look: ask the kernel (a system call) whether bytes or an end of file wait; else the
+        caller has let the event loop hear everything that came with the request (see
+        `Worker.start_soon`).
+        """
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if connection.quiet() if look else connection.alive() and connection.silent():
+                return connection
+            connection.close()
+        return None
+
+    def give(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection after a complete, clean exchange; close it where enough are kept."""
+        if len(self.idle) >= self.max_idle or (
+            self._moved and connection.address not in self.targets
+        ):
+            connection.close()
+        else:
+            surplus = len(self.idle) >= self.kept
+            connection.idle_until = now + (self.surplus_timeout if surplus else self.idle_timeout)
+            self.idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection ended; it is no longer offered."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+        elif connection in self.pinging:
+            self.pinging.remove(connection)
+
+    def close_expired(self, now: float) -> None:
+        """End the connections whose time is over; of the idle ones the oldest stand first."""
+        idle = self.idle
+        if self.surplus_timeout < self.idle_timeout and len(idle) > self.kept:
+            # Those above stand behind, and their time is over earlier.
+            surplus = [each for each in idle[self.kept :] if each.idle_until <= now]
+            for connection in surplus:
+                idle.remove(connection)
+                connection.close()
+        expired = 0
+        while expired < len(idle) and idle[expired].idle_until <= now:
+            expired += 1
+        if expired:
+            gone = idle[:expired]
+            del idle[:expired]
+            for connection in gone:
+                connection.close()
+        if self.ending:
+            for connection in self.ending:
+                if connection.idle_until <= now:
+                    connection.abort()
+            self.ending = [each for each in self.ending if each.idle_until > now]
+        if self.pinging:
+            for connection in [each for each in self.pinging if each.idle_until <= now]:
+                connection.ping_failed()
+
+    def retire(self) -> None:
+        """The node has left: keep no connection, neither now nor when its exchanges end."""
+        self.max_idle = 0
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close every idle connection."""
+        gone = self.idle
+        self.idle = []
+        for connection in gone:
+            connection.close()
+
+    async def connect(
+        self, make: Callable[[], UpstreamConnection], timeout_s: float
+    ) -> UpstreamConnection:
+        """Connect to the node, at the address that answered last or else the next ones.
+
+        Args: make: makes the protocol; timeout_s: for the connection and its TLS handshake, shared
+        by the addresses that are tried.
+        Raises: ConnectError: of the last one.
+        """
+        loop = asyncio.get_running_loop()
+        targets = self.targets
+        if not targets:
+            raise ConnectError(Failure.CONNECT_FAILED, f"{self.node.host} leads to no address")
+        deadline = loop.time() + timeout_s
+        first = targets.index(self._answered) if self._answered in targets else 0
+        left = min(len(targets), MAX_ADDRESSES)
+        while True:
+            target = targets[first % len(targets)]
+            share = (deadline - loop.time()) / left
+            try:
+                connection = await self._connect_to(target, make, share)
+            except ConnectError as error:
+                left -= 1
+                first += 1
+                if not left or error.failure not in _ANOTHER_ADDRESS:
+                    raise
+            else:
+                self._answered = connection.address = target
+                return connection
+
+    async def _connect_to(
+        self, target: str, make: Callable[[], UpstreamConnection], timeout_s: float
+    ) -> UpstreamConnection:
+        self._read_secret()
+        if self._unusable:
+            raise ConnectError(Failure.CONNECT_FAILED, self._unusable)
+        try:
+            context = await self._context()
+            async with asyncio.timeout(timeout_s):
+                upstream = await self._open(target, make, context)
+        except TimeoutError:
+            raise ConnectError(
+                Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:.3g} s"
+            ) from None
+        except ConnectionRefusedError as error:
+            raise ConnectError(Failure.CONNECT_REFUSED, cause(error)) from None
+        except (ssl.SSLError, TlsError, ValueError) as error:
+            # ValueError: a name that no certificate could hold.
+            raise ConnectError(Failure.UPSTREAM_TLS, cause(error)) from None
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise ConnectError(Failure.NO_DESCRIPTORS, cause(error)) from None
+            # uvloop reports a reset during the handshake as a plain connection error.
+            failure = Failure.UPSTREAM_TLS if _during_tls(error, self.secure) else None
+            raise ConnectError(failure or Failure.CONNECT_FAILED, cause(error)) from None
+        return upstream
+
+    async def _open(
+        self, target: str, make: Callable[[], UpstreamConnection], context: ssl.SSLContext | None
+    ) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        port = self.node.port
+        if context is None:
+            plain = cast("Callable[[], asyncio.Protocol]", make)
+            _, protocol = await loop.create_connection(plain, target, port)
+            return cast("UpstreamConnection", protocol)
+        name = server_hostname(self.node)
+
+        def secure() -> UpstreamTls:
+            return UpstreamTls(make(), context, name)
+
+        _, tls = await loop.create_connection(
+            cast("Callable[[], asyncio.Protocol]", secure), target, port
+        )
+        layer = cast(UpstreamTls, tls)
+        await layer.ready()
+        return layer.upstream
+
+    def reaches(self, node: Node) -> bool:
+        """Return True where what is held of the node is good for its new state as well."""
+        mine = self.node
+        return (
+            *(mine.scheme, mine.host, mine.port, mine.tls, mine.route),
+            *(mine.secret_file, mine.packet_size),
+        ) == (
+            *(node.scheme, node.host, node.port, node.tls, node.route),
+            *(node.secret_file, node.packet_size),
+        )
+
+    def update(self, node: Node) -> None:
+        """Take over a new state of the same node."""
+        self.lost = node.gone_since is not None and node.gone_since != self.node.gone_since
+        self.node = node
+        if node.targets != self.targets:
+            self._move(node.targets)
+        self.weight = float(node.weight)
+        self.load = float(node.load or 0)
+        self.up_since = node.up_since
+        self.ping_timeout = node.tuning.ping_s or _PING_S
+        self.domain = node.domain
+        self.balancer = node.balancer
+
+    def hint(self, text: str) -> None:
+        """Say once in the log what is likely the matter with the node."""
+        if text not in self._hints:
+            self._hints.add(text)
+            _log.warning("node %s of pool %s: %s", self.name, self.node.pool, text)
+
+    def _read_secret(self) -> None:
+        """Read the secret's file, if it was not read as it is now."""
+        file = self.node.secret_file
+        if file is None:
+            return
+        try:
+            found = os.stat(file)
+            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if mark == self._secret_mark:
+                return
+            self.secret = read_secret(file)
+        except (OSError, ValueError) as error:
+            self._secret_mark = ()
+            self._unusable = f"no AJP secret: {error}"
+        else:
+            self._secret_mark = mark
+            self._unusable = ""
+
+    def _move(self, targets: tuple[str, ...]) -> None:
+        """The node's name leads elsewhere: keep no connection to where it is no more."""
+        self.targets = targets
+        self._moved = True
+        for connection in [each for each in self.idle if each.address not in targets]:
+            self.idle.remove(connection)
+            connection.close()
+
+    def tune(self, connect_s: float, response_s: float) -> None:
+        """Take over how long to wait for the node: as the pool has it, or as the node asks.
+
+        A node's ping time is the longest wait for a connection, too, but never more than the
+        pool's: nodes of mod_cluster announce ten seconds without anybody having asked for it. Of
+        idle connections above the node's own number none is kept for longer than it asks.
+        """
+        tuning = self.node.tuning
+        self.connect_timeout = min(connect_s, tuning.ping_s or connect_s)
+        self.response_timeout = tuning.response_s or response_s
+        self.kept = self.max_idle if tuning.max_idle is None else tuning.max_idle
+        ttl_s = self.idle_timeout if tuning.ttl_s is None else tuning.ttl_s
+        self.surplus_timeout = min(self.idle_timeout, ttl_s)
+
+    def stats(self) -> NodeStats:
+        """Return the counters so far."""
+        return NodeStats(
+            list(self.codes),
+            dict(self.failures),
+            self.in_flight,
+            len(self.idle),
+            list(self.statuses),
+            list(self.heads),
+            self.head_sum,
+        )
+
+    async def _context(self) -> ssl.SSLContext | None:
+        if self.secure and self._tls is None:
+            self._tls = await asyncio.to_thread(client_context, self.node.tls)
+        return self._tls
+
+
+def _during_tls(error: OSError, secure: bool) -> bool:
+    return secure and isinstance(error, ConnectionResetError | ConnectionAbortedError)

@@ -1,0 +1,78 @@
+"""What the log says of nodes that fail, of sessions without a node, of exchanges that are cut off.
+
+Each line names the request, so that its line in the access log can be found.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from lbproxy.errors import Failure
+from lbproxy.notices import Notices
+from lbproxy.proxy.access_log import masked
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.exchange.exchange import Exchange
+    from lbproxy.proxy.nodes.link import Link
+    from lbproxy.proxy.nodes.pool import Pool
+
+# The same failure of the same node is said once in so long.
+EVERY_S = 10.0
+_CUT_SHOWN = 5  # exchanges that are named when they are cut off at the end
+_PATH_SHOWN = 200  # bytes of each
+_ROUTES_SHOWN = 10
+_log = logging.getLogger("lbproxy.node")
+
+
+class NodeNotices:
+    """The warnings of one worker about its nodes. Args: now, everywhere: monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._notices = Notices(_log, EVERY_S)
+
+    def failed(
+        self, exchange: Exchange, link: Link, failure: Failure, detail: str, now: float
+    ) -> None:
+        """A request failed at a node. Args: detail: what happened; "" where nothing came."""
+        if failure is Failure.UPSTREAM_STALE:
+            return  # that a node ends a kept connection is no event
+        where = f"pool {link.node.pool} node {link.name}: {failure.reason}"
+        request = exchange.request_id.decode()
+        text = f"{where}: {detail or 'no answer in time'} (request {request})"
+        self._notices.warn(where, now, text)
+
+    def route_unknown(self, exchange: Exchange, now: float) -> None:
+        """A session names a route that no node has.
+
+        After a node has left that may be so of every request: the line is made only to be said.
+        """
+        pool = exchange.pool
+        assert pool is not None
+        subject = f"pool {pool.name}: unknown route"
+        self._notices.warn(subject, now, lambda: _tell_unknown(pool, exchange))
+
+
+def _tell_unknown(pool: Pool, exchange: Exchange) -> str:
+    seen = pool.route_seen(exchange.head)
+    routes = sorted([link.node.route for link in pool.links.values()])
+    known = ", ".join(routes[:_ROUTES_SHOWN]) or "none"
+    return (
+        f"pool {pool.name}: a session's cookie names route {seen}, which no node has "
+        f"(routes: {known}): is the node's own name its route?"
+    )
+
+
+def tell_cut(exchanges: list[Exchange], now: float) -> str:
+    """Return what is cut off at the end, the oldest first; no more than a line holds, and no secret
+    of a path."""
+    oldest = sorted(exchanges, key=lambda each: each.started)[:_CUT_SHOWN]
+    texts = [
+        f"{each.head.method.decode()} {masked(each.head.path)[:_PATH_SHOWN].decode('latin-1')}"
+        f" at {'no node' if each.link is None else each.link.name}, {now - each.started:.0f} s"
+        for each in oldest
+    ]
+    if len(exchanges) > _CUT_SHOWN:
+        texts.append("...")
+    many = "exchange" if len(exchanges) == 1 else "exchanges"
+    return f"{len(exchanges)} {many} cut off: {'; '.join(texts)}"

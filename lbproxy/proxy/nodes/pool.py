@@ -1,0 +1,381 @@
+"""One pool as one worker sees it: its links, who is chosen, what was counted."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from lbproxy.cluster.balance import Member, make_balancer
+from lbproxy.cluster.candidates import candidates
+from lbproxy.cluster.node import Node, differ_in_load_only
+from lbproxy.cluster.snapshot import PoolSnapshot, changed_nodes
+from lbproxy.cluster.stats import NodeStats, PoolStats, no_durations, no_statuses
+from lbproxy.cluster.sticky import N_RESULTS, N_STEPS, RESULT_NAMES, STEP_NAMES, Affinity, Verdict
+from lbproxy.config import schema
+from lbproxy.config.schema import StickyStep
+from lbproxy.config.sources import Mcmp
+from lbproxy.limits.budget import RetryBudget
+from lbproxy.proxy.nodes.announced import Announced
+from lbproxy.proxy.nodes.counting import bucket_of, count_status
+from lbproxy.proxy.nodes.link import Link
+from lbproxy.proxy.nodes.serving import Application
+from lbproxy.routing.paths import Visibility
+from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
+from lbproxy.wire.fields import fold_all
+from lbproxy.wire.http1_request import RequestHead
+
+_SHOWN_ROUTE = 64  # bytes of one that no node has
+# What a pool does about sessions where only its nodes ask for it.
+_ANNOUNCED_STICKY = schema.Sticky(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
+
+
+class Pool:
+    """One pool of one worker.
+
+    Args: key: signs the affinity cookie; seed: of the balancer's draws; timeouts: the global ones,
+    used where the pool sets none; mcmp: the listener where nodes join this pool, None for none.
+    Owns: the links.
+
+    A pool whose nodes announce what they serve has applications, and who is chosen depends on the
+    request's path (see `announced`). Others do not, and pay no more than a look at one attribute.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: schema.Pool,
+        timeouts: schema.Timeouts,
+        key: bytes,
+        seed: int,
+        mcmp: Mcmp | None = None,
+    ) -> None:
+        self._key = key
+        self._seed = seed
+        self._mcmp = mcmp
+        self.name = name
+        self.settings = settings
+        self.connect_timeout: float = (
+            timeouts.connect if settings.timeouts.connect is None else settings.timeouts.connect
+        )
+        self.response_timeout: float = (
+            timeouts.response if settings.timeouts.response is None else settings.timeouts.response
+        )
+        self.attempts: int = settings.retry.attempts if settings.retry else 0
+        self.budget = RetryBudget(settings.retry.budget if settings.retry else 0.0)
+        self.visibility = Visibility(
+            [prefix.encode() for prefix in settings.hide],
+            [prefix.encode() for prefix in settings.expose],
+            [prefix.encode() for prefix in settings.tenant_prefixes],
+            settings.hide_extensions,
+        )
+        self.everything_visible: bool = not settings.hide and not settings.expose
+        self._passes = frozenset(fold_all(name.encode()) for name in settings.passes)
+        self.balancer = make_balancer(settings.balance, settings.slow_start, seed)
+        self.links: dict[str, Link] = {}
+        self.retired: list[Link] = []  # of nodes that left, while connections to them stand
+        self.snapshot: PoolSnapshot | None = None
+
+        sticky = settings.sticky
+        self.affinity: Affinity | None = Affinity(sticky, name, key) if sticky else None
+        steps = sticky.by if sticky else ()
+        self.learns: bool = StickyStep.LEARNED in steps
+        self.own_cookie: bool = StickyStep.OWN_COOKIE in steps
+        self.own_name = CookieName(sticky.own_cookie.name.encode() if sticky else b"")
+        self.cookie_names: list[CookieName] = []
+        self.parameter: bytes = b""
+        if sticky:
+            names = (sticky.cookie, *sticky.also)
+            self.cookie_names = [CookieName(cookie.encode()) for cookie in names if cookie]
+            if StickyStep.PATH_PARAMETER in sticky.by and sticky.path_parameter:
+                self.parameter = sticky.path_parameter.encode()
+
+        self.announced: Announced | None = None
+        self.durations: list[int] = no_durations()
+        self.duration_sum: float = 0.0
+        self.retries: int = 0
+        self.sticky_counts: list[int] = [0] * (N_STEPS * N_RESULTS)
+        self.unserved: list[int] = [0] * 6
+        self.unserved_statuses: list[int] = no_statuses()
+        self.bytes_in: int = 0
+        self.bytes_out: int = 0
+
+    def apply(self, snapshot: PoolSnapshot, now: float = 0.0) -> bool:
+        """Take over the nodes of a snapshot; links of nodes that stay keep what they hold.
+
+        Args: now: monotonic seconds. Returns: False if nothing changed but loads.
+        """
+        before = self.snapshot
+        if snapshot is before:
+            return False
+        self.snapshot = snapshot
+        if before is not None and self._take_loads(before, snapshot):
+            return False
+        announced = self.announced
+        if announced is None and _announces(snapshot):
+            announced = self.announced = Announced(
+                self.settings, self._mcmp, self.cookie_names, self.parameter, self._seed
+            )
+        moved = before is None
+        if announced is not None and (before is None or snapshot.balancers != before.balancers):
+            announced.follow(snapshot.balancers)
+            moved = True
+        if self._take_links(snapshot.nodes) or moved:
+            self._take_owners(announced, now)
+        if announced is None:
+            self._take_candidates(snapshot)
+        else:
+            announced.replace(snapshot, self.links)
+            announced.waiting.wake(now)
+        return True
+
+    def _take_loads(self, before: PoolSnapshot, snapshot: PoolSnapshot) -> bool:
+        """Take over loads and weights where nothing else changed; False where something did."""
+        changed = changed_nodes(before, snapshot)
+        if changed is None or snapshot.balancers != before.balancers:
+            return False
+        for old, new in changed:
+            if not differ_in_load_only(old, new):
+                return False
+        for _, node in changed:
+            self.links[node.name].update(node)
+        self.balancer.refresh()
+        if self.announced is not None:
+            self.announced.applications.refresh()
+        return True
+
+    def _take_links(self, nodes: tuple[Node, ...]) -> bool:
+        """Bring the links up to date; return True where affinity has to know."""
+        keepalive = self.settings.keepalive
+        links: dict[str, Link] = {}
+        moved = len(nodes) != len(self.links)
+        for node in nodes:
+            link = self.links.get(node.name)
+            if link is None or not (link.node is node or link.reaches(node)):
+                old = link
+                link = Link(node, keepalive.per_node, keepalive.idle)
+                link.tune(self.connect_timeout, self.response_timeout)
+                moved = True
+                if old is not None:
+                    self._retire(old)
+            elif link.node is not node:
+                if (link.domain, link.balancer) != (node.domain, node.balancer):
+                    moved = True
+                link.update(node)
+                link.tune(self.connect_timeout, self.response_timeout)
+            links[node.name] = link
+        for name, link in self.links.items():
+            if name not in links:
+                self._retire(link)
+                moved = True
+        self.links = links
+        return moved
+
+    def _take_owners(self, announced: Announced | None, now: float) -> None:
+        """Tell affinity who may own sessions."""
+        if announced is not None:
+            balancers = announced.balancers
+            for link in self.links.values():
+                settings = balancers.get(link.balancer)
+                link.sticky = settings is None or settings.sticky
+            if self.affinity is None and announced.sticky:
+                self.affinity = Affinity(_ANNOUNCED_STICKY, self.name, self._key)
+            if self.affinity is not None:
+                self.affinity.follow_announced(announced.sticky)
+        if self.affinity is not None:
+            self.affinity.replace([*self.links.values()], now)
+
+    def _take_candidates(self, snapshot: PoolSnapshot) -> None:
+        chosen = candidates(snapshot, self.settings.panic_threshold)
+        new = {node.name for node in chosen.takes_new}
+        owned = {node.name for node in chosen.takes_owned}
+        takers: list[Member] = []
+        for link in self.links.values():
+            link.takes_new = link.name in new
+            link.takes_owned = link.name in owned
+            if link.takes_new:
+                takers.append(link)
+        self.balancer.replace(takers)
+
+    def attempts_after(self, link: Link) -> int:
+        """Return how often a request that failed at `link` may be sent again."""
+        if self.announced is None:
+            return self.attempts
+        return self.announced.attempts(link, self.attempts)
+
+    def close_expired(self, now: float) -> None:
+        """End the node connections whose time is over."""
+        for link in self.links.values():
+            link.close_expired(now)
+        if self.retired:
+            for link in self.retired:
+                link.close_expired(now)
+            self.retired = [link for link in self.retired if link.in_flight or link.ending]
+
+    def _retire(self, link: Link) -> None:
+        link.retire()
+        self.retired.append(link)
+
+    def let_pass(self, head: RequestHead) -> None:
+        """Give a request the fields back that this pool lets pass, and other pools may not."""
+        for name, line in head.held or ():
+            if name in self._passes:
+                head.parts.append(line)
+
+    def decide(
+        self, head: RequestHead, now: float, application: Application | None
+    ) -> Verdict | None:
+        """Return what the request's cookies and path say about the owner of its session.
+
+        Where the pool sets an affinity cookie of its own it is taken out of the head: nodes have
+        no use for it, and it is nobody's to log.
+
+        Args: application: that the request is for, None where the pool has none.
+        """
+        affinity = self.affinity
+        if affinity is None:
+            return None
+        found: list[bytes] | None = None
+        own: list[bytes] | None = None
+        parameters: list[bytes] | None = None
+        announced = self.announced
+        cookies = head.cookies
+        if cookies is not None:
+            found = _values(self.cookie_names, cookies, None)
+            if announced is not None:
+                found = _values(announced.cookie_names, cookies, found)
+            if self.own_cookie:
+                own = _values([self.own_name], cookies, None)
+                if own:
+                    self._hide_own_cookie(head, cookies)
+        if self.parameter:
+            parameters = path_parameter(head.path, self.parameter)
+        if announced is not None:
+            for parameter in announced.parameters:
+                some = path_parameter(head.path, parameter)
+                parameters = parameters + some if parameters else some
+        owners = None if application is None else application.owners
+        return affinity.decide(now, found, own, parameters, owners)
+
+    def route_seen(self, head: RequestHead) -> str:
+        """Return the route that the session of a request names, for the log.
+
+        It is what follows the last dot of the session cookie's value; not more of the value, which
+        is a secret.
+        """
+        cookies = head.cookies
+        if cookies is not None:
+            for name in self.cookie_names:
+                for cookie in cookies:
+                    for value in name.values(cookie) or []:
+                        _, dot, route = value.rpartition(b".")
+                        if dot:
+                            return route[:_SHOWN_ROUTE].decode("ascii", "replace")
+        return "?"
+
+    def pick(
+        self,
+        verdict: Verdict | None,
+        now: float,
+        tried: list[Member] | None,
+        application: Application | None,
+    ) -> Link | None:
+        """Return the link for a session without a usable owner, or None; none of `tried`.
+
+        Args: application: that it is for, None where the pool has none.
+        """
+        if application is not None:
+            assert self.announced is not None
+            return self.announced.pick(application, verdict, now, tried)
+        session = None if verdict is None else verdict.session
+        member = self.balancer.pick(now, session, tried)
+        return cast(Link, member)  # only links are ever given to the balancer
+
+    def learn(self, set_cookies: list[bytes], link: Link) -> None:
+        """A node has set cookies: remember which node a session's id came from."""
+        affinity = self.affinity
+        if affinity is None or not self.learns:
+            return
+        for field in set_cookies:
+            for name in self.cookie_names:
+                value = set_cookie_value(field, name.name)
+                if value:
+                    affinity.learn(value, link)
+
+    def needs_own_cookie(self, verdict: Verdict, link: Link) -> bool:
+        """Return True where the client must be told, by our cookie, which node it has."""
+        return self.affinity is not None and self.affinity.needs_own_cookie(verdict, link)
+
+    def own_cookie_line(self, link: Link, secure: bool) -> bytes:
+        """Return the Set-Cookie line that names the link."""
+        assert self.affinity is not None
+        return self.affinity.own_cookie_header(link, secure)
+
+    def count_unserved(self, status: int) -> None:
+        """Count an exchange that lbproxy answered itself, or that its client left."""
+        self.unserved[status // 100] += 1
+        count_status(self.unserved_statuses, status)
+
+    def record(self, seconds: float, step: int, result: int, bytes_in: int, bytes_out: int) -> None:
+        """Count one exchange."""
+        self.duration_sum += seconds
+        self.durations[bucket_of(seconds)] += 1
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
+        if step >= 0:
+            self.sticky_counts[step * N_RESULTS + result] += 1
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for link in self.links.values():
+            link.close_idle()
+
+    def stats(self) -> PoolStats:
+        """Return the counters so far."""
+        nodes: dict[str, NodeStats] = {name: link.stats() for name, link in self.links.items()}
+        sticky = {
+            (STEP_NAMES[index // N_RESULTS], RESULT_NAMES[index % N_RESULTS]): count
+            for index, count in enumerate(self.sticky_counts)
+            if count
+        }
+        return PoolStats(
+            nodes,
+            list(self.durations),
+            self.duration_sum,
+            self.retries,
+            sticky,
+            list(self.unserved),
+            list(self.unserved_statuses),
+            self.bytes_in,
+            self.bytes_out,
+        )
+
+    def _hide_own_cookie(self, head: RequestHead, cookies: list[bytes]) -> None:
+        lines: dict[bytes, bytes] = {}
+        for cookie in cookies:
+            rest = without(cookie, self.own_name.name)
+            if rest != cookie:
+                lines[cookie] = b"Cookie: " + rest + b"\r\n" if rest else b""
+        head.replace_cookies(lines)
+
+
+def _values(
+    names: list[CookieName], cookies: list[bytes], found: list[bytes] | None
+) -> list[bytes] | None:
+    """Return `found` and behind it the values of these names in the Cookie fields; None for none.
+
+    The caller owns `found`.
+    """
+    for name in names:
+        for cookie in cookies:
+            some = name.values(cookie)
+            if some:
+                if found is None:
+                    found = some
+                else:
+                    found.extend(some)
+    return found
+
+
+def _announces(snapshot: PoolSnapshot) -> bool:
+    return bool(snapshot.balancers) or any(
+        node.virtual_hosts is not None for node in snapshot.nodes
+    )

@@ -1,0 +1,9 @@
+cimport cython
+
+from lbproxy.routing.paths cimport readings
+from lbproxy.wire.http1_request cimport RequestHead
+
+cdef tuple _ROOT
+
+@cython.locals(ways=tuple)
+cpdef tuple readings_of(RequestHead head)

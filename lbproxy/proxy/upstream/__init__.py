@@ -1,0 +1,1 @@
+"""The side of the nodes: one module for each protocol that they speak."""

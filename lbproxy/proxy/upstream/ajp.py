@@ -1,0 +1,366 @@
+"""A connection to a node that speaks AJP/1.3: packets out, packets in.
+
+The node asks for the body of a request, piece by piece, except for the first packet of a body of
+known length, which it awaits unasked. What the client sends ahead waits here; above a few packets
+the client is not read. AJP has no interim answers: whether a client that asked for 100 Continue
+gets it is decided here.
+
+An Upgrade is not for AJP: such a request goes on without it and gets an ordinary answer (RFC 9110
+section 7.8 lets a server ignore it), as with Apache's mod_proxy_ajp.
+
+Source: the description in Apache Tomcat Connectors (`ajpv13a`), and what Tomcat and Undertow do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbproxy.errors import BY_REASON, Failure
+from lbproxy.proxy.nodes.connection import UpstreamConnection, ended
+from lbproxy.wire.ajp13 import (
+    CPING,
+    DATA_OVERHEAD,
+    EMPTY_PACKET,
+    MAX_PACKET_SIZE,
+    data_packet,
+)
+from lbproxy.wire.ajp13_response import BODY, END, GET_BODY, HEAD, NEED_MORE, PONG, Ajp13Reader
+from lbproxy.wire.fields import BadHead
+from lbproxy.wire.http1_response import ResponseHead
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.exchange.exchange import Exchange
+    from lbproxy.proxy.nodes.link import Link
+    from lbproxy.proxy.worker import Worker
+    from lbproxy.wire.ajp13_request import Ajp13Encoder
+
+# A connection that was idle for longer is asked whether it still stands: firewalls forget idle
+# connections without a word, and a connector may be paused with its connections open.
+_PING_AFTER_S = 3.0
+# The client is not read while more of its body waits: enough to have the next packets at hand,
+# however large (and then in packets).
+_READ_AHEAD = 64 << 10
+_READ_AHEAD_PACKETS = 4
+_RESUME_PACKETS = 2
+# A node that has asked for body has read what it got before: more than a head and a packet, both
+# of the largest size, never waits to be sent to one that reads.
+_MOST_UNREAD = 2 * MAX_PACKET_SIZE
+_DENSE_FROM = 8 << 10  # as in `upload`, of what nodes send
+_FORBIDDEN = 403
+# A question comes after the answer to the last one was read, never together with it.
+_SHORT = "the answer ended before its Content-Length"
+_ASKS_TWICE = "the node asks for body before it got what it asked for"
+
+
+class AjpUpstream(UpstreamConnection):
+    """One AJP connection to a node."""
+
+    def __init__(self, worker: Worker, link: Link) -> None:
+        super().__init__(worker, link)
+        self._encoder: Ajp13Encoder = worker.ajp_encoder
+        self._reader = Ajp13Reader(worker.response_limits)
+        self._most: int = link.packet_size - DATA_OVERHEAD  # of a body in one packet
+        self._pinging: bool = False
+        self.idle_since: float = 0.0
+        # The response: whether any of it came; a head that is passed on with what follows it;
+        # whether the node says that another request may follow.
+        self._heard: bool = False
+        self._head: ResponseHead | None = None
+        self._in_step: bool = False
+        # The request's body: how much the node waits for; whether the client has sent the end of
+        # it, and the node got that; what waits.
+        self._asked: int = 0
+        self._complete: bool = True
+        self._ended: bool = True
+        self._body: bytes = b""
+        self._at: int = 0
+        self._more: list[bytes] = []
+        self._waiting: int = 0
+        self._holding: bool = False
+
+    # The request.
+
+    def send_request(self, exchange: Exchange) -> None:
+        """Send the request, after a sign of life where there is a doubt that one would come."""
+        if self._in_doubt(exchange):
+            link = self.link
+            self._pinging = True
+            self.idle_until = self.worker.now + link.ping_timeout
+            link.pinging.append(self)
+            if not exchange.request_done:
+                exchange.client.hold()
+            exchange.client.touch()
+            self.write(CPING)
+        else:
+            self._forward(exchange)
+
+    def _in_doubt(self, exchange: Exchange) -> bool:
+        if self.served > 1:
+            return self.worker.now - self.idle_since > _PING_AFTER_S
+        # New, in place of one that gave no sign of life: does the node still give any? A kernel
+        # takes connections for a process that hangs.
+        return exchange.stale_retried
+
+    def _forward(self, exchange: Exchange) -> None:
+        link = self.link
+        client = exchange.client
+        view = client.view
+        assert view is not None
+        facts = view.facts(client.transport)
+        facts.secret = link.secret
+        facts.route = link.route
+        try:
+            packet = self._encoder.forward_request(exchange.request, facts, link.packet_size)
+        except BadHead as error:
+            # Nothing was sent, and no other node of this kind would take it.
+            self.exchange = None
+            link.give(self, self.worker.now)
+            exchange.refuse(BY_REASON[error.reason])
+            return
+        exchange.mark_sent()
+        self._reader.expect(exchange.method_id, exchange.wants_cookies)
+        self._heard = False
+        self._in_step = False
+        self._asked = 0
+        self._complete = True
+        self._ended = True
+        self.write(packet)
+        if exchange.has_body:
+            self._begin_body(exchange)
+
+    def _begin_body(self, exchange: Exchange) -> None:
+        held = exchange.held
+        exchange.held = b""
+        self._complete = exchange.request_done
+        if held:
+            # From here on it ends with this connection, so the request goes nowhere else.
+            exchange.body_sent = True
+            self._more.append(held)
+            self._waiting = len(held)
+        if exchange.head.length > 0:
+            # Its first packet is awaited unasked, and it ends by its length.
+            self._asked = self._most
+            if not held:
+                exchange.invite()
+        else:
+            self._ended = False
+        self._supply(exchange)
+
+    def send_body(self, payload: bytes, last: bool) -> None:
+        """Take a piece of the request's body; it goes on when the node asks for it."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if self._pinging:
+            # Should the connection be dead, all of it goes to another one.
+            exchange.held = exchange.held + payload if exchange.held else payload
+            return
+        if last:
+            self._complete = True
+        if payload:
+            exchange.body_sent = True
+            self._more.append(payload)
+            self._waiting += len(payload)
+        self._supply(exchange)
+        if not self._complete and not self._holding:
+            most = _READ_AHEAD_PACKETS * self._most
+            if self._waiting > (most if most > _READ_AHEAD else _READ_AHEAD):
+                self._holding = True
+                exchange.client.block_reading()
+
+    def _supply(self, exchange: Exchange) -> None:
+        """Answer the node's question for body, where there is an answer yet: exactly one packet."""
+        if self._asked == 0:
+            return
+        size = len(self._body) - self._at
+        if size == 0 and self._more:
+            self._body = self._more[0] if len(self._more) == 1 else b"".join(self._more)
+            self._more = []
+            self._at = 0
+            size = len(self._body)
+        if size == 0:
+            if self._complete:
+                self._asked = 0
+                self._ended = True
+                self.write(EMPTY_PACKET)
+                exchange.client.touch()
+            return
+        if size > self._asked:
+            size = self._asked
+        self._asked = 0
+        self.write(data_packet(self._body, self._at, size))
+        self._at += size
+        self._waiting -= size
+        if self._holding and self._waiting <= _RESUME_PACKETS * self._most:
+            self._holding = False
+            exchange.client.unblock_reading()
+        elif self._holding or self._complete:
+            exchange.client.touch()
+
+    def _unread(self) -> int:
+        """Return how many bytes of the request wait to be sent."""
+        transport = self.transport
+        return 0 if transport is None else transport.get_write_buffer_size()
+
+    def _forget_body(self) -> None:
+        self._body = b""
+        self._at = 0
+        self._more = []
+        self._waiting = 0
+        self._holding = False
+
+    # The response.
+
+    def receive(self, exchange: Exchange, data: bytes) -> None:
+        """Packets of the node. What they hold of the body is passed on as one piece."""
+        reader = self._reader
+        self._heard = True
+        payload = b""
+        pieces: list[bytes] | None = None
+        asked = False
+        received = 0
+        kind = NEED_MORE
+        try:
+            reader.feed(data)
+            if self._pinging:
+                self._read_pong(exchange)
+                return
+            while True:
+                kind = reader.next()
+                if kind == BODY:
+                    received += len(reader.payload)
+                    if pieces is not None:
+                        pieces.append(reader.payload)
+                    elif payload:
+                        pieces = [payload, reader.payload]
+                    else:
+                        payload = reader.payload
+                elif kind == HEAD:
+                    self._head = reader.head
+                elif kind == GET_BODY:
+                    if asked:
+                        raise BadHead("upstream_bad_response", _ASKS_TWICE)
+                    asked = True
+                    self._read_question(exchange, reader.wanted)
+                else:
+                    break  # that is all for now, or the end
+        except BadHead as error:
+            self._refuse(exchange, error)
+            return
+        if pieces is not None:
+            payload = b"".join(pieces)
+        if len(data) > _DENSE_FROM and 2 * received < len(data):
+            self.breathe()
+        if kind == END:
+            self._read_end(exchange, payload)
+        elif self._head is not None:
+            self._respond(exchange, payload, False)
+        elif payload:
+            exchange.body(payload, False)
+
+    def _read_pong(self, exchange: Exchange) -> None:
+        kind = self._reader.next()
+        if kind == NEED_MORE:
+            return
+        if kind != PONG or not self._reader.empty():
+            self.ping_failed()
+        else:
+            self._pinging = False
+            self.link.pinging.remove(self)
+            self._forward(exchange)
+
+    def _read_question(self, exchange: Exchange, wanted: int) -> None:
+        if self._asked:
+            raise BadHead("upstream_bad_response", _ASKS_TWICE)
+        if self._unread() > _MOST_UNREAD:
+            raise BadHead("upstream_bad_response", "the node asks for body and reads none")
+        self._asked = wanted if wanted < self._most else self._most
+        if not self._complete and not self._waiting:
+            exchange.invite()
+        self._supply(exchange)
+
+    def _read_end(self, exchange: Exchange, payload: bytes) -> None:
+        reader = self._reader
+        head = self._head
+        if reader.missing:
+            if head is None:
+                exchange.body(payload, False)
+                self.fail(exchange, Failure.UPSTREAM_TRUNCATED, _SHORT)
+            else:
+                self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE, _SHORT)
+            return
+        self._in_step = reader.reuse
+        self._forget_body()
+        status = exchange.status if head is None else head.status
+        if status == _FORBIDDEN and not reader.reuse:
+            self.link.hint(
+                "answers 403 and ends the connection: is the AJP secret right (secret_file)?"
+            )
+        if head is None:
+            exchange.body(payload, True)
+        else:
+            self._respond(exchange, payload, True)
+
+    def _respond(self, exchange: Exchange, payload: bytes, complete: bool) -> None:
+        head = self._head
+        assert head is not None
+        self._head = None
+        exchange.respond(head, payload, complete)
+
+    def clean(self, exchange: Exchange) -> bool:
+        """Return True where the node is done with the request and awaits the next one.
+
+        What it did not ask for of the body need not be sent; what it awaits must have been.
+        """
+        self.idle_since = self.worker.now
+        return self._in_step and exchange.reusable and self._asked == 0 and not self.writing()
+
+    # What goes wrong.
+
+    def _refuse(self, exchange: Exchange, error: BadHead) -> None:
+        if self._pinging:
+            self.ping_failed()
+            return
+        if exchange.responded:
+            self.fail(exchange, Failure.UPSTREAM_TRUNCATED, error.detail)
+        else:
+            self.fail(exchange, BY_REASON[error.reason], error.detail)
+
+    def ping_failed(self) -> None:
+        """No sign of life in time: nothing was sent yet, so the request goes elsewhere."""
+        exchange = self.exchange
+        self.abort()
+        if exchange is not None:
+            self._end_pinging(exchange)
+
+    def _end_pinging(self, exchange: Exchange) -> None:
+        self._pinging = False
+        self.link.forget(self)
+        failure = Failure.UPSTREAM_STALE if self.served > 1 else Failure.CONNECT_TIMEOUT
+        exchange.fail(failure, "no CPONG")
+
+    def lost(self, exchange: Exchange, error: Exception | None) -> None:
+        """The connection ended in the midst of an exchange."""
+        unread = self._waiting > 0 or not self._complete or not self._ended
+        self._forget_body()
+        if self._pinging:
+            self._end_pinging(exchange)
+        elif exchange.responded and self._reader.whole():
+            exchange.body(b"", True)  # only the sign of its end has not come
+        elif exchange.responded:
+            exchange.fail(Failure.UPSTREAM_TRUNCATED, ended(error, "within its answer's body"))
+        elif not self._heard and self.served > 1:
+            exchange.fail(Failure.UPSTREAM_STALE, ended(error, "before any answer"))
+        elif unread:
+            # Undertow does so where the body exceeds its limit, which says nothing of the node.
+            exchange.fail(Failure.UPSTREAM_REFUSED_BODY, ended(error, "while the body was sent"))
+        elif self._heard:
+            exchange.fail(Failure.UPSTREAM_BAD_RESPONSE, ended(error, "within its answer's head"))
+        else:
+            exchange.fail(Failure.UPSTREAM_RESET, ended(error, "before any answer"))
+
+    def pause_writing(self) -> None:
+        """Nothing to do: no more than a head and the packet that was asked for is ever written."""
+
+    def resume_writing(self) -> None:
+        """Nothing to do, as above."""

@@ -1,0 +1,22 @@
+"""Compiled modules in both forms, which must behave alike."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import pytest
+
+from tests.plain import as_plain_python
+
+
+@pytest.fixture(params=["built", "plain"], scope="session")
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def budget(form: str) -> ModuleType:
+    if form == "built":
+        return importlib.import_module("lbproxy.limits.budget")
+    return as_plain_python("lbproxy.limits.budget")

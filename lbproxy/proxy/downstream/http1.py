@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from lbproxy.errors import BY_REASON, Denied, Failure
 from lbproxy.proxy import answers
 from lbproxy.proxy.downstream import brief
-from lbproxy.limits.per_client import peer_address
+from lbproxy.proxy.downstream.peer import peer_address
 from lbproxy.proxy.downstream.transport import (
     BREATH,
     CLOSED,

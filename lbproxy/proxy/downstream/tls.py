@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.limits.per_client import peer_address
+from lbproxy.proxy.downstream.peer import peer_address
 from lbproxy.proxy.transport.tls_layer import TlsLayer
 
 if TYPE_CHECKING:

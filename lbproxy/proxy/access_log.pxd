@@ -1,5 +1,9 @@
 cimport cython
 
+from lbproxy.proxy.exchange.record cimport Record
+from lbproxy.proxy.forwarding.asker cimport Asker
+from lbproxy.wire.http1_request cimport RequestHead
+
 cdef bytes _SAFE
 cdef Py_ssize_t _ROOM, _FLUSH_BYTES
 
@@ -47,13 +51,10 @@ cdef class AccessLog:
 
     @cython.locals(
         second="long long", millisecond="unsigned int", room=Py_ssize_t, end=Py_ssize_t,
+        head=RequestHead, asker=Asker, client=str, pool=str, node=str, reason=str,
         out="unsigned char *",
     )
-    cpdef write(
-        self, double now, str client, bytes method, bytes host, bytes target, int status,
-        long long bytes_in, long long bytes_out, double duration_s, double upstream_s, str pool,
-        str node, str sticky, int retries, str tls, str reason, bytes request_id,
-    )
+    cpdef write(self, Record record, double now, double duration_s)
     @cython.locals(known=bytes)
     cdef bytes _name(self, str text)
     cpdef flush(self)

@@ -18,6 +18,10 @@ import logging
 import os
 import re
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.exchange.record import Record
 
 _FLUSH_BYTES = 64 << 10
 # What waits for a file that would block (somebody else made it non-blocking); then lines are lost.
@@ -136,39 +140,25 @@ class AccessLog:
         self._next_report: float = 0.0
         self._error: str = ""
 
-    def write(
-        self,
-        now: float,
-        client: str,
-        method: bytes,
-        host: bytes,
-        target: bytes,
-        status: int,
-        bytes_in: int,
-        bytes_out: int,
-        duration_s: float,
-        upstream_s: float,
-        pool: str,
-        node: str,
-        sticky: str,
-        retries: int,
-        tls: str,
-        reason: str,
-        request_id: bytes,
-    ) -> None:
-        """Add the line of one exchange. Never raises, never waits unless 64 KiB are due.
+    def write(self, record: Record, now: float, duration_s: float) -> None:
+        """Add the line of one request. Never raises, never waits unless 64 KiB are due.
 
-        Args: now: Unix seconds at its end; client: an IP address; target: as sent; upstream_s:
-        negative where no node answered; client, pool, node, sticky, tls, reason: empty for null.
+        Args: now: Unix seconds at its end; duration_s: of all of it.
         """
+        head = record.head
+        asker = record.asker
+        client = asker.address
+        pool = "" if record.pool is None else record.pool.name
+        node = "" if record.link is None else record.link.name
+        reason = record.reason
         second = int(now)
         if second != self._second:
             self._second = second
             text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
             self._time = b'{"time":"' + text.encode("ascii")
         # An escaped byte takes six; names are short, or they are counted here.
-        room = _ROOM + 6 * (len(method) + len(host) + len(target) + len(request_id))
-        room += 6 * (len(client) + len(pool) + len(node) + len(reason))
+        room = _ROOM + 6 * (len(head.method) + len(head.authority) + len(head.target))
+        room += 6 * (len(record.request_id) + len(client) + len(pool) + len(node) + len(reason))
         if self._end + room > len(self._buffer):
             self.flush()
             if room > len(self._buffer):
@@ -182,38 +172,38 @@ class AccessLog:
         end = _put(out, end + 3, b'Z","client":')
         end = _put(out, end, self._name(client))
         end = _put(out, end, b',"method":"')
-        end = _put_string(out, end, method, len(method))
+        end = _put_string(out, end, head.method, len(head.method))
         end = _put(out, end, b'","host":"')
-        end = _put_string(out, end, host, len(host))
+        end = _put_string(out, end, head.authority, len(head.authority))
         end = _put(out, end, b'","path":"')
-        end = _put_path(out, end, target)
+        end = _put_path(out, end, head.target)
         end = _put(out, end, b'","status":')
-        end = _put_number(out, end, status)
+        end = _put_number(out, end, record.status)
         end = _put(out, end, b',"bytes_in":')
-        end = _put_number(out, end, bytes_in)
+        end = _put_number(out, end, record.bytes_in)
         end = _put(out, end, b',"bytes_out":')
-        end = _put_number(out, end, bytes_out)
+        end = _put_number(out, end, record.bytes_out)
         end = _put(out, end, b',"duration_ms":')
         end = _put_milliseconds(out, end, duration_s)
         end = _put(out, end, b',"upstream_ms":')
-        if upstream_s < 0.0:
+        if record.upstream_s < 0.0:
             end = _put(out, end, b"null")
         else:
-            end = _put_milliseconds(out, end, upstream_s)
+            end = _put_milliseconds(out, end, record.upstream_s)
         end = _put(out, end, b',"pool":')
         end = _put(out, end, self._name(pool))
         end = _put(out, end, b',"node":')
         end = _put(out, end, self._name(node))
         end = _put(out, end, b',"sticky":')
-        end = _put(out, end, self._name(sticky))
+        end = _put(out, end, self._name(record.sticky()))
         end = _put(out, end, b',"retries":')
-        end = _put_number(out, end, retries)
+        end = _put_number(out, end, record.retries)
         end = _put(out, end, b',"tls":')
-        end = _put(out, end, self._name(tls))
+        end = _put(out, end, self._name(asker.tls_version))
         end = _put(out, end, b',"reason":')
         end = _put(out, end, self._name(reason))
         end = _put(out, end, b',"request_id":"')
-        end = _put_string(out, end, request_id, len(request_id))
+        end = _put_string(out, end, record.request_id, len(record.request_id))
         self._end = _put(out, end, b'"}\n')
         if self._end >= _FLUSH_BYTES:
             self.flush()

@@ -15,6 +15,8 @@ from http import HTTPStatus
 
 from lbproxy.errors import Failure
 from lbproxy.wire.authority import valid_authority
+from lbproxy.wire.fields import find_part
+from lbproxy.wire.http1_request import RequestHead
 
 # Seconds after which clients are asked to come back: longer than a probe or two.
 RETRY_AFTER_S = 5
@@ -156,69 +158,88 @@ def _oauth_error(status: int) -> str:
     return "temporarily_unavailable" if status in busy else "server_error"
 
 
-def answer(
-    failure: Failure,
-    *,
-    wants_json: bool,
-    oauth: bool = False,
-    head: bool,
-    request_id: bytes,
-    close: bool,
-    date: bytes,
-) -> bytes:
-    """Return the complete response for a failure that has a status for the client.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer of our own, in no protocol yet.
 
-    Args: oauth: in JSON, with what RFC 6749 calls an error; head: the request was HEAD, so the body
-    stays away; request_id: shown and sent back;
-    close: the connection ends, also where the failure alone would not end it; date: an IMF-fixdate.
+    Args: reason: for the log; fields: names and values, without those of the body's framing; close:
+    the client's connection ends with it.
     """
-    status = HTTPStatus(failure.status)
-    text = _TEXTS[status]
+
+    status: int
+    reason: str
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes = b""
+    close: bool = False
+
+    @property
+    def phrase(self) -> bytes:
+        """The reason phrase of HTTP/1.1."""
+        return HTTPStatus(self.status).phrase.encode()
+
+
+def refusal(failure: Failure, head: RequestHead, request_id: bytes, date: bytes) -> Answer:
+    """Return the answer to a request that has failed, in the shape that its client can read.
+
+    Args: failure: with a status for the client; head: of the request; request_id: shown and sent
+    back; date: an IMF-fixdate.
+    """
+    parts = head.parts
+    form = shape(
+        find_part(parts, b"accept"),
+        head.path,
+        find_part(parts, b"content-type"),
+        find_part(parts, b"authorization"),
+    )
+    return page(failure, form, request_id, date)
+
+
+def page(failure: Failure, form: Shape, request_id: bytes, date: bytes) -> Answer:
+    """Return the answer of a failure in one shape. Args: as `refusal`."""
+    text = _TEXTS[failure.status]
     shown = request_id.decode("ascii", "replace")
-    if wants_json or oauth:
-        problem: dict[str, object] = {
-            "type": "about:blank",
-            "title": status.phrase,
-            "status": int(status),
-            "detail": f"{text.title}. {text.sentence}",
-            "request_id": shown,
-            "time": date.decode("ascii", "replace"),
-        }
-        media_type = b"application/problem+json"
-        if oauth:
-            problem |= {"error": _oauth_error(status), "error_description": problem["detail"]}
-            media_type = b"application/json"
-        body = json.dumps(problem).encode() + b"\n"
-    else:
+    time = date.decode("ascii", "replace")
+    if form is Shape.PAGE:
+        media_type = b"text/html; charset=utf-8"
         body = _PAGE.format(
             title=escape(text.title),
             sentence=escape(text.sentence),
-            again=_AGAIN if status in _TRY_AGAIN else "",
-            time=escape(date.decode("ascii", "replace")),
+            again=_AGAIN if failure.status in _TRY_AGAIN else "",
+            time=escape(time),
             request_id=escape(shown),
         ).encode()
-        media_type = b"text/html; charset=utf-8"
+    else:
+        media_type = b"application/problem+json"
+        problem: dict[str, object] = {
+            "type": "about:blank",
+            "title": HTTPStatus(failure.status).phrase,
+            "status": failure.status,
+            "detail": f"{text.title}. {text.sentence}",
+            "request_id": shown,
+            "time": time,
+        }
+        if form is Shape.OAUTH:
+            media_type = b"application/json"
+            problem |= {
+                "error": _oauth_error(failure.status),
+                "error_description": problem["detail"],
+            }
+        body = json.dumps(problem).encode() + b"\n"
     fields = [
-        b"HTTP/1.1 %d %s" % (status, status.phrase.encode()),
-        b"Date: " + date,
-        b"Content-Type: " + media_type,
-        b"Content-Length: %d" % len(body),
-        b"Cache-Control: no-store",
-        b"X-Content-Type-Options: nosniff",
-        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "
-        b"frame-ancestors 'none'",
-        b"X-Request-Id: " + request_id,
+        (b"Date", date),
+        (b"Content-Type", media_type),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (
+            b"Content-Security-Policy",
+            b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
+        (b"X-Request-Id", request_id),
     ]
     if failure.retry_after:
-        fields.append(b"Retry-After: %d" % RETRY_AFTER_S)
-    if close or failure.close:
-        fields.append(b"Connection: close")
-    return b"\r\n".join(fields) + b"\r\n\r\n" + (b"" if head else body)
-
-
-def body_size(response: bytes) -> int:
-    """Return the bytes of body in a complete response."""
-    return len(response) - response.index(b"\r\n\r\n") - 4
+        fields.append((b"Retry-After", b"%d" % RETRY_AFTER_S))
+    return Answer(failure.status, failure.reason, tuple(fields), body, failure.close)
 
 
 def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
@@ -234,37 +255,34 @@ def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
     return b"https://" + name + (b"" if port == 443 else b":%d" % port) + target
 
 
-def redirect(location: bytes, *, request_id: bytes, close: bool, date: bytes) -> bytes:
-    """Return the 308 response to `location`, a URL from `https_location`.
+def redirect(location: bytes, request_id: bytes, date: bytes) -> Answer:
+    """Return the 308 answer to `location`, a URL from `https_location`.
 
     308 keeps the method and the body. The client may store it; a cache that serves others may not,
     as it may not tell http from https, and who came by https is not redirected.
     """
-    fields = [
-        b"HTTP/1.1 308 Permanent Redirect",
-        b"Date: " + date,
-        b"Location: " + location,
-        b"Cache-Control: private",
-        b"Content-Length: 0",
-        b"X-Request-Id: " + request_id,
-    ]
-    if close:
-        fields.append(b"Connection: close")
-    return b"\r\n".join(fields) + b"\r\n\r\n"
+    fields = (
+        (b"Date", date),
+        (b"Location", location),
+        (b"Cache-Control", b"private"),
+        (b"Content-Length", b"0"),
+        (b"X-Request-Id", request_id),
+    )
+    return Answer(308, "redirect", fields)
 
 
-def options(*, request_id: bytes, close: bool, date: bytes) -> bytes:
-    """Return the answer to an OPTIONS request that goes no further: what is passed on at all."""
-    fields = [
-        b"HTTP/1.1 200 OK",
-        b"Date: " + date,
-        b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-        b"Content-Length: 0",
-        b"X-Request-Id: " + request_id,
-    ]
-    if close:
-        fields.append(b"Connection: close")
-    return b"\r\n".join(fields) + b"\r\n\r\n"
+def options(request_id: bytes, date: bytes) -> Answer:
+    """Return the answer to an OPTIONS request that goes no further: what is passed on at all.
+
+    Source: RFC 9110 section 7.6.2.
+    """
+    fields = (
+        (b"Date", date),
+        (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        (b"Content-Length", b"0"),
+        (b"X-Request-Id", request_id),
+    )
+    return Answer(200, "max_forwards", fields)
 
 
 def wants_json(accept: bytes | None) -> bool:

@@ -12,35 +12,43 @@ An HTTP/1.0 client knows no interim answers: only its answer itself can find out
 from __future__ import annotations
 
 import logging
-import select
-from typing import TYPE_CHECKING
-
-from lbproxy.errors import Failure
-from lbproxy.proxy.downstream.transport import CLOSED
-
-if TYPE_CHECKING:
-    from lbproxy.proxy.downstream.http1 import ClientConnection
+from typing import Protocol
 
 _log = logging.getLogger("lbproxy.worker")
 # Most answers come sooner, and then nobody has to be asked.
 ASK_AFTER_S = 1.0
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class HalfOpen(Protocol):
+    """A connection whose client has ended its side."""
+
+    def closed(self) -> bool:
+        """Return True if nothing more happens on it."""
+
+    def hung_up(self) -> bool:
+        """Return True if the kernel has heard a reset."""
+
+    def leave(self) -> None:
+        """The client is gone: end what is in progress for it."""
+
+    def ask(self) -> bool:
+        """Ask whether the client is still there; return False if it cannot be asked now."""
 
 
 class HalfClosed:
     """The clients of a worker that have ended their side."""
 
     def __init__(self) -> None:
-        self._since: dict[ClientConnection, float] = {}  # infinity: it was asked
+        self._since: dict[HalfOpen, float] = {}  # infinity: it was asked
 
     def __len__(self) -> int:
         return len(self._since)
 
-    def add(self, client: ClientConnection, now: float) -> None:
+    def add(self, client: HalfOpen, now: float) -> None:
         """A client has ended its side. Args: now: monotonic seconds."""
         self._since[client] = now
 
-    def discard(self, client: ClientConnection) -> None:
+    def discard(self, client: HalfOpen) -> None:
         """A client is gone."""
         self._since.pop(client, None)
 
@@ -53,30 +61,11 @@ class HalfClosed:
                 self.discard(client)
                 _log.exception("a fault of lbproxy while a client had ended its side")
 
-    def _look_at(self, client: ClientConnection, since: float, now: float) -> None:
-        exchange = client.exchange
-        if client.phase == CLOSED:
+    def _look_at(self, client: HalfOpen, since: float, now: float) -> None:
+        if client.closed():
             self.discard(client)
-        elif _hung_up(client):
+        elif client.hung_up():
             self.discard(client)
-            if exchange is not None:
-                client.end(exchange, Failure.CLIENT_ABORT)
-            else:
-                client.abort_transport()
-        elif (
-            since <= now - ASK_AFTER_S
-            and exchange is not None
-            and not (exchange.responded or exchange.http10)
-        ):
+            client.leave()
+        elif since <= now - ASK_AFTER_S and client.ask():
             self._since[client] = float("inf")  # asked
-            client.ask(_CONTINUE)
-
-
-def _hung_up(client: ClientConnection) -> bool:
-    """Return True if the kernel has heard a reset; the event loop does not ask after an end."""
-    transport = client.transport
-    if transport is None or transport.is_closing():
-        return False
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), 0)
-    return bool(poll.poll(0))

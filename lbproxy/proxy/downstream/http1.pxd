@@ -1,86 +1,77 @@
 import cython
 
-from lbproxy.proxy.forwarding.asker cimport ClientView
-from lbproxy.proxy.downstream.transport cimport Downstream
-from lbproxy.proxy.exchange.exchange cimport Exchange
-from lbproxy.proxy.nodes.link cimport Link
-from lbproxy.proxy.nodes.pool cimport Pool
+from lbproxy.proxy.desk cimport Desk
+from lbproxy.proxy.downstream.arrival cimport arrive
+from lbproxy.proxy.downstream.http1_answers cimport Http1Answers, as_http1
 from lbproxy.proxy.downstream.upload cimport Upload
-from lbproxy.proxy.nodes.connection cimport UpstreamConnection
-from lbproxy.proxy.worker cimport Worker
+from lbproxy.proxy.exchange.exchange cimport Exchange
+from lbproxy.proxy.exchange.record cimport Record
+from lbproxy.proxy.forwarding.asker cimport Asker
+from lbproxy.proxy.rules cimport Rules
+from lbproxy.proxy.transport.pipe cimport Pipe
 from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.partial_head cimport PartialHead
 
-cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
-cdef int SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT, BREATH, _HELD
-cdef dict BY_REASON
+cdef int IDLE, HEADING, BUSY, LINGERING, CLOSED
+cdef int ANSWERING, ROOM, TUNNEL
+cdef int BREATH, FULL, SLOW_CLIENT, _HELD
+cdef long long NO_BODY
+cdef Py_ssize_t _PIPELINE_BYTES
+cdef double _LINGER_S, _LINGER_MOST_S
 
-cdef class ClientConnection(Downstream):
-    cdef public Worker worker
+cdef class Http1Connection(Http1Answers):
+    cdef public Desk desk
+    cdef public object clients
     cdef public object listener
     cdef readonly object header
-    cdef public ClientView view
-    cdef public str address
-    cdef public str tls_version
-    cdef public bint trusted
+    cdef public Asker asker
+    cdef public int phase
+    cdef public double deadline
     cdef public bint admitted
     cdef public bint refused
-    cdef bint _ended
-    cdef public Exchange exchange
     cdef public Py_ssize_t requests
     cdef public PartialHead partial
-    cdef bint _busy
-    cdef Upload upload
-    cdef bytes _authority
-    cdef public bytes host
+    cdef bytes pending
+    cdef bint _reading
+    cdef bint _ended
+    cdef Upload _upload
+    cdef double _linger_until
 
     @cython.locals(phase=int)
     cpdef data_received(self, data)
     @cython.locals(exchange=Exchange)
+    cpdef eof_received(self)
+    @cython.locals(exchange=Exchange)
     cpdef connection_lost(self, error)
-    @cython.locals(exchange=Exchange)
     cpdef pause_writing(self)
-    @cython.locals(exchange=Exchange)
     cpdef resume_writing(self)
 
-    @cython.locals(worker=Worker, exchange=Exchange)
-    cdef touch(self)
-    @cython.locals(worker=Worker)
-    cdef await_node(self, Exchange exchange)
-    cdef hold(self)
-    cpdef block_reading(self)
-    cpdef unblock_reading(self)
-    cdef enter_tunnel(self)
     @cython.locals(exchange=Exchange)
-    cdef exchange_done(self)
+    cpdef over(self)
     @cython.locals(exchange=Exchange)
-    cpdef answer(self, failure, Link link)
-    cdef abort(self)
-    cpdef ask(self, bytes interim)
+    cpdef bint overdue(self, double now) except -1
+    @cython.locals(exchange=Exchange)
+    cpdef bint ask(self) except -1
+    cpdef close(self, double now)
+    cpdef reset(self)
 
-    @cython.locals(link=Link)
-    cpdef break_off(self, Exchange exchange, failure)
-    @cython.locals(link=Link)
-    cpdef end(self, Exchange exchange, failure)
-    cpdef drain(self)
-    cpdef cut_off(self)
-
-    @cython.locals(position=Py_ssize_t, size=Py_ssize_t, worker=Worker, head=RequestHead)
+    @cython.locals(position=Py_ssize_t, size=Py_ssize_t, rules=Rules, head=RequestHead)
     cdef _process(self, bytes data)
-    @cython.locals(data=bytes)
+    cpdef _breathed(self)
+    @cython.locals(data=bytes, exchange=Exchange)
     cdef _go_on(self)
     @cython.locals(partial=PartialHead, deadline=double)
     cdef _continue_head(self, bytes data)
-    cpdef breathed(self)
-    @cython.locals(
-        worker=Worker, exchange=Exchange, pool=Pool,
-        link=Link, position=Py_ssize_t, view=ClientView, upload=Upload,
-    )
+    cdef _hold_back(self, bytes data)
+    @cython.locals(desk=Desk, exchange=Exchange, position=Py_ssize_t, upload=Upload)
     cdef Py_ssize_t _begin(self, RequestHead head, bytes data) except -1
-    cpdef Py_ssize_t deny(self, failure, RequestHead head) except -1
-    @cython.locals(exchange=Exchange, worker=Worker)
+    cdef _name_authority(self, Exchange exchange, RequestHead head)
+    @cython.locals(desk=Desk, asker=Asker, record=Record)
     cpdef refuse(self, failure, str detail)
 
-    @cython.locals(upload=Upload, position=Py_ssize_t)
-    cdef _continue_body(self, bytes data)
-    cdef give_up(self, Exchange exchange, failure)
+    @cython.locals(exchange=Exchange, upload=Upload, position=Py_ssize_t)
+    cdef _take(self, bytes data)
+    cdef _cut_upload(self, Exchange exchange)
+    @cython.locals(pipe=Pipe)
+    cdef _close_after(self, bint complete, double now)
+    cdef _linger(self, double now)

@@ -1,100 +1,104 @@
-"""A connection of a client: reads requests and answers them in order.
+"""A connection of a client that speaks HTTP/1.1: reads requests and answers them in order.
 
 One exchange at a time. Requests that arrive before the last one is answered (pipelining) wait in
-a bounded buffer; reading stops when it is full. The connection is in exactly one phase, and the
-worker's tick ends it when the phase's deadline has passed; no connection has a timer.
+a bounded buffer; reading stops when it is full. The connection is in exactly one phase. The
+worker's tick ends it when the deadline of the exchange, or of the phase between two exchanges, has
+passed; no connection has a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from lbproxy.errors import BY_REASON, Denied, Failure
+from lbproxy.errors import Failure
 from lbproxy.proxy import answers
-from lbproxy.proxy.downstream import brief
+from lbproxy.proxy.downstream.arrival import arrive
+from lbproxy.proxy.downstream.http1_answers import CONTINUE, Http1Answers, as_http1
 from lbproxy.proxy.downstream.peer import peer_address
-from lbproxy.proxy.downstream.transport import (
-    BREATH,
-    CLOSED,
-    FULL,
-    HEADING,
-    IDLE,
-    LINGERING,
-    NO_NODE,
-    SENDING,
-    SLOW_CLIENT,
-    SLOW_NODE,
-    TUNNELLING,
-    WAITING,
-    Downstream,
-)
 from lbproxy.proxy.downstream.upload import Upload
 from lbproxy.proxy.exchange.exchange import Exchange
-from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.nodes.waiting import lack, wait
-from lbproxy.wire.authority import host_of
-from lbproxy.wire.fields import BadHead, find_part
-from lbproxy.wire.http1_head import HEAD, NO_BODY
+from lbproxy.proxy.exchange.record import Record
+from lbproxy.proxy.exchange.stages import ANSWERING, ROOM, TUNNEL
+from lbproxy.proxy.forwarding.asker import asker_of_peer
+from lbproxy.proxy.transport.pipe import BREATH, FULL, SLOW_CLIENT
+from lbproxy.wire.fields import BadHead
+from lbproxy.wire.http1_head import NO_BODY
 from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.partial_head import PartialHead
 
 if TYPE_CHECKING:
+    from lbproxy.proxy.desk import Desk
+    from lbproxy.proxy.downstream.clients import Clients
     from lbproxy.proxy.downstream.listener import ListenerState
-    from lbproxy.proxy.forwarding.asker import ClientView
-    from lbproxy.proxy.worker import Worker
+    from lbproxy.proxy.forwarding.asker import Asker
+    from lbproxy.wire.ajp13_request import Facts
     from lbproxy.wire.proxy_protocol import ProxyHeader
 
+# The phases. IDLE: between requests. HEADING: a head has begun. BUSY: an exchange is in progress.
+# LINGERING: answered for the last time; bytes that still arrive are thrown away, so that a reset
+# does not destroy the answer (RFC 9112 section 9.6). CLOSED: nothing more happens.
+IDLE, HEADING, BUSY, LINGERING, CLOSED = range(5)
+
 _HELD = SLOW_CLIENT | BREATH  # for these reasons requests that came wait
+_PIPELINE_BYTES = 64 << 10
+# A client that still sends when it was answered for the last time is read as long as it goes on,
+# within the second limit: one that sends everything before it reads would lose its answer.
+_LINGER_S = 2.0
+_LINGER_MOST_S = 30.0
+
 _log = logging.getLogger("lbproxy.client")
 
 
-class ClientConnection(Downstream):
+class Http1Connection(Http1Answers):
     """One connection of a client (an `asyncio.Protocol` in all but name).
 
-    Args: header: the PROXY header that came before it, None where none was to come.
-    Owns: the exchange in progress.
+    Args: clients: counts it; listener: that accepted it; header: the PROXY header that came before
+    it, None if none was to come.
+
+    Attributes: asker: of the connection; a trusted proxy's requests have their own; phase;
+    deadline: monotonic seconds at which the phase is overdue, if no exchange is in progress;
+    pending: bytes behind the request in progress; admitted, refused: see `clients`.
     """
 
-    def __init__(self, worker: Worker, listener: ListenerState, header: ProxyHeader | None) -> None:
-        super().__init__(listener.secure, worker.write_timeout)
-        self.worker = worker
+    def __init__(
+        self, desk: Desk, clients: Clients, listener: ListenerState, header: ProxyHeader | None
+    ) -> None:
+        super().__init__()
+        self.desk = desk
+        self.clients = clients
         self.listener = listener
         self.header = header
-        self.view: ClientView | None = None
-        self.address: str = ""
-        self.tls_version: str = ""
-        self.trusted: bool = False
+        self.asker: Asker | None = None
+        self.phase: int = IDLE
+        self.deadline: float = 0.0
         self.admitted: bool = False
         self.refused: bool = False
-        self._ended: bool = False  # the client will send no more
-        self.exchange: Exchange | None = None
         self.requests: int = 0
         self.partial: PartialHead | None = None
-        self._busy: bool = False
-        self.upload: Upload | None = None
-        self._authority: bytes = b""
-        self.host: bytes = b""
+        self.pending: bytes = b""
+        self._reading: bool = False  # within `_process`
+        self._ended: bool = False  # the client will send no more
+        self._upload: Upload | None = None
+        self._linger_until: float = 0.0
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands; over TLS the handshake is done."""
-        self.transport = cast(asyncio.Transport, transport)
-        self.send = self.transport.write
-        worker = self.worker
-        view = worker.view(peer_address(self.header, self.transport), self)
-        self.view = view
-        self.address = view.client_address
-        self.trusted = view.trusted
-        self.deadline = worker.now + worker.head_timeout
-        if self.secure:
-            self.tls_version = transport.get_extra_info("ssl_object").version()
-        if self.header is not None and self.header.tls is not None:
-            self.tls_version = self.header.tls.version
-        failure = worker.admit(self)
+        self.pipe.open(transport)
+        desk = self.desk
+        listener = self.listener
+        version = transport.get_extra_info("ssl_object").version() if listener.secure else ""
+        peer = peer_address(self.header, transport)
+        rules = desk.rules
+        self.asker = asker_of_peer(rules.forwarding, peer, listener.scheme, self.header, version)
+        self.deadline = desk.now + rules.head_timeout
+        failure = self.clients.admit(self)
         if failure is not None:
             self.refuse(failure, "")
 
@@ -103,32 +107,29 @@ class ClientConnection(Downstream):
         phase = self.phase
         if phase == IDLE:
             self._process(data)
-        elif phase == SENDING:
-            self._continue_body(data)
+        elif phase == BUSY:
+            self._take(data)
         elif phase == HEADING:
             self._continue_head(data)
-        elif phase == WAITING:
-            self.hold_back(data)
-        elif phase == TUNNELLING:
-            self.deadline = self.worker.now + self.worker.tunnel_timeout
-            assert self.exchange is not None
-            self.exchange.tunnel_up(data)
         elif phase == LINGERING:
-            self.linger(self.worker.now)
+            self._linger(self.desk.now)
 
     def eof_received(self) -> bool:
         """The client will send no more; whether it still reads `half_closed` finds out.
 
         Returns: True to keep the connection open for the answer. TLS cannot be half closed.
         """
-        if self.phase == WAITING and not self.secure:
+        exchange = self.exchange
+        if exchange is None or exchange.stage == TUNNEL:
+            return False
+        if not exchange.whole:
+            self._cut_upload(exchange)
+        elif not self.listener.secure:
             self._ended = True
             if not self.pending:
                 self.closing = True
-            self.worker.half_closed.add(self, self.worker.now)
+            self.clients.half_closed.add(self, self.desk.now)
             return True
-        if self.phase == SENDING and self.upload is not None:
-            self.upload.cut_off()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -136,223 +137,186 @@ class ClientConnection(Downstream):
         exchange = self.exchange
         self.exchange = None
         self.phase = CLOSED
-        self.transport = None
-        self.send = None
+        self.pipe.lost()
         self.pending = b""
-        if self.upload is not None:
-            self.upload.stop_gathering()
-            self.upload = None
-        self.worker.dismiss(self)
+        if self._upload is not None:
+            self._upload.stop_gathering()
+            self._upload = None
+        self.clients.dismiss(self)
         if exchange is not None:
-            if exchange.tunnelling:
-                exchange.close_tunnel()
-            else:
-                exchange.abandon(Failure.CLIENT_ABORT.reason, Failure.CLIENT_ABORT.status)
+            exchange.gone()
 
     def pause_writing(self) -> None:
         """The client reads slower than the node sends."""
         self.write_paused = True
-        exchange = self.exchange
-        if exchange is not None and exchange.upstream is not None:
-            exchange.upstream.pause()
-        if self.transport is not None:
-            self.unsent = self.transport.get_write_buffer_size()
-        self.deadline = self.worker.now + self.worker.write_timeout
+        self.pipe.watch()
+        if self.exchange is not None:
+            self.exchange.slow()
+        else:
+            self.deadline = self.desk.now + self.desk.rules.write_timeout
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.write_paused = False
-        exchange = self.exchange
-        if exchange is not None:
-            self.touch()
-            if exchange.upstream is not None:
-                exchange.upstream.resume()
-        elif self.blocked & SLOW_CLIENT:
-            self.unblock(SLOW_CLIENT)
-            if self.phase == IDLE and not self._busy:
-                self.deadline = self.worker.now + self.worker.idle_timeout
+        if self.exchange is not None:
+            self.exchange.caught_up()
+        elif self.pipe.blocked & SLOW_CLIENT:
+            self.pipe.unblock(SLOW_CLIENT)
+            if self.phase == IDLE and not self._reading:
+                self.deadline = self.desk.now + self.desk.rules.idle_timeout
                 self._go_on()
 
-    # What the exchange calls.
+    # What the exchange calls, beside the answers.
 
-    def touch(self) -> None:
-        """The exchange made progress: its deadline starts anew."""
-        worker = self.worker
-        exchange = self.exchange
-        if self.write_paused:
-            self.deadline = worker.now + worker.write_timeout
-        elif self.phase == TUNNELLING:
-            self.deadline = worker.now + worker.tunnel_timeout
-        elif exchange is not None:
-            self.deadline = worker.now + exchange.response_timeout
+    def facts(self) -> Facts:
+        """Return what a node is told over AJP of who asks."""
+        assert self.exchange is not None
+        return self.exchange.asker.facts(self.pipe.transport)
 
-    def await_node(self, exchange: Exchange) -> None:
-        """There is a connection to a node, and what there is of the request was sent."""
-        worker = self.worker
-        self.unblock(NO_NODE)
-        if self.phase == SENDING and not self.blocked & SLOW_NODE and not exchange.held_back():
-            self.deadline = worker.now + worker.body_timeout
-        else:
-            self.deadline = worker.now + exchange.response_timeout
-
-    def hold(self) -> None:
-        """Read no more until there is a connection to a node."""
-        self.block(NO_NODE)
-
-    def block_reading(self) -> None:
-        """Read no more: the node is slower, and now it is the node that has to make progress."""
-        self.block(SLOW_NODE)
-        self.touch()
-
-    def unblock_reading(self) -> None:
-        """The node has caught up."""
-        self.unblock(SLOW_NODE)
-        if self.phase == SENDING:
-            self.deadline = self.worker.now + self.worker.body_timeout
-        else:
-            self.touch()
-
-    def enter_tunnel(self) -> None:
-        """From here on bytes pass as they are."""
-        self.phase = TUNNELLING
+    def tunnel(self, head: ResponseHead) -> None:
+        """Send a 101: from here on bytes pass as they are."""
         self.closing = True
-        self.deadline = self.worker.now + self.worker.tunnel_timeout
+        head.parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        self.pipe.write(b"".join(head.parts))
         pending = self.pending
         self.pending = b""
-        self.unblock(FULL)
+        self.pipe.unblock(FULL)
         if pending and self.exchange is not None:
             self.exchange.tunnel_up(pending)
         if self._ended:
-            self.close(self.worker.now)
+            self.close(self.desk.now)
 
-    def exchange_done(self) -> None:
-        """The response was sent: the next request, or the end."""
-        exchange = self.exchange
-        self.exchange = None
-        if self.blocked & SLOW_NODE:
-            self.unblock(SLOW_NODE)
+    def finish(self) -> None:
+        """The tunnel has ended: the connection ends with the exchange."""
+        self.closing = True
+
+    def over(self) -> None:
+        """The answer was sent: the next request, or the end."""
+        exchange = self.detach()
         if self.phase == CLOSED:
             return
         if self.closing:
-            self.close_after(exchange is not None and exchange.request_done, self.worker.now)
+            self._close_after(exchange is not None and exchange.whole, self.desk.now)
             return
         self.phase = IDLE
         if self.write_paused:
-            # Answers that nobody reads would pile up here: no further request before they are.
-            self.block(SLOW_CLIENT)
-            self.deadline = self.worker.now + self.worker.write_timeout
+            # The client is not reading. Take no new request until it does, or answers pile up.
+            self.pipe.block(SLOW_CLIENT)
+            self.deadline = self.desk.now + self.desk.rules.write_timeout
             return
-        self.deadline = self.worker.now + self.worker.idle_timeout
-        if (self.pending or self._ended) and not self._busy:
+        self.deadline = self.desk.now + self.desk.rules.idle_timeout
+        if (self.pending or self._ended) and not self._reading:
             self._go_on()
 
-    def answer(self, failure: Failure, link: Link | None) -> None:
-        """End the exchange with an answer of our own. Args: link: the node that failed last."""
-        exchange = self.exchange
-        if exchange is None or self.phase == CLOSED:
-            return
-        if failure.close or exchange.http10 or not exchange.request_done:
-            self.closing = True
-        parts = exchange.head.parts
-        shape = answers.shape(
-            find_part(parts, b"accept"),
-            exchange.head.path,
-            find_part(parts, b"content-type"),
-            find_part(parts, b"authorization"),
-        )
-        data = answers.answer(
-            failure,
-            wants_json=shape is answers.Shape.PROBLEM,
-            oauth=shape is answers.Shape.OAUTH,
-            head=exchange.method_id == HEAD,
-            request_id=exchange.request_id,
-            close=self.closing,
-            date=self.worker.date(),
-        )
-        self.write(data)
-        exchange.answered(failure.status, failure.reason, answers.body_size(data), link)
-        self.exchange_done()
-
-    def abort(self) -> None:
-        """The response cannot be completed: end it so that it does not look complete."""
+    def cut(self) -> None:
+        """The answer cannot be completed: end it so that it does not look complete."""
         self.exchange = None
-        self.abort_transport()
-
-    def ask(self, interim: bytes) -> None:
-        """Send a whole interim response while no answer has begun."""
-        self.write(interim)
-
-    def break_off(self, exchange: Exchange, failure: Failure) -> None:
-        """End an exchange that is in progress: with an answer, or cut off once one has begun."""
-        if exchange.responded:
-            self.end(exchange, failure)
-            return
-        link = exchange.link
-        exchange.let_go()
-        if link is not None and failure.of_node:
-            self.worker.node_failed(exchange, link, failure)
-        self.answer(failure, link)
-
-    def end(self, exchange: Exchange, failure: Failure) -> None:
-        """Cut the exchange off, visibly: only the log hears why."""
-        self.exchange = None
-        link = exchange.link
-        if link is not None and failure.of_node:
-            self.worker.node_failed(exchange, link, failure)
-        exchange.abandon(failure.reason, failure.status)
-        self.abort_transport()
+        self.reset()
 
     # What the worker calls.
+
+    def overdue(self, now: float) -> bool:
+        """Return True if a deadline has passed. Args: now: monotonic seconds."""
+        exchange = self.exchange
+        return (self.deadline if exchange is None else exchange.deadline) < now
+
+    def expire(self, now: float) -> None:
+        """End what is overdue. Args: now: monotonic seconds, after the deadline."""
+        phase = self.phase
+        partial = self.partial
+        if self.exchange is not None:
+            self.exchange.expire(now)
+        elif phase == HEADING and self.requests and partial and partial.whole() == b"\r\n":
+            self.close(now)  # an empty line behind a request begins no request
+        elif phase == HEADING:
+            self.refuse(Failure.HEAD_TIMEOUT, "")
+        elif phase == CLOSED or (self.write_paused and phase != LINGERING):
+            if self.pipe.moved():
+                self.deadline = now + self.desk.rules.write_timeout
+            else:
+                self.reset()
+        else:
+            self.close(now)
 
     def drain(self) -> None:
         """The worker ends: close when the exchange in progress is done."""
         self.closing = True
         if self.phase == IDLE:
-            self.close(self.worker.now)
-        elif self.exchange is not None and self.exchange.room is not None:
-            self.break_off(self.exchange, Failure.SHUTTING_DOWN)  # nothing of it has begun
+            self.close(self.desk.now)
+        elif self.exchange is not None and self.exchange.stage == ROOM:
+            self.exchange.break_off(Failure.SHUTTING_DOWN)  # nothing of it has begun
 
     def cut_off(self) -> None:
-        """The worker ends now: whatever is in progress is cut off, visibly."""
-        exchange = self.exchange
-        if exchange is not None:
-            self.end(exchange, Failure.SHUTTING_DOWN)
+        """The worker ends now: cut off what is in progress, visibly."""
+        if self.exchange is not None:
+            self.exchange.cut(Failure.SHUTTING_DOWN)
         else:
-            self.abort_transport()
+            self.reset()
+
+    # What `half_closed` calls.
+
+    def closed(self) -> bool:
+        """Return True if nothing more happens on it."""
+        return self.phase == CLOSED
+
+    def hung_up(self) -> bool:
+        """Return True if the kernel has heard a reset; the event loop does not ask after an end."""
+        if not self.pipe.alive():
+            return False
+        assert self.pipe.transport is not None
+        poll = select.poll()
+        poll.register(self.pipe.transport.get_extra_info("socket").fileno(), 0)
+        return bool(poll.poll(0))
+
+    def leave(self) -> None:
+        """The client is gone: nobody hears of the answer."""
+        if self.exchange is not None:
+            self.exchange.cut(Failure.CLIENT_ABORT)
+        else:
+            self.reset()
+
+    def ask(self) -> bool:
+        """Ask by a 100 (Continue) whether the client is still there; return False if nobody can."""
+        exchange = self.exchange
+        if exchange is None or exchange.stage >= ANSWERING or exchange.head.http10:
+            return False
+        self.pipe.write(CONTINUE)
+        return True
 
     # Reading requests.
 
     def _process(self, data: bytes) -> None:
         """Read requests from `data` as long as they can be answered at once."""
-        self._busy = True
+        self._reading = True
         position = 0
         size = len(data)
-        worker = self.worker
-        while position < size and self.phase == IDLE and not self.blocked & _HELD:
+        rules = self.desk.rules
+        assert self.asker is not None
+        while position < size and self.phase == IDLE and not self.pipe.blocked & _HELD:
             try:
-                head = worker.request_parser.parse(data, position, self.trusted)
+                head = rules.request_parser.parse(data, position, self.asker.trusted)
             except BadHead as error:
-                self._busy = False
-                self.refuse(BY_REASON[error.reason], error.detail)
+                self._reading = False
+                self.refuse(error.failure, error.detail)
                 return
             if head is None:
-                self.partial = PartialHead(worker.request_parser.limits, data[position:])
+                self.partial = PartialHead(rules.request_limits, data[position:])
                 self.phase = HEADING
                 if self.requests:
-                    self.deadline = worker.now + worker.head_timeout
+                    self.deadline = self.desk.now + rules.head_timeout
                 position = size
                 break
             position = self._begin(head, data)
             if position < size and self.phase == IDLE:
-                self.breathe()  # a pipeline of requests that we answer: one of them a turn
-        self._busy = False
-        if position < size and self.phase in (WAITING, IDLE):
-            self.hold_back(data[position:])
+                # A pipeline of requests that we answer: one of them a turn.
+                self.pipe.breathe(self._breathed)
+        self._reading = False
+        if position < size and (self.phase == BUSY or self.phase == IDLE):
+            self._hold_back(data[position:])
 
-    def breathed(self) -> None:
+    def _breathed(self) -> None:
         """The others had their turn."""
-        self.unblock(BREATH)
-        if self.phase == IDLE and not self._busy:
+        if self.phase == IDLE and not self._reading:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -360,13 +324,14 @@ class ClientConnection(Downstream):
         data = self.pending
         if data:
             self.pending = b""
-            self.unblock(FULL)
+            self.pipe.unblock(FULL)
             self._process(data)
         if self._ended and not self.pending:
-            if self.phase == SENDING and self.upload is not None:
-                self.upload.cut_off()
-            elif self.phase in (IDLE, HEADING):
-                self.close(self.worker.now)
+            exchange = self.exchange
+            if exchange is not None and not exchange.whole:
+                self._cut_upload(exchange)
+            elif self.phase == IDLE or self.phase == HEADING:
+                self.close(self.desk.now)
 
     def _continue_head(self, data: bytes) -> None:
         partial = self.partial
@@ -379,113 +344,148 @@ class ClientConnection(Downstream):
             if self.phase == HEADING:
                 self.deadline = deadline
 
+    def _hold_back(self, data: bytes) -> None:
+        """Keep bytes that came behind the request in progress."""
+        self.pending = self.pending + data if self.pending else data
+        if len(self.pending) > _PIPELINE_BYTES:
+            self.pipe.block(FULL)
+
     def _begin(self, head: RequestHead, data: bytes) -> int:
         """Begin the exchange of one request; return the offset behind what was taken of `data`."""
-        worker = self.worker
-        exchange = Exchange(worker, self, head, monotonic())
+        desk = self.desk
+        assert self.asker is not None
+        exchange = Exchange(desk, self, self.asker.of(head), head, monotonic())
         self.exchange = exchange
+        self.phase = BUSY
         self.requests += 1
         if (
             not head.keep_alive
-            or self.requests >= worker.requests_per_connection
-            or worker.draining
+            or self.requests >= desk.rules.requests_per_connection
+            or desk.draining
         ):
             self.closing = True
-        exchange.request_id = head.request_id or worker.request_id()
-        if head.length != NO_BODY:
-            exchange.has_body = True
-            exchange.request_done = False
-        view = self.view
-        assert view is not None
-        if self.trusted:
-            view.hear(head)
-            self.address = view.client_address
-        if head.refused_method:
-            return self.deny(Failure.NOT_IMPLEMENTED, head)
-        if head.max_forwards == 0:
-            return brief.options(self, head)
-        if head.authority != self._authority:
-            self._authority = head.authority
-            self.host = host_of(head.authority)
-        if self.listener.redirect_port and brief.redirects(self):
-            return brief.redirect(self, head)
-        try:
-            pool = worker.routing.pool_for(self.host, head)
-        except Denied as denied:
-            exchange.pool = worker.pools.get(denied.pool)
-            return self.deny(denied.failure, head)
-        exchange.pool = pool
-        if head.held is not None:
-            pool.let_pass(head)
-        if worker.body_limit >= 0 and head.length > worker.body_limit:
-            return self.deny(Failure.BODY_TOO_LARGE, head)
-        if worker.pass_trailers:
-            exchange.trailer_drops = worker.trailer_drops
-        pool.budget.deposit()
-
-        link = exchange.choose(worker.now)
-        if link is None:
-            failure = lack(exchange)
-            if not wait(exchange, failure):
-                return self.deny(failure, head)
-        if not head.authority:
-            # HTTP/1.0 may come without Host, HTTP/1.1 to the node may not; the forwarded fields say
-            # the same.
-            head.authority = self.local_authority()
-            head.parts.append(b"Host: " + head.authority + b"\r\n")
-            if self.trusted:
-                view.hear(head)
-        exchange.request = view.render(head, exchange.request_id)
-        if not exchange.has_body:
-            self.phase = WAITING
-            exchange.go(link)
+        if not arrive(exchange, self.listener):
             return head.end
-        self.phase = SENDING
-        upload = self.upload
-        if upload is None:
-            upload = self.upload = Upload(self)
-        upload.begin(exchange, head.length)
+        if not head.authority:
+            self._name_authority(exchange, head)
         position = head.end
-        if position < len(data):
-            position = upload.read(data, position)
-            if self.exchange is not exchange:
-                return position
-        exchange.go(link)
+        if head.length != NO_BODY:
+            upload = self._upload
+            if upload is None:
+                upload = self._upload = Upload(
+                    desk, self.pipe, self.clients.gathering, self.listener.secure, self._breathed
+                )
+            upload.begin(exchange, head.length)
+            if position < len(data):
+                position = upload.read(data, position)
+                if self.exchange is not exchange:
+                    return position
+        exchange.go()
         return position
 
-    def deny(self, failure: Failure, head: RequestHead) -> int:
-        """Answer without a node. Whatever came of a body is thrown away with the connection."""
-        self.worker.count_rejected(failure.reason)
-        self.answer(failure, None)
-        return head.end
+    def _name_authority(self, exchange: Exchange, head: RequestHead) -> None:
+        """Name the host of a request that names none: HTTP/1.0 may come without Host, HTTP/1.1 to
+        the node may not. The forwarded fields say the same."""
+        assert self.asker is not None
+        head.authority = self._local_authority()
+        head.parts.append(b"Host: " + head.authority + b"\r\n")
+        exchange.asker = self.asker.of(head)
+
+    def _local_authority(self) -> bytes:
+        """Return the address that the client has reached, as an authority."""
+        assert self.pipe.transport is not None
+        name = self.pipe.transport.get_extra_info("sockname")
+        if not isinstance(name, tuple):
+            return b"localhost"
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        return f"{host}:{name[1]}".encode()
 
     def refuse(self, failure: Failure, detail: str) -> None:
         """Answer something that is not a request, and end the connection."""
-        worker = self.worker
-        worker.count_rejected(failure.reason)
-        _log.debug("%s: refused: %s %s", self.address, failure.reason, detail)
+        desk = self.desk
+        asker = self.asker
+        assert asker is not None
+        desk.count_rejected(failure.reason)
+        _log.debug("%s: refused: %s %s", asker.address, failure.reason, detail)
         self.partial = None
         self.closing = True
         if self.phase != HEADING and failure is Failure.HEAD_TIMEOUT:
-            self.close(self.worker.now)
+            self.close(desk.now)
             return
-        exchange = Exchange(worker, self, RequestHead(), monotonic())
-        exchange.request_id = worker.request_id()
-        exchange.request_done = False
-        self.exchange = exchange
-        self.answer(failure, None)
+        now = monotonic()
+        record = Record(asker, RequestHead(), now, desk.request_id())
+        answer = answers.refusal(failure, record.head, record.request_id, desk.date())
+        self.pipe.write(as_http1(answer, record.head, True))
+        record.status = failure.status
+        record.reason = failure.reason
+        record.bytes_out = len(answer.body)
+        desk.log(record, now)
+        self._close_after(False, desk.now)
 
-    # Reading bodies.
+    # Reading bodies and tunnels.
 
-    def _continue_body(self, data: bytes) -> None:
-        upload = self.upload
-        assert upload is not None
-        position = upload.hear(data)
-        if position < len(data) and self.phase == WAITING:
-            self.hold_back(data[position:])
+    def _take(self, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if exchange.stage == TUNNEL:
+            exchange.tunnel_up(data)
+        elif exchange.whole:
+            self._hold_back(data)
+        else:
+            upload = self._upload
+            assert upload is not None
+            position = upload.hear(data)
+            if position < len(data) and self.phase == BUSY:
+                self._hold_back(data[position:])
 
-    def give_up(self, exchange: Exchange, failure: Failure) -> None:
-        """The body is unusable: the node's connection ends before it could look complete."""
-        self.worker.count_rejected(failure.reason)
-        self.closing = True
-        self.break_off(exchange, failure)
+    def _cut_upload(self, exchange: Exchange) -> None:
+        """The client has ended within the body: the node must not take it for a whole one."""
+        if exchange.stage >= ANSWERING:
+            exchange.cut(Failure.CLIENT_ABORT)
+            return
+        # Earlier answers may still be on their way to the client, which may still read.
+        self.exchange = None
+        exchange.abandon(Failure.CLIENT_ABORT)
+        self.close(self.desk.now)
+
+    # The end.
+
+    def close(self, now: float) -> None:
+        """Close after what waits was sent, which a client may not put off without end."""
+        self.phase = CLOSED
+        self.pipe.watch()
+        self.deadline = now + self.desk.rules.write_timeout
+        self.pipe.close()
+
+    def reset(self) -> None:
+        """End the connection by a reset."""
+        self.phase = CLOSED
+        self.pipe.reset()
+
+    def _close_after(self, complete: bool, now: float) -> None:
+        """Close once the answer is sent. Args: complete: the client has nothing more to send."""
+        pipe = self.pipe
+        if pipe.transport is None or (complete and not self.pending):
+            self.close(now)
+            return
+        self.pending = b""
+        self.phase = LINGERING
+        self._linger_until = now + _LINGER_MOST_S
+        self._linger(now)
+        if not self.listener.secure:
+            pipe.transport.write_eof()
+        pipe.unblock(pipe.blocked)
+
+    def _linger(self, now: float) -> None:
+        """Bytes came that nobody wants any more, or the wait for them begins."""
+        self.deadline = min(now + _LINGER_S, self._linger_until)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The pipe's transport."""
+        return self.pipe.transport
+
+    @property
+    def blocked(self) -> int:
+        """Reasons not to read the client, as bits of `pipe`."""
+        return self.pipe.blocked

@@ -1,14 +1,15 @@
-from lbproxy.proxy.downstream.http1 cimport ClientConnection
+from lbproxy.proxy.desk cimport Desk
 from lbproxy.proxy.transport.tls_layer cimport TlsLayer
-from lbproxy.proxy.worker cimport Worker
 
 cdef class DownstreamTls(TlsLayer):
-    cdef public Worker worker
-    cdef public ClientConnection client
     cdef public double deadline
     cdef public str peer
     cdef public bint admitted
+    cdef Desk _desk
+    cdef object _clients
+    cdef object _header
+    cdef object _make
 
     cpdef begin(self)
-    cpdef settled(self)
+    cpdef settled(self, chosen)
     cpdef failed(self, error)

@@ -1,4 +1,4 @@
-"""The server's side of TLS: between a client's socket and its `ClientConnection`.
+"""The server's side of TLS: between a client's socket and the connection that reads its requests.
 
 A connection counts against the limits from its first byte on, and the worker's tick ends
 handshakes that do not come.
@@ -8,51 +8,61 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
 
+from lbproxy.proxy.desk import Desk
+from lbproxy.proxy.downstream.clients import Clients
 from lbproxy.proxy.downstream.peer import peer_address
 from lbproxy.proxy.transport.tls_layer import TlsLayer
-
-if TYPE_CHECKING:
-    from lbproxy.proxy.downstream.http1 import ClientConnection
-    from lbproxy.proxy.worker import Worker
+from lbproxy.wire.proxy_protocol import ProxyHeader
 
 
 class DownstreamTls(TlsLayer):
     """TLS with one client.
 
-    Args: client: serves the plain bytes.
+    Args: header: the PROXY header that came before it, None if none was to come; make: makes what
+    serves the plain bytes; its argument is the protocol that ALPN has chosen, None if none was.
 
-    Attributes: deadline: monotonic seconds at which the handshake is overdue; admitted: it counts
-    as a handshake of its client.
+    Attributes: deadline: monotonic seconds at which the handshake is overdue; peer: the client's
+    address; admitted: it counts as a handshake of that address.
     """
 
-    def __init__(self, worker: Worker, client: ClientConnection, context: ssl.SSLContext) -> None:
-        super().__init__(cast(asyncio.Protocol, client), context, True, None)
-        self.worker = worker
-        self.client = client
+    def __init__(
+        self,
+        desk: Desk,
+        clients: Clients,
+        context: ssl.SSLContext,
+        header: ProxyHeader | None,
+        make: Callable[[str | None], asyncio.Protocol],
+    ) -> None:
+        super().__init__(context, True, None)
         self.deadline: float = 0.0
         self.peer: str = ""
         self.admitted: bool = False
+        self._desk = desk
+        self._clients = clients
+        self._header = header
+        self._make = make
 
     def begin(self) -> None:
-        """The socket is accepted: count its handshake, or end it where there are too many."""
-        assert self._raw is not None
-        worker = self.worker
-        self.peer = peer_address(self.client.header, self._raw)
-        self.deadline = worker.now + worker.handshake_timeout
-        if not worker.admit_handshake(self):
+        """The socket is accepted: count its handshake, or end it if there are too many."""
+        transport = self._raw.transport
+        assert transport is not None
+        self.peer = peer_address(self._header, transport)
+        self.deadline = self._desk.now + self._desk.rules.handshake_timeout
+        if not self._clients.admit_handshake(self):
             self.abort()
 
-    def settled(self) -> None:
+    def settled(self, chosen: str | None) -> asyncio.Protocol:
         """The handshake is done: from here on it counts as a connection."""
-        worker = self.worker
-        worker.dismiss_handshake(self)
-        worker.count_handshake(self._object.version() or "", bool(self._object.session_reused))
+        self._clients.dismiss_handshake(self)
+        resumed = bool(self._object.session_reused)
+        self._desk.count_handshake(self._object.version() or "", resumed)
+        return self._make(chosen)
 
     def failed(self, error: Exception | None) -> None:
         """The handshake was refused, or the client has left."""
         if isinstance(error, ssl.SSLError):
-            self.worker.count_rejected("tls_handshake")
+            self._desk.count_rejected("tls_handshake")
         else:
-            self.worker.dismiss_handshake(self)
+            self._clients.dismiss_handshake(self)

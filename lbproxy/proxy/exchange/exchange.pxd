@@ -1,115 +1,98 @@
 cimport cython
 
-from lbproxy.cluster.balance cimport Member
-from lbproxy.cluster.sticky cimport Verdict
-from lbproxy.proxy.nodes.announced cimport Announced
-from lbproxy.proxy.nodes.serving cimport Application, Applications, Tally
-from lbproxy.proxy.downstream.http1 cimport ClientConnection
-from lbproxy.proxy.forwarding.asker cimport ClientView
+from lbproxy.proxy.desk cimport Desk
+from lbproxy.proxy.exchange.course cimport Course
+from lbproxy.proxy.exchange.downstream cimport Downstream
+from lbproxy.proxy.exchange.stages cimport holds
+from lbproxy.proxy.exchange.upstream cimport Upstream
+from lbproxy.proxy.forwarding.asker cimport Asker
+from lbproxy.proxy.nodes.connection cimport Connection
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.nodes.pool cimport Pool
-from lbproxy.proxy.nodes.connection cimport UpstreamConnection
-from lbproxy.proxy.worker cimport Worker
-from lbproxy.wire.fields cimport DropRules
+from lbproxy.wire.ajp13_request cimport Facts
 from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
-cdef Py_ssize_t _JOIN_BELOW
+cdef int BEGUN, ROOM, PARKED, CONNECTING, PINGING, ASKED, ANSWERING, TUNNEL, OVER
+cdef int PLACE, TASK, LINK, UPSTREAM
+cdef int NO_NODE, HEAD
+cdef long long NO_BODY
+cdef double _NEVER
 
 @cython.freelist(64)
-cdef class Exchange:
-    cdef public Worker worker
-    cdef public ClientConnection client
-    cdef public RequestHead head
-    cdef public int method_id
-    cdef public bint http10
-    cdef public bint websocket
-    cdef public double started
-    cdef public Pool pool
-    cdef public Link link
-    cdef public UpstreamConnection upstream
+cdef class Exchange(Course):
+    cdef public Upstream upstream
     cdef public object connecting
-    cdef public Verdict verdict
-    cdef public Application application
-    cdef public Tally tally
-    cdef public object room
-    cdef public double response_timeout
-    cdef public bytes request_id
-    cdef public bytes request
-    cdef public bytes held
+    cdef public bytes early
     cdef public bytes request_trailers
-    cdef public bint has_body
-    cdef public bint request_done
-    cdef public bint sent
-    cdef public bint waited
-    cdef public bint body_sent
-    cdef public bint interim
-    cdef public bint responded
-    cdef public bint reusable
-    cdef public bint chunked_down
-    cdef public bint wants_cookies
-    cdef public DropRules trailer_drops
-    cdef public bytes trailers
-    cdef public bint tunnelling
     cdef public double sent_at
-    cdef public double upstream_s
-    cdef public int status
-    cdef public long long bytes_in
-    cdef public long long bytes_out
-    cdef public int step
-    cdef public int result
-    cdef public int retries
-    cdef public bint stale_retried
-    cdef public str reason
-    cdef public list tried
+    cdef public bytes trailers
 
-    @cython.locals(pool=Pool, announced=Announced, verdict=Verdict, member=Member)
-    cpdef Link choose(self, double now)
-    cpdef go(self, Link link)
+    cpdef bint wait(self, failure) except -1
+    cpdef try_again(self, double now)
+    cdef _room(self)
 
-    cdef start(self, Link link)
-    @cython.locals(pool=Pool, announced=Announced)
-    cdef _enter(self, Link link)
-    cdef _leave(self, Link link)
-    @cython.locals(link=Link, upstream=UpstreamConnection)
-    cdef send(self, bint look)
-    cpdef attach(self, UpstreamConnection upstream)
-    cdef mark_sent(self)
-    @cython.locals(upstream=UpstreamConnection)
-    cdef send_body(self, bytes payload, bint last)
-    cpdef bint held_back(self)
+    @cython.locals(link=Link)
+    cpdef go(self)
+    cdef _start(self, Link link)
+    @cython.locals(ready=list)
+    cdef _park(self)
+    @cython.locals(link=Link, connection=Connection)
+    cdef _send(self, bint look)
+    cdef _attach(self, Upstream upstream)
     cdef _connect(self, Link link)
+    @cython.locals(upstream=Upstream)
+    cpdef take(self, bytes payload, bint last)
+    cpdef keep_early(self, bytes payload)
+    @cython.locals(early=bytes)
+    cpdef bytes take_early(self)
 
-    cdef invite(self)
-    cdef pass_interim(self, ResponseHead head)
-    @cython.locals(
-        client=ClientConnection, link=Link, now=double, parts=list, size=Py_ssize_t,
-    )
-    cdef respond(self, ResponseHead head, bytes payload, bint complete)
-    @cython.locals(client=ClientConnection)
-    cdef body(self, bytes payload, bint complete)
-    @cython.locals(pool=Pool, link=Link, verdict=Verdict, view=ClientView)
-    cdef _affinity(self, ResponseHead head, list parts)
+    cpdef pinging(self)
+    cpdef asked(self)
+    cpdef took(self)
+    cpdef invite(self)
+    cpdef Facts facts(self)
 
-    @cython.locals(parts=list, link=Link)
-    cdef open_tunnel(self, ResponseHead head)
-    cdef tunnel_up(self, bytes data)
-    cdef tunnel_down(self, bytes data)
-    @cython.locals(upstream=UpstreamConnection, link=Link)
-    cdef close_tunnel(self)
-    cdef tunnel_closed(self)
+    cpdef pass_interim(self, ResponseHead head)
+    @cython.locals(now=double, link=Link)
+    cpdef respond(self, ResponseHead head, bytes payload, bint complete)
+    @cython.locals(now=double, link=Link)
+    cdef double _begin_answer(self, ResponseHead head) except -1
+    cpdef body(self, bytes payload, bint complete)
 
-    @cython.locals(upstream=UpstreamConnection, link=Link)
-    cdef finish(self, double now)
-    @cython.locals(link=Link, again=Link)
+    cpdef open_tunnel(self, ResponseHead head)
+    cpdef tunnel_up(self, bytes data)
+    cpdef tunnel_down(self, bytes data)
+    cpdef tunnel_closed(self)
+
+    cpdef slow(self)
+    cpdef caught_up(self)
+    @cython.locals(clients_turn=bint)
+    cpdef expire(self, double now)
+
+    @cython.locals(upstream=Upstream, link=Link)
+    cpdef finish(self, double now)
+    @cython.locals(link=Link, again=Link, sent=bint)
     cpdef fail(self, failure, str detail=*)
     cpdef give_up(self, str detail)
+    cpdef spoil(self, failure)
+    @cython.locals(held=int)
+    cpdef break_off(self, failure)
+    cpdef refuse(self, failure)
+    cpdef answer(self, failure)
+    cpdef reply(self, answer)
     @cython.locals(link=Link)
-    cdef refuse(self, failure)
-    @cython.locals(pool=Pool)
-    cdef answered(self, int status, str reason, Py_ssize_t size, Link link)
-    cdef let_go(self)
-    @cython.locals(link=Link)
-    cdef abandon(self, str reason, int status)
-    @cython.locals(pool=Pool)
-    cdef _record(self, double now)
+    cpdef cut(self, failure)
+    @cython.locals(upstream=Upstream)
+    cpdef gone(self)
+    @cython.locals(now=double)
+    cpdef abandon(self, failure)
+    @cython.locals(link=Link, waited=double)
+    cdef _note_wait(self, double now)
+    @cython.locals(held=int)
+    cdef _let_go(self)
+    @cython.locals(pool=Pool, answered=bint)
+    cdef _end(self, double now, int status, str reason)
+
+@cython.locals(ready=list, parked=Exchange)
+cpdef send_parked(Desk desk)

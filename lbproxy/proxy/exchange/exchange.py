@@ -1,338 +1,297 @@
 """One request and its response, from the parsed head to the access-log line.
 
-The client connection feeds the request in (`start`, `send_body`), the node connection feeds the
-response in (`respond`, `body`), and whichever side fails says so (`fail`, `abandon`). An exchange
-ends exactly once: `finish`, an answer of our own, or an abort.
+The downstream feeds the request in (`go`, `take`), the upstream feeds the response in (`respond`,
+`body`), and whichever side fails says so (`fail`, `gone`). What an exchange holds, what limits it
+and what may follow is the table in `stages`; it ends exactly once, in `_end`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from time import monotonic, time
+import logging
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.cluster.balance import Member
-from lbproxy.cluster.sticky import UNKNOWN_ROUTE, Verdict
-from lbproxy.errors import Failure
-from lbproxy.proxy.exchange.retry import next_link
+from lbproxy.errors import ConnectError, Failure
+from lbproxy.proxy import answers
+from lbproxy.proxy.exchange.connecting import connect
+from lbproxy.proxy.exchange.course import Course
+from lbproxy.proxy.exchange.stages import (
+    ANSWERING,
+    ASKED,
+    BEGUN,
+    CONNECTING,
+    LINK,
+    OVER,
+    PARKED,
+    PINGING,
+    PLACE,
+    ROOM,
+    TASK,
+    TUNNEL,
+    UPSTREAM,
+    holds,
+    late,
+)
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.routing.paths import DoubtfulPath
+from lbproxy.proxy.transport.pipe import NO_NODE
 from lbproxy.wire.fields import find_part
-from lbproxy.wire.http1_body import chunks
-from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
+from lbproxy.wire.http1_head import HEAD, NO_BODY
 from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
-from lbproxy.wire.shared_caches import kept_by_shared_caches
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.downstream.http1 import ClientConnection
-    from lbproxy.proxy.nodes.connection import UpstreamConnection
-    from lbproxy.proxy.nodes.pool import Pool
-    from lbproxy.proxy.nodes.serving import Application, Tally
+    from lbproxy.proxy.answers import Answer
+    from lbproxy.proxy.desk import Desk
+    from lbproxy.proxy.exchange.downstream import Downstream
+    from lbproxy.proxy.exchange.upstream import Upstream
+    from lbproxy.proxy.forwarding.asker import Asker
     from lbproxy.proxy.nodes.waiting import WaitingRoom
-    from lbproxy.proxy.worker import Worker
-    from lbproxy.wire.fields import DropRules
+    from lbproxy.wire.ajp13_request import Facts
 
-# Below this a body is joined to its head: one write and one segment. Above, it is not copied.
-_JOIN_BELOW = 16 << 10
+_log = logging.getLogger("lbproxy.worker")
+_NEVER = float("inf")
 
 
-class Exchange:
+class Exchange(Course):
     """One request and its response.
 
-    Args: client: whose request it is; head: as parsed; started: monotonic seconds.
+    Args: downstream: whose request it is; asker, head, started: as of `Record`.
+
+    Attributes: trailers, request_trailers: of the response and the request, as lines.
     """
 
     def __init__(
-        self, worker: Worker, client: ClientConnection, head: RequestHead, started: float
+        self, desk: Desk, downstream: Downstream, asker: Asker, head: RequestHead, started: float
     ) -> None:
-        self.worker = worker
-        self.client = client
-        self.head = head
-        self.method_id: int = head.method_id
-        self.http10: bool = head.http10
-        self.websocket: bool = head.websocket
-        self.started: float = started
-        self.pool: Pool | None = None
-        self.link: Link | None = None
-        self.upstream: UpstreamConnection | None = None
+        self.begin_record(asker, head, started, head.request_id or desk.request_id())
+        self.begin_course(desk, downstream)
+        self.upstream: Upstream | None = None
         self.connecting: asyncio.Task[None] | None = None
-        self.verdict: Verdict | None = None
-        # Of pools whose nodes announce themselves.
-        self.application: Application | None = None
-        self.tally: Tally | None = None
-        self.room: WaitingRoom | None = None  # where it waits for a node
-        self.response_timeout: float = 0.0
-        self.request_id: bytes = b""
-        # The request: its head as HTTP/1.1; what came of its body before there was a connection.
-        self.request: bytes = b""
-        self.held: bytes = b""
+        self.early: bytes = b""  # what came of the body before there was an upstream
         self.request_trailers: bytes = b""
-        self.has_body: bool = False
-        self.request_done: bool = True
-        self.sent: bool = False
-        self.waited: bool = False
-        self.body_sent: bool = False
-        # The response.
-        self.interim: bool = False
-        self.responded: bool = False
-        self.reusable: bool = True
-        self.chunked_down: bool = False
-        self.wants_cookies: bool = False
-        self.trailer_drops: DropRules | None = None
+        self.sent_at: float = started  # negative: the clock is read when it is sent
         self.trailers: bytes = b""
-        self.tunnelling: bool = False
-        # The record.
-        self.sent_at: float = 0.0
-        self.upstream_s: float = -1.0
-        self.status: int = 0
-        self.bytes_in: int = 0
-        self.bytes_out: int = 0
-        self.step: int = -1
-        self.result: int = -1
-        self.retries: int = 0
-        self.stale_retried: bool = False
-        self.reason: str = ""
-        self.tried: list[Member] | None = None
 
-    # Choosing the node.
+    # Waiting for a node.
 
-    def choose(self, now: float) -> Link | None:
-        """Return the link of the node to ask, or None: then `waiting.lack` says why."""
-        pool = self.pool
-        assert pool is not None
-        announced = pool.announced
-        if announced is not None:
-            try:
-                self.application = announced.applications.find(self.client.host, self.head)
-            except DoubtfulPath:
-                self.application = None
-            if self.application is None:
-                return None
-        verdict = pool.decide(self.head, now, self.application)
-        if verdict is not None:
-            self.verdict = verdict
-            self.step = verdict.step
-            self.result = verdict.result
-            if verdict.result == UNKNOWN_ROUTE:
-                self.worker.route_unknown(self)
-            self.wants_cookies = pool.learns
-            if verdict.member is not None:
-                return cast(Link, verdict.member)
-        return pool.pick(verdict, now, None, self.application)
+    def wait(self, failure: Failure) -> bool:
+        """Enter the pool's waiting room, until a node can be asked; return False if it may not.
 
-    def go(self, link: Link | None) -> None:
-        """Send the request to the node of `link`; None: it waits, and the rest of its body too."""
-        if link is not None:
-            self.start(link)
-            return
-        if not self.request_done:
-            self.client.hold()
-        self.client.touch()
+        Args: failure: why none can be now, and the answer when its time is over.
+        """
+        wait_s = self.wait_s(failure)
+        if wait_s <= 0.0 or not self._room().enter(self, failure):
+            return False
+        self.enter(ROOM)
+        self.link = self.chosen = None
+        self.response_timeout = wait_s
+        self.sent_at = -1.0
+        return True
+
+    def try_again(self, now: float) -> None:
+        """Leave the waiting room if a node can be asked now. Args: now: monotonic seconds."""
+        if self.choose_again(now) is not None:
+            self._room().leave(self)
+            self.enter(BEGUN)
+            self.go()
+
+    def _room(self) -> WaitingRoom:
+        assert self.pool is not None
+        assert self.pool.announced is not None
+        return self.pool.announced.waiting
 
     # Towards the node.
 
-    def start(self, link: Link) -> None:
+    def go(self) -> None:
+        """Send the request to the node that was chosen; if none was, it waits for one."""
+        link = self.chosen
+        if link is not None:
+            self._start(link)
+            return
+        if not self.whole:
+            self.hold(NO_NODE)
+        self.limit(False)
+
+    def _start(self, link: Link) -> None:
         """Send the request to the node of `link`."""
-        self.link = link
-        link.in_flight += 1
+        self.enter(PARKED)
+        self.count_in(link)
         self.response_timeout = link.response_timeout
-        if self.application is not None:
-            self._enter(link)
-        self.client.deadline = self.worker.now + self.response_timeout
+        self.limit(False)
         if not link.idle:
             self._connect(link)
-        elif self.has_body or not self.head.idempotent():
-            self.send(True)
+        elif self.head.length != NO_BODY or not self.head.idempotent():
+            self._send(True)
         else:
-            self.worker.start_soon(self)
+            self._park()
 
-    def _enter(self, link: Link) -> None:
-        """Count the request as its application's, and drop a session that is lost on this node."""
-        pool = self.pool
-        assert pool is not None
-        assert self.application is not None
-        announced = pool.announced
-        assert announced is not None
-        self.tally = announced.applications.tally(self.application, link)
-        self.tally.count += 1
-        if self.verdict is not None and announced.forgets(self.verdict, link):
-            self.request = announced.without_session(self.request)
+    def _park(self) -> None:
+        """Send the request at the end of this turn of the event loop.
 
-    def _leave(self, link: Link) -> None:
-        """The node has nothing more to do with it."""
-        link.in_flight -= 1
-        if self.tally is not None:
-            self.tally.count -= 1
-            self.tally = None
+        By then the loop has heard of every end and every byte that came on node connections
+        together with the request, and those connections are gone from the idle ones. This costs
+        one callback a turn; asking the kernel would cost a system call a request.
+        """
+        ready = self.desk.ready
+        ready.append(self)
+        if len(ready) == 1:
+            asyncio.get_running_loop().call_soon(send_parked, self.desk)
 
-    def send(self, look: bool) -> None:
+    def _send(self, look: bool) -> None:
         """Send the request on an idle connection, or on a new one. Args: look: see `Link.take`."""
         link = self.link
         assert link is not None
-        upstream = link.take(look)
-        if upstream is not None:
-            self.attach(upstream)
-        else:
+        connection = link.take(look)
+        if connection is None:
             self._connect(link)
+        else:
+            self._attach(cast("Upstream", connection.speaker))
 
-    def attach(self, upstream: UpstreamConnection) -> None:
-        """Send what there is of the request on this connection."""
+    def _attach(self, upstream: Upstream) -> None:
         self.connecting = None
         self.upstream = upstream
         upstream.begin(self)
 
-    def mark_sent(self) -> None:
-        """The node connection sends the request now."""
-        # Most requests are sent at once: then their beginning is the time, not a system call.
-        self.sent_at = monotonic() if self.waited else self.started
-        self.sent = True
-        self.client.await_node(self)
+    def _connect(self, link: Link) -> None:
+        self.enter(CONNECTING)
+        self.deadline = _NEVER  # connecting has its own limit
+        self.sent_at = -1.0
+        if not self.whole:
+            self.hold(NO_NODE)
+        tasks = self.desk.tasks
+        self.connecting = task = asyncio.get_running_loop().create_task(self._connected(link))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    def send_body(self, payload: bytes, last: bool) -> None:
-        """Pass on a piece of the request's body, without framing. Args: last: it ends with it."""
+    async def _connected(self, link: Link) -> None:
+        try:
+            speaker = await connect(self.desk, link)
+        except ConnectError as error:
+            self.fail(error.failure, str(error))
+        else:
+            self._attach(cast("Upstream", speaker))
+
+    def take(self, payload: bytes, last: bool) -> None:
+        """Take a piece of the request's body, without framing. Args: last: it ends with it."""
+        if last:
+            self.whole = True
+            self.heard()
         upstream = self.upstream
         if upstream is not None:
             upstream.send_body(payload, last)
         else:
-            # No connection yet. The client is not read any further, so this stays one buffer.
-            self.held = self.held + payload if self.held else payload
+            self.keep_early(payload)
 
-    def held_back(self) -> bool:
-        """Return True while the client keeps its body until the node says 100, or is taken to."""
-        return self.head.expect and not (self.body_sent or self.interim or self.responded)
+    def keep_early(self, payload: bytes) -> None:
+        """Keep a piece of the body for an upstream that is still to come, or to be trusted.
 
-    def _connect(self, link: Link) -> None:
-        self.waited = True
-        if not self.request_done:
-            self.client.hold()
-        self.connecting = self.worker.connect(self, link)
+        The client is not read any further, so this stays one buffer.
+        """
+        self.early = self.early + payload if self.early else payload
 
-    # From the node.
+    def take_early(self) -> bytes:
+        """Return what came of the body before there was an upstream, once."""
+        early = self.early
+        self.early = b""
+        return early
+
+    # What the upstream says of the request.
+
+    def pinging(self) -> None:
+        """The node is asked for a sign of life before it gets the request."""
+        self.enter(PINGING)
+        if not self.whole:
+            self.hold(NO_NODE)
+        self.limit(False)
+
+    def asked(self) -> None:
+        """The upstream sends the request now."""
+        self.enter(ASKED)
+        # Usually the request is sent at once; then `started` will do, and no clock is read.
+        if self.sent_at < 0.0:
+            self.sent_at = monotonic()
+        if self.held_for:
+            self.release(NO_NODE)
+        self.limit(self.clients_turn())
+
+    def took(self) -> None:
+        """The node has taken what was sent of the body, and it is its turn again."""
+        self.limit(False)
 
     def invite(self) -> None:
         """The body is wanted: a client that waits for 100 Continue gets it."""
-        if self.held_back():
-            self.interim = True
-            self.client.await_node(self)  # from here on the body is the client's to send
-            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.holds_back():
+            self.invited = True
+            self.limit(self.clients_turn())  # from here on the body is the client's to send
+            self.downstream.interim(None)
+
+    def facts(self) -> Facts:
+        """Return what a node is told over AJP of who asks."""
+        return self.downstream.facts()
+
+    # From the node.
 
     def pass_interim(self, head: ResponseHead) -> None:
-        """Pass on a 1xx other than 101; HTTP/1.0 knows none (RFC 9110 section 15.2)."""
-        asked = self.held_back()
-        self.interim = True
+        """Pass on a 1xx other than 101."""
+        asked = self.holds_back()
+        self.invited = True
         if asked:
-            self.client.await_node(self)
-        if not self.http10:
-            head.parts.append(b"\r\n")
-            self.client.write(b"".join(head.parts))
+            self.limit(self.clients_turn())
+        self.downstream.interim(head)
 
     def respond(self, head: ResponseHead, payload: bytes, complete: bool) -> None:
         """The response has begun: send its head and what is there of its body."""
-        client = self.client
+        self.enter(ANSWERING)
+        now = self._begin_answer(head)
         link = self.link
         assert link is not None
-        now = monotonic()
-        self.responded = True
-        self.status = head.status
-        self.upstream_s = now - self.sent_at
-        if not head.keep_alive:
-            self.reusable = False
-        link.heard_at = now
         link.answered(now, self.upstream_s)
-        if not self.request_done:
-            # An answer before the end of the request: what follows on this connection could be
-            # the rest of the body or a new request, so nothing may follow.
-            client.closing = True
-        parts = head.parts
-        if not head.dated:
-            parts.append(b"Date: " + self.worker.date() + b"\r\n")
-        if self.worker.tells_request_id and find_part(parts, b"x-request-id") is None:
-            parts.append(b"X-Request-Id: " + self.request_id + b"\r\n")
-        if head.length == CHUNKED or head.length == UNTIL_CLOSE:
-            if self.http10:
-                client.closing = True
-            else:
-                self.chunked_down = True
-                parts.append(b"Transfer-Encoding: chunked\r\n")
-        if self.verdict is not None:
-            self._affinity(head, parts)
-        if client.closing:
-            parts.append(b"Connection: close\r\n")
-        elif self.http10:
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        size = len(payload)
-        self.bytes_out = size
-        if self.chunked_down:
-            payload = chunks(payload, complete, self.trailers)
-            size = len(payload)
-        if size < _JOIN_BELOW:
-            parts.append(payload)
-            client.write(b"".join(parts))
-        else:
-            client.write(b"".join(parts))
-            client.write(payload)
+        if self.rules.tells_request_id and find_part(head.parts, b"x-request-id") is None:
+            head.parts.append(b"X-Request-Id: " + self.request_id + b"\r\n")
+        self.bytes_out = len(payload)
+        self.downstream.respond(head, payload, complete)
         if complete:
             self.finish(now)
         else:
-            client.touch()
+            self.limit(False)
+
+    def _begin_answer(self, head: ResponseHead) -> float:
+        """Note when the answer began, and add what every answer gets; return the time."""
+        now = monotonic()
+        link = self.link
+        assert link is not None
+        link.heard_at = now
+        self.upstream_s = now - self.sent_at
+        self.status = head.status
+        if not head.dated:
+            head.parts.append(b"Date: " + self.desk.date() + b"\r\n")
+        if self.verdict is not None:
+            self.keep_session(head)
+        return now
 
     def body(self, payload: bytes, complete: bool) -> None:
         """Pass on a piece of the response's body; `complete`: it was the last one."""
-        client = self.client
         self.bytes_out += len(payload)
-        if self.chunked_down:
-            payload = chunks(payload, complete, self.trailers)
-        if payload:
-            client.write(payload)
+        if payload or complete:
+            self.downstream.body(payload, complete)
         if complete:
             self.finish(monotonic())
         else:
-            client.touch()
-
-    def _affinity(self, head: ResponseHead, parts: list[bytes]) -> None:
-        pool = self.pool
-        link = self.link
-        verdict = self.verdict
-        assert pool is not None
-        assert link is not None
-        assert verdict is not None
-        if head.set_cookies is not None:
-            pool.learn(head.set_cookies, link)
-        if (
-            pool.own_cookie
-            and pool.needs_own_cookie(verdict, link)
-            and not kept_by_shared_caches(parts, time())
-        ):
-            view = self.client.view
-            assert view is not None
-            parts.append(pool.own_cookie_line(link, view.asked_https()))
+            self.limit(False)
 
     # Tunnels.
 
     def open_tunnel(self, head: ResponseHead) -> None:
         """The node has agreed to the upgrade that the client asked for."""
-        now = monotonic()
-        link = self.link
-        assert link is not None
-        link.heard_at = now
-        self.responded = True
-        self.tunnelling = True
-        self.reusable = False
-        self.status = 101
-        self.upstream_s = now - self.sent_at
-        parts = head.parts
-        if not head.dated:
-            parts.append(b"Date: " + self.worker.date() + b"\r\n")
-        if self.verdict is not None:
-            self._affinity(head, parts)
-        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-        self.client.write(b"".join(parts))
-        self.client.enter_tunnel()
+        self.enter(TUNNEL)
+        self._begin_answer(head)
+        self.limit(False)
+        self.downstream.tunnel(head)
 
     def tunnel_up(self, data: bytes) -> None:
         """Bytes of the client."""
+        self.limit(False)
         self.bytes_in += len(data)
         if self.upstream is not None:
             self.upstream.write(data)
@@ -340,25 +299,48 @@ class Exchange:
     def tunnel_down(self, data: bytes) -> None:
         """Bytes of the node."""
         self.bytes_out += len(data)
-        self.client.write(data)
-        self.client.touch()
-
-    def close_tunnel(self) -> None:
-        """The client ended the tunnel; what it sent before is still delivered."""
-        upstream = self.upstream
-        link = self.link
-        self.upstream = None
-        if upstream is not None:
-            upstream.close()
-        if link is not None:
-            self._leave(link)
-            link.count(self.status)
-        self._record(monotonic())
+        self.downstream.write(data)
+        self.limit(False)
 
     def tunnel_closed(self) -> None:
         """The node ended the tunnel; what it sent before is still delivered."""
-        self.client.closing = True
+        self.downstream.finish()
         self.finish(monotonic())
+
+    # Time.
+
+    def slow(self) -> None:
+        """The client reads slower than the node sends."""
+        self.limit(False)
+        if self.upstream is not None:
+            self.upstream.pause()
+
+    def caught_up(self) -> None:
+        """The client has read what waited."""
+        self.limit(False)
+        if self.upstream is not None:
+            self.upstream.resume()
+
+    def expire(self, now: float) -> None:
+        """End what is overdue. Args: now: monotonic seconds, after the deadline."""
+        if self.downstream.write_paused:
+            if self.downstream.moved():
+                self.deadline = now + self.rules.write_timeout
+            else:
+                self.cut(Failure.CLIENT_SLOW)
+            return
+        clients_turn = not (self.whole or self.held_for)
+        failure = late(self.stage, clients_turn)
+        if self.stage == ROOM:
+            failure = self._room().leave(self)
+            self.enter(BEGUN)
+            self.refuse(failure)
+        elif failure is None:
+            self.deadline = _NEVER
+        elif self.stage < ANSWERING and self.holds_back():
+            self.break_off(Failure.UPSTREAM_NO_CONTINUE)
+        else:
+            self.break_off(failure)
 
     # The end.
 
@@ -366,16 +348,14 @@ class Exchange:
         """The response is complete."""
         upstream = self.upstream
         link = self.link
-        self.upstream = None
         assert link is not None
-        self._leave(link)
-        if upstream is not None:
-            upstream.finish(self)
-        link.count(self.status)
+        assert upstream is not None
+        self.upstream = None
+        upstream.finish(self)
         if link.failing:
-            self.worker.node_recovered(link)
-        self._record(now)
-        self.client.exchange_done()
+            self.desk.node_recovered(link)
+        self._end(now, 0, "")
+        self.downstream.over()
 
     def fail(self, failure: Failure, detail: str = "") -> None:
         """The node's side failed; its connection is closed already. Args: detail: for the log."""
@@ -383,92 +363,151 @@ class Exchange:
         assert link is not None
         self.upstream = None
         self.connecting = None
-        self._leave(link)
-        self.worker.node_failed(self, link, failure, detail)
-        if self.responded:
-            self.reason = failure.reason
-            link.count(self.status)
-            self._record(monotonic())
-            self.client.abort()
+        self.desk.node_failed(self, link, failure, detail, self.whole)
+        if self.stage >= ANSWERING:
+            self._end(monotonic(), 0, failure.reason)
+            self.downstream.cut()
             return
-        again = next_link(self, link, failure)
+        sent = self.stage == ASKED
+        self._let_go()
+        self.enter(BEGUN)
+        again = self.again(link, failure, sent)
         if again is not None:
-            self.start(again)
-            return
-        self.link = None
-        if self.room is not None:
-            self.go(None)
+            self.sent_at = -1.0
+            self._start(again)
+        elif self.stage == ROOM:
+            self.go()
         else:
-            self.client.answer(failure, link)
+            self.answer(failure)
 
     def give_up(self, detail: str) -> None:
         """The node is gone, though its connection stands. Args: detail: for the log."""
         if self.upstream is not None:
             self.upstream.fail(self, Failure.UPSTREAM_GONE, detail)
 
+    def spoil(self, failure: Failure) -> None:
+        """The body is unusable: the node's connection ends before it could look complete."""
+        self.desk.count_rejected(failure.reason)
+        self.break_off(failure)
+
+    def break_off(self, failure: Failure) -> None:
+        """End what is in progress: with an answer, or cut off once one has begun."""
+        if self.stage >= ANSWERING:
+            self.cut(failure)
+            return
+        held = holds(self.stage)
+        self._let_go()
+        if self.stage != BEGUN:
+            self.enter(BEGUN)
+        if not held & LINK:
+            self.link = None
+        elif failure.of_node:
+            assert self.link is not None
+            self.desk.node_failed(self, self.link, failure, "", self.whole)
+        self.answer(failure)
+
     def refuse(self, failure: Failure) -> None:
-        """The request cannot be said in the node's protocol; nothing was sent of it."""
-        link = self.link
-        assert link is not None
-        self._leave(link)
+        """Answer without a node: none can be asked, or none may be. Nothing was sent."""
+        self._let_go()
+        if self.stage != BEGUN:
+            self.enter(BEGUN)
         self.link = None
-        self.upstream = None
-        self.worker.count_rejected(failure.reason)
-        self.client.answer(failure, None)
+        self.desk.count_rejected(failure.reason)
+        self.answer(failure)
 
-    def answered(self, status: int, reason: str, size: int, link: Link | None) -> None:
-        """An answer of our own ended it; link: the node that failed last, if any."""
-        self.status = status
-        self.reason = reason
-        self.bytes_out = size
-        self.link = link
-        pool = self.pool
-        if pool is not None:
-            pool.count_unserved(status)
-        self._record(monotonic())
+    def answer(self, failure: Failure) -> None:
+        """End with an answer to a failure."""
+        self.reply(answers.refusal(failure, self.head, self.request_id, self.desk.date()))
 
-    def abandon(self, reason: str, status: int) -> None:
-        """The client's side ended it: closed, timed out or reset. The node's connection ends."""
+    def reply(self, answer: Answer) -> None:
+        """End with an answer of our own."""
+        self.downstream.answer(answer)
+        self.bytes_out = 0 if self.head.method_id == HEAD else len(answer.body)
+        self._end(monotonic(), answer.status, answer.reason)
+        self.downstream.over()
+
+    def cut(self, failure: Failure) -> None:
+        """Cut the exchange off, visibly: only the log hears why."""
         link = self.link
-        if link is not None and self.upstream is not None and self.request_done:
-            self._note_wait(link)
-        self.let_go()
-        if link is not None and self.responded:
-            link.count(self.status)
-        self.reason = reason
-        if not self.responded:
-            self.status = status
-            if self.pool is not None:
-                self.pool.count_unserved(status)
-        self._record(monotonic())
+        if link is not None and failure.of_node:
+            self.desk.node_failed(self, link, failure, "", self.whole)
+        self.abandon(failure)
+        self.downstream.cut()
 
-    def _note_wait(self, link: Link) -> None:
+    def gone(self) -> None:
+        """The client is gone; what it sent in a tunnel is still delivered."""
+        if self.stage == TUNNEL:
+            upstream = self.upstream
+            self.upstream = None
+            if upstream is not None:
+                upstream.close()
+            self._end(monotonic(), 0, "")
+        else:
+            self.abandon(Failure.CLIENT_ABORT)
+
+    def abandon(self, failure: Failure) -> None:
+        """The client's side ended it, and hears nothing more. The node's connection ends."""
+        now = monotonic()
+        if self.stage == ASKED and self.whole:
+            self._note_wait(now)
+        self._end(now, failure.status, failure.reason)
+
+    def _note_wait(self, now: float) -> None:
         """A client gave up on a node: the answer would have taken at least so long.
 
-        Else a node that hangs would look faster the longer it is silent, and draw all requests.
+        Otherwise a hanging node would look fast and attract every request.
         """
-        if self.sent and not self.responded:
-            now = monotonic()
-            waited = now - self.sent_at
-            if waited > link.expected(now):
-                link.observe(now, waited)
+        link = self.link
+        assert link is not None
+        waited = now - self.sent_at
+        if waited > link.expected(now):
+            link.observe(now, waited)
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """End what is under way at the node, so that nothing of it looks complete there."""
-        if self.room is not None:
-            self.room.leave(self)
-        if self.connecting is not None:
+        held = holds(self.stage)
+        if held & PLACE:
+            self._room().leave(self)
+        if held & TASK and self.connecting is not None:
             self.connecting.cancel()
             self.connecting = None
-        if self.upstream is not None:
+        if held & UPSTREAM and self.upstream is not None:
             self.upstream.abort()
             self.upstream = None
-        if self.link is not None:
-            self._leave(self.link)
+        if held & LINK:
+            self.count_out()
 
-    def _record(self, now: float) -> None:
-        """Count the exchange and write its line."""
+    def _end(self, now: float, status: int, reason: str) -> None:
+        """Leave, count, record, log.
+
+        Args: now: monotonic seconds; status: that the client has got, or is logged, if no answer of
+        a node has begun; reason: why it failed, "" if it did not.
+        """
         pool = self.pool
+        answered = self.stage == ANSWERING or self.stage == TUNNEL
+        self._let_go()
+        self.enter(OVER)
+        self.reason = reason
+        if answered:
+            assert self.link is not None
+            self.link.count(self.status)
+        else:
+            self.status = status
+            if pool is not None:
+                pool.count_unserved(status)
         if pool is not None:
             pool.record(now - self.started, self.step, self.result, self.bytes_in, self.bytes_out)
-        self.worker.log_exchange(self, now)
+        self.desk.log(self, now)
+
+
+def send_parked(desk: Desk) -> None:
+    """Send the requests that were parked in this turn."""
+    ready = desk.ready
+    desk.ready = []
+    for exchange in ready:
+        parked = cast(Exchange, exchange)
+        if parked.stage == PARKED:  # else its client has left meanwhile
+            try:
+                parked._send(False)
+            except Exception:
+                _log.exception("a fault of lbproxy while sending a request")

@@ -1,28 +1,24 @@
-import cython
+cimport cython
 
 from lbproxy.wire.ajp13_request cimport Facts
 from lbproxy.wire.http1_request cimport RequestHead
 
-cdef class ClientView:
-    cdef readonly object rules
-    cdef readonly str peer
+cdef class Asker:
+    cdef readonly str address
     cdef readonly bint trusted
-    cdef readonly str client_address
-    cdef readonly bytes scheme
+    cdef readonly bint https
+    cdef readonly str tls_version
     cdef readonly bytes authority
+    cdef object _rules
     cdef object _tls
-    cdef bytes _peer_scheme
-    cdef bytes _believed
+    cdef Asker _peer
     cdef Facts _facts
     cdef bytes _host
     cdef bytes _lines
 
-    cpdef bint asked_https(self)
+    @cython.locals(made=Asker)
+    cpdef Asker of(self, RequestHead head)
     cpdef bytes lines(self, bytes host)
-    cpdef hear(self, RequestHead head)
-    cpdef bytes believed_lines(self, bytes host, list received)
     @cython.locals(facts=Facts)
     cpdef Facts facts(self, transport)
     cdef Facts _facts_of_peer(self, transport)
-    @cython.locals(parts=list)
-    cpdef bytes render(self, RequestHead head, bytes request_id)

@@ -1,4 +1,10 @@
-"""Who the client of one connection is, and its requests as the nodes get to see them."""
+"""Who asks: the client of one request, and what the nodes are told of it.
+
+A connection has one asker, which its socket, its TLS session and its PROXY header name. If the peer
+is a proxy that is trusted, each of its requests has an asker of its own instead (`of`). Nothing of
+an asker ever changes, so a request that is answered late is answered, counted and logged for the
+client that sent it.
+"""
 
 from __future__ import annotations
 
@@ -13,143 +19,139 @@ from lbproxy.proxy.forwarding.rules import (
 )
 from lbproxy.wire.ajp13_request import Facts
 from lbproxy.wire.authority import valid_authority, without_empty_port
-from lbproxy.wire.http1_head import CHUNKED
 from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.proxy_protocol import ClientTls, ProxyHeader
 
 
-class ClientView:
-    """One client connection as the forwarding rules see it.
+class Asker:
+    """The client as the forwarding rules see it.
 
-    Args: peer: the address from the socket or the PROXY header, "" for a Unix socket;
-    scheme: of the listener, b"http" or b"https"; header: the PROXY header, None where none came.
+    Args: address: of the client, as far as it is believed, "" if unknown; trusted: the peer's
+    forwarded fields are believed; https: the client itself speaks https, to us or to a trusted
+    proxy; tls_version: of the peer's connection, "" if it is plain; tls: the client's session with
+    the balancer before us, None if that names none.
 
-    Behind a PROXY header without an address the client is unknown: it may be anybody's, so its
-    forwarded fields are not believed, even where those of the balancer would be.
-
-    Attributes: trusted: the peer's forwarded fields are believed, so `hear` is to be told of each
-    request; client_address, scheme, authority: of the last request, as far as they are believed.
+    Attributes: authority: that a trusted proxy names, empty if the peer is not trusted.
     """
 
     def __init__(
         self,
         rules: ForwardingRules,
-        peer: str,
-        scheme: bytes,
-        header: ProxyHeader | None = None,
+        address: str,
+        trusted: bool,
+        https: bool,
+        tls_version: str,
+        tls: ClientTls | None,
     ) -> None:
-        self.rules: ForwardingRules = rules
-        # Dotted addresses come from the kernel or a parsed PROXY header: canonical already.
-        self.peer: str = canonical_address(peer) if ":" in peer else peer
-        unknown = header is not None and header.source is None
-        self.trusted: bool = not unknown and rules.trusted(self.peer)
-        self.client_address: str = self.peer
-        # Of a client that speaks TLS to the balancer before us.
-        self._tls: ClientTls | None = None if header is None else header.tls
-        if self._tls is not None:
-            scheme = b"https"
-        self.scheme: bytes = scheme
-        self._peer_scheme: bytes = scheme
+        self.address: str = address
+        self.trusted: bool = trusted
+        self.https: bool = https
+        self.tls_version: str = tls_version
         self.authority: bytes = b""
-        self._believed: bytes = b""  # the lines of the request that was heard
+        self._rules: ForwardingRules = rules
+        self._tls: ClientTls | None = tls
+        self._peer: Asker | None = None  # of whose requests this is one
         self._facts: Facts | None = None
         self._host: bytes | None = None
         self._lines: bytes = b""
 
-    def asked_https(self) -> bool:
-        """Return True where the client itself speaks https, to us or to a trusted proxy."""
-        return self.scheme == b"https"
+    def of(self, head: RequestHead) -> Asker:
+        """Return who asks in a request on this connection, before anything is decided by it.
+
+        What was received and is not a scheme, a host or a port counts as not received.
+        """
+        if not self.trusted:
+            return self
+        rules = self._rules
+        said = rules.believed(self.address, head.received or ())
+        proto = said.proto.lower()
+        https = proto == b"https" if proto in DEFAULT_PORTS else self.https
+        made = Asker(rules, said.chain[0], True, https, self.tls_version, None)
+        made._peer = self
+        scheme = b"https" if https else b"http"
+        host = without_empty_port(said.host) if valid_authority(said.host) else head.authority
+        made.authority, port = agree(host, said.port, scheme)
+        made._host = head.authority
+        made._lines = rules.render(said.chain, scheme, made.authority, port)
+        return made
 
     def lines(self, host: bytes) -> bytes:
-        """Return the field lines, each with CRLF, for a peer that is not believed.
+        """Return the forwarded field lines for the node, each with CRLF.
 
         Args: host: the request's valid authority as sent, empty for HTTP/1.0 without Host.
         Clients repeat their Host, so the lines are kept: the usual cost is one comparison.
         """
         if self._host is None or host != self._host:
-            scheme = self._peer_scheme
-            self._lines = self.rules.render([self.peer], scheme, host, port_of(host, scheme))
+            assert self._peer is None, "the asker of one request"
+            scheme = b"https" if self.https else b"http"
+            self._lines = self._rules.render([self.address], scheme, host, port_of(host, scheme))
             self._host = host
         return self._lines
 
-    def hear(self, head: RequestHead) -> None:
-        """Take what a trusted peer says of a request, before anything is decided by it."""
-        self._believed = self.believed_lines(head.authority, head.received)
-
-    def believed_lines(self, host: bytes, received: list[tuple[bytes, bytes]] | None) -> bytes:
-        """Return the field lines for a trusted peer; sets client_address, scheme, authority.
-
-        Args: host: as `lines`; received: the request's forwarded fields, name as sent and value.
-        What was received and is not a scheme, a host or a port counts as not received.
-        """
-        said = self.rules.believed(self.peer, received or ())
-        self.client_address = said.chain[0]
-        proto = said.proto.lower()
-        self.scheme = proto if proto in DEFAULT_PORTS else self._peer_scheme
-        if valid_authority(said.host):
-            host = without_empty_port(said.host)
-        host, port = agree(host, said.port, self.scheme)
-        self.authority = host
-        return self.rules.render(said.chain, self.scheme, host, port)
-
     def facts(self, transport: asyncio.BaseTransport | None) -> Facts:
-        """Return what a node is told over AJP: the same as the lines of the last request say.
+        """Return what a node is told over AJP: the same as the lines say.
 
-        Args: transport: the client's, of which more is told where the peer is the client.
+        Args: transport: the connection's, of which more is told if its peer is the client.
         """
+        if self._peer is not None:
+            return Facts(
+                self.address.encode(),
+                local_addr=self._peer.facts(transport).local_addr,
+                secure=self.https,
+                authority=self.authority,
+            )
         facts = self._facts
         if facts is None:
             facts = self._facts = self._facts_of_peer(transport)
-        if not self.trusted:
-            return facts
-        return Facts(
-            self.client_address.encode(),
-            local_addr=facts.local_addr,
-            secure=self.scheme == b"https",
-            authority=self.authority,
-        )
+        return facts
 
     def _facts_of_peer(self, transport: asyncio.BaseTransport | None) -> Facts:
         assert transport is not None
         name = transport.get_extra_info("peername")
         # Behind the PROXY protocol the socket is not the client's.
-        own = isinstance(name, tuple) and canonical_address(name[0]) == self.peer
+        own = isinstance(name, tuple) and canonical_address(name[0]) == self.address
         here = transport.get_extra_info("sockname")
         session = transport.get_extra_info("ssl_object")
         cipher, _, bits = (session and session.cipher()) or ("", "", 0)
-        version = session.version() if session else ""
         if self._tls is not None:
             # The session, if there is one, is the balancer's own.
-            version, cipher, bits = self._tls.version, self._tls.cipher, 0
+            cipher, bits = self._tls.cipher, 0
         return Facts(
-            self.peer.encode(),
+            self.address.encode(),
             name[1] if own else 0,
             canonical_address(here[0]).encode() if isinstance(here, tuple) else b"",
-            secure=self._peer_scheme == b"https",
-            tls_protocol=version.encode(),
+            secure=self.https,
+            tls_protocol=self.tls_version.encode(),
             tls_cipher=cipher.encode(),
             tls_key_size=bits,
         )
 
-    def render(self, head: RequestHead, request_id: bytes) -> bytes:
-        """Return the request's head for the node, as HTTP/1.1.
 
-        Consumes the head's parts, and what was heard of it.
-        """
-        parts = head.parts
-        if self.trusted:
-            if not self._believed:
-                self.hear(head)
-            parts.append(self._believed)
-            self._believed = b""
-        else:
-            parts.append(self.lines(head.authority))
-        parts.append(b"X-Request-Id: ")
-        parts.append(request_id)
-        if head.length == CHUNKED:
-            parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
-        elif head.websocket:
-            parts.append(b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-        else:
-            parts.append(b"\r\n\r\n")
-        return b"".join(parts)
+def asker_of_peer(
+    rules: ForwardingRules,
+    peer: str,
+    scheme: bytes,
+    header: ProxyHeader | None = None,
+    tls_version: str = "",
+) -> Asker:
+    """Return who asks on a connection, if nobody else says so.
+
+    Args: peer: the address from the socket or the PROXY header, "" for a Unix socket; scheme: of
+    the listener, b"http" or b"https"; header: the PROXY header, None if none came; tls_version: of
+    the connection to us, "" if it is plain.
+
+    Behind a PROXY header without an address the client is unknown: it may be anybody's, so its
+    forwarded fields are not believed, even if those of the balancer would be.
+    """
+    # Dotted addresses come from the kernel or a parsed PROXY header: canonical already.
+    address = canonical_address(peer) if ":" in peer else peer
+    unknown = header is not None and header.source is None
+    tls = None if header is None else header.tls
+    return Asker(
+        rules,
+        address,
+        not unknown and rules.trusted(address),
+        scheme == b"https" or tls is not None,
+        tls_version if tls is None else tls.version,
+        tls,
+    )

@@ -1,7 +1,7 @@
 import cython
 
 from lbproxy.cluster.sticky cimport Verdict
-from lbproxy.proxy.nodes.serving cimport Application, Applications
+from lbproxy.proxy.nodes.serving cimport Serving, Applications
 from lbproxy.proxy.nodes.link cimport Link
 
 
@@ -17,6 +17,6 @@ cdef class Announced:
     cdef bint _denies_stopped
     cdef double _last_wait_s
 
-    cdef Link pick(self, Application application, Verdict verdict, double now, list tried)
+    cdef Link pick(self, Serving application, Verdict verdict, double now, list tried)
     cdef bint forgets(self, Verdict verdict, Link link) except -1
     cdef int attempts(self, Link link, int limit) except -1

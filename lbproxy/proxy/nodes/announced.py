@@ -23,7 +23,7 @@ from lbproxy.config.schema import Pool as PoolSettings
 from lbproxy.config.sources import Mcmp
 from lbproxy.errors import Failure
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.nodes.serving import Application, Applications
+from lbproxy.proxy.nodes.serving import Serving, Applications
 from lbproxy.proxy.nodes.waiting import WaitingRoom
 from lbproxy.routing.paths import DoubtfulPath
 from lbproxy.wire.cookies import CookieName
@@ -78,7 +78,7 @@ class Announced:
 
     def pick(
         self,
-        application: Application,
+        application: Serving,
         verdict: Verdict | None,
         now: float,
         tried: list[Member] | None,
@@ -127,7 +127,7 @@ class Announced:
             return Failure.NO_CONTEXT
         return Failure.NO_NODE
 
-    def wait_s(self, application: Application | None) -> float:
+    def wait_s(self, application: Serving | None) -> float:
         """Return how long a request may wait for a node, in seconds; 0 for not at all.
 
         Args: application: None where nothing is announced.

@@ -2,7 +2,7 @@ import cython
 
 from lbproxy.cluster.balance cimport Member
 from lbproxy.proxy.nodes.counting cimport bucket_of, count_status
-from lbproxy.proxy.nodes.connection cimport UpstreamConnection
+from lbproxy.proxy.nodes.connection cimport Connection
 
 cdef class Link(Member):
     cdef public object node
@@ -37,16 +37,18 @@ cdef class Link(Member):
 
     cpdef count(self, Py_ssize_t status)
     cpdef answered(self, double now, double seconds)
-    @cython.locals(idle=list, connection=UpstreamConnection)
-    cpdef UpstreamConnection take(self, bint look)
+    @cython.locals(idle=list, connection=Connection)
+    cpdef Connection take(self, bint look)
 
     @cython.locals(surplus=bint)
-    cpdef give(self, UpstreamConnection connection, double now)
-    cpdef forget(self, UpstreamConnection connection)
+    cpdef give(self, Connection connection, double now)
+    cpdef forget(self, Connection connection)
+    cpdef _drop(self, Connection connection)
+    cpdef end(self, Connection connection, double until)
 
     @cython.locals(
-        idle=list, expired=Py_ssize_t, gone=list, surplus=list, connection=UpstreamConnection,
-        oldest=UpstreamConnection, each=UpstreamConnection,
+        idle=list, expired=Py_ssize_t, gone=list, surplus=list, connection=Connection,
+        oldest=Connection, each=Connection,
     )
     cpdef close_expired(self, double now)
 

@@ -8,26 +8,26 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TypeVar, cast
 
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
+from lbproxy.proxy.nodes.connection import Connection, Speaker
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
+from lbproxy.proxy.nodes.tls import UpstreamTls
 from lbproxy.proxy.transport.causes import cause
 from lbproxy.proxy.transport.tls import TlsError, client_context, server_hostname
-from lbproxy.proxy.upstream.tls import UpstreamTls
-
-if TYPE_CHECKING:
-    from lbproxy.proxy.nodes.connection import UpstreamConnection
 
 # For a sign of life of an AJP node, where the node itself asks for no other time.
 _PING_S = 1.0
 MAX_ADDRESSES = 8  # that one attempt tries: each gets its share of the time
 _ANOTHER_ADDRESS = (Failure.CONNECT_REFUSED, Failure.CONNECT_TIMEOUT, Failure.CONNECT_FAILED)
 _log = logging.getLogger("lbproxy.node")
+
+S = TypeVar("S", bound=Speaker)
 
 
 class Link(Member):
@@ -47,7 +47,7 @@ class Link(Member):
             node.up_since,
         )
         self.node = node
-        self.idle: list[UpstreamConnection] = []
+        self.idle: list[Connection] = []
         self.max_idle: int = max_idle
         self.idle_timeout: float = idle_timeout
         self.domain = node.domain
@@ -64,9 +64,9 @@ class Link(Member):
         self.head_sum: float = 0.0
         self.failures: dict[str, int] = {}
         # Closed by us, but the node has not read yet what it was sent.
-        self.ending: list[UpstreamConnection] = []
+        self.ending: list[Connection] = []
         # Asked for a sign of life before they get a request; `idle_until` is the limit.
-        self.pinging: list[UpstreamConnection] = []
+        self.pinging: list[Connection] = []
         self.failing: bool = False
         # Monotonic seconds at which it last began an answer.
         self.heard_at: float = 0.0
@@ -95,7 +95,7 @@ class Link(Member):
         self.head_sum += seconds
         self.heads[bucket_of(seconds)] += 1
 
-    def take(self, look: bool) -> UpstreamConnection | None:
+    def take(self, look: bool) -> Connection | None:
         """Return the idle connection that was used last, or None.
 
         Whatever a node says unasked must not become the answer to the next request, and a request
@@ -112,21 +112,21 @@ class Link(Member):
             connection = idle.pop()
             if connection.quiet() if look else connection.alive() and connection.silent():
                 return connection
-            connection.close()
+            self._drop(connection)
         return None
 
-    def give(self, connection: UpstreamConnection, now: float) -> None:
+    def give(self, connection: Connection, now: float) -> None:
         """Keep a connection after a complete, clean exchange; close it where enough are kept."""
         if len(self.idle) >= self.max_idle or (
             self._moved and connection.address not in self.targets
         ):
-            connection.close()
+            self.end(connection, now + self.idle_timeout)
         else:
             surplus = len(self.idle) >= self.kept
             connection.idle_until = now + (self.surplus_timeout if surplus else self.idle_timeout)
             self.idle.append(connection)
 
-    def forget(self, connection: UpstreamConnection) -> None:
+    def forget(self, connection: Connection) -> None:
         """A connection ended; it is no longer offered."""
         if connection in self.idle:
             self.idle.remove(connection)
@@ -141,7 +141,7 @@ class Link(Member):
             surplus = [each for each in idle[self.kept :] if each.idle_until <= now]
             for connection in surplus:
                 idle.remove(connection)
-                connection.close()
+                self._drop(connection)
         expired = 0
         while expired < len(idle) and idle[expired].idle_until <= now:
             expired += 1
@@ -149,7 +149,7 @@ class Link(Member):
             gone = idle[:expired]
             del idle[:expired]
             for connection in gone:
-                connection.close()
+                self._drop(connection)
         if self.ending:
             for connection in self.ending:
                 if connection.idle_until <= now:
@@ -157,7 +157,7 @@ class Link(Member):
             self.ending = [each for each in self.ending if each.idle_until > now]
         if self.pinging:
             for connection in [each for each in self.pinging if each.idle_until <= now]:
-                connection.ping_failed()
+                connection.speaker.ping_failed()
 
     def retire(self) -> None:
         """The node has left: keep no connection, neither now nor when its exchanges end."""
@@ -169,15 +169,25 @@ class Link(Member):
         gone = self.idle
         self.idle = []
         for connection in gone:
-            connection.close()
+            self._drop(connection)
 
-    async def connect(
-        self, make: Callable[[], UpstreamConnection], timeout_s: float
-    ) -> UpstreamConnection:
+    def _drop(self, connection: Connection) -> None:
+        """End an idle connection; unsent bytes on it have had their time."""
+        self.end(connection, connection.idle_until)
+
+    def end(self, connection: Connection, until: float) -> None:
+        """End a connection after what waits was sent. Args: until: monotonic seconds, after which
+        the node has had its time to read that."""
+        if connection.waiting():
+            connection.idle_until = until
+            self.ending.append(connection)
+        connection.close()
+
+    async def connect(self, make: Callable[[], S], timeout_s: float) -> S:
         """Connect to the node, at the address that answered last or else the next ones.
 
-        Args: make: makes the protocol; timeout_s: for the connection and its TLS handshake, shared
-        by the addresses that are tried.
+        Args: make: makes what speaks on the connection, the event loop's protocol; timeout_s: for
+        the connection and its TLS handshake, shared by the addresses that are tried.
         Raises: ConnectError: of the last one.
         """
         loop = asyncio.get_running_loop()
@@ -191,26 +201,24 @@ class Link(Member):
             target = targets[first % len(targets)]
             share = (deadline - loop.time()) / left
             try:
-                connection = await self._connect_to(target, make, share)
+                speaker = await self._connect_to(target, make, share)
             except ConnectError as error:
                 left -= 1
                 first += 1
                 if not left or error.failure not in _ANOTHER_ADDRESS:
                     raise
             else:
-                self._answered = connection.address = target
-                return connection
+                self._answered = speaker.connection.address = target
+                return speaker
 
-    async def _connect_to(
-        self, target: str, make: Callable[[], UpstreamConnection], timeout_s: float
-    ) -> UpstreamConnection:
+    async def _connect_to(self, target: str, make: Callable[[], S], timeout_s: float) -> S:
         self._read_secret()
         if self._unusable:
             raise ConnectError(Failure.CONNECT_FAILED, self._unusable)
         try:
             context = await self._context()
             async with asyncio.timeout(timeout_s):
-                upstream = await self._open(target, make, context)
+                return await self._open(target, make, context)
         except TimeoutError:
             raise ConnectError(
                 Failure.CONNECT_TIMEOUT, f"no connection in {timeout_s:.3g} s"
@@ -226,28 +234,23 @@ class Link(Member):
             # uvloop reports a reset during the handshake as a plain connection error.
             failure = Failure.UPSTREAM_TLS if _during_tls(error, self.secure) else None
             raise ConnectError(failure or Failure.CONNECT_FAILED, cause(error)) from None
-        return upstream
 
-    async def _open(
-        self, target: str, make: Callable[[], UpstreamConnection], context: ssl.SSLContext | None
-    ) -> UpstreamConnection:
+    async def _open(self, target: str, make: Callable[[], S], context: ssl.SSLContext | None) -> S:
         loop = asyncio.get_running_loop()
         port = self.node.port
         if context is None:
             plain = cast("Callable[[], asyncio.Protocol]", make)
             _, protocol = await loop.create_connection(plain, target, port)
-            return cast("UpstreamConnection", protocol)
+            return cast(S, protocol)
         name = server_hostname(self.node)
 
         def secure() -> UpstreamTls:
-            return UpstreamTls(make(), context, name)
+            return UpstreamTls(make, context, name)
 
         _, tls = await loop.create_connection(
             cast("Callable[[], asyncio.Protocol]", secure), target, port
         )
-        layer = cast(UpstreamTls, tls)
-        await layer.ready()
-        return layer.upstream
+        return cast(S, await cast(UpstreamTls, tls).ready())
 
     def reaches(self, node: Node) -> bool:
         """Return True where what is held of the node is good for its new state as well."""
@@ -303,7 +306,7 @@ class Link(Member):
         self._moved = True
         for connection in [each for each in self.idle if each.address not in targets]:
             self.idle.remove(connection)
-            connection.close()
+            self._drop(connection)
 
     def tune(self, connect_s: float, response_s: float) -> None:
         """Take over how long to wait for the node: as the pool has it, or as the node asks.

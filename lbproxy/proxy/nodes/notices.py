@@ -13,9 +13,12 @@ from lbproxy.notices import Notices
 from lbproxy.proxy.access_log import masked
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.exchange.exchange import Exchange
+    from collections.abc import Sequence
+
+    from lbproxy.proxy.exchange.record import Record
     from lbproxy.proxy.nodes.link import Link
     from lbproxy.proxy.nodes.pool import Pool
+    from lbproxy.wire.http1_request import RequestHead
 
 # The same failure of the same node is said once in so long.
 EVERY_S = 10.0
@@ -32,29 +35,26 @@ class NodeNotices:
         self._notices = Notices(_log, EVERY_S)
 
     def failed(
-        self, exchange: Exchange, link: Link, failure: Failure, detail: str, now: float
+        self, request_id: bytes, link: Link, failure: Failure, detail: str, now: float
     ) -> None:
-        """A request failed at a node. Args: detail: what happened; "" where nothing came."""
+        """A request failed at a node. Args: detail: what happened; "" if nothing came."""
         if failure is Failure.UPSTREAM_STALE:
             return  # that a node ends a kept connection is no event
         where = f"pool {link.node.pool} node {link.name}: {failure.reason}"
-        request = exchange.request_id.decode()
-        text = f"{where}: {detail or 'no answer in time'} (request {request})"
+        text = f"{where}: {detail or 'no answer in time'} (request {request_id.decode()})"
         self._notices.warn(where, now, text)
 
-    def route_unknown(self, exchange: Exchange, now: float) -> None:
+    def route_unknown(self, pool: Pool, head: RequestHead, now: float) -> None:
         """A session names a route that no node has.
 
         After a node has left that may be so of every request: the line is made only to be said.
         """
-        pool = exchange.pool
-        assert pool is not None
         subject = f"pool {pool.name}: unknown route"
-        self._notices.warn(subject, now, lambda: _tell_unknown(pool, exchange))
+        self._notices.warn(subject, now, lambda: _tell_unknown(pool, head))
 
 
-def _tell_unknown(pool: Pool, exchange: Exchange) -> str:
-    seen = pool.route_seen(exchange.head)
+def _tell_unknown(pool: Pool, head: RequestHead) -> str:
+    seen = pool.route_seen(head)
     routes = sorted([link.node.route for link in pool.links.values()])
     known = ", ".join(routes[:_ROUTES_SHOWN]) or "none"
     return (
@@ -63,7 +63,7 @@ def _tell_unknown(pool: Pool, exchange: Exchange) -> str:
     )
 
 
-def tell_cut(exchanges: list[Exchange], now: float) -> str:
+def tell_cut(exchanges: Sequence[Record], now: float) -> str:
     """Return what is cut off at the end, the oldest first; no more than a line holds, and no secret
     of a path."""
     oldest = sorted(exchanges, key=lambda each: each.started)[:_CUT_SHOWN]

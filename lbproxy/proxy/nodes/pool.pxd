@@ -5,7 +5,7 @@ from lbproxy.limits.budget cimport RetryBudget
 from lbproxy.cluster.sticky cimport Affinity, Verdict
 from lbproxy.routing.paths cimport Visibility
 from lbproxy.proxy.nodes.announced cimport Announced
-from lbproxy.proxy.nodes.serving cimport Application
+from lbproxy.proxy.nodes.serving cimport Serving
 from lbproxy.proxy.nodes.counting cimport bucket_of, count_status
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.wire.cookies cimport CookieName
@@ -51,11 +51,11 @@ cdef class Pool:
         found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity,
         announced=Announced,
     )
-    cdef Verdict decide(self, RequestHead head, double now, Application application)
+    cdef Verdict decide(self, RequestHead head, double now, Serving application)
     @cython.locals(name=CookieName, cookie=bytes)
     cpdef route_seen(self, RequestHead head)
     @cython.locals(member=Member)
-    cdef Link pick(self, Verdict verdict, double now, list tried, Application application)
+    cdef Link pick(self, Verdict verdict, double now, list tried, Serving application)
     cdef int attempts_after(self, Link link) except -1
     cpdef bint _take_loads(self, before, snapshot)
     @cython.locals(links=dict, link=Link, old=Link, moved=bint)

@@ -17,7 +17,7 @@ from lbproxy.limits.budget import RetryBudget
 from lbproxy.proxy.nodes.announced import Announced
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.nodes.serving import Application
+from lbproxy.proxy.nodes.serving import Serving
 from lbproxy.routing.paths import Visibility
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
 from lbproxy.wire.fields import fold_all
@@ -221,7 +221,7 @@ class Pool:
                 head.parts.append(line)
 
     def decide(
-        self, head: RequestHead, now: float, application: Application | None
+        self, head: RequestHead, now: float, application: Serving | None
     ) -> Verdict | None:
         """Return what the request's cookies and path say about the owner of its session.
 
@@ -276,7 +276,7 @@ class Pool:
         verdict: Verdict | None,
         now: float,
         tried: list[Member] | None,
-        application: Application | None,
+        application: Serving | None,
     ) -> Link | None:
         """Return the link for a session without a usable owner, or None; none of `tried`.
 

@@ -8,6 +8,7 @@ from lbproxy.wire.http1_request cimport RequestHead
 
 cdef class Routing:
     cdef RouteFinder _finder
+    cdef readonly object pools
     cdef list _pools
 
     @cython.locals(pool=Pool, index=Py_ssize_t)

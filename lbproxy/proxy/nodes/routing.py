@@ -14,7 +14,10 @@ from lbproxy.wire.http1_request import RequestHead
 
 
 class Routing:
-    """The routes of a configuration, leading to the pools of one worker."""
+    """The routes of a configuration, leading to the pools of one worker.
+
+    Attributes: pools: by name.
+    """
 
     def __init__(self, routes: Sequence[Route], pools: Mapping[str, Pool]) -> None:
         self._finder = RouteFinder(
@@ -23,6 +26,7 @@ class Routing:
                 for route in routes
             ]
         )
+        self.pools = pools
         self._pools: list[Pool] = [pools[route.pool] for route in routes]
 
     def pool_for(self, host: bytes, head: RequestHead) -> Pool:

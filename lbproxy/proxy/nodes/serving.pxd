@@ -12,7 +12,7 @@ cdef class Tally:
     cdef public Py_ssize_t count
 
 
-cdef class Application:
+cdef class Serving:
     cdef public str path
     cdef public dict owners
     cdef public bint panic
@@ -72,10 +72,10 @@ cdef class Applications:
     cdef Py_ssize_t _sweep_above
     cdef public bint anything
 
-    @cython.locals(table=Table, found=Application)
-    cpdef Application find(self, bytes host, RequestHead head)
+    @cython.locals(table=Table, found=Serving)
+    cpdef Serving find(self, bytes host, RequestHead head)
     @cython.locals(tally=Tally, current=bint)
-    cpdef Tally tally(self, Application found, Link link)
+    cpdef Tally tally(self, Serving found, Link link)
     @cython.locals(table=Table)
     cdef Table _table_of(self, bytes host, bytes authority)
-    cdef _update(self, offers, str context, Application found)
+    cdef _update(self, offers, str context, Serving found)

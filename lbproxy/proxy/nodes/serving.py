@@ -35,7 +35,7 @@ class Tally:
         self.count: int = 0
 
 
-class Application:
+class Serving:
     """One context and the links that serve it.
 
     Attributes: path: of the context, empty for what no context covers; owners: the links that take
@@ -116,7 +116,7 @@ class Table:
         self.names = names
         self.version: int = -1
         self.offers: Offers = Offers({}, ())
-        self.applications: dict[str | None, Application] = {}
+        self.applications: dict[str | None, Serving] = {}
         self.divided: bool = False  # the path decides
         self._contexts: dict[bytes, str] = {}
         self._longest: int = 0
@@ -224,7 +224,7 @@ class Applications:
         """Take in that loads or weights of the nodes changed, and nothing else."""
         self._loads += 1
 
-    def find(self, host: bytes, head: RequestHead) -> Application | None:
+    def find(self, host: bytes, head: RequestHead) -> Serving | None:
         """Return the application that a request is for, or None where no context covers its path.
 
         Args: host: in lower case, without port.
@@ -241,7 +241,7 @@ class Applications:
             return None
         found = table.applications.get(context)
         if found is None:
-            found = Application(context or "", self._settings, self._seed)
+            found = Serving(context or "", self._settings, self._seed)
             table.applications[context] = found
         if found.version != self._version:
             self._update(table.offers, context, found)
@@ -250,7 +250,7 @@ class Applications:
             found.refresh()
         return found
 
-    def tally(self, found: Application, link: Link) -> Tally:
+    def tally(self, found: Serving, link: Link) -> Tally:
         """Return what counts the requests of an application at a node."""
         # After a snapshot of which the application does not know yet its own may be swept.
         current = found.version == self._version
@@ -279,7 +279,7 @@ class Applications:
             table = self._tables[names] = Table(names)
         return table
 
-    def _update(self, offers: Offers, context: str | None, found: Application) -> None:
+    def _update(self, offers: Offers, context: str | None, found: Serving) -> None:
         model = application(offers, context, self._settings.panic_threshold)
         links = self._links
         found.replace(

@@ -4,7 +4,8 @@ Theory of operation. To the event loop this is the protocol of the raw transport
 above it, which serves a client or asks a node, it is the transport. Records from the socket go into
 one memory BIO, plain bytes come out of the SSL object, and what the SSL object wants sent is taken
 from a second memory BIO. Nothing is buffered here: whatever is written is encrypted at once and
-handed to the raw transport, whose high-water mark is that of the protocol above.
+handed to the raw transport, whose high-water mark is that of the protocol above. That protocol is
+made when the handshake is done, because the handshake may have chosen it (ALPN).
 
 The loop's own TLS reads until OpenSSL raises that it wants more, which is an exception a request;
 here the BIOs are asked instead whether there is more. It also keeps a timer and a large buffer for
@@ -22,6 +23,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
+from lbproxy.proxy.transport.pipe import HELD, Pipe
 from lbproxy.proxy.transport.unread import unread
 
 _READ_BYTES = 16 << 10  # a record holds no more, and a read returns one record
@@ -30,27 +32,22 @@ _READ_BYTES = 16 << 10  # a record holds no more, and a read returns one record
 _TURN_RECORDS = 128
 # What may be added for a peer that reads nothing: a hundred answers to its key updates.
 _MAX_UNREAD = 4 << 10
+_ABOVE = 64  # a reason not to read: the protocol above does not
 
 
 class TlsLayer:
     """One side of TLS on one connection.
 
-    Args: protocol: reads and writes the plain bytes; its connection is made once the handshake is
-    done; context, server_side, server_hostname: as for `ssl.SSLContext.wrap_bio`.
+    Args: context, server_side, server_hostname: as for `ssl.SSLContext.wrap_bio`.
     Raises: ValueError: no certificate could hold this server_hostname.
     Owns: the raw transport.
     """
 
     def __init__(
-        self,
-        protocol: asyncio.Protocol,
-        context: ssl.SSLContext,
-        server_side: bool,
-        server_hostname: str | None,
+        self, context: ssl.SSLContext, server_side: bool, server_hostname: str | None
     ) -> None:
-        self._raw: asyncio.Transport | None = None
-        self._send: Callable[[bytes], None] | None = None
-        self._protocol = protocol
+        self._raw = Pipe()
+        self._protocol: asyncio.Protocol | None = None  # from the end of the handshake on
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(
@@ -58,18 +55,15 @@ class TlsLayer:
         )
         self._read: Callable[[int], bytes] = self._object.read
         self._write: Callable[[bytes], int] = self._object.write
-        self._established: bool = False
         self._closing: bool = False
         self._asks: bool = not server_side
         self._fault: ssl.SSLError | None = None  # why it ended, if TLS was at fault
         # What came before the connection was lost: see `unread`.
         self._rest: bytes = b""
         self._whole: bool = False
-        self._paused: bool = False
         self._full: bool = False  # the raw transport holds as much as it should
         self._unread: int = 0
         self._held: bytes = b""  # waits for its turn
-        self._called: bool = False  # the turn will come
         # Where in a record the bytes before it ended: bytes of the header seen, the first of its
         # length's two, bytes of the body to come.
         self._header: int = 0
@@ -82,8 +76,12 @@ class TlsLayer:
         """The socket stands; the handshake comes next."""
         raise NotImplementedError
 
-    def settled(self) -> None:
-        """The handshake is done."""
+    def settled(self, chosen: str | None) -> asyncio.Protocol:
+        """The handshake is done: return the protocol above.
+
+        Args: chosen: by ALPN, None if none was. Returns: reads and writes the plain bytes; its
+        `connection_made` is called next.
+        """
         raise NotImplementedError
 
     def failed(self, error: Exception | None) -> None:
@@ -94,9 +92,7 @@ class TlsLayer:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket stands; the handshake comes next."""
-        raw = cast(asyncio.Transport, transport)
-        self._raw = raw
-        self._send = raw.write
+        self._raw.open(transport)
         self.begin()
 
     def data_received(self, data: bytes) -> None:
@@ -113,28 +109,27 @@ class TlsLayer:
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
-        raw = self._raw
-        if error is not None and self._asks and self._established and raw is not None:
-            self._read_rest(raw)
+        protocol = self._protocol
+        if error is not None and self._asks and protocol is not None:
+            self._read_rest()
         self._closing = True
-        if self._established:
-            self._protocol.connection_lost(self._fault or error)
+        if protocol is not None:
+            protocol.connection_lost(self._fault or error)
         else:
             self.failed(error)
-        self._raw = None
-        self._send = None
+        self._raw.lost()
 
     def pause_writing(self) -> None:
         """The peer reads slower than we send."""
         self._full = True
-        if self._established:
+        if self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
         self._full = False
         self._unread = 0
-        if self._established:
+        if self._protocol is not None:
             self._protocol.resume_writing()
 
     # The transport that the protocol above sees.
@@ -155,23 +150,21 @@ class TlsLayer:
         if self._closing:
             return
         self._closing = True
-        if self._established:
+        if self._protocol is not None:
             # OpenSSL wants to wait for the other side's close_notify; nobody needs to.
             with contextlib.suppress(ssl.SSLError):
                 self._object.unwrap()
             self._flush()
-        if self._raw is not None:
-            self._raw.close()
+        self._raw.close()
 
     def abort(self) -> None:
         """Close without another byte, so that nothing looks complete."""
         self._closing = True
-        if self._raw is not None:
-            self._raw.abort()
+        self._raw.abort()
 
     def is_closing(self) -> bool:
         """Return True where nothing more is sent."""
-        return self._closing or (self._raw is not None and self._raw.is_closing())
+        return self._closing or not self._raw.alive()
 
     def silent(self) -> bool:
         """Return True where nothing waits that came and was not handed on, not even half a record:
@@ -180,27 +173,24 @@ class TlsLayer:
 
     def pause_reading(self) -> None:
         """Hand on no more bytes."""
-        self._paused = True
-        if self._raw is not None and not self._raw.is_closing():
-            self._raw.pause_reading()
+        self._raw.block(_ABOVE)
 
     def resume_reading(self) -> None:
-        """Hand on bytes again, those first that were decrypted already."""
-        self._paused = False
+        """Hand on bytes again, those first that came already."""
         if self._incoming.pending or self._held:
-            self._go_on_soon()
-        if not self._held:
-            self._listen()
+            self._raw.breathe(self._go_on)
+        self._raw.unblock(_ABOVE)
 
     def get_write_buffer_size(self) -> int:
         """Return how many encrypted bytes wait."""
-        return 0 if self._raw is None else self._raw.get_write_buffer_size()
+        return self._raw.waiting()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the raw transport knows; `ssl_object` is ours."""
         if name == "ssl_object":
             return self._object
-        return default if self._raw is None else self._raw.get_extra_info(name, default)
+        raw = self._raw.transport
+        return default if raw is None else raw.get_extra_info(name, default)
 
     def unread(self) -> tuple[bytes, bool]:
         """Return the plain bytes that came before the connection was lost and nobody has read, and
@@ -210,9 +200,11 @@ class TlsLayer:
         """
         return self._rest, self._whole
 
-    def _read_rest(self, raw: asyncio.Transport) -> None:
+    def _read_rest(self) -> None:
         """Decrypt what the kernel still holds: an answer that came early, or the alert that says
         why the peer has ended the connection."""
+        raw = self._raw.transport
+        assert raw is not None
         self._incoming.write(self._held + unread(raw))
         self._held = b""
         pieces: list[bytes] = []
@@ -232,34 +224,27 @@ class TlsLayer:
         self._incoming.write(data if end == len(data) else data[:end])
         if end < len(data):
             self._held = data[end:]
-            if self._raw is not None and not self._raw.is_closing():
-                self._raw.pause_reading()
-            self._go_on_soon()
-        if self._established or self._shake_hands():
+            self._raw.block(HELD)
+            self._raw.breathe(self._go_on)
+        if self._protocol is not None or self._shake_hands():
             self._read_plain()
-
-    def _go_on_soon(self) -> None:
-        if not self._called:
-            self._called = True
-            asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """The others had their turn, or the protocol above reads again."""
-        self._called = False
-        if self._paused or self._closing:
+        if self._idle():
             return
-        if self._incoming.pending:
+        if self._incoming.pending and self._protocol is not None:
             self._read_plain()
         held = self._held
-        if held and not self._paused:
+        if held and not self._idle():
             self._held = b""
             self._take(held)
-            if not self._held and not self._paused:
-                self._listen()
+            if not self._held:
+                self._raw.unblock(HELD)
 
-    def _listen(self) -> None:
-        if self._raw is not None and not self._raw.is_closing():
-            self._raw.resume_reading()
+    def _idle(self) -> bool:
+        """Return True if nothing is to be handed on now."""
+        return self._closing or bool(self._raw.blocked & _ABOVE)
 
     def _end_of_turn(self, data: bytes) -> int:
         """Return how much of `data` belongs to the records that this turn may decrypt.
@@ -297,24 +282,25 @@ class TlsLayer:
             self._flush()  # the alert says to the peer what it did wrong
             self._closing = True
             self.failed(error)
-            if self._raw is not None:
-                self._raw.close()
+            self._raw.close()
             return False
         self._flush()
-        self._established = True
         # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
         inner = getattr(self._object, "_sslobj", self._object)
         self._read = inner.read
         self._write = inner.write
-        self.settled()
-        self._protocol.connection_made(cast(asyncio.BaseTransport, self))
+        protocol = self.settled(self._object.selected_alpn_protocol())
+        self._protocol = protocol
+        protocol.connection_made(cast(asyncio.BaseTransport, self))
         return not self._closing
 
     def _read_plain(self) -> None:
         """Hand on what can be decrypted."""
         read = self._read
         incoming = self._incoming
-        while not self._paused and not self._closing:
+        protocol = self._protocol
+        assert protocol is not None
+        while not self._idle():
             try:
                 data = read(_READ_BYTES)
             except ssl.SSLWantReadError:
@@ -326,7 +312,7 @@ class TlsLayer:
             if not data:
                 self._end_of_input()
                 return
-            self._protocol.data_received(data)
+            protocol.data_received(data)
             if not incoming.pending:
                 break  # a read returns a whole record, so OpenSSL holds no plain bytes either
         if self._outgoing.pending:
@@ -341,11 +327,10 @@ class TlsLayer:
     def _end_of_input(self) -> None:
         """close_notify has come. TLS is not half closed: both sides end (RFC 8446 section 6.1
         would allow more, browsers do not)."""
-        if not self._protocol.eof_received():
+        if self._protocol is not None and not self._protocol.eof_received():
             self.close()
 
     def _flush(self) -> None:
-        send = self._send
         data = self._outgoing.read()
-        if data and send is not None:
-            send(data)
+        if data:
+            self._raw.write(data)

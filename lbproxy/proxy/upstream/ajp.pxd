@@ -1,12 +1,10 @@
 import cython
 
-from lbproxy.proxy.downstream.http1 cimport ClientConnection
-from lbproxy.proxy.forwarding.asker cimport ClientView
+from lbproxy.proxy.desk cimport Desk
 from lbproxy.proxy.exchange.exchange cimport Exchange
 from lbproxy.proxy.nodes.link cimport Link
-from lbproxy.proxy.nodes.connection cimport UpstreamConnection
-from lbproxy.proxy.worker cimport Worker
-from lbproxy.wire.ajp13_request cimport Ajp13Encoder, Facts
+from lbproxy.proxy.upstream.single cimport SingleUpstream, learns_session, our_lines
+from lbproxy.wire.ajp13_request cimport Facts
 from lbproxy.wire.ajp13_response cimport Ajp13Reader
 from lbproxy.wire.http1_request cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
@@ -15,12 +13,12 @@ cdef double _PING_AFTER_S
 cdef Py_ssize_t _READ_AHEAD, _READ_AHEAD_PACKETS, _RESUME_PACKETS, _MOST_UNREAD, _DENSE_FROM
 cdef int _FORBIDDEN
 cdef int BODY, END, GET_BODY, HEAD, NEED_MORE, PONG
+cdef int ANSWERING, SLOW_NODE
+cdef long long NO_BODY
 cdef bytes CPING, EMPTY_PACKET
 cdef str _ASKS_TWICE, _SHORT
-cdef dict BY_REASON
 
-cdef class AjpUpstream(UpstreamConnection):
-    cdef Ajp13Encoder _encoder
+cdef class AjpUpstream(SingleUpstream):
     cdef Ajp13Reader _reader
     cdef Py_ssize_t _most
     cdef bint _pinging
@@ -29,7 +27,6 @@ cdef class AjpUpstream(UpstreamConnection):
     cdef ResponseHead _head
     cdef bint _in_step
     cdef Py_ssize_t _asked
-    cdef bint _complete
     cdef bint _ended
     cdef bytes _body
     cdef Py_ssize_t _at
@@ -41,22 +38,21 @@ cdef class AjpUpstream(UpstreamConnection):
     cdef send_request(self, Exchange exchange)
     cdef bint _in_doubt(self, Exchange exchange) except -1
     @cython.locals(
-        link=Link, client=ClientConnection, view=ClientView, facts=Facts, packet=bytes,
+        link=Link, facts=Facts, packet=bytes, head=RequestHead,
     )
     cdef _forward(self, Exchange exchange)
     @cython.locals(held=bytes)
     cdef _begin_body(self, Exchange exchange)
     @cython.locals(exchange=Exchange, most=Py_ssize_t)
-    cdef send_body(self, bytes payload, bint last)
+    cpdef send_body(self, bytes payload, bint last)
     @cython.locals(size=Py_ssize_t)
     cdef _supply(self, Exchange exchange)
-    cdef Py_ssize_t _unread(self) except -1
     cdef _forget_body(self)
 
     @cython.locals(
         reader=Ajp13Reader, payload=bytes, pieces=list, asked=bint, received=Py_ssize_t, kind=int,
     )
-    cdef receive(self, Exchange exchange, bytes data)
+    cpdef receive(self, Exchange exchange, bytes data)
     @cython.locals(kind=int)
     cdef _read_pong(self, Exchange exchange)
     cdef _read_question(self, Exchange exchange, Py_ssize_t wanted)

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lbproxy.errors import BY_REASON, Failure
-from lbproxy.proxy.nodes.connection import UpstreamConnection, ended
+from lbproxy.errors import Failure
+from lbproxy.proxy.exchange.exchange import Exchange
+from lbproxy.proxy.exchange.stages import ANSWERING
+from lbproxy.proxy.transport.pipe import SLOW_NODE
+from lbproxy.proxy.upstream.single import SingleUpstream, ended, learns_session, our_lines
 from lbproxy.wire.ajp13 import (
     CPING,
     DATA_OVERHEAD,
@@ -26,13 +29,12 @@ from lbproxy.wire.ajp13 import (
 )
 from lbproxy.wire.ajp13_response import BODY, END, GET_BODY, HEAD, NEED_MORE, PONG, Ajp13Reader
 from lbproxy.wire.fields import BadHead
+from lbproxy.wire.http1_head import NO_BODY
 from lbproxy.wire.http1_response import ResponseHead
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.exchange.exchange import Exchange
+    from lbproxy.proxy.desk import Desk
     from lbproxy.proxy.nodes.link import Link
-    from lbproxy.proxy.worker import Worker
-    from lbproxy.wire.ajp13_request import Ajp13Encoder
 
 # A connection that was idle for longer is asked whether it still stands: firewalls forget idle
 # connections without a word, and a connector may be paused with its connections open.
@@ -52,13 +54,12 @@ _SHORT = "the answer ended before its Content-Length"
 _ASKS_TWICE = "the node asks for body before it got what it asked for"
 
 
-class AjpUpstream(UpstreamConnection):
+class AjpUpstream(SingleUpstream):
     """One AJP connection to a node."""
 
-    def __init__(self, worker: Worker, link: Link) -> None:
-        super().__init__(worker, link)
-        self._encoder: Ajp13Encoder = worker.ajp_encoder
-        self._reader = Ajp13Reader(worker.response_limits)
+    def __init__(self, desk: Desk, link: Link) -> None:
+        super().__init__(desk, link)
+        self._reader = Ajp13Reader(desk.rules.response_limits)
         self._most: int = link.packet_size - DATA_OVERHEAD  # of a body in one packet
         self._pinging: bool = False
         self.idle_since: float = 0.0
@@ -67,10 +68,8 @@ class AjpUpstream(UpstreamConnection):
         self._heard: bool = False
         self._head: ResponseHead | None = None
         self._in_step: bool = False
-        # The request's body: how much the node waits for; whether the client has sent the end of
-        # it, and the node got that; what waits.
+        # The request's body: how much the node waits for; whether it got the end; what waits.
         self._asked: int = 0
-        self._complete: bool = True
         self._ended: bool = True
         self._body: bytes = b""
         self._at: int = 0
@@ -85,53 +84,49 @@ class AjpUpstream(UpstreamConnection):
         if self._in_doubt(exchange):
             link = self.link
             self._pinging = True
-            self.idle_until = self.worker.now + link.ping_timeout
-            link.pinging.append(self)
-            if not exchange.request_done:
-                exchange.client.hold()
-            exchange.client.touch()
-            self.write(CPING)
+            self.connection.idle_until = self.desk.now + link.ping_timeout
+            link.pinging.append(self.connection)
+            exchange.pinging()
+            self.connection.write(CPING)
         else:
             self._forward(exchange)
 
     def _in_doubt(self, exchange: Exchange) -> bool:
-        if self.served > 1:
-            return self.worker.now - self.idle_since > _PING_AFTER_S
+        if self.connection.served > 1:
+            return self.desk.now - self.idle_since > _PING_AFTER_S
         # New, in place of one that gave no sign of life: does the node still give any? A kernel
         # takes connections for a process that hangs.
-        return exchange.stale_retried
+        return exchange.renewed
 
     def _forward(self, exchange: Exchange) -> None:
         link = self.link
-        client = exchange.client
-        view = client.view
-        assert view is not None
-        facts = view.facts(client.transport)
+        facts = exchange.facts()
         facts.secret = link.secret
         facts.route = link.route
+        head = exchange.head
         try:
-            packet = self._encoder.forward_request(exchange.request, facts, link.packet_size)
+            packet = self.desk.ajp_encoder.forward_request(
+                head, our_lines(exchange), facts, link.packet_size
+            )
         except BadHead as error:
             # Nothing was sent, and no other node of this kind would take it.
             self.exchange = None
-            link.give(self, self.worker.now)
-            exchange.refuse(BY_REASON[error.reason])
+            link.give(self.connection, self.desk.now)
+            exchange.upstream = None
+            exchange.refuse(error.failure)
             return
-        exchange.mark_sent()
-        self._reader.expect(exchange.method_id, exchange.wants_cookies)
+        exchange.asked()
+        self._reader.expect(head.method_id, learns_session(exchange))
         self._heard = False
         self._in_step = False
         self._asked = 0
-        self._complete = True
         self._ended = True
-        self.write(packet)
-        if exchange.has_body:
+        self.connection.write(packet)
+        if head.length != NO_BODY:
             self._begin_body(exchange)
 
     def _begin_body(self, exchange: Exchange) -> None:
-        held = exchange.held
-        exchange.held = b""
-        self._complete = exchange.request_done
+        held = exchange.take_early()
         if held:
             # From here on it ends with this connection, so the request goes nowhere else.
             exchange.body_sent = True
@@ -153,20 +148,18 @@ class AjpUpstream(UpstreamConnection):
             return
         if self._pinging:
             # Should the connection be dead, all of it goes to another one.
-            exchange.held = exchange.held + payload if exchange.held else payload
+            exchange.keep_early(payload)
             return
-        if last:
-            self._complete = True
         if payload:
             exchange.body_sent = True
             self._more.append(payload)
             self._waiting += len(payload)
         self._supply(exchange)
-        if not self._complete and not self._holding:
+        if not exchange.whole and not self._holding:
             most = _READ_AHEAD_PACKETS * self._most
             if self._waiting > (most if most > _READ_AHEAD else _READ_AHEAD):
                 self._holding = True
-                exchange.client.block_reading()
+                exchange.hold(SLOW_NODE)
 
     def _supply(self, exchange: Exchange) -> None:
         """Answer the node's question for body, where there is an answer yet: exactly one packet."""
@@ -179,28 +172,23 @@ class AjpUpstream(UpstreamConnection):
             self._at = 0
             size = len(self._body)
         if size == 0:
-            if self._complete:
+            if exchange.whole:
                 self._asked = 0
                 self._ended = True
-                self.write(EMPTY_PACKET)
-                exchange.client.touch()
+                self.connection.write(EMPTY_PACKET)
+                exchange.took()
             return
         if size > self._asked:
             size = self._asked
         self._asked = 0
-        self.write(data_packet(self._body, self._at, size))
+        self.connection.write(data_packet(self._body, self._at, size))
         self._at += size
         self._waiting -= size
         if self._holding and self._waiting <= _RESUME_PACKETS * self._most:
             self._holding = False
-            exchange.client.unblock_reading()
-        elif self._holding or self._complete:
-            exchange.client.touch()
-
-    def _unread(self) -> int:
-        """Return how many bytes of the request wait to be sent."""
-        transport = self.transport
-        return 0 if transport is None else transport.get_write_buffer_size()
+            exchange.release(SLOW_NODE)
+        elif self._holding or exchange.whole:
+            exchange.took()
 
     def _forget_body(self) -> None:
         self._body = b""
@@ -239,7 +227,7 @@ class AjpUpstream(UpstreamConnection):
                     self._head = reader.head
                 elif kind == GET_BODY:
                     if asked:
-                        raise BadHead("upstream_bad_response", _ASKS_TWICE)
+                        raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, _ASKS_TWICE)
                     asked = True
                     self._read_question(exchange, reader.wanted)
                 else:
@@ -250,7 +238,7 @@ class AjpUpstream(UpstreamConnection):
         if pieces is not None:
             payload = b"".join(pieces)
         if len(data) > _DENSE_FROM and 2 * received < len(data):
-            self.breathe()
+            self.connection.breathe(None)
         if kind == END:
             self._read_end(exchange, payload)
         elif self._head is not None:
@@ -266,16 +254,16 @@ class AjpUpstream(UpstreamConnection):
             self.ping_failed()
         else:
             self._pinging = False
-            self.link.pinging.remove(self)
+            self.link.pinging.remove(self.connection)
             self._forward(exchange)
 
     def _read_question(self, exchange: Exchange, wanted: int) -> None:
         if self._asked:
-            raise BadHead("upstream_bad_response", _ASKS_TWICE)
-        if self._unread() > _MOST_UNREAD:
-            raise BadHead("upstream_bad_response", "the node asks for body and reads none")
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, _ASKS_TWICE)
+        if self.connection.waiting() > _MOST_UNREAD:
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "the node asks for body and reads none")
         self._asked = wanted if wanted < self._most else self._most
-        if not self._complete and not self._waiting:
+        if not exchange.whole and not self._waiting:
             exchange.invite()
         self._supply(exchange)
 
@@ -312,8 +300,13 @@ class AjpUpstream(UpstreamConnection):
 
         What it did not ask for of the body need not be sent; what it awaits must have been.
         """
-        self.idle_since = self.worker.now
-        return self._in_step and exchange.reusable and self._asked == 0 and not self.writing()
+        self.idle_since = self.desk.now
+        return (
+            self._in_step
+            and self.reusable
+            and self._asked == 0
+            and not self.connection.waiting()
+        )
 
     # What goes wrong.
 
@@ -321,10 +314,10 @@ class AjpUpstream(UpstreamConnection):
         if self._pinging:
             self.ping_failed()
             return
-        if exchange.responded:
+        if exchange.stage >= ANSWERING:
             self.fail(exchange, Failure.UPSTREAM_TRUNCATED, error.detail)
         else:
-            self.fail(exchange, BY_REASON[error.reason], error.detail)
+            self.fail(exchange, error.failure, error.detail)
 
     def ping_failed(self) -> None:
         """No sign of life in time: nothing was sent yet, so the request goes elsewhere."""
@@ -335,21 +328,21 @@ class AjpUpstream(UpstreamConnection):
 
     def _end_pinging(self, exchange: Exchange) -> None:
         self._pinging = False
-        self.link.forget(self)
-        failure = Failure.UPSTREAM_STALE if self.served > 1 else Failure.CONNECT_TIMEOUT
+        self.link.forget(self.connection)
+        failure = Failure.UPSTREAM_STALE if self.connection.served > 1 else Failure.CONNECT_TIMEOUT
         exchange.fail(failure, "no CPONG")
 
     def lost(self, exchange: Exchange, error: Exception | None) -> None:
         """The connection ended in the midst of an exchange."""
-        unread = self._waiting > 0 or not self._complete or not self._ended
+        unread = self._waiting > 0 or not exchange.whole or not self._ended
         self._forget_body()
         if self._pinging:
             self._end_pinging(exchange)
-        elif exchange.responded and self._reader.whole():
+        elif exchange.stage >= ANSWERING and self._reader.whole():
             exchange.body(b"", True)  # only the sign of its end has not come
-        elif exchange.responded:
+        elif exchange.stage >= ANSWERING:
             exchange.fail(Failure.UPSTREAM_TRUNCATED, ended(error, "within its answer's body"))
-        elif not self._heard and self.served > 1:
+        elif not self._heard and self.connection.served > 1:
             exchange.fail(Failure.UPSTREAM_STALE, ended(error, "before any answer"))
         elif unread:
             # Undertow does so where the body exceeds its limit, which says nothing of the node.

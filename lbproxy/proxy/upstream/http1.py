@@ -7,61 +7,67 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lbproxy.errors import BY_REASON, Failure
-from lbproxy.proxy.nodes.connection import UpstreamConnection, ended
+from lbproxy.errors import Failure
+from lbproxy.proxy.exchange.exchange import Exchange
+from lbproxy.proxy.exchange.stages import TUNNEL
+from lbproxy.proxy.upstream.single import SingleUpstream, ended, learns_session, our_lines
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader, chunks
 from lbproxy.wire.http1_head import CHUNKED, NO_BODY, UNTIL_CLOSE
+from lbproxy.wire.http1_request import render
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.partial_head import PartialHead
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.exchange.exchange import Exchange
+    from lbproxy.proxy.desk import Desk
     from lbproxy.proxy.nodes.link import Link
-    from lbproxy.proxy.worker import Worker
 
-_HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL = range(5)
+_HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 # Below this a body is joined to its head: one write and one segment. Above, it is not copied.
 _JOIN_BELOW = 16 << 10
 _DENSE_FROM = 8 << 10  # as in `upload`, of what nodes send
 
 
-class Http1Upstream(UpstreamConnection):
+class Http1Upstream(SingleUpstream):
     """One HTTP/1.1 connection to a node."""
 
-    def __init__(self, worker: Worker, link: Link) -> None:
-        super().__init__(worker, link)
+    def __init__(self, desk: Desk, link: Link) -> None:
+        super().__init__(desk, link)
         self._state: int = _HEAD
+        self._large: bool = False  # the request may still wait to be sent when it is answered
         self._partial: PartialHead | None = None
         self._interim: int = 0  # bytes of interim heads (1xx) that came before the response's own
         self._left: int = 0
         self._reader: ChunkedReader | None = None
 
     def send_request(self, exchange: Exchange) -> None:
-        """Send the request's head and what was held of its body."""
+        """Send the request's head and what came of its body."""
         self._state = _HEAD
         self._interim = 0
-        exchange.mark_sent()
+        exchange.asked()
+        connection = self.connection
+        head = exchange.head
+        request = render(head, our_lines(exchange))
         body = b""
-        if exchange.has_body:
-            body = self._frame(exchange, exchange.held, exchange.request_done)
-            exchange.held = b""
+        if head.length != NO_BODY:
+            body = self._frame(exchange, exchange.take_early(), exchange.whole)
+        self._large = head.length != NO_BODY or len(request) > _JOIN_BELOW
         if not body:
-            self.write(exchange.request)
+            connection.write(request)
             return
         exchange.body_sent = True
         if len(body) < _JOIN_BELOW:
-            self.write(exchange.request + body)
+            connection.write(request + body)
         else:
-            self.write(exchange.request)
-            self.write(body)
+            connection.write(request)
+            connection.write(body)
 
     def send_body(self, payload: bytes, last: bool) -> None:
         """Pass on a piece of the request's body."""
         exchange = self.exchange
         if exchange is not None:
             exchange.body_sent = True
-            self.write(self._frame(exchange, payload, last))
+            self.connection.write(self._frame(exchange, payload, last))
 
     def _frame(self, exchange: Exchange, payload: bytes, last: bool) -> bytes:
         if exchange.head.length == CHUNKED:
@@ -71,10 +77,12 @@ class Http1Upstream(UpstreamConnection):
     def receive(self, exchange: Exchange, data: bytes) -> None:
         """Bytes of a response."""
         state = self._state
-        if state == _LENGTH:
+        if exchange.stage == TUNNEL:
+            exchange.tunnel_down(data)
+        elif state == _LENGTH:
             size = len(data)
             if size > self._left:
-                exchange.reusable = False
+                self.reusable = False
                 data = data[: self._left]
                 size = self._left
             self._left -= size
@@ -83,33 +91,29 @@ class Http1Upstream(UpstreamConnection):
             self._read_heads(exchange, data)
         elif state == _CHUNKED:
             self._read_chunks(exchange, None, data, 0)
-        elif state == _UNTIL_CLOSE:
-            exchange.body(data, False)
         else:
-            exchange.tunnel_down(data)
+            exchange.body(data, False)
 
     def lost(self, exchange: Exchange, error: Exception | None) -> None:
         """The connection ended in the midst of an exchange."""
-        if self._state == _UNTIL_CLOSE and self.clean_end and error is None:
-            exchange.reusable = False
-            exchange.body(b"", True)
-        elif self._state == _TUNNEL:
+        if exchange.stage == TUNNEL:
             exchange.tunnel_closed()
+        elif self._state == _UNTIL_CLOSE and self.clean_end and error is None:
+            exchange.body(b"", True)
         elif self._state != _HEAD:
             exchange.fail(Failure.UPSTREAM_TRUNCATED, ended(error, "within its answer's body"))
-        elif self._partial is not None or exchange.interim:
+        elif self._partial is not None or self._interim:
             exchange.fail(Failure.UPSTREAM_BAD_RESPONSE, ended(error, "within its answer's head"))
-        elif self.served > 1:
+        elif self.connection.served > 1:
             exchange.fail(Failure.UPSTREAM_STALE, ended(error, "before any answer"))
-        elif exchange.body_sent and not exchange.request_done:
+        elif exchange.body_sent and not exchange.whole:
             exchange.fail(Failure.UPSTREAM_REFUSED_BODY, ended(error, "while the body was sent"))
         else:
             exchange.fail(Failure.UPSTREAM_RESET, ended(error, "before any answer"))
 
     def clean(self, exchange: Exchange) -> bool:
         """Return True where nothing of the exchange, which is over, can follow on it."""
-        large = exchange.has_body or len(exchange.request) > _JOIN_BELOW
-        return exchange.reusable and exchange.request_done and not (large and self.writing())
+        return self.reusable and exchange.whole and not (self._large and self.connection.waiting())
 
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
         position = 0
@@ -119,17 +123,17 @@ class Http1Upstream(UpstreamConnection):
                 return
             data = partial.whole()
             self._partial = None
+        rules = exchange.rules
         while True:
             try:
-                head = self.worker.response_parser.parse(
-                    data, position, exchange.method_id, exchange.wants_cookies
+                head = rules.response_parser.parse(
+                    data, position, exchange.head.method_id, learns_session(exchange)
                 )
             except BadHead as error:
-                self.fail(exchange, BY_REASON[error.reason], error.detail)
+                self.fail(exchange, error.failure, error.detail)
                 return
             if head is None:
-                limits = self.worker.response_limits
-                self._partial = PartialHead(limits, data[position:], lenient=True)
+                self._partial = PartialHead(rules.response_limits, data[position:], lenient=True)
                 return
             if head.status >= 200:
                 break
@@ -137,7 +141,7 @@ class Http1Upstream(UpstreamConnection):
                 self._upgrade(exchange, head, data)
                 return
             self._interim += head.end - position
-            if self._interim > self.worker.response_head_limit:
+            if self._interim > rules.response_head_limit:
                 # Each is small, and each is parsed and written: a read holds thousands of them.
                 self.fail(exchange, Failure.UPSTREAM_HEAD_TOO_LARGE, "too many interim answers")
                 return
@@ -149,12 +153,15 @@ class Http1Upstream(UpstreamConnection):
 
     def _begin_body(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
         text = data
+        rules = exchange.rules
+        if not head.keep_alive:
+            self.reusable = False
         position = head.end
         available = len(data) - position
         if head.length >= NO_BODY:
             if available > head.length or head.surplus:
                 # More than was announced: never the beginning of another answer.
-                exchange.reusable = False
+                self.reusable = False
                 available = min(available, head.length)
             self._left = head.length - available
             self._state = _LENGTH
@@ -162,7 +169,7 @@ class Http1Upstream(UpstreamConnection):
             exchange.respond(head, payload, self._left == 0)
         elif head.length == CHUNKED:
             self._reader = ChunkedReader(
-                self.worker.response_body_limits, exchange.trailer_drops, lenient=True
+                rules.response_body_limits, rules.trailer_drops, lenient=True
             )
             self._state = _CHUNKED
             if not available:
@@ -172,7 +179,7 @@ class Http1Upstream(UpstreamConnection):
         else:
             assert head.length == UNTIL_CLOSE
             self._state = _UNTIL_CLOSE
-            exchange.reusable = False
+            self.reusable = False
             exchange.respond(head, text[position : position + available], False)
 
     def _read_chunks(
@@ -191,12 +198,12 @@ class Http1Upstream(UpstreamConnection):
             )
             return
         if len(data) > _DENSE_FROM and 2 * len(payload) < len(data):
-            self.breathe()
+            self.connection.breathe(None)
         done = reader.done
         if done:
             exchange.trailers = reader.trailers
             if reader.position < len(data):
-                exchange.reusable = False
+                self.reusable = False
             self._reader = None
         if head is None:
             exchange.body(payload, done)
@@ -205,10 +212,10 @@ class Http1Upstream(UpstreamConnection):
 
     def _upgrade(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
         # A tunnel only where the client asked for this one and the node agreed to this one.
-        if not exchange.websocket or not head.upgrade:
+        if not exchange.head.websocket or not head.upgrade:
             self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE, "a 101 that nobody asked for")
             return
-        self._state = _TUNNEL
+        self.reusable = False
         exchange.open_tunnel(head)
         if head.end < len(data):
             exchange.tunnel_down(data[head.end :])

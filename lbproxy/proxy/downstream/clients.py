@@ -1,0 +1,137 @@
+"""The clients of one worker: who is let in, who is connected, and who is in its TLS handshake."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from lbproxy.errors import Failure
+from lbproxy.limits.per_client import PerClient
+from lbproxy.proxy.desk import Desk
+from lbproxy.proxy.downstream.half_closed import HalfClosed, HalfOpen
+from lbproxy.proxy.downstream.listener import ListenerState
+from lbproxy.proxy.downstream.upload import Upload
+from lbproxy.proxy.forwarding.asker import Asker
+
+# So many refused clients at once are told why, and linger. More would be a crowd of its own.
+_MAX_REFUSED = 256
+
+
+class Client(HalfOpen, Protocol):
+    """A connection of a client, as far as it is counted.
+
+    Attributes: admitted: it counts against the limit of its address; refused: it is being told to
+    go away.
+    """
+
+    listener: ListenerState
+    asker: Asker
+    admitted: bool
+    refused: bool
+
+    def reset(self) -> None:
+        """End it at once."""
+
+
+class Handshake(Protocol):
+    """A TLS handshake with a client. Attributes: peer: its address; deadline: monotonic seconds;
+    admitted: it counts against the limit of its address."""
+
+    peer: str
+    deadline: float
+    admitted: bool
+
+    def abort(self) -> None:
+        """End it at once."""
+
+
+class Clients:
+    """The clients of one worker.
+
+    Attributes: gathering: uploads in the midst of a large plain body; half_closed: clients that
+    have ended their side; gone: is set whenever the last connection has ended.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        limit = desk.rules.max_per_client
+        self._desk = desk
+        self.open: set[Client] = set()
+        self.refused: int = 0  # of them
+        self.handshakes: set[Handshake] = set()
+        self.per_client = PerClient(limit)
+        # Those in their TLS handshake are counted apart: to be told 429, one has to get through it.
+        self.shaking = PerClient(limit)
+        self.half_closed = HalfClosed()
+        self.gathering: set[Upload] = set()
+        self.gone = asyncio.Event()
+
+    def admit(self, client: Client) -> Failure | None:
+        """Count a new connection; return why it is refused, if it is and is to be told so."""
+        listener = client.listener
+        self.open.add(client)
+        listener.open += 1
+        listener.accepted += 1
+        failure = self._refusal(client)
+        if failure is not None:
+            client.refused = True
+            self.refused += 1
+            if self.refused > _MAX_REFUSED:
+                self._desk.count_rejected(failure.reason)
+                client.reset()
+                return None
+        return failure
+
+    def _refusal(self, client: Client) -> Failure | None:
+        desk = self._desk
+        if desk.draining:
+            return Failure.SHUTTING_DOWN
+        if self.admitted() > desk.rules.max_connections:
+            return Failure.CONNECTIONS_EXHAUSTED
+        address = client.asker.address
+        # A trusted proxy speaks for many clients, even if it does not say for whom.
+        if not desk.rules.forwarding.trusted(address):
+            if not self.per_client.admit(address):
+                return Failure.TOO_MANY_CONNECTIONS
+            client.admitted = True
+        return None
+
+    def admitted(self) -> int:
+        """Return how many connections are open, without those that are being told to go away:
+        otherwise a client beyond its own limit would use up everybody's."""
+        return len(self.open) - self.refused
+
+    def dismiss(self, client: Client) -> None:
+        """A connection is gone."""
+        if client not in self.open:
+            return
+        self.open.remove(client)
+        client.listener.open -= 1
+        if client.admitted:
+            self.per_client.release(client.asker.address)
+        if client.refused:
+            self.refused -= 1
+        self.half_closed.discard(client)
+        if not self.open:
+            self.gone.set()
+
+    def admit_handshake(self, handshake: Handshake) -> bool:
+        """Count a connection whose TLS handshake begins; return False if there are too many."""
+        desk = self._desk
+        self.handshakes.add(handshake)
+        if self.admitted() + len(self.handshakes) > desk.rules.max_connections:
+            desk.count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
+            return False
+        peer = handshake.peer
+        if not desk.rules.forwarding.trusted(peer):
+            if not self.shaking.admit(peer):
+                desk.count_rejected(Failure.TOO_MANY_CONNECTIONS.reason)
+                return False
+            handshake.admitted = True
+        return True
+
+    def dismiss_handshake(self, handshake: Handshake) -> None:
+        """The handshake is done, or the connection is gone; may be called again."""
+        self.handshakes.discard(handshake)
+        if handshake.admitted:
+            handshake.admitted = False
+            self.shaking.release(handshake.peer)

@@ -1,0 +1,40 @@
+import cython
+
+from lbproxy.cluster.sticky cimport Verdict
+from lbproxy.proxy.desk cimport Desk
+from lbproxy.proxy.exchange.record cimport Record
+from lbproxy.proxy.nodes.announced cimport Announced
+from lbproxy.proxy.nodes.link cimport Link
+from lbproxy.proxy.nodes.pool cimport Pool
+from lbproxy.proxy.nodes.serving cimport Applications, Serving, Tally
+from lbproxy.wire.http1_response cimport ResponseHead
+
+cdef class Choice(Record):
+    cdef public Desk desk
+    cdef public bytes host
+    cdef public Link chosen
+    cdef public Verdict verdict
+    cdef public list tried
+    cdef public bint renewed
+    cdef public Serving serving
+    cdef public Tally tally
+    cdef public bint body_sent
+
+    cdef begin_choice(self, Desk desk)
+    cpdef name_host(self)
+    cpdef Link choose(self, double now)
+    @cython.locals(pool=Pool, announced=Announced, verdict=Verdict)
+    cdef Link _find(self, double now)
+    cpdef lack(self)
+    @cython.locals(pool=Pool, link=Link)
+    cpdef Link choose_again(self, double now)
+    @cython.locals(announced=Announced)
+    cpdef double wait_s(self, failure) except -1
+    cpdef bint wait(self, failure) except -1
+    @cython.locals(pool=Pool, tried=list, verdict=Verdict, other=Link)
+    cpdef Link again(self, Link link, failure, bint sent)
+    @cython.locals(pool=Pool, announced=Announced)
+    cdef count_in(self, Link link)
+    cdef count_out(self)
+    @cython.locals(pool=Pool, link=Link, verdict=Verdict)
+    cdef keep_session(self, ResponseHead head)

@@ -1,0 +1,98 @@
+"""How far an exchange is: its stage, whose turn it is, and until when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbproxy.proxy.exchange.choice import Choice
+from lbproxy.proxy.exchange.stages import (
+    ANSWERING,
+    ASKED,
+    BEGUN,
+    NO_CLOCK,
+    NODE_CLOCK,
+    TUNNEL_CLOCK,
+    clock,
+    follows,
+)
+from lbproxy.proxy.transport.pipe import SLOW_NODE
+from lbproxy.wire.http1_head import NO_BODY
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.desk import Desk
+    from lbproxy.proxy.exchange.downstream import Downstream
+    from lbproxy.proxy.rules import Rules
+
+_NEVER = float("inf")
+
+
+class Course(Choice):
+    """The course of one exchange. `Exchange` is one, and acts on it.
+
+    Attributes: rules: that held when it began; downstream: whose request it is; stage: of `stages`;
+    deadline: monotonic seconds at which the stage is overdue; response_timeout: how long the node,
+    or a place in the waiting room, has in seconds; whole: the client has sent all of the request;
+    invited: the client was told to send the body that it holds back; held_for: reasons why the body
+    is not read.
+    """
+
+    def begin_course(self, desk: Desk, downstream: Downstream) -> None:
+        """Set everything. (As `begin_record`.)"""
+        self.begin_choice(desk)
+        self.rules: Rules = desk.rules
+        self.downstream = downstream
+        self.stage: int = BEGUN
+        self.deadline: float = _NEVER
+        self.response_timeout: float = 0.0
+        self.whole: bool = self.head.length == NO_BODY
+        self.invited: bool = False
+        self.held_for: int = 0
+
+    def enter(self, stage: int) -> None:
+        """Go on to a stage. Raises: StageError: it may not follow."""
+        self.stage = follows(self.stage, stage)
+
+    def holds_back(self) -> bool:
+        """Return True while the client keeps its body until the node says 100, or is taken to."""
+        return self.head.expect and not (
+            self.body_sent or self.invited or self.stage >= ANSWERING
+        )
+
+    def clients_turn(self) -> bool:
+        """Return True if the client owes the next piece of its body."""
+        return not (self.whole or self.held_for or self.holds_back())
+
+    def limit(self, clients_turn: bool) -> None:
+        """There was progress: what follows has its whole time. Args: as of `stages.clock`."""
+        rules = self.rules
+        kind = clock(self.stage, clients_turn)
+        if self.downstream.write_paused:
+            self.deadline = self.desk.now + rules.write_timeout
+        elif kind == NODE_CLOCK:
+            self.deadline = self.desk.now + self.response_timeout
+        elif kind == NO_CLOCK:
+            self.deadline = _NEVER
+        elif kind == TUNNEL_CLOCK:
+            self.deadline = self.desk.now + rules.tunnel_timeout
+        else:
+            self.deadline = self.desk.now + rules.body_timeout
+
+    def heard(self) -> None:
+        """The client has sent something of its body."""
+        if self.stage >= ASKED:
+            self.limit(not self.whole)
+
+    def hold(self, why: int) -> None:
+        """Read no more of the body. Args: why: NO_NODE or SLOW_NODE; then it is the node's turn."""
+        self.held_for |= why
+        self.downstream.hold(why)
+        if why == SLOW_NODE:
+            self.limit(False)
+
+    def release(self, why: int) -> None:
+        """This reason not to read the body is gone."""
+        if self.held_for & why:
+            self.held_for &= ~why
+            self.downstream.go_on(why)
+            if why == SLOW_NODE:
+                self.limit(self.clients_turn())

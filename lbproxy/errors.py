@@ -132,9 +132,6 @@ class Failure(Enum):
         return self.counts_against_node and (request_whole or self.unreached)
 
 
-BY_REASON: dict[str, Failure] = {failure.reason: failure for failure in Failure}
-
-
 class Denied(Exception):
     """No pool serves a request. Args: pool: the name of the one that hides the path, or ""."""
 

@@ -98,10 +98,7 @@ def explain(
     try:
         head = parser.parse(_as_bytes(request, cookies), 0, False)
     except BadHead as problem:
-        failure = next(
-            (row for row in Failure if row.reason == problem.reason), Failure.BAD_REQUEST
-        )
-        return found.refuse(failure, f"the request is refused: {problem}")
+        return found.refuse(problem.failure, f"the request is refused: {problem}")
     if head is None:
         raise BadRequest("the request has no end")
     host = host_of(head.authority)

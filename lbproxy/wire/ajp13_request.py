@@ -9,6 +9,7 @@ What the codes mean, and the rules that containers do not check: see `ajp13`.
 
 from __future__ import annotations
 
+from lbproxy.errors import Failure
 from lbproxy.wire.ajp13 import MAX_PACKET_SIZE, METHODS
 from lbproxy.wire.authority import valid_authority, without_empty_port
 from lbproxy.wire.fields import BadHead, FieldCursor
@@ -158,7 +159,7 @@ class Ajp13Encoder(FieldCursor):
         while p < n and b[p] > 32 and b[p] < 127:
             p += 1
         if p == 0 or p >= n or b[p] != 32:
-            raise BadHead("bad_request", "method")
+            raise BadHead(Failure.BAD_REQUEST, "method")
         method_end = p
         method = _METHODS.get(text[:p], _BY_NAME)
         self._at = 4
@@ -168,26 +169,28 @@ class Ajp13Encoder(FieldCursor):
         if target + 1 < n and b[target] == 42:
             # RFC 9112 section 3.2.4: about the server as a whole.
             if b[target + 1] != 32 or method != _OPTIONS:
-                raise BadHead("bad_request", "request target")
+                raise BadHead(Failure.BAD_REQUEST, "request target")
         elif target >= n or b[target] != 47:
             # A container would take the host from an absolute form, or all of it for a path.
-            raise BadHead("bad_request", "request target is not in origin form")
+            raise BadHead(Failure.BAD_REQUEST, "request target is not in origin form")
         p = self._target(b, target, n, True)
         query = 0
         if p < n and b[p] == 63:
             query = p + 1
             p = self._skip_target(b, query, n)
             if p - target > self._limit:
-                raise BadHead("request_line_too_long", "the target exceeds the AJP packet size")
+                raise BadHead(
+                    Failure.REQUEST_LINE_TOO_LONG, "the target exceeds the AJP packet size"
+                )
         if n - p < 11 or not self.starts(b, p, _LINE_END):
-            raise BadHead("bad_request", "request line")
+            raise BadHead(Failure.BAD_REQUEST, "request line")
         p += 11
         self._plain(facts.client)
         authority = self._find_host(request, p, n)
         if facts.authority:
             authority = facts.authority
         if not valid_authority(authority):
-            raise BadHead("bad_request", "Host is not a host")
+            raise BadHead(Failure.BAD_REQUEST, "Host is not a host")
         authority = without_empty_port(authority)
         port = self._server(authority, facts)
         if port:
@@ -198,7 +201,7 @@ class Ajp13Encoder(FieldCursor):
         self.begin(request, p, n)
         self._headers(authority)
         if self.position != n:
-            raise BadHead("bad_request", "bytes behind the head")
+            raise BadHead(Failure.BAD_REQUEST, "bytes behind the head")
         out[count_at] = self._fields >> 8
         out[count_at + 1] = self._fields & 255
         if facts.secret:
@@ -227,7 +230,7 @@ class Ajp13Encoder(FieldCursor):
         while self.advance() > 0:
             if self.name_end - self.name_start == 4 and self.is_name(b"host"):
                 return self.value()
-        raise BadHead("bad_request", "no Host")
+        raise BadHead(Failure.BAD_REQUEST, "no Host")
 
     def _server(self, authority: bytes, facts: Facts) -> int:
         """Write the server's name and port. Args: authority: valid, its port not empty.
@@ -267,7 +270,7 @@ class Ajp13Encoder(FieldCursor):
             step = self.advance()
             if step <= 0:
                 if step < 0:
-                    raise BadHead("bad_request", "the head has no end")
+                    raise BadHead(Failure.BAD_REQUEST, "the head has no end")
                 break
             size = self.name_end - self.name_start
             first = b[self.name_start] | 32
@@ -291,7 +294,7 @@ class Ajp13Encoder(FieldCursor):
                     code = 7
                 elif size == 14 and self.is_name(b"content-length"):
                     if has_length:
-                        raise BadHead("bad_request", "Content-Length twice")
+                        raise BadHead(Failure.BAD_REQUEST, "Content-Length twice")
                     has_length = True
                     self.length_value()  # digits, or it is refused
                     code = 8
@@ -308,7 +311,7 @@ class Ajp13Encoder(FieldCursor):
             elif first == 116:  # t
                 if size == 17 and self.is_name(b"transfer-encoding"):
                     if coded or not self.is_value(b"chunked"):
-                        raise BadHead("bad_request", "Transfer-Encoding")
+                        raise BadHead(Failure.BAD_REQUEST, "Transfer-Encoding")
                     coded = True
                     drop = True  # and written below, in our words
                 else:
@@ -341,21 +344,21 @@ class Ajp13Encoder(FieldCursor):
                 self._number(_CODED << 8 | code)
             else:
                 if size > _MAX_NAME:
-                    raise BadHead("head_too_large", "a field name exceeds 255 bytes")
+                    raise BadHead(Failure.HEAD_TOO_LARGE, "a field name exceeds 255 bytes")
                 self._copy(b, self.name_start, size)
             if code == 11:
                 self._copy(authority, 0, len(authority))
             else:
                 self._copy(b, self.value_start, self.value_end - self.value_start)
         if hosts != 1:
-            raise BadHead("bad_request", "Host twice")
+            raise BadHead(Failure.BAD_REQUEST, "Host twice")
         if coded:
             if has_length:
-                raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
+                raise BadHead(Failure.BAD_REQUEST, "Content-Length and Transfer-Encoding")
             left -= 1
             self._plain(_CHUNKED)
         if left < 0:
-            raise BadHead("too_many_fields", "more fields than a node takes over AJP")
+            raise BadHead(Failure.TOO_MANY_FIELDS, "more fields than a node takes over AJP")
         self._fields = _MAX_FIELDS - left
 
     def _byte(self, value: int) -> None:
@@ -376,7 +379,7 @@ class Ajp13Encoder(FieldCursor):
         self._at = p + 2
 
     def _full(self) -> None:
-        raise BadHead("head_too_large", "the head exceeds the node's AJP packet size")
+        raise BadHead(Failure.HEAD_TOO_LARGE, "the head exceeds the node's AJP packet size")
 
     def _plain(self, block: bytes) -> None:
         """Write bytes as they stand."""
@@ -410,7 +413,7 @@ class Ajp13Encoder(FieldCursor):
         value = TEXT
         for i in range(len(text)):
             if not value[b[i]]:
-                raise BadHead("bad_request", "control byte in what the node is told")
+                raise BadHead(Failure.BAD_REQUEST, "control byte in what the node is told")
         self._copy(b, 0, len(text))
 
     def _skip_target(self, b: bytes, p: int, n: int) -> int:
@@ -446,7 +449,7 @@ class Ajp13Encoder(FieldCursor):
             p += 1
         if at > last:
             if path:
-                raise BadHead("request_line_too_long", "the path exceeds the AJP packet size")
+                raise BadHead(Failure.REQUEST_LINE_TOO_LONG, "the path exceeds the AJP packet size")
             self._full()
         out[at] = 0
         out[begin] = (at - begin - 2) >> 8

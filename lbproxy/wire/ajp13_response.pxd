@@ -56,7 +56,6 @@ cdef class Ajp13Reader(FieldCursor):
     @cython.locals(text="const char *", held=bytearray, n=Py_ssize_t, end=Py_ssize_t)
     cdef _fill(self, bytes data, Py_ssize_t start)
     cdef _no_packet(self)
-    cdef ResponseHead _head(self, Py_ssize_t p, Py_ssize_t end)
 
     @cython.locals(
         b="const unsigned char *", out="unsigned char *",

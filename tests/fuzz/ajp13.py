@@ -201,7 +201,7 @@ def read(pieces: list[bytes], method_id: int) -> list[Event]:
                 else:
                     events.append((kind,))
     except BadHead as error:
-        events.append((error.reason,))
+        events.append((error.failure.reason,))
         try:
             reader.next()
         except BadHead:
@@ -308,7 +308,7 @@ def _request(data: bytes, random: Random, tally: Tally) -> str | None:
         tally.outcomes["head: accepted"] += 1
     except BadHead as error:
         found = None
-        tally.outcomes[f"head: {error.reason}"] += 1
+        tally.outcomes[f"head: {error.failure.reason}"] += 1
     return found or _rendered(data, tally)
 
 
@@ -327,7 +327,7 @@ def _rendered(data: bytes, tally: Tally) -> str | None:
     try:
         return difference(b"".join(lines))
     except BadHead as error:
-        if error.reason in ("head_too_large", "request_line_too_long", "too_many_fields"):
+        if error.failure.reason in ("head_too_large", "request_line_too_long", "too_many_fields"):
             return None
         return f"the HTTP/1 parser accepts it, the encoder does not: {error}"
 

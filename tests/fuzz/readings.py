@@ -69,7 +69,7 @@ def our_request(data: bytes) -> RequestHead | Refused | None:
     try:
         return REQUESTS.parse(data, 0, False)
     except BadHead as error:
-        return Refused(error.reason)
+        return Refused(error.failure.reason)
 
 
 def h11_request(data: bytes) -> Head | Refused | None:
@@ -95,7 +95,7 @@ def our_response(data: bytes, method_id: int) -> ResponseHead | Refused | None:
     try:
         return RESPONSES.parse(data, 0, method_id, True)
     except BadHead as error:
-        return Refused(error.reason)
+        return Refused(error.failure.reason)
 
 
 def h11_response(data: bytes, method: bytes) -> Head | Refused | None:

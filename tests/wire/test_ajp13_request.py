@@ -48,7 +48,7 @@ def encode(wire: Wire, request: bytes, packet_size: int = 8192, **facts: Any) ->
 def refused(wire: Wire, request: bytes, packet_size: int = 8192, **facts: Any) -> str:
     with pytest.raises(wire.bad_head) as caught:
         encode(wire, request, packet_size, **facts)
-    return caught.value.reason
+    return caught.value.failure.reason
 
 
 def test_the_worked_example(wire: Wire) -> None:
@@ -362,7 +362,7 @@ def test_no_size_is_exceeded_by_a_byte(wire: Wire, plain: Wire) -> None:
             encoder._packet = bytearray(max(size, 0))  # a byte too many raises IndexError
         with pytest.raises(wire.bad_head) as caught:
             encoder.forward_request(request, facts, size)
-        assert caught.value.reason in ("head_too_large", "request_line_too_long")
+        assert caught.value.failure.reason in ("head_too_large", "request_line_too_long")
     if wire is plain:
         encoder._packet = bytearray(len(whole))
     assert encoder.forward_request(request, facts, len(whole)) == whole

@@ -307,7 +307,7 @@ def test_authorities(wire: Wire) -> None:
 def refused(wire: Wire, data: bytes, line: int, head: int, fields: int) -> str:
     with pytest.raises(wire.bad_head) as caught:
         wire.requests(line, head, fields).parse(data, 0, False)
-    return caught.value.reason
+    return caught.value.failure.reason
 
 
 def test_limit_of_the_request_line(wire: Wire) -> None:

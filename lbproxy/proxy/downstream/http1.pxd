@@ -13,7 +13,6 @@ from lbproxy.wire.partial_head cimport PartialHead
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED
 cdef int SLOW_NODE, NO_NODE, FULL, SLOW_CLIENT, BREATH, _HELD
-cdef dict BY_REASON
 
 cdef class ClientConnection(Downstream):
     cdef public Worker worker

@@ -12,7 +12,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from lbproxy.errors import BY_REASON, Denied, Failure
+from lbproxy.errors import Denied, Failure
 from lbproxy.proxy import answers
 from lbproxy.proxy.downstream import brief
 from lbproxy.proxy.downstream.peer import peer_address
@@ -333,7 +333,7 @@ class ClientConnection(Downstream):
                 head = worker.request_parser.parse(data, position, self.trusted)
             except BadHead as error:
                 self._busy = False
-                self.refuse(BY_REASON[error.reason], error.detail)
+                self.refuse(error.failure, error.detail)
                 return
             if head is None:
                 self.partial = PartialHead(worker.request_parser.limits, data[position:])

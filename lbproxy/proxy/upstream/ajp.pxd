@@ -17,7 +17,6 @@ cdef int _FORBIDDEN
 cdef int BODY, END, GET_BODY, HEAD, NEED_MORE, PONG
 cdef bytes CPING, EMPTY_PACKET
 cdef str _ASKS_TWICE, _SHORT
-cdef dict BY_REASON
 
 cdef class AjpUpstream(UpstreamConnection):
     cdef Ajp13Encoder _encoder

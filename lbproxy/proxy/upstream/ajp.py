@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lbproxy.errors import BY_REASON, Failure
+from lbproxy.errors import Failure
 from lbproxy.proxy.nodes.connection import UpstreamConnection, ended
 from lbproxy.wire.ajp13 import (
     CPING,
@@ -115,7 +115,7 @@ class AjpUpstream(UpstreamConnection):
             # Nothing was sent, and no other node of this kind would take it.
             self.exchange = None
             link.give(self, self.worker.now)
-            exchange.refuse(BY_REASON[error.reason])
+            exchange.refuse(error.failure)
             return
         exchange.mark_sent()
         self._reader.expect(exchange.method_id, exchange.wants_cookies)
@@ -239,7 +239,7 @@ class AjpUpstream(UpstreamConnection):
                     self._head = reader.head
                 elif kind == GET_BODY:
                     if asked:
-                        raise BadHead("upstream_bad_response", _ASKS_TWICE)
+                        raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, _ASKS_TWICE)
                     asked = True
                     self._read_question(exchange, reader.wanted)
                 else:
@@ -271,9 +271,9 @@ class AjpUpstream(UpstreamConnection):
 
     def _read_question(self, exchange: Exchange, wanted: int) -> None:
         if self._asked:
-            raise BadHead("upstream_bad_response", _ASKS_TWICE)
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, _ASKS_TWICE)
         if self._unread() > _MOST_UNREAD:
-            raise BadHead("upstream_bad_response", "the node asks for body and reads none")
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "the node asks for body and reads none")
         self._asked = wanted if wanted < self._most else self._most
         if not self._complete and not self._waiting:
             exchange.invite()
@@ -324,7 +324,7 @@ class AjpUpstream(UpstreamConnection):
         if exchange.responded:
             self.fail(exchange, Failure.UPSTREAM_TRUNCATED, error.detail)
         else:
-            self.fail(exchange, BY_REASON[error.reason], error.detail)
+            self.fail(exchange, error.failure, error.detail)
 
     def ping_failed(self) -> None:
         """No sign of life in time: nothing was sent yet, so the request goes elsewhere."""

@@ -11,7 +11,6 @@ from lbproxy.wire.partial_head cimport PartialHead
 
 cdef int _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL
 cdef Py_ssize_t _JOIN_BELOW, _DENSE_FROM
-cdef dict BY_REASON
 
 cdef class Http1Upstream(UpstreamConnection):
     cdef int _state

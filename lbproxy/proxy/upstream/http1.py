@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lbproxy.errors import BY_REASON, Failure
+from lbproxy.errors import Failure
 from lbproxy.proxy.nodes.connection import UpstreamConnection, ended
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader, chunks
@@ -125,7 +125,7 @@ class Http1Upstream(UpstreamConnection):
                     data, position, exchange.method_id, exchange.wants_cookies
                 )
             except BadHead as error:
-                self.fail(exchange, BY_REASON[error.reason], error.detail)
+                self.fail(exchange, error.failure, error.detail)
                 return
             if head is None:
                 limits = self.worker.response_limits

@@ -1,9 +1,7 @@
 """When a request that failed at a node may be sent again, and where.
 
-RFC 9110 section 9.2.2, and the table in `errors`: not one byte of it was sent; or its method is
-idempotent, none of its body was sent, and not a byte of a response has arrived. A reused connection
-that died in the meantime says nothing about the node, so that retry goes to the same node on a new
-connection.
+The row of the failure in `errors` decides both: `may_go_again` says whether, and FRESH that it goes
+to the same node on a new connection, once. Not a byte of a response has arrived.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lbproxy.cluster.sticky import FAILOVER, OWNER
-from lbproxy.errors import Failure, Retry
+from lbproxy.errors import Failure, Retry, may_go_again
 from lbproxy.proxy.nodes.waiting import wait
 
 if TYPE_CHECKING:
@@ -27,13 +25,14 @@ def next_link(exchange: Exchange, link: Link, failure: Failure) -> Link | None:
     """
     pool = exchange.pool
     assert pool is not None
-    replayable = not exchange.sent or (exchange.head.idempotent() and not exchange.body_sent)
-    if failure is Failure.UPSTREAM_STALE and replayable and not exchange.stale_retried:
+    if not may_go_again(
+        failure.retry, exchange.sent, exchange.head.idempotent(), exchange.body_sent
+    ):
+        return None
+    if failure.retry is Retry.FRESH and not exchange.stale_retried:
         exchange.stale_retried = True
         link.close_idle()  # what one of them says of the others is likely true
         return link
-    if failure.retry is Retry.NEVER or not replayable:
-        return None
     if exchange.retries >= pool.attempts_after(link):
         return None
     tried = exchange.tried

@@ -36,7 +36,8 @@ from lbproxy.wire.authority import host_of
 from lbproxy.wire.cookies import path_parameter, values
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import HeadLimits
-from lbproxy.wire.http1_request import RequestHead, RequestParser
+from lbproxy.wire.http1_request import RequestParser
+from lbproxy.wire.request_head import RequestHead
 
 _USUAL = BalancerSettings("")  # what nodes announce unless they are told otherwise
 

@@ -11,7 +11,8 @@ from lbproxy.proxy.nodes.routing cimport Routing
 from lbproxy.wire.ajp13_request cimport Ajp13Encoder
 from lbproxy.wire.fields cimport DropRules
 from lbproxy.wire.http1_head cimport HeadLimits
-from lbproxy.wire.http1_request cimport RequestHead, RequestParser
+from lbproxy.wire.http1_request cimport RequestParser
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseParser
 from lbproxy.wire.http1_body cimport BodyLimits
 

@@ -481,7 +481,7 @@ class Worker:
             client.address,
             head.method,
             head.authority,
-            head.target,
+            head.asked or head.target,
             exchange.status,
             exchange.bytes_in,
             exchange.bytes_out,

@@ -1,5 +1,6 @@
 import cython
 
+from lbproxy.wire.edit cimport without_lines
 from lbproxy.wire.fields cimport FieldCursor
 from lbproxy.wire.http1_head cimport HeadLimits
 from lbproxy.wire.http1_response cimport ResponseHead

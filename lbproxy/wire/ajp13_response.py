@@ -14,7 +14,8 @@ from http import HTTPStatus
 
 from lbproxy.errors import Failure
 from lbproxy.wire.ajp13 import RESPONSE_NAMES
-from lbproxy.wire.fields import BadHead, FieldCursor, fold, list_tokens, without_lines
+from lbproxy.wire.edit import without_lines
+from lbproxy.wire.fields import BadHead, FieldCursor, fold, list_tokens
 from lbproxy.wire.http1_head import CHUNKED, NO_BODY, NOT_NOMINABLE, HeadLimits
 from lbproxy.wire.http1_head import HEAD as HEAD_METHOD
 from lbproxy.wire.http1_response import ResponseHead

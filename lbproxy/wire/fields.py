@@ -7,7 +7,7 @@ followed at once by a colon, a value holds no control byte but HTAB. Folded line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 
 from lbproxy.errors import Failure
 
@@ -377,16 +377,6 @@ def list_tokens(value: bytes, malformed: Failure = Failure.BAD_REQUEST) -> list[
         if member.translate(None, _TCHAR + b"_."):
             raise BadHead(malformed, "a list member that is not a token")
     return members
-
-
-def without_lines(part: bytes, names: Set[bytes]) -> bytes:
-    """Return a run of well-formed field lines without the fields of these names (lower case)."""
-    kept = [
-        line
-        for line in part.split(b"\r\n")
-        if line and line[: line.find(b":")].lower() not in names
-    ]
-    return b"".join(line + b"\r\n" for line in kept)
 
 
 def find_line(part: bytes, name: bytes) -> bytes | None:

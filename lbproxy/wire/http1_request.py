@@ -5,10 +5,9 @@ What is kept and what is refused: see `http1_head`. Source: RFC 9112 sections 2 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from lbproxy.errors import Failure
 from lbproxy.wire.authority import valid_authority, without_empty_port
+from lbproxy.wire.edit import without_lines
 from lbproxy.wire.fields import (
     MAX_MEMBERS,
     BadHead,
@@ -16,7 +15,6 @@ from lbproxy.wire.fields import (
     FieldCursor,
     fold_all,
     list_tokens,
-    without_lines,
 )
 from lbproxy.wire.http1_head import (
     CHUNKED,
@@ -31,6 +29,7 @@ from lbproxy.wire.http1_head import (
     PUT,
     HeadLimits,
 )
+from lbproxy.wire.request_head import RequestHead
 
 _METHODS = {
     b"GET": GET,
@@ -60,62 +59,6 @@ TARGET = bytes(1 if 33 <= c <= 126 and c != 35 else 0 for c in range(256))
 # Members of Connection that need no removal: options, and fields that never go on.
 _CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
 _REQUEST_ID = bytes(1 if (chr(c).isalnum() and c < 128) or c in b"._-" else 0 for c in range(256))
-
-
-class RequestHead:
-    """A request's head, as much of it as a proxy decides by.
-
-    `end`: offset behind the head in the bytes that were parsed. `parts`: what goes on, beginning
-    with the request line. `authority`: the Host as sent, or the target's in absolute form;
-    empty for HTTP/1.0 without Host. `path`: the target up to `?`; `length`: bytes of body, or
-    CHUNKED. `received`: forwarded fields (name as sent, value), for trusted peers only.
-    `readings`: of the path, kept by who first asked for them; None before, empty if doubtful.
-    `held`: lines that some pools let pass (folded name, line), all others not. `max_forwards`: of
-    OPTIONS, how often it may still go on, -1 where it does not say.
-    """
-
-    def __init__(self) -> None:
-        self.end: int = 0
-        self.method: bytes = b""
-        self.method_id: int = OTHER
-        self.refused_method: bool = False
-        self.path: bytes = b""
-        self.readings: tuple[bytes, ...] | None = None
-        self.target: bytes = b""
-        self.authority: bytes = b""
-        self.http10: bool = False
-        self.keep_alive: bool = True
-        self.length: int = NO_BODY
-        self.expect: bool = False
-        self.websocket: bool = False
-        self.request_id: bytes = b""
-        self.cookies: list[bytes] | None = None
-        self.received: list[tuple[bytes, bytes]] | None = None
-        self.held: list[tuple[bytes, bytes]] | None = None
-        self.max_forwards: int = -1
-        self.parts: list[bytes] = []
-
-    def replace_cookie(self, value: bytes, line: bytes) -> None:
-        """Put `line` (with CRLF, or empty) where the Cookie line of this value stands."""
-        self.replace_cookies({value: line})
-
-    def replace_cookies(self, lines: Mapping[bytes, bytes]) -> None:
-        """Do so for several, by their values, in one pass over the head."""
-        for index, part in enumerate(self.parts):
-            kept: list[bytes] = []
-            for line in part.split(b"\r\n"):
-                new = None
-                if line[:7].lower() == b"cookie:":
-                    new = lines.get(line[7:].strip(b" \t"))
-                if new is None:
-                    kept.append(line)
-                elif new:
-                    kept.append(new.removesuffix(b"\r\n"))
-            self.parts[index] = b"\r\n".join(kept)
-
-    def idempotent(self) -> bool:
-        """Return True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
-        return self.method_id != OTHER and self.method_id != POST
 
 
 class RequestParser(FieldCursor):
@@ -205,9 +148,12 @@ class RequestParser(FieldCursor):
 
         absolute = False
         run = first  # in origin form the request line goes on as it is
+        head.line_size = self.position - first
         if b[target_start] != 47 or head.http10:
             absolute = self._other_form(head)
-            head.parts.append(method + b" " + head.target + b" HTTP/1.1\r\n")
+            request_line = method + b" " + head.target + b" HTTP/1.1\r\n"
+            head.parts.append(request_line)
+            head.line_size = len(request_line)
             run = self.position
         run = self._fields(head, run, absolute, keep_received)
         if run < 0:

@@ -6,7 +6,8 @@ What is kept and what is refused: see `http1_head`. Source: RFC 9112 sections 4 
 from __future__ import annotations
 
 from lbproxy.errors import Failure
-from lbproxy.wire.fields import BadHead, FieldCursor, list_tokens, without_lines
+from lbproxy.wire.edit import without_lines
+from lbproxy.wire.fields import BadHead, FieldCursor, list_tokens
 from lbproxy.wire.http1_head import (
     CHUNKED,
     HEAD,

@@ -15,8 +15,9 @@ from h11._connection import _body_framing
 from lbproxy.wire.fields import BadHead, DropRules
 from lbproxy.wire.http1_body import BodyLimits, ChunkedReader
 from lbproxy.wire.http1_head import CHUNKED, OPTIONS, UNTIL_CLOSE, HeadLimits
-from lbproxy.wire.http1_request import RequestHead, RequestParser
+from lbproxy.wire.http1_request import RequestParser
 from lbproxy.wire.http1_response import ResponseHead, ResponseParser
+from lbproxy.wire.request_head import RequestHead
 
 DROPS = DropRules((b"forwarded", b"x-real-ip"), (b"x-forwarded-",))
 LIMITS = HeadLimits(8 << 10, 64 << 10, 128)

@@ -3,7 +3,7 @@ cimport cython
 from lbproxy.proxy.downstream.http1 cimport ClientConnection
 from lbproxy.proxy.forwarding.asker cimport ClientView
 from lbproxy.proxy.exchange.exchange cimport Exchange
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cpdef bint redirects(ClientConnection client) except -1
 @cython.locals(view=ClientView)

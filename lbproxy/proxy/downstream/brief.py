@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lbproxy.errors import Failure
 from lbproxy.proxy import answers
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.downstream.http1 import ClientConnection

@@ -8,7 +8,8 @@ from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.proxy.downstream.upload cimport Upload
 from lbproxy.proxy.nodes.connection cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.http1_render cimport render
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.partial_head cimport PartialHead
 
 cdef int IDLE, HEADING, SENDING, WAITING, TUNNELLING, LINGERING, CLOSED

@@ -38,8 +38,9 @@ from lbproxy.proxy.nodes.waiting import lack, wait
 from lbproxy.wire.authority import host_of
 from lbproxy.wire.fields import BadHead, find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.http1_render import render
 from lbproxy.wire.partial_head import PartialHead
+from lbproxy.wire.request_head import RequestHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.downstream.listener import ListenerState
@@ -435,7 +436,8 @@ class ClientConnection(Downstream):
             head.parts.append(b"Host: " + head.authority + b"\r\n")
             if self.trusted:
                 view.hear(head)
-        exchange.request = view.render(head, exchange.request_id)
+        exchange.lines = view.own_lines(head, exchange.request_id)
+        exchange.request = render(head, exchange.lines)
         if not exchange.has_body:
             self.phase = WAITING
             exchange.go(link)

@@ -11,7 +11,8 @@ from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.proxy.nodes.connection cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.fields cimport DropRules
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.http1_render cimport render
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef Py_ssize_t _JOIN_BELOW
@@ -35,6 +36,7 @@ cdef class Exchange:
     cdef public object room
     cdef public double response_timeout
     cdef public bytes request_id
+    cdef public bytes lines
     cdef public bytes request
     cdef public bytes held
     cdef public bytes request_trailers

@@ -20,8 +20,9 @@ from lbproxy.routing.paths import DoubtfulPath
 from lbproxy.wire.fields import find_part
 from lbproxy.wire.http1_body import chunks
 from lbproxy.wire.http1_head import CHUNKED, UNTIL_CLOSE
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.http1_render import render
 from lbproxy.wire.http1_response import ResponseHead
+from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.shared_caches import kept_by_shared_caches
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Exchange:
         self.response_timeout: float = 0.0
         self.request_id: bytes = b""
         # The request: its head as HTTP/1.1; what came of its body before there was a connection.
+        self.lines: bytes = b""
         self.request: bytes = b""
         self.held: bytes = b""
         self.request_trailers: bytes = b""
@@ -157,7 +159,8 @@ class Exchange:
         self.tally = announced.applications.tally(self.application, link)
         self.tally.count += 1
         if self.verdict is not None and announced.forgets(self.verdict, link):
-            self.request = announced.without_session(self.request)
+            announced.remove_session(self.head)
+            self.request = render(self.head, self.lines)
 
     def _leave(self, link: Link) -> None:
         """The node has nothing more to do with it."""

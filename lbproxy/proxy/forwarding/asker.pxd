@@ -1,7 +1,7 @@
 import cython
 
 from lbproxy.wire.ajp13_request cimport Facts
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef class ClientView:
     cdef readonly object rules
@@ -24,5 +24,5 @@ cdef class ClientView:
     @cython.locals(facts=Facts)
     cpdef Facts facts(self, transport)
     cdef Facts _facts_of_peer(self, transport)
-    @cython.locals(parts=list)
-    cpdef bytes render(self, RequestHead head, bytes request_id)
+    @cython.locals(forwarded=bytes)
+    cpdef bytes own_lines(self, RequestHead head, bytes request_id)

@@ -13,9 +13,8 @@ from lbproxy.proxy.forwarding.rules import (
 )
 from lbproxy.wire.ajp13_request import Facts
 from lbproxy.wire.authority import valid_authority, without_empty_port
-from lbproxy.wire.http1_head import CHUNKED
-from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.proxy_protocol import ClientTls, ProxyHeader
+from lbproxy.wire.request_head import RequestHead
 
 
 class ClientView:
@@ -131,25 +130,13 @@ class ClientView:
             tls_key_size=bits,
         )
 
-    def render(self, head: RequestHead, request_id: bytes) -> bytes:
-        """Return the request's head for the node, as HTTP/1.1.
-
-        Consumes the head's parts, and what was heard of it.
-        """
-        parts = head.parts
+    def own_lines(self, head: RequestHead, request_id: bytes) -> bytes:
+        """Return the lines that we add to the request for its node. Consumes what was heard."""
         if self.trusted:
             if not self._believed:
                 self.hear(head)
-            parts.append(self._believed)
+            forwarded = self._believed
             self._believed = b""
         else:
-            parts.append(self.lines(head.authority))
-        parts.append(b"X-Request-Id: ")
-        parts.append(request_id)
-        if head.length == CHUNKED:
-            parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
-        elif head.websocket:
-            parts.append(b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-        else:
-            parts.append(b"\r\n\r\n")
-        return b"".join(parts)
+            forwarded = self.lines(head.authority)
+        return b"".join((forwarded, b"X-Request-Id: ", request_id, b"\r\n"))

@@ -8,7 +8,7 @@ from lbproxy.proxy.nodes.connection cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.ajp13_request cimport Ajp13Encoder, Facts
 from lbproxy.wire.ajp13_response cimport Ajp13Reader
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef double _PING_AFTER_S

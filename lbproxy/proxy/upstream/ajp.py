@@ -110,7 +110,9 @@ class AjpUpstream(UpstreamConnection):
         facts.secret = link.secret
         facts.route = link.route
         try:
-            packet = self._encoder.forward_request(exchange.request, facts, link.packet_size)
+            packet = self._encoder.forward_request(
+                exchange.head, exchange.lines, facts, link.packet_size
+            )
         except BadHead as error:
             # Nothing was sent, and no other node of this kind would take it.
             self.exchange = None

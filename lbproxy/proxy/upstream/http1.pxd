@@ -5,7 +5,7 @@ from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.nodes.connection cimport UpstreamConnection
 from lbproxy.proxy.worker cimport Worker
 from lbproxy.wire.http1_body cimport ChunkedReader
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 from lbproxy.wire.partial_head cimport PartialHead
 

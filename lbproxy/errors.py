@@ -16,11 +16,13 @@ CLIENT_GONE = 499
 
 
 class Retry(Enum):
-    """When the request may be sent to another node (within the retry budget)."""
+    """When the request may be sent again; `may_go_again` says what each value asks for."""
 
     NEVER = "never"
-    IF_UNSENT = "if_unsent"  # not one byte of it reached the node, so any method may go again
-    IF_IDEMPOTENT = "if_idempotent"  # or unsent: the method decides, a response must not have begun
+    UNSENT = "if_unsent"  # not one byte of it reached the node, so any method may go again
+    IDEMPOTENT = "if_idempotent"  # or unsent: the method decides, a response must not have begun
+    # As IDEMPOTENT, and once to the same node on a new connection: it says nothing of the node.
+    FRESH = "same_node_first"
 
 
 class Then(Flag):
@@ -32,7 +34,7 @@ class Then(Flag):
     NOTHING = 0
 
 
-NEVER, UNSENT, IDEMPOTENT = Retry.NEVER, Retry.IF_UNSENT, Retry.IF_IDEMPOTENT
+NEVER, UNSENT, IDEMPOTENT, FRESH = Retry.NEVER, Retry.UNSENT, Retry.IDEMPOTENT, Retry.FRESH
 BLAME, LATER, CLOSE, NOTHING = Then.BLAME, Then.LATER, Then.CLOSE, Then.NOTHING
 
 
@@ -84,7 +86,7 @@ class Failure(Enum):
 
     # Sent, and not a byte of a response yet. A timeout is not tried again: the client has waited
     # enough, and a slow cluster must not get twice the work.
-    UPSTREAM_STALE          = "upstream_stale", 502, IDEMPOTENT, NOTHING  # a reused connection died
+    UPSTREAM_STALE          = "upstream_stale", 502, FRESH, NOTHING  # a reused connection died
     UPSTREAM_RESET          = "upstream_reset", 502, IDEMPOTENT, BLAME  # a fresh one died
     UPSTREAM_TIMEOUT        = "upstream_timeout", 504, NEVER, BLAME
     # The client holds its body back until the node says 100, and neither of them goes on.
@@ -121,7 +123,7 @@ class Failure(Enum):
     @property
     def unreached(self) -> bool:
         """True if nothing was sent to the node yet, so that no client can have brought it about."""
-        return self.retry is Retry.IF_UNSENT
+        return self.retry is Retry.UNSENT
 
     def blames_node(self, request_whole: bool) -> bool:
         """Return True if it counts against the node.
@@ -132,7 +134,19 @@ class Failure(Enum):
         return self.counts_against_node and (request_whole or self.unreached)
 
 
-BY_REASON: dict[str, Failure] = {failure.reason: failure for failure in Failure}
+def may_go_again(retry: Retry, sent: bool, idempotent: bool, body_sent: bool) -> bool:
+    """Return True if a request that failed at a node may be sent again.
+
+    Args: sent: some of it was sent, to this node or to one before; idempotent: its method is;
+    body_sent: some of its body was sent.
+    Source: RFC 9110 section 9.2.2.
+    """
+    if retry is Retry.NEVER:
+        return False
+    if retry is Retry.UNSENT:
+        # This node got nothing of it. If one before did, the row of its failure has allowed this.
+        return True
+    return not sent or (idempotent and not body_sent)
 
 
 class Denied(Exception):

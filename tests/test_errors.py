@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure, Retry
+from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure, Retry, may_go_again
 
 
 def test_rows_are_distinct_and_named_by_their_reasons() -> None:
@@ -42,9 +42,9 @@ def test_every_status_the_request_path_may_answer_is_there() -> None:
 @pytest.mark.parametrize(
     ("failure", "status", "retry", "counts"),
     [
-        (Failure.CONNECT_REFUSED, 503, Retry.IF_UNSENT, True),
-        (Failure.UPSTREAM_STALE, 502, Retry.IF_IDEMPOTENT, False),
-        (Failure.UPSTREAM_RESET, 502, Retry.IF_IDEMPOTENT, True),
+        (Failure.CONNECT_REFUSED, 503, Retry.UNSENT, True),
+        (Failure.UPSTREAM_STALE, 502, Retry.FRESH, False),
+        (Failure.UPSTREAM_RESET, 502, Retry.IDEMPOTENT, True),
         (Failure.UPSTREAM_TIMEOUT, 504, Retry.NEVER, True),
         (Failure.NO_NODE, 503, Retry.NEVER, False),
         (Failure.HIDDEN_PATH, 404, Retry.NEVER, False),
@@ -54,3 +54,31 @@ def test_rows_that_failover_rests_on(
     failure: Failure, status: int, retry: Retry, counts: bool
 ) -> None:
     assert (failure.status, failure.retry, failure.counts_against_node) == (status, retry, counts)
+
+
+@pytest.mark.parametrize(
+    ("sent", "idempotent", "body_sent", "allowed"),
+    [
+        (False, False, False, {Retry.UNSENT, Retry.IDEMPOTENT, Retry.FRESH}),
+        (False, True, False, {Retry.UNSENT, Retry.IDEMPOTENT, Retry.FRESH}),
+        (True, False, False, {Retry.UNSENT}),
+        (True, False, True, {Retry.UNSENT}),
+        (True, True, False, {Retry.UNSENT, Retry.IDEMPOTENT, Retry.FRESH}),
+        (True, True, True, {Retry.UNSENT}),
+    ],
+)
+def test_the_row_decides_whether_a_request_goes_again(
+    sent: bool, idempotent: bool, body_sent: bool, allowed: set[Retry]
+) -> None:
+    may = {retry for retry in Retry if may_go_again(retry, sent, idempotent, body_sent)}
+    assert may == allowed
+
+
+def test_a_node_that_got_nothing_is_one_that_was_not_reached() -> None:
+    unreached = {failure for failure in Failure if failure.unreached}
+    assert unreached == {failure for failure in Failure if failure.retry is Retry.UNSENT}
+    assert all(failure.blames_node(request_whole=False) for failure in unreached)
+
+
+def test_only_a_dead_connection_sends_a_request_to_the_same_node() -> None:
+    assert [row for row in Failure if row.retry is Retry.FRESH] == [Failure.UPSTREAM_STALE]

@@ -36,7 +36,8 @@ from lbproxy.wire.authority import host_of
 from lbproxy.wire.cookies import path_parameter, values
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import HeadLimits
-from lbproxy.wire.http1_request import RequestHead, RequestParser
+from lbproxy.wire.http1_request import RequestParser
+from lbproxy.wire.request_head import RequestHead
 
 _USUAL = BalancerSettings("")  # what nodes announce unless they are told otherwise
 
@@ -98,10 +99,7 @@ def explain(
     try:
         head = parser.parse(_as_bytes(request, cookies), 0, False)
     except BadHead as problem:
-        failure = next(
-            (row for row in Failure if row.reason == problem.reason), Failure.BAD_REQUEST
-        )
-        return found.refuse(failure, f"the request is refused: {problem}")
+        return found.refuse(problem.failure, f"the request is refused: {problem}")
     if head is None:
         raise BadRequest("the request has no end")
     host = host_of(head.authority)

@@ -2,7 +2,7 @@ cimport cython
 
 from lbproxy.proxy.exchange.record cimport Record
 from lbproxy.proxy.forwarding.asker cimport Asker
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef bytes _SAFE
 cdef Py_ssize_t _ROOM, _FLUSH_BYTES
@@ -51,7 +51,7 @@ cdef class AccessLog:
 
     @cython.locals(
         second="long long", millisecond="unsigned int", room=Py_ssize_t, end=Py_ssize_t,
-        head=RequestHead, asker=Asker, client=str, pool=str, node=str, reason=str,
+        head=RequestHead, target=bytes, asker=Asker, client=str, pool=str, node=str, reason=str,
         out="unsigned char *",
     )
     cpdef write(self, Record record, double now, double duration_s)

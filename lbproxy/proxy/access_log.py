@@ -146,6 +146,7 @@ class AccessLog:
         Args: now: Unix seconds at its end; duration_s: of all of it.
         """
         head = record.head
+        target = head.asked or head.target
         asker = record.asker
         client = asker.address
         pool = "" if record.pool is None else record.pool.name
@@ -157,7 +158,7 @@ class AccessLog:
             text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
             self._time = b'{"time":"' + text.encode("ascii")
         # An escaped byte takes six; names are short, or they are counted here.
-        room = _ROOM + 6 * (len(head.method) + len(head.authority) + len(head.target))
+        room = _ROOM + 6 * (len(head.method) + len(head.authority) + len(target))
         room += 6 * (len(record.request_id) + len(client) + len(pool) + len(node) + len(reason))
         if self._end + room > len(self._buffer):
             self.flush()
@@ -176,7 +177,7 @@ class AccessLog:
         end = _put(out, end, b'","host":"')
         end = _put_string(out, end, head.authority, len(head.authority))
         end = _put(out, end, b'","path":"')
-        end = _put_path(out, end, head.target)
+        end = _put_path(out, end, target)
         end = _put(out, end, b'","status":')
         end = _put_number(out, end, record.status)
         end = _put(out, end, b',"bytes_in":')

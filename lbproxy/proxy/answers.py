@@ -16,7 +16,7 @@ from http import HTTPStatus
 from lbproxy.errors import Failure
 from lbproxy.wire.authority import valid_authority
 from lbproxy.wire.fields import find_part
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 # Seconds after which clients are asked to come back: longer than a probe or two.
 RETRY_AFTER_S = 5

@@ -2,6 +2,7 @@ import cython
 
 from lbproxy.wire.authority cimport valid_authority, without_empty_port
 from lbproxy.wire.fields cimport FieldCursor
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef bytes TARGET
 cdef bytes TEXT
@@ -12,6 +13,7 @@ cdef bytes _CHUNKED
 cdef bytes _HEX
 cdef bytes _CIPHER, _KEY_SIZE, _SSL_PROTOCOL, _REMOTE_PORT, _LOCAL_ADDR, _END
 cdef dict _METHODS
+cdef long long _CHUNKED_BODY
 cdef int _MAX_PACKET_SIZE, _MAX_FIELDS, _MAX_NAME, _OPTIONS
 cdef int _FORWARD_REQUEST, _BY_NAME, _CODED
 cdef int _QUERY, _ROUTE, _SECRET, _STORED_METHOD
@@ -41,25 +43,33 @@ cdef class Ajp13Encoder(FieldCursor):
     cdef bytearray _packet
     cdef Py_ssize_t _at
     cdef Py_ssize_t _limit
-    cdef int _fields
+    cdef int _left
+    cdef int _hosts
+    cdef bint _has_length
 
     @cython.locals(
-        b="const unsigned char *", text="const char *", out="unsigned char *", size="const char *",
-        n=Py_ssize_t, p=Py_ssize_t, method_end=Py_ssize_t, method=int, target=Py_ssize_t,
-        query=Py_ssize_t, count_at=Py_ssize_t, port=long, authority=bytes,
+        data="const char *", out="unsigned char *", p=Py_ssize_t, method=int, query=Py_ssize_t,
+        count_at=Py_ssize_t, count=int, port=long, authority=bytes,
     )
-    cpdef bytes forward_request(self, bytes request, Facts facts, Py_ssize_t packet_size)
-
-    cdef bytes _find_host(self, bytes request, Py_ssize_t p, Py_ssize_t n)
+    cpdef bytes forward_request(
+        self, RequestHead head, bytes lines, Facts facts, Py_ssize_t packet_size
+    )
+    @cython.locals(b="const unsigned char *", target=bytes, n=Py_ssize_t, p=Py_ssize_t)
+    cdef Py_ssize_t _path(self, RequestHead head, int method) except -1
+    @cython.locals(
+        b="const unsigned char *", method=bytes, n=Py_ssize_t, i=Py_ssize_t, size=Py_ssize_t
+    )
+    cdef int _check_line(self, RequestHead head) except -1
 
     @cython.locals(b="const unsigned char *", n=Py_ssize_t, p=Py_ssize_t, port=long, usual=long)
     cdef long _server(self, bytes authority, Facts facts) except -1
 
     @cython.locals(
-        b="const unsigned char *", left=int, hosts=int, has_length=bint, coded=bint, drop=bint,
-        step=int, size=Py_ssize_t, first=int, code=int,
+        b="const unsigned char *", drop=bint, step=int, size=Py_ssize_t, first=int, code=int,
     )
-    cdef _headers(self, bytes authority)
+    cdef _run(self, bytes authority)
+    @cython.locals(start=Py_ssize_t, run=bytes)
+    cdef int _all_fields(self, RequestHead head, bytes lines, bytes authority) except -1
 
     @cython.locals(out="unsigned char *")
     cdef int _byte(self, int value) except -1

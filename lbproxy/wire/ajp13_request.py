@@ -1,17 +1,21 @@
-"""AJP/1.3, to the node: the head of an HTTP/1.1 request becomes one FORWARD_REQUEST packet.
+"""AJP/1.3, to the node: the head of a request becomes one FORWARD_REQUEST packet.
 
-The head is the one that lbproxy has rendered for a node: parsed strictly, filtered, with our own
-fields. The same strict cursor reads it once more, so that this module relies on nobody's care: a
-control byte, a second Host or Content-Length with Transfer-Encoding is refused here as well.
+Method, target, host and framing are those that were parsed; the fields are read from the runs of
+lines that go on, and from our own lines. The strict cursor reads those once more, so that this
+module relies on nobody's care: a control byte, a second Host, a Transfer-Encoding or a
+Content-Length in a body of chunks is refused here as well.
 
 What the codes mean, and the rules that containers do not check: see `ajp13`.
 """
 
 from __future__ import annotations
 
+from lbproxy.errors import Failure
 from lbproxy.wire.ajp13 import MAX_PACKET_SIZE, METHODS
 from lbproxy.wire.authority import valid_authority, without_empty_port
 from lbproxy.wire.fields import BadHead, FieldCursor
+from lbproxy.wire.http1_head import CHUNKED as CHUNKED_BODY
+from lbproxy.wire.request_head import RequestHead
 
 # Tomcat answers 500 to a request of more fields (maxHeaderCount); Undertow takes 200.
 MAX_FIELDS = 100
@@ -21,6 +25,7 @@ MAX_NAME = 255
 # As C integers where this is compiled.
 _MAX_PACKET_SIZE, _MAX_FIELDS, _MAX_NAME = MAX_PACKET_SIZE, MAX_FIELDS, MAX_NAME
 _METHODS = METHODS
+_CHUNKED_BODY = CHUNKED_BODY
 _OPTIONS = METHODS[b"OPTIONS"]
 
 _FORWARD_REQUEST = 2
@@ -134,60 +139,36 @@ class Ajp13Encoder(FieldCursor):
         self._packet = bytearray(MAX_PACKET_SIZE)
         self._at = 0
         self._limit = 0
-        self._fields = 0
+        # Of the head in hand: how many fields may follow, Hosts so far, a Content-Length was there.
+        self._left = 0
+        self._hosts = 0
+        self._has_length = False
 
-    def forward_request(self, request: bytes, facts: Facts, packet_size: int) -> bytes:
+    def forward_request(
+        self, head: RequestHead, lines: bytes, facts: Facts, packet_size: int
+    ) -> bytes:
         """Return the packet for a request head.
 
-        Hop-by-hop fields and Expect are left out, `transfer-encoding: chunked` stays (Undertow
-        reads no body without it), Host gets the client's port where it lacks it.
+        Hop-by-hop fields and Expect are left out, a body of chunks is announced (Undertow reads no
+        body without that), Host gets the client's port if it lacks it.
 
-        Args: request: request line in origin form or `OPTIONS *`, field lines, empty line;
-        packet_size: the node's packet size in bytes.
+        Args: lines: our own, each with CRLF; packet_size: the node's packet size in bytes.
         Raises: BadHead: bad_request (grammar, control bytes, doubtful framing),
         request_line_too_long (the target alone exceeds the packet), head_too_large (all of it
         does, or a name has more than MAX_NAME bytes), too_many_fields (more than MAX_FIELDS).
         """
-        b = request
-        text = request
-        n = len(request)
         out = self._packet
-        size = self._packet
+        data = self._packet
         self._limit = packet_size if packet_size < _MAX_PACKET_SIZE else _MAX_PACKET_SIZE
-        p = 0
-        while p < n and b[p] > 32 and b[p] < 127:
-            p += 1
-        if p == 0 or p >= n or b[p] != 32:
-            raise BadHead("bad_request", "method")
-        method_end = p
-        method = _METHODS.get(text[:p], _BY_NAME)
         self._at = 4
+        method = _METHODS.get(head.method, _BY_NAME)
         self._number(_FORWARD_REQUEST << 8 | method)
         self._plain(_PROTOCOL)
-        target = p + 1
-        if target + 1 < n and b[target] == 42:
-            # RFC 9112 section 3.2.4: about the server as a whole.
-            if b[target + 1] != 32 or method != _OPTIONS:
-                raise BadHead("bad_request", "request target")
-        elif target >= n or b[target] != 47:
-            # A container would take the host from an absolute form, or all of it for a path.
-            raise BadHead("bad_request", "request target is not in origin form")
-        p = self._target(b, target, n, True)
-        query = 0
-        if p < n and b[p] == 63:
-            query = p + 1
-            p = self._skip_target(b, query, n)
-            if p - target > self._limit:
-                raise BadHead("request_line_too_long", "the target exceeds the AJP packet size")
-        if n - p < 11 or not self.starts(b, p, _LINE_END):
-            raise BadHead("bad_request", "request line")
-        p += 11
+        query = self._path(head, method)
         self._plain(facts.client)
-        authority = self._find_host(request, p, n)
-        if facts.authority:
-            authority = facts.authority
+        authority = facts.authority or head.authority
         if not valid_authority(authority):
-            raise BadHead("bad_request", "Host is not a host")
+            raise BadHead(Failure.BAD_REQUEST, "Host is not a host")
         authority = without_empty_port(authority)
         port = self._server(authority, facts)
         if port:
@@ -195,21 +176,18 @@ class Ajp13Encoder(FieldCursor):
         self._byte(1 if facts.secure else 0)
         count_at = self._at
         self._number(0)
-        self.begin(request, p, n)
-        self._headers(authority)
-        if self.position != n:
-            raise BadHead("bad_request", "bytes behind the head")
-        out[count_at] = self._fields >> 8
-        out[count_at + 1] = self._fields & 255
+        count = self._all_fields(head, lines, authority)
+        out[count_at] = count >> 8
+        out[count_at + 1] = count & 255
         if facts.secret:
             self._byte(_SECRET)
             self._put(facts.secret)
         if query:
             self._byte(_QUERY)
-            self._target(b, query, n, False)
+            self._target(head.target, query, len(head.target), False)
         if method == _BY_NAME:
             self._byte(_STORED_METHOD)
-            self._copy(b, 0, method_end)
+            self._put(head.method)
         if facts.route:
             self._byte(_ROUTE)
             self._put(facts.route)
@@ -219,15 +197,53 @@ class Ajp13Encoder(FieldCursor):
         out[1] = 0x34
         out[2] = p >> 8
         out[3] = p & 255
-        return bytes(size[: p + 4])
+        return bytes(data[: p + 4])
 
-    def _find_host(self, request: bytes, p: int, n: int) -> bytes:
-        """Return the value of Host: it is needed before the fields, and mostly stands first."""
-        self.begin(request, p, n)
-        while self.advance() > 0:
-            if self.name_end - self.name_start == 4 and self.is_name(b"host"):
-                return self.value()
-        raise BadHead("bad_request", "no Host")
+    def _path(self, head: RequestHead, method: int) -> int:
+        """Write the target's path. Returns: the offset of its query, or 0."""
+        target = head.target
+        b = target
+        n = len(target)
+        if n > 0 and b[0] == 42:
+            # RFC 9112 section 3.2.4: about the server as a whole.
+            if n > 1 or method != _OPTIONS:
+                raise BadHead(Failure.BAD_REQUEST, "request target")
+        elif n == 0 or b[0] != 47:
+            # A container would take the host from an absolute form, or all of it for a path.
+            raise BadHead(Failure.BAD_REQUEST, "request target is not in origin form")
+        p = self._target(b, 0, n, True)
+        query = 0
+        if p < n and b[p] == 63:
+            query = p + 1
+            p = self._skip_target(b, query, n)
+            if p > self._limit:
+                raise BadHead(
+                    Failure.REQUEST_LINE_TOO_LONG, "the target exceeds the AJP packet size"
+                )
+        if p < n:
+            raise BadHead(Failure.BAD_REQUEST, "request target")
+        self._check_line(head)
+        return query
+
+    def _check_line(self, head: RequestHead) -> None:
+        """Refuse a method that is none, and a head whose fields begin elsewhere than it says."""
+        method = head.method
+        b = method
+        n = len(method)
+        for i in range(n):
+            if b[i] <= 32 or b[i] >= 127:
+                n = 0
+                break
+        if n == 0:
+            raise BadHead(Failure.BAD_REQUEST, "method")
+        size = head.line_size
+        if (
+            size != n + len(head.target) + 12
+            or not head.parts
+            or len(head.parts[0]) < size
+            or not self.starts(head.parts[0], size - 11, _LINE_END)
+        ):
+            raise BadHead(Failure.BAD_REQUEST, "request line")
 
     def _server(self, authority: bytes, facts: Facts) -> int:
         """Write the server's name and port. Args: authority: valid, its port not empty.
@@ -256,19 +272,41 @@ class Ajp13Encoder(FieldCursor):
         self._number(port)
         return 0 if port == usual else port
 
-    def _headers(self, authority: bytes) -> None:
-        """Write the fields that go on. Args: authority: what the node is told in Host."""
+    def _all_fields(self, head: RequestHead, lines: bytes, authority: bytes) -> int:
+        """Write the fields that go on. Args: authority: what the node is told in Host.
+
+        Returns: how many.
+        """
+        self._left = _MAX_FIELDS
+        self._hosts = 0
+        self._has_length = False
+        start = head.line_size
+        for run in head.parts:
+            self.begin(run, start, len(run))
+            self._run(authority)
+            start = 0
+        self.begin(lines, 0, len(lines))
+        self._run(authority)
+        if self._hosts != 1:
+            raise BadHead(Failure.BAD_REQUEST, "no Host, or two")
+        if head.length == _CHUNKED_BODY:
+            if self._has_length:
+                raise BadHead(Failure.BAD_REQUEST, "Content-Length and Transfer-Encoding")
+            self._left -= 1
+            self._plain(_CHUNKED)
+        if self._left < 0:
+            raise BadHead(Failure.TOO_MANY_FIELDS, "more fields than a node takes over AJP")
+        return _MAX_FIELDS - self._left
+
+    def _run(self, authority: bytes) -> None:
+        """Write the fields of one run."""
         b = self.data
-        left = _MAX_FIELDS
-        hosts = 0
-        has_length = False
-        coded = False
         while True:
             step = self.advance()
             if step <= 0:
-                if step < 0:
-                    raise BadHead("bad_request", "the head has no end")
-                break
+                if step == 0 or self.position != self.stop:
+                    raise BadHead(Failure.BAD_REQUEST, "a run that does not hold whole lines")
+                return
             size = self.name_end - self.name_start
             first = b[self.name_start] | 32
             code = 0
@@ -290,9 +328,9 @@ class Ajp13Encoder(FieldCursor):
                 elif size == 12 and self.is_name(b"content-type"):
                     code = 7
                 elif size == 14 and self.is_name(b"content-length"):
-                    if has_length:
-                        raise BadHead("bad_request", "Content-Length twice")
-                    has_length = True
+                    if self._has_length:
+                        raise BadHead(Failure.BAD_REQUEST, "Content-Length twice")
+                    self._has_length = True
                     self.length_value()  # digits, or it is refused
                     code = 8
                 elif size == 10:
@@ -301,20 +339,17 @@ class Ajp13Encoder(FieldCursor):
                     code = 10
             elif first == 104:  # h
                 if size == 4 and self.is_name(b"host"):
-                    hosts += 1
+                    self._hosts += 1
                     code = 11
                 elif size == 14:
                     drop = self.is_name(b"http2-settings")
             elif first == 116:  # t
                 if size == 17 and self.is_name(b"transfer-encoding"):
-                    if coded or not self.is_value(b"chunked"):
-                        raise BadHead("bad_request", "Transfer-Encoding")
-                    coded = True
-                    drop = True  # and written below, in our words
-                else:
-                    drop = (size == 2 and self.is_name(b"te")) or (
-                        size == 7 and self.is_name(b"trailer")
-                    )
+                    # The length of the head says so, and nothing beside it.
+                    raise BadHead(Failure.BAD_REQUEST, "Transfer-Encoding")
+                drop = (size == 2 and self.is_name(b"te")) or (
+                    size == 7 and self.is_name(b"trailer")
+                )
             elif first == 117:  # u
                 if size == 10 and self.is_name(b"user-agent"):
                     code = 14
@@ -336,27 +371,17 @@ class Ajp13Encoder(FieldCursor):
                 drop = size == 10 and self.is_name(b"keep-alive")
             if drop:
                 continue
-            left -= 1
+            self._left -= 1
             if code:
                 self._number(_CODED << 8 | code)
             else:
                 if size > _MAX_NAME:
-                    raise BadHead("head_too_large", "a field name exceeds 255 bytes")
+                    raise BadHead(Failure.HEAD_TOO_LARGE, "a field name exceeds 255 bytes")
                 self._copy(b, self.name_start, size)
             if code == 11:
                 self._copy(authority, 0, len(authority))
             else:
                 self._copy(b, self.value_start, self.value_end - self.value_start)
-        if hosts != 1:
-            raise BadHead("bad_request", "Host twice")
-        if coded:
-            if has_length:
-                raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
-            left -= 1
-            self._plain(_CHUNKED)
-        if left < 0:
-            raise BadHead("too_many_fields", "more fields than a node takes over AJP")
-        self._fields = _MAX_FIELDS - left
 
     def _byte(self, value: int) -> None:
         out = self._packet
@@ -376,7 +401,7 @@ class Ajp13Encoder(FieldCursor):
         self._at = p + 2
 
     def _full(self) -> None:
-        raise BadHead("head_too_large", "the head exceeds the node's AJP packet size")
+        raise BadHead(Failure.HEAD_TOO_LARGE, "the head exceeds the node's AJP packet size")
 
     def _plain(self, block: bytes) -> None:
         """Write bytes as they stand."""
@@ -410,7 +435,7 @@ class Ajp13Encoder(FieldCursor):
         value = TEXT
         for i in range(len(text)):
             if not value[b[i]]:
-                raise BadHead("bad_request", "control byte in what the node is told")
+                raise BadHead(Failure.BAD_REQUEST, "control byte in what the node is told")
         self._copy(b, 0, len(text))
 
     def _skip_target(self, b: bytes, p: int, n: int) -> int:
@@ -446,7 +471,7 @@ class Ajp13Encoder(FieldCursor):
             p += 1
         if at > last:
             if path:
-                raise BadHead("request_line_too_long", "the path exceeds the AJP packet size")
+                raise BadHead(Failure.REQUEST_LINE_TOO_LONG, "the path exceeds the AJP packet size")
             self._full()
         out[at] = 0
         out[begin] = (at - begin - 2) >> 8

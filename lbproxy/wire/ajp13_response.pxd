@@ -1,5 +1,6 @@
 import cython
 
+from lbproxy.wire.edit cimport without_lines
 from lbproxy.wire.fields cimport FieldCursor
 from lbproxy.wire.http1_head cimport HeadLimits
 from lbproxy.wire.http1_response cimport ResponseHead
@@ -56,7 +57,6 @@ cdef class Ajp13Reader(FieldCursor):
     @cython.locals(text="const char *", held=bytearray, n=Py_ssize_t, end=Py_ssize_t)
     cdef _fill(self, bytes data, Py_ssize_t start)
     cdef _no_packet(self)
-    cdef ResponseHead _head(self, Py_ssize_t p, Py_ssize_t end)
 
     @cython.locals(
         b="const unsigned char *", out="unsigned char *",

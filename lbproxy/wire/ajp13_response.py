@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from lbproxy.errors import Failure
 from lbproxy.wire.ajp13 import RESPONSE_NAMES
-from lbproxy.wire.fields import BadHead, FieldCursor, fold, list_tokens, without_lines
+from lbproxy.wire.edit import without_lines
+from lbproxy.wire.fields import BadHead, FieldCursor, fold, list_tokens
 from lbproxy.wire.http1_head import CHUNKED, NO_BODY, NOT_NOMINABLE, HeadLimits
 from lbproxy.wire.http1_head import HEAD as HEAD_METHOD
 from lbproxy.wire.http1_response import ResponseHead
@@ -56,7 +58,7 @@ _TOO_LARGE = " (is it larger than the node's AJP packet size?)"
 
 
 def _bad(detail: str) -> BadHead:
-    return BadHead("upstream_bad_response", detail)
+    return BadHead(Failure.UPSTREAM_BAD_RESPONSE, detail)
 
 
 class Ajp13Reader(FieldCursor):
@@ -74,7 +76,7 @@ class Ajp13Reader(FieldCursor):
     """
 
     def __init__(self, limits: HeadLimits) -> None:
-        super().__init__()
+        super().__init__(Failure.UPSTREAM_BAD_RESPONSE)
         self.limits = limits
         self.head: ResponseHead | None = None
         self.dated: bool = False
@@ -189,7 +191,7 @@ class Ajp13Reader(FieldCursor):
             if kind == _SEND_HEADERS:
                 if phase != _HEADING:
                     raise _bad("a second head")
-                self.head = self._head(p + 1, p + size)
+                self.head = self._read_head(p + 1, p + size)
                 self._phase = _ANSWERING
                 return _HEAD
             if kind == _END_RESPONSE:
@@ -274,18 +276,10 @@ class Ajp13Reader(FieldCursor):
         b = self.data
         begin = b[self.position : self.position + 7]
         if b"HTTP/1.".startswith(begin):
-            raise BadHead("upstream_not_ajp", "not AJP: answers HTTP")
+            raise BadHead(Failure.UPSTREAM_NOT_AJP, "not AJP: answers HTTP")
         if begin[0] in (0x15, 0x16) and (len(begin) == 1 or begin[1] == 3):
-            raise BadHead("upstream_not_ajp", "not AJP: answers TLS")
-        raise BadHead("upstream_not_ajp", "not AJP: no packet begins like its answer")
-
-    def _head(self, p: int, end: int) -> ResponseHead:
-        try:
-            return self._read_head(p, end)
-        except BadHead as error:
-            if error.reason == "bad_request":  # of what requests and responses share
-                raise _bad(error.detail) from None
-            raise
+            raise BadHead(Failure.UPSTREAM_NOT_AJP, "not AJP: answers TLS")
+        raise BadHead(Failure.UPSTREAM_NOT_AJP, "not AJP: no packet begins like its answer")
 
     def _read_head(self, p: int, end: int) -> ResponseHead:
         """Read the payload of SEND_HEADERS behind its type, from `p` to `end`."""
@@ -310,7 +304,7 @@ class Ajp13Reader(FieldCursor):
         left = b[p] << 8 | b[p + 1]
         p += 2
         if left > self.limits.fields:
-            raise BadHead("upstream_head_too_large", "more fields than allowed")
+            raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "more fields than allowed")
         head = ResponseHead()
         head.status = status
         self._status = status
@@ -349,7 +343,7 @@ class Ajp13Reader(FieldCursor):
             if end - p < size + 1 or b[p + size] != 0:
                 raise _bad("a field value that exceeds its packet" + _TOO_LARGE)
             if size + 2 > stop - q:
-                raise BadHead("upstream_head_too_large", "the head exceeds its limit")
+                raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "the head exceeds its limit")
             for i in range(p, p + size):
                 if not value[b[i]]:
                     raise _bad("control byte in a field value")
@@ -396,7 +390,7 @@ class Ajp13Reader(FieldCursor):
                 elif first == 99:  # c
                     if self.is_name(b"connection"):
                         drop = True
-                        tokens = list_tokens(self.value())
+                        tokens = list_tokens(self.value(), self.malformed)
                         if not _CONNECTION_KNOWN.issuperset(tokens):
                             if nominated is None:
                                 nominated = set()
@@ -432,7 +426,7 @@ class Ajp13Reader(FieldCursor):
         out = _SCRATCH
         n = len(name)
         if n > stop - q:
-            raise BadHead("upstream_head_too_large", "the head exceeds its limit")
+            raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "the head exceeds its limit")
         for i in range(n):
             out[q] = b[i]
             q += 1
@@ -445,7 +439,7 @@ class Ajp13Reader(FieldCursor):
         token = NAME
         marks = 0
         if size + 2 > stop - q:
-            raise BadHead("upstream_head_too_large", "the head exceeds its limit")
+            raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "the head exceeds its limit")
         spaced = False
         while size > 1 and (b[p + size - 1] == 32 or b[p + size - 1] == 9):
             # As before the colon of HTTP/1.1 (RFC 9112 section 5.1): it is left out.

@@ -50,7 +50,8 @@ cdef class FieldCursor:
     cdef readonly Py_ssize_t value_start
     cdef readonly Py_ssize_t value_end
     cdef readonly bint odd
-    cdef public bint lenient
+    cdef readonly object malformed
+    cdef readonly bint lenient
     cdef readonly Py_ssize_t colon
 
     cpdef begin(self, bytes data, Py_ssize_t position, Py_ssize_t stop)

@@ -7,18 +7,20 @@ followed at once by a colon, a value holds no control byte but HTAB. Folded line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+
+from lbproxy.errors import Failure
 
 
 class BadHead(ValueError):
     """A head that is refused.
 
-    Args: reason: the name of the error (`bad_request`, `head_too_large`, …); detail: for a person.
+    Args: failure: what it comes to; detail: for a person.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(f"{failure.reason}: {detail}")
+        self.failure = failure
         self.detail = detail
 
 
@@ -195,11 +197,15 @@ class FieldCursor:
 
     Set `data`, `position` and `stop` (with `begin`), then call `advance` until it returns END.
 
-    `lenient`, for answers, allows white space between a name and its `colon` (RFC 9112 section 5.1:
-    a proxy removes it), though not in a field that frames the message; `line_from` leaves it out.
+    Args: malformed: the failure that a line which is not well-formed comes to: the client's or the
+    node's; lenient: for answers: allow white space between a name and its `colon` (RFC 9112
+    section 5.1: a proxy removes it), though not in a field that frames the message; `line_from`
+    leaves it out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, malformed: Failure = Failure.BAD_REQUEST, lenient: bool = False) -> None:
+        self.malformed = malformed
+        self.lenient = lenient
         self.data: bytes = b""
         self.position: int = 0
         self.stop: int = 0
@@ -208,7 +214,6 @@ class FieldCursor:
         self.value_start: int = 0
         self.value_end: int = 0
         self.odd: bool = False
-        self.lenient: bool = False
         self.colon: int = 0
 
     def begin(self, data: bytes, position: int, stop: int) -> None:
@@ -222,7 +227,7 @@ class FieldCursor:
 
         Returns: 1 with the bounds of a field set, 0 at the empty line (position is behind it),
         -1 where more bytes are needed.
-        Raises: BadHead: `bad_request` for anything but a well-formed line.
+        Raises: BadHead: `malformed`, for anything but a well-formed line.
         """
         b = self.data
         p = self.position
@@ -235,7 +240,7 @@ class FieldCursor:
             if p + 1 >= stop:
                 return -1
             if b[p + 1] != 10:
-                raise BadHead("bad_request", "CR without LF")
+                raise BadHead(self.malformed, "CR without LF")
             self.position = p + 2
             return 0
         start = p
@@ -253,7 +258,7 @@ class FieldCursor:
             if p >= stop:
                 return -1
         if p == start or b[p] != 58:
-            raise BadHead("bad_request", "field name is not a token followed by a colon")
+            raise BadHead(self.malformed, "field name is not a token followed by a colon")
         self.colon = p
         self.odd = marks >= 2 or p > self.name_end
         p += 1
@@ -264,10 +269,10 @@ class FieldCursor:
             p += 1
         if p + 1 >= stop:
             if p < stop and b[p] != 13:
-                raise BadHead("bad_request", "control byte in a field value")
+                raise BadHead(self.malformed, "control byte in a field value")
             return -1
         if b[p] != 13 or b[p + 1] != 10:
-            raise BadHead("bad_request", "control byte in a field value")
+            raise BadHead(self.malformed, "control byte in a field value")
         self.position = p + 2
         end = p
         start = self.value_start
@@ -275,7 +280,7 @@ class FieldCursor:
             end -= 1
         self.value_end = end
         if self.odd and fold(self.data[self.name_start : self.name_end]) in _FRAMING_NAMES:
-            raise BadHead("bad_request", "a look-alike of a framing field")
+            raise BadHead(self.malformed, "a look-alike of a framing field")
         return 1
 
     def line_from(self, line: int) -> bytes:
@@ -317,17 +322,17 @@ class FieldCursor:
     def length_value(self) -> int:
         """The current field's value as a length.
 
-        Raises: BadHead unless it is 1 to 18 digits. Source: RFC 9110 section 8.6.
+        Raises: BadHead: `malformed`, unless it is 1 to 18 digits. Source: RFC 9110 section 8.6.
         """
         b = self.data
         p = self.value_start
         end = self.value_end
         total = 0
         if end == p or end - p > 18:
-            raise BadHead("bad_request", "Content-Length is not a number")
+            raise BadHead(self.malformed, "Content-Length is not a number")
         while p < end:
             if b[p] < 48 or b[p] > 57:
-                raise BadHead("bad_request", "Content-Length is not a number")
+                raise BadHead(self.malformed, "Content-Length is not a number")
             total = total * 10 + (b[p] - 48)
             p += 1
         return total
@@ -358,30 +363,20 @@ class FieldCursor:
 MAX_MEMBERS = 64
 
 
-def list_tokens(value: bytes) -> list[bytes]:
+def list_tokens(value: bytes, malformed: Failure = Failure.BAD_REQUEST) -> list[bytes]:
     """Return the lower-cased members of a comma-separated field value; empty ones are left out.
 
-    Raises: BadHead: bad_request where a member is not a token, or there are more than MAX_MEMBERS.
+    Raises: BadHead: `malformed` where a member is not a token, or there are more than MAX_MEMBERS.
     Connection names fields to remove: a member with a space in it could otherwise name a request
     line.
     """
     if value.count(b",") >= MAX_MEMBERS:
-        raise BadHead("bad_request", "a list of too many members")
+        raise BadHead(malformed, "a list of too many members")
     members = [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
     for member in members:
         if member.translate(None, _TCHAR + b"_."):
-            raise BadHead("bad_request", "a list member that is not a token")
+            raise BadHead(malformed, "a list member that is not a token")
     return members
-
-
-def without_lines(part: bytes, names: Set[bytes]) -> bytes:
-    """Return a run of well-formed field lines without the fields of these names (lower case)."""
-    kept = [
-        line
-        for line in part.split(b"\r\n")
-        if line and line[: line.find(b":")].lower() not in names
-    ]
-    return b"".join(line + b"\r\n" for line in kept)
 
 
 def find_line(part: bytes, name: bytes) -> bytes | None:

@@ -16,7 +16,8 @@ cdef class BodyLimits:
 cdef class ChunkedReader:
     cdef BodyLimits limits
     cdef DropRules drops
-    cdef bint lenient
+    cdef object _malformed
+    cdef bint _lenient
     cdef readonly bint done
     cdef readonly Py_ssize_t position
     cdef readonly bytes trailers
@@ -42,6 +43,7 @@ cdef class ChunkedReader:
         step=int, name=bytes, consumed=Py_ssize_t,
     )
     cdef Py_ssize_t _read_trailers(self, bytes data, Py_ssize_t p) except -2
+    cdef object _excess(self, of_request)
 
 @cython.freelist(64)
 cdef class RequestBody:

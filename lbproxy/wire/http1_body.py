@@ -6,6 +6,7 @@ bounded and dropped, so a peer's framing bytes never reach the other side.
 
 from __future__ import annotations
 
+from lbproxy.errors import Failure
 from lbproxy.wire.fields import BadHead, DropRules, FieldCursor
 from lbproxy.wire.http1_head import CHUNKED
 
@@ -65,7 +66,8 @@ class ChunkedReader:
     def __init__(self, limits: BodyLimits, drops: DropRules | None, lenient: bool = False) -> None:
         self.limits = limits
         self.drops = drops
-        self.lenient = lenient
+        self._malformed = Failure.UPSTREAM_BAD_RESPONSE if lenient else Failure.BAD_REQUEST
+        self._lenient = lenient
         self.done: bool = False
         self.position: int = 0
         self.trailers: bytes = b""
@@ -83,7 +85,7 @@ class ChunkedReader:
         """Return the payload in `data[start:]`, without framing; empty where there is none yet.
 
         Raises: BadHead: bad_request for malformed framing; head_too_large and too_many_fields for
-        trailers.
+        trailers. Of an answer: upstream_bad_response, upstream_head_too_large.
         """
         b = data
         n = len(data)
@@ -112,42 +114,42 @@ class ChunkedReader:
                     self._left = self._left * 16 + digit
                     self._digits += 1
                     if self._digits > MAX_SIZE_DIGITS:
-                        raise BadHead("bad_request", "chunk size")
+                        raise BadHead(self._malformed, "chunk size")
                 elif self._digits == 0:
-                    raise BadHead("bad_request", "chunk size")
+                    raise BadHead(self._malformed, "chunk size")
                 elif b[p] == 13:
                     state = _SIZE_LF
                 elif b[p] == 59:
                     state = _EXTENSION
                 else:
-                    raise BadHead("bad_request", "chunk size")
+                    raise BadHead(self._malformed, "chunk size")
                 p += 1
                 self._line += 1
             elif state == _EXTENSION:
                 if b[p] == 13:
                     state = _SIZE_LF
                 elif not extension[b[p]]:
-                    raise BadHead("bad_request", "control byte in a chunk extension")
+                    raise BadHead(self._malformed, "control byte in a chunk extension")
                 p += 1
                 self._line += 1
                 self._extensions += 1
                 if self._line > self.limits.line or self._extensions > MAX_EXTENSIONS:
-                    raise BadHead("bad_request", "chunk extensions exceed their limit")
+                    raise BadHead(self._malformed, "chunk extensions exceed their limit")
             elif state == _SIZE_LF:
                 if b[p] != 10:
-                    raise BadHead("bad_request", "CR without LF in a chunk line")
+                    raise BadHead(self._malformed, "CR without LF in a chunk line")
                 p += 1
                 self._digits = 0
                 self._line = 0
                 state = _DATA if self._left else _TRAILERS
             elif state == _DATA_CR:
                 if b[p] != 13:
-                    raise BadHead("bad_request", "chunk data longer than its size")
+                    raise BadHead(self._malformed, "chunk data longer than its size")
                 p += 1
                 state = _DATA_LF
             elif state == _DATA_LF:
                 if b[p] != 10:
-                    raise BadHead("bad_request", "chunk data longer than its size")
+                    raise BadHead(self._malformed, "chunk data longer than its size")
                 p += 1
                 state = _SIZE
             else:
@@ -175,22 +177,23 @@ class ChunkedReader:
         if before and b"\n" not in piece and self._taken < self.limits.trailers:
             self._tail = tail
             return -1
-        cursor = FieldCursor()
-        cursor.lenient = self.lenient
+        cursor = FieldCursor(self._malformed, self._lenient)
         cursor.begin(tail, 0, len(tail))
         while True:
             line = cursor.position
             step = cursor.advance()
             if step < 0:
                 if self._taken >= self.limits.trailers:
-                    raise BadHead("head_too_large", "trailers exceed their limit")
+                    raise BadHead(
+                        self._excess(Failure.HEAD_TOO_LARGE), "trailers exceed their limit"
+                    )
                 self._tail = tail[line:]
                 return -1
             if step == 0:
                 break
             self._count += 1
             if self._count > self.limits.fields:
-                raise BadHead("too_many_fields", "more trailers than allowed")
+                raise BadHead(self._excess(Failure.TOO_MANY_FIELDS), "more trailers than allowed")
             name = cursor.name()
             if (
                 self.drops is not None
@@ -202,6 +205,9 @@ class ChunkedReader:
         consumed = cursor.position - before
         self._tail = b""
         return p + consumed
+
+    def _excess(self, of_request: Failure) -> Failure:
+        return Failure.UPSTREAM_HEAD_TOO_LARGE if self._lenient else of_request
 
 
 class RequestBody:

@@ -1,38 +1,16 @@
 import cython
 
 from lbproxy.wire.authority cimport valid_authority, without_empty_port
+from lbproxy.wire.edit cimport without_lines
 from lbproxy.wire.fields cimport DropRules, FieldCursor, fold_all
 from lbproxy.wire.http1_head cimport HeadLimits
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef bytes TARGET
 cdef bytes _REQUEST_ID
 cdef dict _METHODS
 cdef frozenset _REFUSED_METHODS
 cdef frozenset _CONNECTION_KNOWN
-
-@cython.freelist(64)
-cdef class RequestHead:
-    cdef public Py_ssize_t end
-    cdef public bytes method
-    cdef public int method_id
-    cdef public bint refused_method
-    cdef public bytes path
-    cdef public tuple readings
-    cdef public bytes target
-    cdef public bytes authority
-    cdef public bint http10
-    cdef public bint keep_alive
-    cdef public long long length
-    cdef public bint expect
-    cdef public bint websocket
-    cdef public bytes request_id
-    cdef public list cookies
-    cdef public list received
-    cdef public list held
-    cdef public long max_forwards
-    cdef public list parts
-
-    cpdef bint idempotent(self)
 
 cdef class RequestParser(FieldCursor):
     cdef readonly HeadLimits limits
@@ -42,7 +20,7 @@ cdef class RequestParser(FieldCursor):
         b="const unsigned char *", text="const char *", target_bytes="const unsigned char *",
         n=Py_ssize_t, p=Py_ssize_t, first=Py_ssize_t, stop=Py_ssize_t, line_stop=Py_ssize_t,
         token=Py_ssize_t, target_start=Py_ssize_t, target_end=Py_ssize_t, question=Py_ssize_t,
-        run=Py_ssize_t, limits=HeadLimits, head=RequestHead, method=bytes, absolute=bint,
+        run=Py_ssize_t, limits=HeadLimits, head=RequestHead, method=bytes, request_line=bytes, absolute=bint,
     )
     cpdef RequestHead parse(self, bytes data, Py_ssize_t start, bint keep_received)
 

@@ -5,9 +5,9 @@ What is kept and what is refused: see `http1_head`. Source: RFC 9112 sections 2 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from lbproxy.errors import Failure
 from lbproxy.wire.authority import valid_authority, without_empty_port
+from lbproxy.wire.edit import without_lines
 from lbproxy.wire.fields import (
     MAX_MEMBERS,
     BadHead,
@@ -15,7 +15,6 @@ from lbproxy.wire.fields import (
     FieldCursor,
     fold_all,
     list_tokens,
-    without_lines,
 )
 from lbproxy.wire.http1_head import (
     CHUNKED,
@@ -30,6 +29,7 @@ from lbproxy.wire.http1_head import (
     PUT,
     HeadLimits,
 )
+from lbproxy.wire.request_head import RequestHead
 
 _METHODS = {
     b"GET": GET,
@@ -59,62 +59,6 @@ TARGET = bytes(1 if 33 <= c <= 126 and c != 35 else 0 for c in range(256))
 # Members of Connection that need no removal: options, and fields that never go on.
 _CONNECTION_KNOWN = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
 _REQUEST_ID = bytes(1 if (chr(c).isalnum() and c < 128) or c in b"._-" else 0 for c in range(256))
-
-
-class RequestHead:
-    """A request's head, as much of it as a proxy decides by.
-
-    `end`: offset behind the head in the bytes that were parsed. `parts`: what goes on, beginning
-    with the request line. `authority`: the Host as sent, or the target's in absolute form;
-    empty for HTTP/1.0 without Host. `path`: the target up to `?`; `length`: bytes of body, or
-    CHUNKED. `received`: forwarded fields (name as sent, value), for trusted peers only.
-    `readings`: of the path, kept by who first asked for them; None before, empty if doubtful.
-    `held`: lines that some pools let pass (folded name, line), all others not. `max_forwards`: of
-    OPTIONS, how often it may still go on, -1 where it does not say.
-    """
-
-    def __init__(self) -> None:
-        self.end: int = 0
-        self.method: bytes = b""
-        self.method_id: int = OTHER
-        self.refused_method: bool = False
-        self.path: bytes = b""
-        self.readings: tuple[bytes, ...] | None = None
-        self.target: bytes = b""
-        self.authority: bytes = b""
-        self.http10: bool = False
-        self.keep_alive: bool = True
-        self.length: int = NO_BODY
-        self.expect: bool = False
-        self.websocket: bool = False
-        self.request_id: bytes = b""
-        self.cookies: list[bytes] | None = None
-        self.received: list[tuple[bytes, bytes]] | None = None
-        self.held: list[tuple[bytes, bytes]] | None = None
-        self.max_forwards: int = -1
-        self.parts: list[bytes] = []
-
-    def replace_cookie(self, value: bytes, line: bytes) -> None:
-        """Put `line` (with CRLF, or empty) where the Cookie line of this value stands."""
-        self.replace_cookies({value: line})
-
-    def replace_cookies(self, lines: Mapping[bytes, bytes]) -> None:
-        """Do so for several, by their values, in one pass over the head."""
-        for index, part in enumerate(self.parts):
-            kept: list[bytes] = []
-            for line in part.split(b"\r\n"):
-                new = None
-                if line[:7].lower() == b"cookie:":
-                    new = lines.get(line[7:].strip(b" \t"))
-                if new is None:
-                    kept.append(line)
-                elif new:
-                    kept.append(new.removesuffix(b"\r\n"))
-            self.parts[index] = b"\r\n".join(kept)
-
-    def idempotent(self) -> bool:
-        """Return True where sending it twice means the same as once (RFC 9110 section 9.2.2)."""
-        return self.method_id != OTHER and self.method_id != POST
 
 
 class RequestParser(FieldCursor):
@@ -147,7 +91,7 @@ class RequestParser(FieldCursor):
             if p + 1 == n:
                 return None
             if b[p + 1] != 10:
-                raise BadHead("bad_request", "CR without LF")
+                raise BadHead(Failure.BAD_REQUEST, "CR without LF")
             p += 2
         first = p
         stop = n if n - first <= limits.head else first + limits.head
@@ -169,13 +113,13 @@ class RequestParser(FieldCursor):
             self._need_line(first, n)
             return None
         if b[p] != 32 or p == target_start:
-            raise BadHead("bad_request", "request target")
+            raise BadHead(Failure.BAD_REQUEST, "request target")
         if p + 9 - first > limits.line:
-            raise BadHead("request_line_too_long", "the request line exceeds its limit")
+            raise BadHead(Failure.REQUEST_LINE_TOO_LONG, "the request line exceeds its limit")
         if p + 11 > n:
             # Fewer bytes than ` HTTP/1.1` and CRLF: a shorter line is a fault, not a lack.
             if data.find(b"\n", p) >= 0:
-                raise BadHead("bad_request", "request line")
+                raise BadHead(Failure.BAD_REQUEST, "request line")
             return None
         if not self.starts(b, p + 1, b"HTTP/1.") or b[p + 9] != 13 or b[p + 10] != 10:
             if (
@@ -185,10 +129,10 @@ class RequestParser(FieldCursor):
                 and b[p + 9] == 13
                 and b[p + 10] == 10
             ):
-                raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
-            raise BadHead("bad_request", "request line")
+                raise BadHead(Failure.VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1")
+            raise BadHead(Failure.BAD_REQUEST, "request line")
         if b[p + 8] != 48 and b[p + 8] != 49:
-            raise BadHead("version_not_supported", "only HTTP/1.0 and HTTP/1.1")
+            raise BadHead(Failure.VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1")
 
         head = RequestHead()
         head.http10 = b[p + 8] == 48
@@ -204,9 +148,12 @@ class RequestParser(FieldCursor):
 
         absolute = False
         run = first  # in origin form the request line goes on as it is
+        head.line_size = self.position - first
         if b[target_start] != 47 or head.http10:
             absolute = self._other_form(head)
-            head.parts.append(method + b" " + head.target + b" HTTP/1.1\r\n")
+            request_line = method + b" " + head.target + b" HTTP/1.1\r\n"
+            head.parts.append(request_line)
+            head.line_size = len(request_line)
             run = self.position
         run = self._fields(head, run, absolute, keep_received)
         if run < 0:
@@ -222,16 +169,16 @@ class RequestParser(FieldCursor):
         if p >= stop and p - start <= MAX_METHOD:
             return -1
         if p == start or p - start > MAX_METHOD or b[p] != 32:
-            raise BadHead("bad_request", "method")
+            raise BadHead(Failure.BAD_REQUEST, "method")
         return p
 
     def _need_line(self, first: int, n: int) -> None:
         if n - first >= self.limits.line:
-            raise BadHead("request_line_too_long", "the request line exceeds its limit")
+            raise BadHead(Failure.REQUEST_LINE_TOO_LONG, "the request line exceeds its limit")
 
     def _need_head(self, first: int, n: int) -> None:
         if n - first >= self.limits.head:
-            raise BadHead("head_too_large", "the head exceeds its limit")
+            raise BadHead(Failure.HEAD_TOO_LARGE, "the head exceeds its limit")
 
     def _other_form(self, head: RequestHead) -> bool:
         """Work out a target that is not in origin form, or a request of HTTP/1.0.
@@ -245,18 +192,18 @@ class RequestParser(FieldCursor):
             return False  # CONNECT's authority form and the like: refused as a method later
         if target == b"*":
             if head.method_id != OPTIONS:
-                raise BadHead("bad_request", "asterisk form without OPTIONS")
+                raise BadHead(Failure.BAD_REQUEST, "asterisk form without OPTIONS")
             return False
         scheme, colon, rest = target.partition(b"://")
         if not colon or scheme.lower() not in (b"http", b"https"):
-            raise BadHead("bad_request", "request target")
+            raise BadHead(Failure.BAD_REQUEST, "request target")
         slash = rest.find(b"/")
         question = rest.find(b"?")
         if slash < 0 or 0 <= question < slash:
             slash = question if question >= 0 else len(rest)
         authority = rest[:slash]
         if not valid_authority(authority):
-            raise BadHead("bad_request", "authority of the request target")
+            raise BadHead(Failure.BAD_REQUEST, "authority of the request target")
         head.authority = without_empty_port(authority)
         origin = rest[slash:]
         if not origin.startswith(b"/"):
@@ -298,7 +245,7 @@ class RequestParser(FieldCursor):
                 break
             count += 1
             if count > left:
-                raise BadHead("too_many_fields", "more fields than allowed")
+                raise BadHead(Failure.TOO_MANY_FIELDS, "more fields than allowed")
             size = self.name_end - self.name_start
             first = b[self.name_start] | 32
             drop = False
@@ -318,7 +265,7 @@ class RequestParser(FieldCursor):
                         tokens = list_tokens(self.value())
                         members += len(tokens)
                         if members > MAX_MEMBERS:
-                            raise BadHead("bad_request", "Connection has too many members")
+                            raise BadHead(Failure.BAD_REQUEST, "Connection has too many members")
                         close = close or b"close" in tokens
                         keep = keep or b"keep-alive" in tokens
                         wants_upgrade = wants_upgrade or b"upgrade" in tokens
@@ -328,18 +275,18 @@ class RequestParser(FieldCursor):
                             nominated.update(tokens)
                 elif size == 14 and self.is_name(b"content-length"):
                     if has_length:
-                        raise BadHead("bad_request", "Content-Length twice")
+                        raise BadHead(Failure.BAD_REQUEST, "Content-Length twice")
                     has_length = True
                     head.length = self.length_value()
                     drop = respell = not self.is_plain_length()
             elif first == 104:  # h
                 if size == 4 and self.is_name(b"host"):
                     if has_host:
-                        raise BadHead("bad_request", "Host twice")
+                        raise BadHead(Failure.BAD_REQUEST, "Host twice")
                     has_host = True
                     host = self.value()
                     if not valid_authority(host):
-                        raise BadHead("bad_request", "Host is not a host")
+                        raise BadHead(Failure.BAD_REQUEST, "Host is not a host")
                     if absolute:
                         drop = True
                     elif host.endswith(b":"):
@@ -353,9 +300,11 @@ class RequestParser(FieldCursor):
             elif first == 116:  # t
                 if size == 17 and self.is_name(b"transfer-encoding"):
                     if coded or head.http10:
-                        raise BadHead("bad_request", "Transfer-Encoding twice, or in HTTP/1.0")
+                        raise BadHead(
+                            Failure.BAD_REQUEST, "Transfer-Encoding twice, or in HTTP/1.0"
+                        )
                     if not self.is_value(b"chunked"):
-                        raise BadHead("not_implemented", "transfer coding other than chunked")
+                        raise BadHead(Failure.NOT_IMPLEMENTED, "transfer coding other than chunked")
                     coded = True
                     drop = True
                 else:
@@ -370,7 +319,7 @@ class RequestParser(FieldCursor):
             elif first == 101:  # e
                 if size == 6 and self.is_name(b"expect"):
                     if not self.is_value(b"100-continue"):
-                        raise BadHead("expectation", "an expectation other than 100-continue")
+                        raise BadHead(Failure.EXPECTATION, "an expectation other than 100-continue")
                     if head.http10:
                         drop = True
                     else:
@@ -403,7 +352,9 @@ class RequestParser(FieldCursor):
                         value = self.value()
                         forwarded += value.count(b",") + value.count(b";")
                         if forwarded > MAX_FORWARDED:
-                            raise BadHead("bad_request", "forwarded fields of too many members")
+                            raise BadHead(
+                                Failure.BAD_REQUEST, "forwarded fields of too many members"
+                            )
                         head.received.append((name, value))
             if drop:
                 if line > run:
@@ -419,13 +370,13 @@ class RequestParser(FieldCursor):
             parts.append(b"Max-Forwards: %d\r\n" % (head.max_forwards - 1))
         if absolute or respell_host:
             if not has_host and not head.http10:
-                raise BadHead("bad_request", "no Host")
+                raise BadHead(Failure.BAD_REQUEST, "no Host")
             parts.append(b"Host: " + head.authority + b"\r\n")
         elif not has_host and not head.http10:
-            raise BadHead("bad_request", "no Host")
+            raise BadHead(Failure.BAD_REQUEST, "no Host")
         if coded:
             if has_length:
-                raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
+                raise BadHead(Failure.BAD_REQUEST, "Content-Length and Transfer-Encoding")
             head.length = CHUNKED
         # RFC 9112 section 9.3: `close` outweighs `keep-alive`, in whatever order they come.
         if close:
@@ -441,10 +392,10 @@ class RequestParser(FieldCursor):
 
     def _read_max_forwards(self, head: RequestHead) -> None:
         if head.max_forwards >= 0:
-            raise BadHead("bad_request", "Max-Forwards twice")
+            raise BadHead(Failure.BAD_REQUEST, "Max-Forwards twice")
         value = self.value()
         if not value.isdigit() or len(value) > MAX_FORWARDS_DIGITS:
-            raise BadHead("bad_request", "Max-Forwards is not a number")
+            raise BadHead(Failure.BAD_REQUEST, "Max-Forwards is not a number")
         head.max_forwards = int(value)
 
     def _valid_request_id(self) -> bool:
@@ -463,7 +414,7 @@ class RequestParser(FieldCursor):
         # RFC 9110 section 7.6.1: what Connection names is meant for this hop alone. Our own fields
         # are added after this, so nobody removes those.
         if not nominated.isdisjoint(NOT_NOMINABLE):
-            raise BadHead("bad_request", "Connection names a field that is not hop-by-hop")
+            raise BadHead(Failure.BAD_REQUEST, "Connection names a field that is not hop-by-hop")
         parts = head.parts
         for index in range(len(parts)):
             parts[index] = without_lines(parts[index], nominated)

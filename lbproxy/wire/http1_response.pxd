@@ -1,5 +1,6 @@
 import cython
 
+from lbproxy.wire.edit cimport without_lines
 from lbproxy.wire.fields cimport FieldCursor
 from lbproxy.wire.http1_head cimport HeadLimits
 
@@ -22,14 +23,12 @@ cdef class ResponseHead:
 cdef class ResponseParser(FieldCursor):
     cdef HeadLimits limits
 
-    cpdef ResponseHead parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
-
     @cython.locals(
         b="const unsigned char *", reason="const unsigned char *",
         n=Py_ssize_t, p=Py_ssize_t, stop=Py_ssize_t, run=Py_ssize_t, status=int,
         limits=HeadLimits, head=ResponseHead,
     )
-    cdef ResponseHead _parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
+    cpdef ResponseHead parse(self, bytes data, Py_ssize_t start, int method_id, bint cookies)
 
     @cython.locals(
         b="const unsigned char *", text="const char *", parts=list, count=Py_ssize_t, line=Py_ssize_t,

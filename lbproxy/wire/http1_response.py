@@ -5,7 +5,9 @@ What is kept and what is refused: see `http1_head`. Source: RFC 9112 sections 4 
 
 from __future__ import annotations
 
-from lbproxy.wire.fields import BadHead, FieldCursor, list_tokens, without_lines
+from lbproxy.errors import Failure
+from lbproxy.wire.edit import without_lines
+from lbproxy.wire.fields import BadHead, FieldCursor, list_tokens
 from lbproxy.wire.http1_head import (
     CHUNKED,
     HEAD,
@@ -52,9 +54,8 @@ class ResponseParser(FieldCursor):
     """
 
     def __init__(self, limits: HeadLimits) -> None:
-        super().__init__()
+        super().__init__(Failure.UPSTREAM_BAD_RESPONSE, lenient=True)
         self.limits = limits
-        self.lenient = True
 
     def parse(self, data: bytes, start: int, method_id: int, cookies: bool) -> ResponseHead | None:
         """Parse the head that begins at `start`, the answer to a request of `method_id`.
@@ -62,15 +63,6 @@ class ResponseParser(FieldCursor):
         Returns: the head, or None where more bytes are needed.
         Raises: BadHead: upstream_bad_response, upstream_head_too_large.
         """
-        try:
-            head = self._parse(data, start, method_id, cookies)
-        except BadHead as error:
-            if error.reason in ("head_too_large", "too_many_fields"):
-                raise BadHead("upstream_head_too_large", error.detail) from None
-            raise BadHead("upstream_bad_response", error.detail) from None
-        return head
-
-    def _parse(self, data: bytes, start: int, method_id: int, cookies: bool) -> ResponseHead | None:
         b = data
         n = len(data)
         limits = self.limits
@@ -80,29 +72,29 @@ class ResponseParser(FieldCursor):
         # `HTTP/1.1 200` and what follows; the reason phrase may be missing.
         if n - start < 14:
             if data.find(b"\n", start) >= 0 or not b"HTTP/1.".startswith(data[start : start + 7]):
-                raise BadHead("bad_request", "status line")
+                raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "status line")
             return None
         if not self.starts(b, start, b"HTTP/1.") or b[p + 8] != 32:
-            raise BadHead("bad_request", "status line")
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "status line")
         if b[p + 7] != 48 and b[p + 7] != 49:
-            raise BadHead("bad_request", "HTTP version")
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "HTTP version")
         p = start + 9
         if not (49 <= b[p] <= 53 and 48 <= b[p + 1] <= 57 and 48 <= b[p + 2] <= 57):
-            raise BadHead("bad_request", "status code")
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "status code")
         status = (b[p] - 48) * 100 + (b[p + 1] - 48) * 10 + (b[p + 2] - 48)
         p += 3
         if b[p] != 32 and b[p] != 13:
-            raise BadHead("bad_request", "status line")
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "status line")
         while p < stop and reason[b[p]]:
             p += 1
         if p - start > limits.line:
-            raise BadHead("head_too_large", "the status line exceeds its limit")
+            raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "the status line exceeds its limit")
         if p + 1 >= stop:
             if n - start >= limits.head:
-                raise BadHead("head_too_large", "the head exceeds its limit")
+                raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "the head exceeds its limit")
             return None
         if b[p] != 13 or b[p + 1] != 10:
-            raise BadHead("bad_request", "control byte in the status line")
+            raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "control byte in the status line")
         head = ResponseHead()
         head.status = status
         head.http10 = b[start + 7] == 48
@@ -115,7 +107,7 @@ class ResponseParser(FieldCursor):
         if self._fields(head, run, method_id, cookies):
             return head
         if n - start >= limits.head:
-            raise BadHead("head_too_large", "the head exceeds its limit")
+            raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "the head exceeds its limit")
         return None
 
     def _fields(self, head: ResponseHead, run: int, method_id: int, cookies: bool) -> bool:
@@ -144,7 +136,7 @@ class ResponseParser(FieldCursor):
                 break
             count += 1
             if count > self.limits.fields:
-                raise BadHead("too_many_fields", "more fields than allowed")
+                raise BadHead(Failure.UPSTREAM_HEAD_TOO_LARGE, "more fields than allowed")
             size = self.name_end - self.name_start
             first = b[self.name_start] | 32
             drop = False
@@ -156,7 +148,7 @@ class ResponseParser(FieldCursor):
                     elif bodiless and (has_length or not self.is_length()):
                         doubtful = True
                     elif has_length:
-                        raise BadHead("bad_request", "Content-Length twice")
+                        raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "Content-Length twice")
                     else:
                         has_length = True
                         head.length = self.length_value()
@@ -166,7 +158,7 @@ class ResponseParser(FieldCursor):
                     if self.is_value(b"close"):
                         head.keep_alive = False
                     elif not self.is_value(b"keep-alive"):
-                        tokens = list_tokens(self.value())
+                        tokens = list_tokens(self.value(), self.malformed)
                         if b"close" in tokens:
                             head.keep_alive = False
                         if not _CONNECTION_KNOWN.issuperset(tokens):
@@ -179,7 +171,7 @@ class ResponseParser(FieldCursor):
                         doubtful = True
                         head.surplus = head.surplus or never_body
                     elif coded or head.http10 or not self.is_value(b"chunked"):
-                        raise BadHead("bad_request", "Transfer-Encoding")
+                        raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "Transfer-Encoding")
                     coded = not bodiless
                     drop = True
                 elif size == 7 and self.is_name(b"trailer"):
@@ -217,13 +209,15 @@ class ResponseParser(FieldCursor):
             parts.append(b"Content-Length: %d\r\n" % head.length)
         if coded:
             if has_length:
-                raise BadHead("bad_request", "Content-Length and Transfer-Encoding")
+                raise BadHead(Failure.UPSTREAM_BAD_RESPONSE, "Content-Length and Transfer-Encoding")
             head.length = CHUNKED
         if bodiless or method_id == HEAD:
             head.length = NO_BODY
         if nominated is not None:
             if not nominated.isdisjoint(NOT_NOMINABLE):
-                raise BadHead("bad_request", "Connection names a field that is not hop-by-hop")
+                raise BadHead(
+                    Failure.UPSTREAM_BAD_RESPONSE, "Connection names a field that is not hop-by-hop"
+                )
             for index in range(len(parts)):
                 parts[index] = without_lines(parts[index], nominated)
         head.end = self.position

@@ -20,8 +20,7 @@ class PartialHead(FieldCursor):
     """
 
     def __init__(self, limits: HeadLimits, data: bytes, lenient: bool = False) -> None:
-        super().__init__()
-        self.lenient = lenient
+        super().__init__(lenient=lenient)
         self._limits = limits
         self._held = bytearray(data)
         # The parser has read these lines. An empty line before the first is none of the head's.

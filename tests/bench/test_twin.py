@@ -13,6 +13,8 @@ from lbproxy.wire.ajp13_request import Ajp13Encoder, Facts
 from lbproxy.wire.ajp13_response import BODY as BODY_PACKET
 from lbproxy.wire.ajp13_response import END, HEAD, NEED_MORE, Ajp13Reader
 from lbproxy.wire.http1_head import GET, HeadLimits
+from lbproxy.wire.request_head import RequestHead
+from tests.fuzz.readings import our_request
 
 SEEN = (
     b"GET /seen HTTP/1.1\r\nHost: idp.example.com\r\nX-Forwarded-For: 192.0.2.1\r\n"
@@ -40,7 +42,9 @@ def answered(node: Any, *pieces: bytes) -> bytes:
 
 def over_ajp(request: bytes) -> bytes:
     facts = Facts(remote_addr=b"192.0.2.1", secure=True)
-    return Ajp13Encoder().forward_request(request, facts, 8192)
+    head = our_request(request)
+    assert isinstance(head, RequestHead)
+    return Ajp13Encoder().forward_request(head, b"", facts, 8192)
 
 
 def read(data: bytes) -> tuple[list[bytes], bytes, bool]:

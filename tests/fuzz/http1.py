@@ -16,8 +16,8 @@ from random import Random
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader
 from lbproxy.wire.http1_head import GET, HEAD
-from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.partial_head import PartialHead
+from lbproxy.wire.request_head import RequestHead
 from tests.fuzz import corpus
 from tests.fuzz.mutate import mutate
 from tests.fuzz.readings import (

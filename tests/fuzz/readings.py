@@ -15,8 +15,9 @@ from h11._connection import _body_framing
 from lbproxy.wire.fields import BadHead, DropRules
 from lbproxy.wire.http1_body import BodyLimits, ChunkedReader
 from lbproxy.wire.http1_head import CHUNKED, OPTIONS, UNTIL_CLOSE, HeadLimits
-from lbproxy.wire.http1_request import RequestHead, RequestParser
+from lbproxy.wire.http1_request import RequestParser
 from lbproxy.wire.http1_response import ResponseHead, ResponseParser
+from lbproxy.wire.request_head import RequestHead
 
 DROPS = DropRules((b"forwarded", b"x-real-ip"), (b"x-forwarded-",))
 LIMITS = HeadLimits(8 << 10, 64 << 10, 128)
@@ -69,7 +70,7 @@ def our_request(data: bytes) -> RequestHead | Refused | None:
     try:
         return REQUESTS.parse(data, 0, False)
     except BadHead as error:
-        return Refused(error.reason)
+        return Refused(error.failure.reason)
 
 
 def h11_request(data: bytes) -> Head | Refused | None:
@@ -95,7 +96,7 @@ def our_response(data: bytes, method_id: int) -> ResponseHead | Refused | None:
     try:
         return RESPONSES.parse(data, 0, method_id, True)
     except BadHead as error:
-        return Refused(error.reason)
+        return Refused(error.failure.reason)
 
 
 def h11_response(data: bytes, method: bytes) -> Head | Refused | None:

@@ -63,7 +63,7 @@ def refused(wire: Wire, data: bytes, head: int = 65536, fields: int = 200) -> st
         pieces = [data[at : at + size] for at in range(0, len(data), size)]
         with pytest.raises(wire.bad_head) as caught:
             events(wire, pieces, head=head, fields=fields)
-        said.add((caught.value.reason, caught.value.detail))
+        said.add((caught.value.failure.reason, caught.value.detail))
     assert len(said) == 1, said
     reason, detail = said.pop()
     if detail.startswith("not AJP: "):

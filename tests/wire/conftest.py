@@ -18,12 +18,15 @@ from lbproxy.wire.ajp13_response import Ajp13Reader
 from lbproxy.wire.fields import BadHead, DropRules, FieldCursor
 from lbproxy.wire.http1_body import BodyLimits, ChunkedReader
 from lbproxy.wire.http1_head import HeadLimits
-from lbproxy.wire.http1_request import RequestHead, RequestParser
+from lbproxy.wire.http1_request import RequestParser
 from lbproxy.wire.http1_response import ResponseHead, ResponseParser
+from lbproxy.wire.request_head import RequestHead
+from tests.fuzz.ajp13 import as_head
 
 # In the order in which they import each other.
 NAMES = (
-    *("fields", "authority", "http1_head", "http1_request", "http1_response", "http1_body"),
+    *("fields", "authority", "http1_head", "request_head", "edit", "http1_render"),
+    *("http1_request", "http1_response", "http1_body"),
     *("ajp13", "ajp13_request", "ajp13_response"),
 )
 
@@ -94,6 +97,11 @@ class Wire:
     def ajp_encoder(self) -> Ajp13Encoder:
         made: Ajp13Encoder = self.modules["ajp13_request"].Ajp13Encoder()
         return made
+
+    def as_head(self, text: bytes) -> RequestHead:
+        """Return a head of what may be no head, for encoders that rely on no parser."""
+        made: RequestHead = self.modules["request_head"].RequestHead()
+        return as_head(text, made)
 
     def ajp_facts(self, **facts: Any) -> Facts:
         made: Facts = self.modules["ajp13_request"].Facts(**facts)

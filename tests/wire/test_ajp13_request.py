@@ -41,18 +41,22 @@ EXAMPLE = (
 
 
 def encode(wire: Wire, request: bytes, packet_size: int = 8192, **facts: Any) -> Forward:
-    packet = wire.ajp_encoder().forward_request(request, wire.ajp_facts(**facts), packet_size)
+    packet = wire.ajp_encoder().forward_request(
+        wire.as_head(request), b"", wire.ajp_facts(**facts), packet_size
+    )
     return ajp13_peer.decode(packet)
 
 
 def refused(wire: Wire, request: bytes, packet_size: int = 8192, **facts: Any) -> str:
     with pytest.raises(wire.bad_head) as caught:
         encode(wire, request, packet_size, **facts)
-    return caught.value.reason
+    return caught.value.failure.reason
 
 
 def test_the_worked_example(wire: Wire) -> None:
-    packet = wire.ajp_encoder().forward_request(EXAMPLE, wire.ajp_facts(**FACTS), 8192)
+    packet = wire.ajp_encoder().forward_request(
+        wire.as_head(EXAMPLE), b"", wire.ajp_facts(**FACTS), 8192
+    )
     assert len(packet) == 367
     assert sha256(packet).hexdigest()[:16] == "cde4c3892540ebbf"
     assert packet[:12] == bytes.fromhex("1234016b02040008485454 50".replace(" ", ""))
@@ -120,7 +124,9 @@ def test_facts_that_belong_to_the_node_may_change(wire: Wire) -> None:
     facts = wire.ajp_facts(**FACTS)
     facts.secret, facts.route = b"", b"node2"
     facts.server_port, facts.authority = 8443, b"b.example"
-    read = ajp13_peer.decode(wire.ajp_encoder().forward_request(head(), facts, 8192))
+    read = ajp13_peer.decode(
+        wire.ajp_encoder().forward_request(wire.as_head(head()), b"", facts, 8192)
+    )
     assert (read.attributes["route"], "secret" in read.attributes) == (b"node2", False)
     assert read.headers == [(b"host", b"b.example:8443")]
 
@@ -177,7 +183,7 @@ def test_what_a_proxy_says_is_a_host(wire: Wire, authority: bytes) -> None:
 @pytest.mark.parametrize(("code", "name"), list(enumerate(ajp13_peer.METHODS, 1)))
 def test_methods_with_a_code(wire: Wire, code: int, name: bytes) -> None:
     request = head(first=name + b" /a HTTP/1.1")
-    packet = wire.ajp_encoder().forward_request(request, wire.ajp_facts(), 8192)
+    packet = wire.ajp_encoder().forward_request(wire.as_head(request), b"", wire.ajp_facts(), 8192)
     assert packet[5] == code
     read = ajp13_peer.decode(packet)
     assert (read.method.encode(), "stored_method" in read.attributes) == (name, False)
@@ -187,7 +193,9 @@ def test_methods_with_a_code(wire: Wire, code: int, name: bytes) -> None:
 def test_methods_without_a_code_go_by_name(wire: Wire, name: bytes) -> None:
     """A code FF without the name would run with no method at all."""
     request = head(first=name + b" /a?b HTTP/1.1")
-    packet = wire.ajp_encoder().forward_request(request, wire.ajp_facts(**FACTS), 8192)
+    packet = wire.ajp_encoder().forward_request(
+        wire.as_head(request), b"", wire.ajp_facts(**FACTS), 8192
+    )
     assert packet[5] == 0xFF
     read = ajp13_peer.decode(packet)
     assert (read.method.encode(), read.attributes["query"]) == (name, b"b")
@@ -222,7 +230,7 @@ def test_options_of_the_server(wire: Wire) -> None:
 def test_names_with_a_code(wire: Wire, code: int, name: bytes) -> None:
     value = b"a.example" if name == b"host" else b"1"
     request = head() if name == b"host" else head(name.upper() + b":" + value)
-    packet = wire.ajp_encoder().forward_request(request, wire.ajp_facts(), 8192)
+    packet = wire.ajp_encoder().forward_request(wire.as_head(request), b"", wire.ajp_facts(), 8192)
     coded = bytes((0xA0, code)) + ajp13_peer.string(value)
     assert packet.count(coded) == (0 if name == b"connection" else 1)
 
@@ -317,6 +325,52 @@ def test_no_piece_of_a_head_is_taken(wire: Wire) -> None:
     assert refused(wire, EXAMPLE + EXAMPLE) == "bad_request"
 
 
+def test_fields_in_runs_and_our_own_lines_are_one_head(wire: Wire) -> None:
+    """However the lines that go on are cut into runs."""
+    lines = EXAMPLE[:-2].splitlines(keepends=True)
+    encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
+    whole = encoder.forward_request(wire.as_head(EXAMPLE), b"", facts, 8192)
+    made = wire.as_head(EXAMPLE)
+    for cuts in range(1 << 4):
+        runs = [lines[0]]
+        for i, line in enumerate(lines[1:-1]):
+            if cuts >> i & 1:
+                runs += [b"", line]
+            else:
+                runs[-1] += line
+        made.parts = runs
+        for _ in range(2):  # for a second node, too
+            assert encoder.forward_request(made, lines[-1], facts, 8192) == whole
+        assert made.parts is runs
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"Host: a.example\r\n", b"Transfer-Encoding: chunked\r\n", b"A: \x00\r\n", b"A: b"),
+        *(b"A: b\r\n\r\n", b"\r\n", b"Content-Length: 29\r\n", b"A : b\r\n"),
+    ],
+)
+def test_no_run_and_no_line_of_ours_is_trusted(wire: Wire, line: bytes) -> None:
+    encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
+    for run, lines in ((line, b""), (b"", line)):
+        made = wire.as_head(EXAMPLE)
+        made.parts.append(run)
+        with pytest.raises(wire.bad_head):
+            encoder.forward_request(made, lines, facts, 8192)
+
+
+@pytest.mark.parametrize("off", [-2, -1, 1, 2, 24, 500])
+def test_fields_begin_behind_the_request_line(wire: Wire, off: int) -> None:
+    made = wire.as_head(EXAMPLE)
+    made.line_size += off
+    with pytest.raises(wire.bad_head):
+        wire.ajp_encoder().forward_request(made, b"", wire.ajp_facts(), 8192)
+    made.parts, made.line_size = [], made.line_size - off
+    with pytest.raises(wire.bad_head):
+        wire.ajp_encoder().forward_request(made, b"", wire.ajp_facts(), 8192)
+
+
 def test_no_host(wire: Wire) -> None:
     assert refused(wire, b"GET / HTTP/1.1\r\n\r\n") == "bad_request"
     assert refused(wire, b"GET / HTTP/1.1\r\nHosts: a\r\n\r\n", authority=b"a") == "bad_request"
@@ -343,9 +397,9 @@ def test_a_packet_of_exactly_the_size(wire: Wire) -> None:
     """Tomcat takes 8192 bytes and answers 500 to one more."""
     encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
     for size in (8192, 65536):
-        room = size - len(encoder.forward_request(head(b"X:"), facts, size))
+        room = size - len(encoder.forward_request(wire.as_head(head(b"X:")), b"", facts, size))
         largest = head(b"X: " + b"y" * room)
-        assert len(encoder.forward_request(largest, facts, size)) == size
+        assert len(encoder.forward_request(wire.as_head(largest), b"", facts, size)) == size
         longer = head(b"X: " + b"y" * (room + 1))
         assert refused(wire, longer, size, **FACTS) == "head_too_large"
     assert refused(wire, longer, 1 << 20, **FACTS) == "head_too_large"  # no packet is larger
@@ -356,16 +410,16 @@ def test_no_size_is_exceeded_by_a_byte(wire: Wire, plain: Wire) -> None:
     facts = wire.ajp_facts(**FACTS)
     encoder: Any = wire.ajp_encoder()
     request = EXAMPLE.replace(b"POST", b"PATCH").replace(b"?x=1", b"\xe4\xe4?x=\xe4\xe4")
-    whole = encoder.forward_request(request, facts, 8192)
+    whole = encoder.forward_request(wire.as_head(request), b"", facts, 8192)
     for size in range(-1, len(whole)):
         if wire is plain:
             encoder._packet = bytearray(max(size, 0))  # a byte too many raises IndexError
         with pytest.raises(wire.bad_head) as caught:
-            encoder.forward_request(request, facts, size)
-        assert caught.value.reason in ("head_too_large", "request_line_too_long")
+            encoder.forward_request(wire.as_head(request), b"", facts, size)
+        assert caught.value.failure.reason in ("head_too_large", "request_line_too_long")
     if wire is plain:
         encoder._packet = bytearray(len(whole))
-    assert encoder.forward_request(request, facts, len(whole)) == whole
+    assert encoder.forward_request(wire.as_head(request), b"", facts, len(whole)) == whole
 
 
 @pytest.mark.parametrize("target", [b"/" + b"a" * 8200, b"/?" + b"a" * 8200, b"/" + b"\xe4" * 2800])
@@ -400,8 +454,8 @@ def test_an_encoder_forgets_what_it_refused(wire: Wire) -> None:
     encoder, facts = wire.ajp_encoder(), wire.ajp_facts(**FACTS)
     for bad in (head(b"A: b\x00"), head(b"A: " + b"b" * 9000), b"", EXAMPLE[:-2]):
         with pytest.raises(wire.bad_head):
-            encoder.forward_request(bad, facts, 8192)
-        packet = encoder.forward_request(EXAMPLE, facts, 8192)
+            encoder.forward_request(wire.as_head(bad), b"", facts, 8192)
+        packet = encoder.forward_request(wire.as_head(EXAMPLE), b"", facts, 8192)
         assert sha256(packet).hexdigest()[:16] == "cde4c3892540ebbf"
 
 
@@ -465,7 +519,11 @@ def test_bent_heads_are_encoded_alike_built_and_plain(built: Wire, plain: Wire, 
     made = []
     for wire in (built, plain):
         try:
-            made.append(wire.ajp_encoder().forward_request(data, wire.ajp_facts(**FACTS), 8192))
+            made.append(
+                wire.ajp_encoder().forward_request(
+                    wire.as_head(data), b"", wire.ajp_facts(**FACTS), 8192
+                )
+            )
         except wire.bad_head as error:
             made.append(str(error).encode())
     assert made[0] == made[1]

@@ -351,7 +351,7 @@ def test_limit_of_fields(wire: Wire) -> None:
     assert only_head(wire, send_headers(200, headers), fields=5) == (200, CHUNKED, b"")
     with pytest.raises(wire.bad_head) as caught:
         events(wire, [send_headers(200, headers)], fields=4)
-    assert caught.value.reason == "upstream_head_too_large"
+    assert caught.value.failure.reason == "upstream_head_too_large"
 
 
 class Counted(bytearray):

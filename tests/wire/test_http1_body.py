@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbproxy.errors import Failure
 from lbproxy.wire import http1_body
 from tests.fuzz import corpus
 
@@ -85,8 +86,8 @@ def refused(
         wire.body(*limits).feed(data, 0)
     with pytest.raises(wire.bad_head) as dribbled:
         feed(wire.body(*limits), [data[i : i + 1] for i in range(len(data))])
-    assert caught.value.reason == dribbled.value.reason
-    return caught.value.reason
+    assert caught.value.failure.reason == dribbled.value.failure.reason
+    return caught.value.failure.reason
 
 
 @pytest.mark.parametrize("digits", [b"7" * 15, b"f" * 15, b"0" * 14 + b"1"])
@@ -214,3 +215,24 @@ def test_dribbled_trailers_are_read_once_a_line(
     assert feed(reader, [data[i : i + 1] for i in range(len(data))]) == (b"", True)
     # A line's first byte is looked at alone; not each of the 8000, nor each line with the next.
     assert steps <= 3 * 21
+
+
+@pytest.mark.parametrize("data", [b"x\r\n", b"1\r\nab", b"0\r\n\x01: a\r\n\r\n"])
+def test_an_answer_in_bad_chunks_is_the_nodes_failure(wire: Wire, data: bytes) -> None:
+    module = wire.modules["http1_body"]
+    limits = module.BodyLimits(256, 8192, 128)
+    for lenient, failure in ((False, Failure.BAD_REQUEST), (True, Failure.UPSTREAM_BAD_RESPONSE)):
+        with pytest.raises(wire.bad_head) as caught:
+            module.ChunkedReader(limits, None, lenient=lenient).feed(data, 0)
+        assert caught.value.failure is failure
+
+
+@pytest.mark.parametrize("trailers", [b"A: " + b"x" * 64, b"A: 1\r\n" * 3])
+def test_an_answer_of_large_trailers_exceeds_the_limit_of_answers(
+    wire: Wire, trailers: bytes
+) -> None:
+    module = wire.modules["http1_body"]
+    reader = module.ChunkedReader(module.BodyLimits(256, 64, 2), None, lenient=True)
+    with pytest.raises(wire.bad_head) as caught:
+        reader.feed(b"0\r\n" + trailers, 0)
+    assert caught.value.failure is Failure.UPSTREAM_HEAD_TOO_LARGE

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader
 from lbproxy.wire.http1_head import GET, HEAD
-from lbproxy.wire.http1_request import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
+from lbproxy.wire.request_head import RequestHead
 from tests.fuzz import corpus
 from tests.fuzz.http1 import run
 from tests.fuzz.mutate import FRAGMENTS, LINES, mutate

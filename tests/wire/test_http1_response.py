@@ -137,7 +137,7 @@ def test_interim_answers_come_before_the_answer(wire: Wire) -> None:
 def refused(wire: Wire, data: bytes, line: int, head: int, fields: int) -> str:
     with pytest.raises(wire.bad_head) as caught:
         wire.responses(line, head, fields).parse(data, 0, GET, False)
-    return caught.value.reason
+    return caught.value.failure.reason
 
 
 def test_limit_of_the_status_line(wire: Wire) -> None:

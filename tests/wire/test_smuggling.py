@@ -33,7 +33,7 @@ def in_pieces(wire: Wire, data: bytes, parse: Callable[[bytes], object]) -> set[
         try:
             read.add(parse(data[:cut]))
         except wire.bad_head as error:
-            read.add(error.reason)
+            read.add(error.failure.reason)
     return read
 
 
@@ -48,7 +48,7 @@ def test_requests(wire: Wire, data: bytes, reason: str) -> None:
     for trusted in (False, True):
         with pytest.raises(wire.bad_head) as caught:
             parser.parse(data, 0, trusted)
-        assert caught.value.reason == reason
+        assert caught.value.failure.reason == reason
     assert reason in REASONS
 
 
@@ -65,7 +65,7 @@ def test_responses(wire: Wire, data: bytes, reason: str) -> None:
     for method_id in (GET, HEAD):
         with pytest.raises(wire.bad_head) as caught:
             parser.parse(data, 0, method_id, True)
-        assert caught.value.reason == reason
+        assert caught.value.failure.reason == reason
     assert reason in REASONS
 
 
@@ -80,7 +80,7 @@ def test_responses_in_pieces(built: Wire, data: bytes, reason: str) -> None:
 def test_bodies(wire: Wire, data: bytes, reason: str) -> None:
     with pytest.raises(wire.bad_head) as caught:
         wire.body().feed(data, 0)
-    assert caught.value.reason == reason
+    assert caught.value.failure.reason == reason
 
 
 @pytest.mark.parametrize(("data", "reason"), rows(corpus.BAD_BODIES))
@@ -90,7 +90,7 @@ def test_bodies_in_pieces(built: Wire, data: bytes, reason: str) -> None:
         reader = built.body()
         with pytest.raises(built.bad_head) as caught:
             feed_all(reader, [data[:cut], data[cut:], b"\r\n"])
-        assert caught.value.reason == reason
+        assert caught.value.failure.reason == reason
         assert not reader.done
 
 

@@ -17,11 +17,13 @@ from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, explain_
 from lbproxy.wire.ajp13 import CPING, DEFAULT_PACKET_SIZE, EMPTY_PACKET
 from lbproxy.wire.ajp13_request import Ajp13Encoder, Facts
 from lbproxy.wire.ajp13_response import BODY, END, GET_BODY, HEAD, NEED_MORE, Ajp13Reader
-from lbproxy.wire.fields import BadHead
+from lbproxy.wire.fields import BadHead, DropRules
 from lbproxy.wire.http1_head import GET, HeadLimits
+from lbproxy.wire.http1_request import RequestParser
 
 # No more than a node can send: a head is one packet, and a probe looks at its status alone.
 _LIMITS = HeadLimits(0, 128 << 10, 1000)
+_QUESTIONS = RequestParser(HeadLimits(64 << 10, 128 << 10, 100), DropRules((), ()))
 _READ = 64 << 10
 _FORBIDDEN = 403
 _HTTPS_PORT = 443
@@ -70,7 +72,9 @@ async def request(
             secret=secret,
         )
         try:
-            packet = Ajp13Encoder().forward_request(head, facts, DEFAULT_PACKET_SIZE)
+            parsed = _QUESTIONS.parse(head, 0, False)
+            assert parsed is not None  # its end is above
+            packet = Ajp13Encoder().forward_request(parsed, b"", facts, DEFAULT_PACKET_SIZE)
         except BadHead as error:
             raise ProbeError(f"cannot be asked for {path}: {error.detail}") from None
         connection.reader.expect(GET, False)

@@ -4,7 +4,7 @@ from lbproxy.proxy.exchange.exchange cimport Exchange
 from lbproxy.proxy.forwarding.asker cimport Asker
 from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.proxy.nodes.routing cimport Routing
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 @cython.locals(head=RequestHead)
 cpdef bint arrive(Exchange exchange, listener) except -1

@@ -9,7 +9,7 @@ from lbproxy.proxy.exchange.record cimport Record
 from lbproxy.proxy.forwarding.asker cimport Asker
 from lbproxy.proxy.rules cimport Rules
 from lbproxy.proxy.transport.pipe cimport Pipe
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.partial_head cimport PartialHead
 
 cdef int IDLE, HEADING, BUSY, LINGERING, CLOSED

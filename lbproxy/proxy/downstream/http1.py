@@ -27,7 +27,7 @@ from lbproxy.proxy.forwarding.asker import asker_of_peer
 from lbproxy.proxy.transport.pipe import BREATH, FULL, SLOW_CLIENT
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import NO_BODY
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.partial_head import PartialHead
 

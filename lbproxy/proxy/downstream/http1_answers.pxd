@@ -3,7 +3,7 @@ cimport cython
 from lbproxy.proxy.exchange.downstream cimport Downstream
 from lbproxy.proxy.exchange.exchange cimport Exchange
 from lbproxy.proxy.transport.pipe cimport Pipe
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef Py_ssize_t _JOIN_BELOW

@@ -165,7 +165,7 @@ class Choice(Record):
         self.tally = announced.applications.tally(self.serving, link)
         self.tally.count += 1
         if self.verdict is not None and announced.forgets(self.verdict, link):
-            announced.forget_session(self.head)
+            announced.remove_session(self.head)
 
     def count_out(self) -> None:
         """The node has nothing more to do with the request."""

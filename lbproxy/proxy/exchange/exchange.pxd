@@ -10,7 +10,7 @@ from lbproxy.proxy.nodes.connection cimport Connection
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.wire.ajp13_request cimport Facts
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef int BEGUN, ROOM, PARKED, CONNECTING, PINGING, ASKED, ANSWERING, TUNNEL, OVER

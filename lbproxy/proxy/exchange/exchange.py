@@ -37,7 +37,7 @@ from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.transport.pipe import NO_NODE
 from lbproxy.wire.fields import find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
 
 if TYPE_CHECKING:

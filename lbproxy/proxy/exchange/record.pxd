@@ -1,7 +1,7 @@
 from lbproxy.proxy.forwarding.asker cimport Asker
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.nodes.pool cimport Pool
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef tuple STICKY_LABELS
 cdef Py_ssize_t _RESULTS

@@ -6,7 +6,7 @@ from lbproxy.cluster.sticky import N_RESULTS, RESULT_NAMES, STEP_NAMES
 from lbproxy.proxy.forwarding.asker import Asker
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.pool import Pool
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 # What the access log says of affinity, by step and result: `route:owner`.
 STICKY_LABELS = tuple(f"{step}:{result}" for step in STEP_NAMES for result in RESULT_NAMES)

@@ -1,7 +1,7 @@
 cimport cython
 
 from lbproxy.wire.ajp13_request cimport Facts
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef class Asker:
     cdef readonly str address

@@ -19,7 +19,7 @@ from lbproxy.proxy.forwarding.rules import (
 )
 from lbproxy.wire.ajp13_request import Facts
 from lbproxy.wire.authority import valid_authority, without_empty_port
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.proxy_protocol import ClientTls, ProxyHeader
 
 

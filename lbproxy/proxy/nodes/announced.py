@@ -27,8 +27,8 @@ from lbproxy.proxy.nodes.serving import Serving, Applications
 from lbproxy.proxy.nodes.waiting import WaitingRoom
 from lbproxy.routing.paths import DoubtfulPath
 from lbproxy.wire.cookies import CookieName
-from lbproxy.wire.http1_request import RequestHead
-from lbproxy.wire.sessions import without_session
+from lbproxy.wire.edit import without_session
+from lbproxy.wire.request_head import RequestHead
 
 _NOT_FOUND = 404
 
@@ -102,11 +102,11 @@ class Announced:
         settings = self.balancers.get(verdict.balancer)
         return settings is not None and settings.remove
 
-    def without_session(self, request: bytes) -> bytes:
-        """Return a request's head without any session's id that this pool looks at."""
+    def remove_session(self, head: RequestHead) -> None:
+        """Take any session's id that this pool looks at out of a request's head."""
         cookies = [*self._own_names, *(cookie.name for cookie in self.cookie_names)]
         own = [self._own_parameter] if self._own_parameter else []
-        return without_session(request, cookies, [*own, *self.parameters])
+        without_session(head, cookies, [*own, *self.parameters])
 
     def attempts(self, link: Link, limit: int) -> int:
         """Return how often a request that failed at `link` may be sent again. Args: limit: the

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lbproxy.proxy.exchange.record import Record
     from lbproxy.proxy.nodes.link import Link
     from lbproxy.proxy.nodes.pool import Pool
-    from lbproxy.wire.http1_request import RequestHead
+    from lbproxy.wire.request_head import RequestHead
 
 # The same failure of the same node is said once in so long.
 EVERY_S = 10.0

@@ -9,7 +9,8 @@ from lbproxy.proxy.nodes.serving cimport Serving
 from lbproxy.proxy.nodes.counting cimport bucket_of, count_status
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.wire.cookies cimport CookieName
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.edit cimport replace_cookies
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef class Pool:
     cdef public str name

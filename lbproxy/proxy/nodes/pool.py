@@ -20,8 +20,9 @@ from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.serving import Serving
 from lbproxy.routing.paths import Visibility
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
+from lbproxy.wire.edit import replace_cookies
 from lbproxy.wire.fields import fold_all
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 _SHOWN_ROUTE = 64  # bytes of one that no node has
 # What a pool does about sessions where only its nodes ask for it.
@@ -354,7 +355,7 @@ class Pool:
             rest = without(cookie, self.own_name.name)
             if rest != cookie:
                 lines[cookie] = b"Cookie: " + rest + b"\r\n" if rest else b""
-        head.replace_cookies(lines)
+        replace_cookies(head.parts, lines)
 
 
 def _values(

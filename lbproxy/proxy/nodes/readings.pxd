@@ -1,7 +1,7 @@
 cimport cython
 
 from lbproxy.routing.paths cimport readings
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef tuple _ROOT
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbproxy.routing.paths import DoubtfulPath, readings
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 _ROOT = (b"/",)
 

@@ -4,7 +4,7 @@ from lbproxy.routing.paths cimport refuse_doubtful
 from lbproxy.routing.routes cimport RouteFinder
 from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.proxy.nodes.readings cimport readings_of
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef class Routing:
     cdef RouteFinder _finder

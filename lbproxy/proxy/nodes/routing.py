@@ -10,7 +10,7 @@ from lbproxy.proxy.nodes.pool import Pool
 from lbproxy.proxy.nodes.readings import readings_of
 from lbproxy.routing.paths import DoubtfulPath, refuse_doubtful
 from lbproxy.routing.routes import RouteFinder
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 
 class Routing:

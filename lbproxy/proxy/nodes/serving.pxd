@@ -3,7 +3,7 @@ import cython
 from lbproxy.cluster.balance cimport Balancer, Member
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.nodes.readings cimport readings_of
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef Py_ssize_t _SWEEP_ABOVE
 

@@ -19,7 +19,7 @@ from lbproxy.config.schema import Pool as PoolSettings
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.readings import readings_of
 from lbproxy.routing.paths import DoubtfulPath, readings
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 # Counts of nodes and contexts that are gone are swept when there are more than this, and then
 # when there are twice as many as were left.

@@ -6,7 +6,7 @@ from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.upstream.single cimport SingleUpstream, learns_session, our_lines
 from lbproxy.wire.ajp13_request cimport Facts
 from lbproxy.wire.ajp13_response cimport Ajp13Reader
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef double _PING_AFTER_S

@@ -5,7 +5,8 @@ from lbproxy.proxy.nodes.connection cimport Connection
 from lbproxy.proxy.rules cimport Rules
 from lbproxy.proxy.upstream.single cimport SingleUpstream, learns_session, our_lines
 from lbproxy.wire.http1_body cimport ChunkedReader
-from lbproxy.wire.http1_request cimport RequestHead, render
+from lbproxy.wire.http1_render cimport render
+from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.http1_response cimport ResponseHead
 from lbproxy.wire.partial_head cimport PartialHead
 

@@ -14,7 +14,7 @@ from lbproxy.proxy.upstream.single import SingleUpstream, ended, learns_session,
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader, chunks
 from lbproxy.wire.http1_head import CHUNKED, NO_BODY, UNTIL_CLOSE
-from lbproxy.wire.http1_request import render
+from lbproxy.wire.http1_render import render
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.partial_head import PartialHead
 

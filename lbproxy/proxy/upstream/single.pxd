@@ -5,7 +5,7 @@ from lbproxy.proxy.exchange.exchange cimport Exchange
 from lbproxy.proxy.exchange.upstream cimport Upstream
 from lbproxy.proxy.nodes.connection cimport Connection
 from lbproxy.proxy.nodes.link cimport Link
-from lbproxy.wire.http1_request cimport RequestHead
+from lbproxy.wire.request_head cimport RequestHead
 
 cdef int SLOW_CLIENT, SLOW_NODE
 cdef long long NO_BODY

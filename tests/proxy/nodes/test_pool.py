@@ -18,7 +18,7 @@ from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.exchange.exchange import Exchange
 from lbproxy.proxy.nodes.waiting import lack
 from lbproxy.proxy.worker import Worker
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 from tests.hosting import host
 
 FILE = """

@@ -10,7 +10,7 @@ from lbproxy.proxy.nodes.pool import Pool
 from lbproxy.proxy.nodes.readings import readings_of
 from lbproxy.proxy.nodes.routing import Routing
 from lbproxy.routing.paths import DoubtfulPath
-from lbproxy.wire.http1_request import RequestHead
+from lbproxy.wire.request_head import RequestHead
 
 MANY = b"/a;b/%252e%252e;c//./d\\e%25252fx%253by/../%3fz%2523" * 4
 

@@ -1,0 +1,8 @@
+import cython
+
+from lbproxy.wire.request_head cimport RequestHead
+
+cdef long long _CHUNKED
+
+@cython.locals(end=bytes)
+cpdef bytes render(RequestHead head, bytes lines)

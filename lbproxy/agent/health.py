@@ -19,7 +19,7 @@ from lbproxy.cluster.health import (
 )
 from lbproxy.cluster.node import Health, NodeTls
 from lbproxy.config import schema
-from lbproxy.config.agent import AgentHealth, AgentNode
+from lbproxy.config.agent import AgentHealthSettings, AgentNodeSettings
 from lbproxy.config.units import parse_node_url, parse_page_url
 from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
 
@@ -29,7 +29,7 @@ _OTHER_SCHEME = {"http": "https", "https": "http"}
 REMIND_S = 60.0
 
 
-def target_of(node: AgentNode) -> Target:
+def target_of(node: AgentNodeSettings) -> Target:
     """Return the page that is asked for; of scheme auto the one to begin with."""
     health, url = node.health, parse_node_url(node.url)
     host, port, path = url.host, health.port or url.port, health.path
@@ -43,7 +43,7 @@ def target_of(node: AgentNode) -> Target:
     return Target(scheme, host, port, path, tls, health.host)
 
 
-def beside(node: AgentNode, target: Target) -> str:
+def beside(node: AgentNodeSettings, target: Target) -> str:
     """Return where a probe went, for its reason; empty where that is the node's url."""
     url = parse_node_url(node.url)
     if (url.host, url.port) == (target.host, target.port):
@@ -52,9 +52,9 @@ def beside(node: AgentNode, target: Target) -> str:
     return f" at {host}:{target.port}{target.path}"
 
 
-def settings_of(health: AgentHealth) -> schema.Health:
+def settings_of(health: AgentHealthSettings) -> schema.HealthSettings:
     """Return the rules by which probes are judged, as a pool has them."""
-    return schema.Health(
+    return schema.HealthSettings(
         interval=health.interval,
         timeout=health.timeout,
         rise=health.rise,
@@ -72,7 +72,7 @@ class Watch:
     """
 
     def __init__(
-        self, node: AgentNode, changed: Callable[[Health], None], random: RandomSource
+        self, node: AgentNodeSettings, changed: Callable[[Health], None], random: RandomSource
     ) -> None:
         self._target = target_of(node)
         self._beside = beside(node, self._target)

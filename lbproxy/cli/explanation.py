@@ -24,7 +24,14 @@ from lbproxy.cluster.sticky import (
     Affinity,
     Verdict,
 )
-from lbproxy.config.schema import Config, Policy, Pool, Route, Sticky, StickyStep
+from lbproxy.config.schema import (
+    Config,
+    Policy,
+    PoolSettings,
+    RouteSettings,
+    StickySettings,
+    StickyStep,
+)
 from lbproxy.config.source_checks import gathers
 from lbproxy.errors import Failure
 from lbproxy.proxy.forwarding.rules import drop_rules
@@ -187,7 +194,7 @@ def _route(config: Config, host: bytes, path: bytes) -> int | None:
     return index
 
 
-def _hider(settings: Pool, path: bytes) -> str | None:
+def _hider(settings: PoolSettings, path: bytes) -> str | None:
     visibility = Visibility(
         [prefix.encode() for prefix in settings.hide],
         [prefix.encode() for prefix in settings.expose],
@@ -200,7 +207,7 @@ def _hider(settings: Pool, path: bytes) -> str | None:
     return f"hide: {rule.decode()}" if rule else "it is not below any prefix of expose"
 
 
-def _text(route: Route) -> str:
+def _text(route: RouteSettings) -> str:
     return f"{route.host or 'any host'}, {route.path} -> {route.pool}"
 
 
@@ -258,7 +265,7 @@ def _members(
 
 def _affinity(
     found: Explanation,
-    settings: Pool,
+    settings: PoolSettings,
     members: list[Member],
     head: RequestHead,
     key: bytes,
@@ -267,7 +274,7 @@ def _affinity(
 ) -> Verdict | None:
     """Take down what affinity says; None where the pool has none. Args: announced: its nodes
     announce what they serve, and so where sessions are."""
-    sticky = settings.sticky or (Sticky() if announced else False)
+    sticky = settings.sticky or (StickySettings() if announced else False)
     if not sticky:
         found.why.append("the pool has no affinity (sticky: off)")
         return None
@@ -319,7 +326,7 @@ def _affinity_text(verdict: Verdict, members: list[Member]) -> str:
 
 def _balance(
     found: Explanation,
-    settings: Pool,
+    settings: PoolSettings,
     members: list[Member],
     verdict: Verdict | None,
     now: float,

@@ -112,7 +112,7 @@ _RANK = {Health.DOWN: 0, Health.UNKNOWN: 1, Health.DEGRADED: 2, Health.UP: 3}
 
 
 def observe(
-    state: ProbeState, result: ProbeResult, settings: schema.Health, now: float
+    state: ProbeState, result: ProbeResult, settings: schema.HealthSettings, now: float
 ) -> tuple[ProbeState, Transition | None]:
     """Return the state after one probe, and the change of health that it caused, if any."""
     state = _listen(state, result, now)
@@ -147,7 +147,7 @@ def _listen(state: ProbeState, result: ProbeResult, now: float) -> ProbeState:
     return replace(state, silent=state.silent + 1, silent_since=since)
 
 
-def next_delay(state: ProbeState, settings: schema.Health, random: RandomSource) -> float:
+def next_delay(state: ProbeState, settings: schema.HealthSettings, random: RandomSource) -> float:
     """Return the seconds to the next probe: the interval with jitter.
 
     About half the interval while the node is not up or its health is about to change, so that
@@ -192,7 +192,7 @@ def demands_https(status: int, body: bytes | bytearray) -> bool:
     return status == _FORBIDDEN and b"https required" in body.lower()
 
 
-def judge(status: int, body: bytes, settings: schema.Health) -> ProbeResult:
+def judge(status: int, body: bytes, settings: schema.HealthSettings) -> ProbeResult:
     """Return what one answer to a probe means.
 
     What never became an answer (refused, timed out, TLS failed) is the caller's to describe, as a
@@ -237,7 +237,7 @@ IN_USE = "in use"
 EJECTED = "ejected"
 
 
-def may_eject(ejected: int, nodes: int, settings: schema.Ejection) -> bool:
+def may_eject(ejected: int, nodes: int, settings: schema.EjectionSettings) -> bool:
     """Return True where one more of a pool's nodes may be ejected: of 2 at 0.5, one.
 
     Args: ejected: of them now; nodes: of the pool, whatever their state.
@@ -248,7 +248,7 @@ def may_eject(ejected: int, nodes: int, settings: schema.Ejection) -> bool:
 def note_failure(
     state: EjectionState,
     reason: str,
-    settings: schema.Ejection,
+    settings: schema.EjectionSettings,
     now: float,
     allowed: bool,
     client: str | None = None,

@@ -7,11 +7,17 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
-from lbproxy.config.agent import AgentConfig, AgentHealth, AgentLoad, AgentNode, AgentTls
+from lbproxy.config.agent import (
+    AgentConfig,
+    AgentHealthSettings,
+    AgentLoadSettings,
+    AgentNodeSettings,
+    AgentTlsSettings,
+)
 from lbproxy.config.certificates import check_authority
 from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback
 from lbproxy.config.findings import Finding, Path, error, warning
-from lbproxy.config.sources import NodeTls
+from lbproxy.config.sources import NodeTlsSettings
 from lbproxy.config.units import (
     format_duration,
     parse_codes,
@@ -54,7 +60,7 @@ def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> 
         )
 
 
-def _node(node: AgentNode, beside: bool, path: Path) -> Iterator[Finding]:
+def _node(node: AgentNodeSettings, beside: bool, path: Path) -> Iterator[Finding]:
     url = parse_node_url(node.url)
     try:
         wildcard = ip_address(url.host).is_unspecified
@@ -72,13 +78,15 @@ def _node(node: AgentNode, beside: bool, path: Path) -> Iterator[Finding]:
         )
 
 
-def _health(node: AgentNode, health: AgentHealth, known: Known, path: Path) -> Iterator[Finding]:
+def _health(
+    node: AgentNodeSettings, health: AgentHealthSettings, known: Known, path: Path
+) -> Iterator[Finding]:
     scheme = parse_page_url(health.url)[0].scheme if health.url else health.scheme
     if known.any_doubtful((*path, "url"), (*path, "scheme"), ("node", "url")):
         scheme = "auto"  # which may be any
     if scheme is None and (scheme := parse_node_url(node.url).scheme) == "ajp":
         yield error(path, "an ajp node has no page at its url; write url, or scheme and port")
-    if scheme == "http" and health.tls != NodeTls():
+    if scheme == "http" and health.tls != NodeTlsSettings():
         yield error((*path, "tls"), "has no effect on an http:// page")
     if health.tls.ca is not None:
         yield from check_authority(health.tls.ca, (*path, "tls", "ca"))
@@ -89,8 +97,8 @@ def _health(node: AgentNode, health: AgentHealth, known: Known, path: Path) -> I
         yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
 
 
-def _tls(tls: AgentTls, used: bool, known: Known, path: Path) -> Iterator[Finding]:
-    if not used and tls != AgentTls():
+def _tls(tls: AgentTlsSettings, used: bool, known: Known, path: Path) -> Iterator[Finding]:
+    if not used and tls != AgentTlsSettings():
         yield error(path, "has no effect: no proxy begins with https://")
     if tls.ca is not None:
         yield from check_authority(tls.ca, (*path, "ca"))
@@ -129,7 +137,7 @@ def _token(config: AgentConfig, environment: Mapping[str, str]) -> Iterator[Find
 _BELONGS = {"value": "fixed", "file": "file", "cgroup": "cpu", "url": "metric"}
 
 
-def _load(load: AgentLoad, known: Known, path: Path) -> Iterator[Finding]:
+def _load(load: AgentLoadSettings, known: Known, path: Path) -> Iterator[Finding]:
     if known.doubtful((*path, "source")):
         return
     for key, source in _BELONGS.items():

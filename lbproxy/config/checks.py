@@ -14,7 +14,7 @@ from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loop
 from lbproxy.config.findings import Finding, Path, error, nearest, warning
 from lbproxy.config.place_checks import places
 from lbproxy.config.pool_checks import pools
-from lbproxy.config.schema import Config, Listener, Route
+from lbproxy.config.schema import Config, ListenerSettings, RouteSettings
 from lbproxy.config.secrets import can_be_sent
 from lbproxy.config.source_checks import sources
 
@@ -53,7 +53,11 @@ def _listeners(config: Config, known: Known, now: datetime) -> Iterator[Finding]
 
 
 def _redirect(
-    config: Config, listener: Listener, by_name: dict[str, Listener], known: Known, own: Path
+    config: Config,
+    listener: ListenerSettings,
+    by_name: dict[str, ListenerSettings],
+    known: Known,
+    own: Path,
 ) -> Iterator[Finding]:
     path: Path = (*own, "redirect_to")
     trusted = config.forwarding.trusted_proxies
@@ -159,7 +163,7 @@ def _limits(config: Config) -> Iterator[Finding]:
         yield error(("limits", "body"), "0 would refuse every body; write off for no limit")
 
 
-def _shadow(route: Route, first: Mapping[str | None, Mapping[str, int]]) -> int | None:
+def _shadow(route: RouteSettings, first: Mapping[str | None, Mapping[str, int]]) -> int | None:
     """Return the first earlier route that matches whenever this one does."""
     hosts: list[str | None] = [route.host, None]
     labels = (route.host or "").removeprefix("*.").split(".")

@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from lbproxy.config.schema import Admin
+from lbproxy.config.schema import AdminSettings
 from lbproxy.config.units import Bind
 from lbproxy.control.admin.api import Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
@@ -98,7 +98,7 @@ class AdminServer:
     Args: admin: where to listen and the token. Raises: AdminError for a token file without one.
     """
 
-    def __init__(self, admin: Admin, commands: Commands, metrics: Metrics) -> None:
+    def __init__(self, admin: AdminSettings, commands: Commands, metrics: Metrics) -> None:
         token = read_token(admin.token_file) if admin.token_file is not None else None
         scraper = None
         if admin.metrics_token_file is not None:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.config.units import Bind
 from lbproxy.control.admin.server import bind_unix, is_loopback_bind
 from lbproxy.control.binding import why_not_bound
@@ -50,7 +50,7 @@ class McmpServer:
 
     def __init__(
         self,
-        settings: Mcmp,
+        settings: McmpSettings,
         access: Access,
         handler: Handler,
         clock: Callable[[], float] = time.monotonic,

@@ -20,8 +20,8 @@ from lbproxy.agent.life import SILENT_S, Goal, Phase, Standing
 from lbproxy.agent.session import Credentials, ProxyAddress, ProxySession
 from lbproxy.cluster.health import RandomSource
 from lbproxy.cluster.node import Health
+from lbproxy.config.addresses import NodeUrl, parse_proxy_url
 from lbproxy.config.agent import AgentConfig
-from lbproxy.config.units import NodeUrl, parse_proxy_url
 
 _log = logging.getLogger("lbproxy.agent")
 # More addresses behind one name are a mistake, or somebody else's.

@@ -19,8 +19,8 @@ from lbproxy.cluster.health import (
 )
 from lbproxy.cluster.node import Health, NodeTls
 from lbproxy.config import schema
+from lbproxy.config.addresses import parse_node_url, parse_page_url
 from lbproxy.config.agent import AgentHealthSettings, AgentNodeSettings
-from lbproxy.config.units import parse_node_url, parse_page_url
 from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.agent")

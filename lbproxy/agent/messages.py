@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from lbproxy.agent.life import Step, StepOutcome
+from lbproxy.config.addresses import parse_node_url
 from lbproxy.config.agent import AgentNodeSettings
-from lbproxy.config.units import parse_node_url
 from lbproxy.wire.mcmp import McmpFault
 from lbproxy.wire.mcmp_client import McmpReply
 

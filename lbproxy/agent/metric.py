@@ -13,8 +13,8 @@ from lbproxy.agent.cpu import LoadError, Smoothed
 from lbproxy.agent.page import PageClient
 from lbproxy.cluster.node import NodeTls
 from lbproxy.config import sources
+from lbproxy.config.addresses import parse_page_url
 from lbproxy.config.agent import AgentLoadSettings
-from lbproxy.config.units import parse_page_url
 from lbproxy.control.health.client import ProbeError, Target
 
 # A Keycloak's page has 160 KB, with all its caches and histograms.

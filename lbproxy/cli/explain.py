@@ -22,9 +22,9 @@ from lbproxy.cli.tables import table_console
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.registry import node_from_config
+from lbproxy.config.addresses import parse_node_url
 from lbproxy.config.read import load_config
 from lbproxy.config.schema import Config
-from lbproxy.config.units import parse_node_url
 
 DEFAULT_CONFIG = Path("/etc/lbproxy/lbproxy.yaml")
 

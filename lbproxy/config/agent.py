@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lbproxy.config.addresses import PATH, parse_bind
 from lbproxy.config.model import CookieName, Model, OrOff, Port
 from lbproxy.config.sources import NodeTlsSettings
 from lbproxy.config.units import (
@@ -19,7 +20,6 @@ from lbproxy.config.units import (
     ENVIRONMENT_NAME,
     METRIC,
     NODE_NAME,
-    PATH,
     BindAddress,
     Codes,
     Duration,
@@ -29,7 +29,6 @@ from lbproxy.config.units import (
     PositiveDuration,
     ProxyUrlText,
     ServerName,
-    parse_bind,
 )
 
 ContextPath = Annotated[str, Field(pattern=CONTEXT)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
+from lbproxy.config.addresses import parse_node_url, parse_page_url, parse_proxy_url
 from lbproxy.config.agent import (
     AgentConfig,
     AgentHealthSettings,
@@ -18,13 +19,7 @@ from lbproxy.config.certificates import check_authority
 from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback
 from lbproxy.config.findings import Finding, Path, error, warning
 from lbproxy.config.sources import NodeTlsSettings
-from lbproxy.config.units import (
-    format_duration,
-    parse_codes,
-    parse_node_url,
-    parse_page_url,
-    parse_proxy_url,
-)
+from lbproxy.config.units import format_duration, parse_codes
 
 
 def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> Iterator[Finding]:

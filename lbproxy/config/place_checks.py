@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
+from lbproxy.config.addresses import Bind, parse_node_url
 from lbproxy.config.check_helpers import Known, duplicates, is_loopback
 from lbproxy.config.findings import Finding, Path, error, warning
 from lbproxy.config.schema import Config, ListenerSettings
-from lbproxy.config.units import Bind, parse_node_url
 
 _LOGS = "LogsDirectory"
 

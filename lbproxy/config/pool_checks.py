@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
+from lbproxy.config.addresses import parse_node_url
 from lbproxy.config.check_helpers import Known, duplicates, no_wildcard
 from lbproxy.config.findings import NAME_KEY, Finding, Path, error, warning
 from lbproxy.config.profiles import load_profile
@@ -19,7 +20,7 @@ from lbproxy.config.schema import (
 )
 from lbproxy.config.source_checks import may_gather
 from lbproxy.config.sources import ConfiguredNode
-from lbproxy.config.units import format_duration, parse_codes, parse_node_url
+from lbproxy.config.units import format_duration, parse_codes
 from lbproxy.routing.paths import DoubtfulPath, Visibility
 
 # 128 bits, spaces and line breaks around it not counted.

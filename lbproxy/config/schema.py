@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lbproxy.config.addresses import PATH
 from lbproxy.config.model import CookieName, FieldName, Model, OrOff, PathPrefix, Port
 from lbproxy.config.sources import ConfiguredNode, DiscoverSettings, McmpSettings, ResolverSettings
 from lbproxy.config.units import (
@@ -19,7 +20,6 @@ from lbproxy.config.units import (
     LOG_PATH,
     NAME,
     NODE_NAME,
-    PATH,
     BindAddress,
     Codes,
     Duration,

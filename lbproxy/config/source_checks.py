@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
+from lbproxy.config.addresses import MAX_PORT, Bind, parse_node_url
 from lbproxy.config.certificates import check_authority
 from lbproxy.config.check_helpers import Known, check_token, is_loopback
 from lbproxy.config.findings import Finding, Path, error, nearest, warning
@@ -18,7 +19,6 @@ from lbproxy.config.sources import (
     McmpSettings,
     NodeTlsSettings,
 )
-from lbproxy.config.units import MAX_PORT, Bind, parse_node_url
 
 _DEFAULT_PACKET = 8 << 10
 _NO_SECRET = (

@@ -13,8 +13,8 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import AdminSettings
-from lbproxy.config.units import Bind
 from lbproxy.control.admin.api import Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
 from lbproxy.control.binding import why_not_bound

@@ -14,9 +14,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 from lbproxy.cluster.node import Source
+from lbproxy.config.addresses import Network
 from lbproxy.config.check_helpers import MIN_TOKEN_CHARACTERS
 from lbproxy.config.sources import McmpSettings
-from lbproxy.config.units import Network
 from lbproxy.wire.mcmp import McmpFault, Refused
 from lbproxy.wire.mcmp_http import McmpRequest
 from lbproxy.wire.mcmp_signature import Verifier, key_of

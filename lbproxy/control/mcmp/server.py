@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
+from lbproxy.config.addresses import Bind
 from lbproxy.config.sources import McmpSettings
-from lbproxy.config.units import Bind
 from lbproxy.control.admin.server import bind_unix, is_loopback_bind
 from lbproxy.control.binding import why_not_bound
 from lbproxy.control.mcmp.access import Access, McmpError, Peer, make_peer

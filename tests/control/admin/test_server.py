@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 
 from lbproxy.cluster.registry import Registry
+from lbproxy.config.addresses import parse_bind
 from lbproxy.config.schema import Config
-from lbproxy.config.units import parse_bind
 from lbproxy.control.admin.server import AdminError, bind_unix, is_loopback_bind, read_token
 from lbproxy.control.plane import ControlPlane
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 MAX_PORT = 65535
@@ -27,6 +27,11 @@ class Bind:
     host: str = ""
     port: int = 0
     path: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """True if only this machine reaches it."""
+        return bool(self.path) or is_loopback(self.host)
 
     def __str__(self) -> str:
         if self.path:
@@ -89,6 +94,14 @@ class NodeUrl:
     scheme: str
     host: str
     port: int
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for a loopback address, or the name that stands for one."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_node_url(text: str) -> NodeUrl:

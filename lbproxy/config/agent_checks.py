@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
-from lbproxy.config.addresses import parse_node_url, parse_page_url, parse_proxy_url
+from lbproxy.config.addresses import is_loopback, parse_node_url, parse_page_url, parse_proxy_url
 from lbproxy.config.agent import (
     AgentConfig,
     AgentHealthSettings,
@@ -16,7 +16,7 @@ from lbproxy.config.agent import (
     AgentTlsSettings,
 )
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback
+from lbproxy.config.check_helpers import Known, check_token, duplicates
 from lbproxy.config.findings import Finding, Path, error, warning
 from lbproxy.config.sources import NodeTlsSettings
 from lbproxy.config.units import format_duration, parse_codes
@@ -47,7 +47,7 @@ def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> 
             f"{format_duration(config.drain.deadline)}, which is for the whole of leaving",
         )
     control = config.control
-    if control is not False and not control.path and not is_loopback(control.host):
+    if control is not False and not control.is_local:
         yield error(
             ("control",),
             f"{control.host} is reachable from other machines, which could make the node leave; "

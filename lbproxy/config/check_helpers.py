@@ -1,8 +1,7 @@
-"""What several checks ask: values given twice, addresses of this machine, secrets that are none."""
+"""Checks of which several modules have need: values given twice, stars, secrets too short."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -55,14 +54,6 @@ def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
             path,
             f"a star is no wildcard here; {plain or '/'} is the path and all below it",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Return True for a loopback address, or the name that stands for one."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_token(token: bytes, path: Path) -> Iterator[Finding]:

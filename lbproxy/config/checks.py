@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_certificate, names_in
-from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback, no_wildcard
+from lbproxy.config.check_helpers import Known, check_token, duplicates, no_wildcard
 from lbproxy.config.findings import Finding, Path, error, nearest, warning
 from lbproxy.config.place_checks import places
 from lbproxy.config.pool_checks import pools
@@ -207,7 +207,7 @@ def _admin(config: Config, known: Known) -> Iterator[Finding]:
             ("admin", "metrics_token_file"),
             "goes with token_file; without it nothing needs a token",
         )
-    if not bind.path and not is_loopback(bind.host):
+    if not bind.is_local:
         yield error(
             ("admin", "bind"),
             f"{bind.host} is reachable from other machines, which demands token_file; "

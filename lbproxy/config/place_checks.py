@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
-from lbproxy.config.addresses import Bind, parse_node_url
-from lbproxy.config.check_helpers import Known, duplicates, is_loopback
+from lbproxy.config.addresses import Bind, is_loopback, parse_node_url
+from lbproxy.config.check_helpers import Known, duplicates
 from lbproxy.config.findings import Finding, Path, error, warning
 from lbproxy.config.schema import Config, ListenerSettings
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
-from lbproxy.config.addresses import MAX_PORT, Bind, parse_node_url
+from lbproxy.config.addresses import MAX_PORT, Bind, is_loopback, parse_node_url
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.check_helpers import Known, check_token, is_loopback
+from lbproxy.config.check_helpers import Known, check_token
 from lbproxy.config.findings import Finding, Path, error, nearest, warning
 from lbproxy.config.schema import Config, PoolSettings
 from lbproxy.config.secrets import read_key, read_secret
@@ -170,7 +170,7 @@ def _mcmp(mcmp: McmpSettings, known: Known) -> Iterator[Finding]:
     if mcmp.pool not in known.pools and not known.doubtful(("pools",)):
         hint = nearest(mcmp.pool, known.pools)
         yield error((*path, "pool"), f"there is no pool {mcmp.pool!r}{hint}")
-    if not mcmp.bind.path and not is_loopback(mcmp.bind.host):
+    if not mcmp.bind.is_local:
         meant = known.doubtful_within((*path, "allow")) or known.doubtful((*path, "agents"))
         if not mcmp.allow and mcmp.agents is False and not meant:
             yield error(

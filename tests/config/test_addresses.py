@@ -42,6 +42,23 @@ def test_what_is_no_address(text: object) -> None:
         parse_bind(text)
 
 
+@pytest.mark.parametrize(
+    ("bind", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("unix:/run/x", True),
+        ("idp.internal:1", False),
+        ("0.0.0.0:1", False),
+        ("10.0.0.1:1", False),
+        ("[::]:1", False),
+    ],
+)
+def test_which_addresses_only_this_machine_reaches(bind: str, loopback: bool) -> None:
+    assert parse_bind(bind).is_local is loopback
+
+
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "x", 3, None, "10.0.0.0/33"])
 def test_what_is_no_network(text: object) -> None:
     with pytest.raises(ValueError, match="not a network"):

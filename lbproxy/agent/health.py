@@ -18,9 +18,8 @@ from lbproxy.cluster.health import (
     observe,
 )
 from lbproxy.cluster.node import Health, NodeTls
-from lbproxy.config import schema
 from lbproxy.config.addresses import parse_node_url, parse_page_url
-from lbproxy.config.agent import AgentHealthSettings, AgentNodeSettings
+from lbproxy.config.agent import AgentNodeSettings
 from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.agent")
@@ -52,19 +51,6 @@ def beside(node: AgentNodeSettings, target: Target) -> str:
     return f" at {host}:{target.port}{target.path}"
 
 
-def settings_of(health: AgentHealthSettings) -> schema.HealthSettings:
-    """Return the rules by which probes are judged, as a pool has them."""
-    return schema.HealthSettings(
-        interval=health.interval,
-        timeout=health.timeout,
-        rise=health.rise,
-        fall=health.fall,
-        expect=health.expect,
-        soft=health.soft,
-        body=health.body,
-    )
-
-
 class Watch:
     """Probes the node.
 
@@ -77,7 +63,7 @@ class Watch:
         self._target = target_of(node)
         self._beside = beside(node, self._target)
         self._either = node.health.url is None and node.health.scheme == "auto"
-        self._settings = settings_of(node.health)
+        self._settings = node.health
         self._changed = changed
         self._random = random
         self._state = ProbeState()

@@ -16,10 +16,10 @@ from lbproxy.config.agent import (
     AgentTlsSettings,
 )
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.check_helpers import Known, check_token, duplicates
+from lbproxy.config.check_helpers import Known, check_codes, check_token, duplicates
 from lbproxy.config.findings import Finding, Path, error, warning
 from lbproxy.config.sources import NodeTlsSettings
-from lbproxy.config.units import format_duration, parse_codes
+from lbproxy.config.units import format_duration
 
 
 def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> Iterator[Finding]:
@@ -85,11 +85,7 @@ def _health(
         yield error((*path, "tls"), "has no effect on an http:// page")
     if health.tls.ca is not None:
         yield from check_authority(health.tls.ca, (*path, "tls", "ca"))
-    if not parse_codes(health.expect):
-        yield error((*path, "expect"), "must name at least one status code")
-    both = parse_codes(health.expect) & parse_codes(health.soft)
-    if both and not known.doubtful((*path, "expect")):
-        yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
+    yield from check_codes(health.expect, health.soft, known, path)
 
 
 def _tls(tls: AgentTlsSettings, used: bool, known: Known, path: Path) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from lbproxy.config.findings import Finding, Path, error, warning
+from lbproxy.config.units import parse_codes
 
 # Guessed at a thousand tries a second, 16 letters last longer than the process.
 MIN_TOKEN_CHARACTERS = 16
@@ -54,6 +55,15 @@ def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
             path,
             f"a star is no wildcard here; {plain or '/'} is the path and all below it",
         )
+
+
+def check_codes(expect: str, soft: str, known: Known, path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the status codes of a health section. Args: path: of the section."""
+    if not parse_codes(expect):
+        yield error((*path, "expect"), "must name at least one status code")
+    both = parse_codes(expect) & parse_codes(soft)
+    if both and not known.doubtful((*path, "expect")):
+        yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
 
 
 def check_token(token: bytes, path: Path) -> Iterator[Finding]:

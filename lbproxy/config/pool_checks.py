@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 from lbproxy.config.addresses import parse_node_url
-from lbproxy.config.check_helpers import Known, duplicates, no_wildcard
+from lbproxy.config.check_helpers import Known, check_codes, duplicates, no_wildcard
 from lbproxy.config.findings import NAME_KEY, Finding, Path, error, warning
 from lbproxy.config.profiles import load_profile
 from lbproxy.config.schema import (
@@ -20,7 +20,7 @@ from lbproxy.config.schema import (
 )
 from lbproxy.config.source_checks import may_gather
 from lbproxy.config.sources import ConfiguredNode
-from lbproxy.config.units import format_duration, parse_codes
+from lbproxy.config.units import format_duration
 from lbproxy.routing.paths import DoubtfulPath, Visibility
 
 # 128 bits, spaces and line breaks around it not counted.
@@ -279,11 +279,7 @@ def _takes(pattern: str | None, host: str | None) -> bool:
 
 
 def _health(health: HealthSettings, known: Known, path: Path) -> Iterator[Finding]:
-    if not parse_codes(health.expect):
-        yield error((*path, "expect"), "must name at least one status code")
-    both = parse_codes(health.expect) & parse_codes(health.soft)
-    if both and not known.doubtful((*path, "expect")):
-        yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
+    yield from check_codes(health.expect, health.soft, known, path)
     if health.timeout >= health.interval and not known.doubtful((*path, "interval")):
         yield warning(
             (*path, "timeout"),

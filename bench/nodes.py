@@ -11,7 +11,7 @@ import asyncio
 import sys
 from typing import cast
 
-from lbproxy.wire.mcmp_client import Reply, ReplyReader, render_command
+from lbproxy.wire.mcmp_client import McmpReply, ReplyReader, render_command
 
 CONTEXTS = ("/", "/auth", "/wildfly-services")
 Command = tuple[str, list[tuple[str, str]]]
@@ -36,7 +36,7 @@ class CrowdNode:
         if self._streams is not None:
             self._streams[1].transport.abort()
 
-    async def register(self, load: int) -> list[Reply]:
+    async def register(self, load: int) -> list[McmpReply]:
         """Say what a node says when it comes; return what it was answered."""
         own = ("JVMRoute", self.route)
         commands: list[Command] = [
@@ -58,11 +58,11 @@ class CrowdNode:
         commands += [("ENABLE-APP", [own, aliases, ("Context", path)]) for path in CONTEXTS]
         return [await self.say(*command) for command in commands] + [await self.status(load)]
 
-    async def status(self, load: int) -> Reply:
+    async def status(self, load: int) -> McmpReply:
         """Report a load."""
         return await self.say("STATUS", [("JVMRoute", self.route), ("Load", str(load))])
 
-    async def say(self, method: str, parameters: list[tuple[str, str]]) -> Reply:
+    async def say(self, method: str, parameters: list[tuple[str, str]]) -> McmpReply:
         """Send one command and return its answer. Raises: OSError, BadAnswer."""
         assert self._streams is not None
         reader, writer = self._streams
@@ -70,7 +70,7 @@ class CrowdNode:
         while (reply := self._reader.next()) is None:
             data = await reader.read(1 << 20)
             if not data:
-                return self._reader.next(ended=True) or Reply(0)
+                return self._reader.next(ended=True) or McmpReply(0)
             self._reader.feed(data)
         return reply
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from lbproxy.agent.announcer import Announcer, Setting
 from lbproxy.agent.health import Watch
 from lbproxy.agent.life import SILENT_S, Goal, Phase, Standing
-from lbproxy.agent.session import Credentials, Link, Place
+from lbproxy.agent.session import Credentials, ProxyAddress, ProxySession
 from lbproxy.cluster.health import RandomSource
 from lbproxy.cluster.node import Health
+from lbproxy.config.addresses import NodeUrl, parse_proxy_url
 from lbproxy.config.agent import AgentConfig
-from lbproxy.config.units import NodeUrl, parse_proxy_url
 
 _log = logging.getLogger("lbproxy.agent")
 # More addresses behind one name are a mistake, or somebody else's.
@@ -115,7 +115,7 @@ class Agent:
                         group.create_task(self._follow(url), name=f"addresses of {url.host}")
                 else:
                     for url in urls:
-                        self._add(Place(url.scheme, url.host, url.port, url.host))
+                        self._add(ProxyAddress(url.scheme, url.host, url.port, url.host))
                 self._started.set()
                 await asyncio.Event().wait()
             finally:
@@ -244,7 +244,7 @@ class Agent:
     def _all(self) -> Iterator[Announcer]:
         return (announcer for announcer, _ in self._announcers.values())
 
-    def _add(self, place: Place) -> None:
+    def _add(self, place: ProxyAddress) -> None:
         assert self._group is not None, "run() is under way"
         key = (place.scheme, place.address, place.port)
         if key in self._announcers:
@@ -254,7 +254,7 @@ class Agent:
         standing = Standing(Phase.ENABLED, heard=loop.time()) if self._only_leaves else None
         announcer = Announcer(
             str(place),
-            Link(place, self._credentials, self._config.timeout),
+            ProxySession(place, self._credentials, self._config.timeout),
             *(self._setting, self.goal, standing),
         )
         task = self._group.create_task(announcer.run(), name=f"announce to {place}")
@@ -287,7 +287,7 @@ class Agent:
         self._unresolved.pop(url.host, None)
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))[:MAX_ADDRESSES]
         for address in addresses:
-            self._add(Place(url.scheme, url.host, url.port, address))
+            self._add(ProxyAddress(url.scheme, url.host, url.port, address))
         return addresses
 
     def _forget_silent(self, url: NodeUrl, named: list[str]) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from lbproxy.agent.life import (
     LEAVING,
     Goal,
-    Outcome,
     Phase,
     Standing,
     Step,
+    StepOutcome,
     finished,
     next_step,
     note,
@@ -24,9 +24,9 @@ from lbproxy.agent.life import (
     setting_out,
 )
 from lbproxy.agent.messages import messages, outcome_of, requests_in, words_of
-from lbproxy.agent.session import Link, LinkError
+from lbproxy.agent.session import ProxySession, SessionError
 from lbproxy.cluster.health import RandomSource
-from lbproxy.config.agent import AgentNode
+from lbproxy.config.agent import AgentNodeSettings
 
 _log = logging.getLogger("lbproxy.agent")
 
@@ -38,7 +38,7 @@ class Setting:
     Args: load: what STATUS shall say now; told: called after each step; random: for jitter.
     """
 
-    node: AgentNode
+    node: AgentNodeSettings
     interval_s: float
     load: Callable[[], int]
     told: Callable[[], None]
@@ -52,7 +52,12 @@ class Announcer:
     """
 
     def __init__(
-        self, name: str, link: Link, setting: Setting, goal: Goal, standing: Standing | None = None
+        self,
+        name: str,
+        link: ProxySession,
+        setting: Setting,
+        goal: Goal,
+        standing: Standing | None = None,
     ) -> None:
         self.name = name
         self.standing = standing or Standing()
@@ -115,24 +120,24 @@ class Announcer:
         self._tell(before.phase, step, outcome, words)
         return pause(self.standing, step, outcome, self._setting.interval_s, self._setting.random)
 
-    async def _say(self, step: Step, load: int) -> tuple[Outcome, int, str]:
+    async def _say(self, step: Step, load: int) -> tuple[StepOutcome, int, str]:
         """Send a step's messages until one is not taken; return requests and words of the last."""
         requests = 0
         for message in messages(step, self._setting.node, load):
             try:
                 reply = await self._link.send(message)
-            except LinkError as error:
-                return Outcome.LOST, 0, str(error)
+            except SessionError as error:
+                return StepOutcome.LOST, 0, str(error)
             outcome = outcome_of(reply)
-            if outcome is not Outcome.DONE:
+            if outcome is not StepOutcome.DONE:
                 return outcome, 0, f"{step.value} was answered {words_of(reply)}"
             requests += requests_in(reply)
-        return Outcome.DONE, requests, ""
+        return StepOutcome.DONE, requests, ""
 
-    def _tell(self, before: Phase, step: Step, outcome: Outcome, words: str) -> None:
+    def _tell(self, before: Phase, step: Step, outcome: StepOutcome, words: str) -> None:
         """Log what is news: another phase, another trouble, and its end."""
         route, phase = self._setting.node.route, self.standing.phase
-        if outcome is Outcome.DONE:
+        if outcome is StepOutcome.DONE:
             if phase is not before and phase is not Phase.CONFIGURED:
                 _log.info("%s: node %s %s", self.name, route, phase.value)
             elif self._trouble and step is not Step.CONFIG:
@@ -143,9 +148,9 @@ class Announcer:
         if words == self._trouble:
             return
         self._trouble = words
-        if outcome is Outcome.REFUSED:
+        if outcome is StepOutcome.REFUSED:
             _log.error("%s: will not take node %s: %s", self.name, route, words)
-        elif outcome is Outcome.UNKNOWN and step is Step.STATUS:
+        elif outcome is StepOutcome.UNKNOWN and step is Step.STATUS:
             _log.warning("%s: has forgotten node %s, announcing it anew", self.name, route)
         else:
             _log.warning("%s: %s; trying again", self.name, words)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from lbproxy.agent.agent import Agent
-from lbproxy.config.units import Bind
+from lbproxy.config.addresses import Bind
 from lbproxy.runtime.sockets import open_socket
 
 _log = logging.getLogger("lbproxy.agent")

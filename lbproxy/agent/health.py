@@ -18,9 +18,8 @@ from lbproxy.cluster.health import (
     observe,
 )
 from lbproxy.cluster.node import Health, NodeTls
-from lbproxy.config import schema
-from lbproxy.config.agent import AgentHealth, AgentNode
-from lbproxy.config.units import parse_node_url, parse_page_url
+from lbproxy.config.addresses import parse_node_url, parse_page_url
+from lbproxy.config.agent import AgentNodeSettings
 from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.agent")
@@ -29,7 +28,7 @@ _OTHER_SCHEME = {"http": "https", "https": "http"}
 REMIND_S = 60.0
 
 
-def target_of(node: AgentNode) -> Target:
+def target_of(node: AgentNodeSettings) -> Target:
     """Return the page that is asked for; of scheme auto the one to begin with."""
     health, url = node.health, parse_node_url(node.url)
     host, port, path = url.host, health.port or url.port, health.path
@@ -43,26 +42,13 @@ def target_of(node: AgentNode) -> Target:
     return Target(scheme, host, port, path, tls, health.host)
 
 
-def beside(node: AgentNode, target: Target) -> str:
+def beside(node: AgentNodeSettings, target: Target) -> str:
     """Return where a probe went, for its reason; empty where that is the node's url."""
     url = parse_node_url(node.url)
     if (url.host, url.port) == (target.host, target.port):
         return ""
     host = f"[{target.host}]" if ":" in target.host else target.host
     return f" at {host}:{target.port}{target.path}"
-
-
-def settings_of(health: AgentHealth) -> schema.Health:
-    """Return the rules by which probes are judged, as a pool has them."""
-    return schema.Health(
-        interval=health.interval,
-        timeout=health.timeout,
-        rise=health.rise,
-        fall=health.fall,
-        expect=health.expect,
-        soft=health.soft,
-        body=health.body,
-    )
 
 
 class Watch:
@@ -72,12 +58,12 @@ class Watch:
     """
 
     def __init__(
-        self, node: AgentNode, changed: Callable[[Health], None], random: RandomSource
+        self, node: AgentNodeSettings, changed: Callable[[Health], None], random: RandomSource
     ) -> None:
         self._target = target_of(node)
         self._beside = beside(node, self._target)
         self._either = node.health.url is None and node.health.scheme == "auto"
-        self._settings = settings_of(node.health)
+        self._settings = node.health
         self._changed = changed
         self._random = random
         self._state = ProbeState()

@@ -66,7 +66,7 @@ class Step(Enum):
     REMOVE = "REMOVE-APP"
 
 
-class Outcome(Enum):
+class StepOutcome(Enum):
     """What became of a step."""
 
     DONE = "done"
@@ -119,17 +119,17 @@ NEXT: dict[tuple[Goal, Phase], Step | None] = {
 }
 
 # None: as before.
-AFTER: dict[tuple[Step, Outcome], Phase | None] = {
-    (Step.CONFIG, Outcome.DONE): Phase.CONFIGURED,
-    (Step.ENABLE, Outcome.DONE): Phase.ENABLED,
-    (Step.STATUS, Outcome.DONE): None,
-    (Step.DISABLE, Outcome.DONE): Phase.DISABLED,
-    (Step.STOP, Outcome.DONE): Phase.STOPPED,
-    (Step.REMOVE, Outcome.DONE): Phase.REMOVED,
-    **{(step, Outcome.UNKNOWN): Phase.ABSENT for step in Step},
-    **{(step, Outcome.REFUSED): Phase.ABSENT for step in Step},
-    **{(step, Outcome.FAILED): None for step in Step},
-    **{(step, Outcome.LOST): None for step in Step},
+AFTER: dict[tuple[Step, StepOutcome], Phase | None] = {
+    (Step.CONFIG, StepOutcome.DONE): Phase.CONFIGURED,
+    (Step.ENABLE, StepOutcome.DONE): Phase.ENABLED,
+    (Step.STATUS, StepOutcome.DONE): None,
+    (Step.DISABLE, StepOutcome.DONE): Phase.DISABLED,
+    (Step.STOP, StepOutcome.DONE): Phase.STOPPED,
+    (Step.REMOVE, StepOutcome.DONE): Phase.REMOVED,
+    **{(step, StepOutcome.UNKNOWN): Phase.ABSENT for step in Step},
+    **{(step, StepOutcome.REFUSED): Phase.ABSENT for step in Step},
+    **{(step, StepOutcome.FAILED): None for step in Step},
+    **{(step, StepOutcome.LOST): None for step in Step},
 }
 
 
@@ -165,21 +165,21 @@ def next_step(standing: Standing, goal: Goal) -> Step | None:
 
 
 def note(
-    standing: Standing, step: Step, outcome: Outcome, now: float, requests: int = 0
+    standing: Standing, step: Step, outcome: StepOutcome, now: float, requests: int = 0
 ) -> Standing:
     """Return the standing after a step. Args: requests: what the answer to STOP-APP counts."""
     phase = AFTER[step, outcome] or standing.phase
-    if outcome is not Outcome.DONE:
-        forgot = outcome is Outcome.UNKNOWN and step is Step.STATUS
+    if outcome is not StepOutcome.DONE:
+        forgot = outcome is StepOutcome.UNKNOWN and step is Step.STATUS
         return replace(
             standing,
             phase=phase,
             failures=standing.failures + 1,
-            lost=standing.lost + 1 if outcome is Outcome.LOST else 0,
+            lost=standing.lost + 1 if outcome is StepOutcome.LOST else 0,
             lost_since=standing.lost_since if standing.lost else now,
             forgotten=standing.forgotten + forgot,
             zeros=0,
-            heard=standing.heard if outcome is Outcome.LOST else now,
+            heard=standing.heard if outcome is StepOutcome.LOST else now,
         )
     if step is Step.STOP:
         zeros = standing.zeros + 1 if requests == 0 else 0
@@ -193,20 +193,20 @@ def note(
 
 
 def pause(
-    standing: Standing, step: Step, outcome: Outcome, interval_s: float, random: RandomSource
+    standing: Standing, step: Step, outcome: StepOutcome, interval_s: float, random: RandomSource
 ) -> float:
     """Return the seconds until the next step, if no other goal comes before.
 
     Args: standing: after the step. Returns: 0 for at once; failures wait ever longer, with jitter,
     but not longer than the interval, or LEAVE_PAUSE_S on the way out; except after REFUSED.
     """
-    if outcome is Outcome.REFUSED:
+    if outcome is StepOutcome.REFUSED:
         return max(SLOW_S, interval_s)
-    if outcome is Outcome.DONE:
+    if outcome is StepOutcome.DONE:
         if step is Step.STATUS:
             return interval_s
         return POLL_S if step is Step.STOP and standing.phase is Phase.STOPPED else 0.0
-    if outcome is Outcome.UNKNOWN and step is Step.STATUS and standing.forgotten == 1:
+    if outcome is StepOutcome.UNKNOWN and step is Step.STATUS and standing.forgotten == 1:
         return 0.0  # it was restarted: the sooner it knows, the better
     longest = LEAVE_PAUSE_S if step in _LEAVING_STEPS else interval_s
     return min(longest, FIRST_PAUSE_S * 2.0 ** min(standing.failures - 1, 16)) * (

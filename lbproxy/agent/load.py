@@ -25,7 +25,7 @@ def load_in(text: str) -> int:
     return int(word)
 
 
-class Load:
+class LoadSource:
     """The load now; where it cannot be told, what it was before.
 
     Attributes: what: it is of, for people. Args: root: of the file system.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lbproxy.agent.life import Outcome, Step
-from lbproxy.config.agent import AgentNode
-from lbproxy.config.units import parse_node_url
-from lbproxy.wire.mcmp import Fault
-from lbproxy.wire.mcmp_client import Reply
+from lbproxy.agent.life import Step, StepOutcome
+from lbproxy.config.addresses import parse_node_url
+from lbproxy.config.agent import AgentNodeSettings
+from lbproxy.wire.mcmp import McmpFault
+from lbproxy.wire.mcmp_client import McmpReply
 
 Parameters = tuple[tuple[str, str], ...]
 
@@ -23,7 +23,7 @@ class Message:
     everything: bool = False
 
 
-def messages(step: Step, node: AgentNode, load: int) -> tuple[Message, ...]:
+def messages(step: Step, node: AgentNodeSettings, load: int) -> tuple[Message, ...]:
     """Return the messages of a step, in order; at least one.
 
     Args: load: what STATUS reports, -1 to 100.
@@ -45,7 +45,7 @@ def messages(step: Step, node: AgentNode, load: int) -> tuple[Message, ...]:
             )
 
 
-def _settings(node: AgentNode) -> Parameters:
+def _settings(node: AgentNodeSettings) -> Parameters:
     url = parse_node_url(node.url)
     timeouts = node.timeouts
     given = (
@@ -68,24 +68,24 @@ def _seconds(duration: float | None) -> str | None:
     return None if duration is None else str(math.ceil(duration))
 
 
-def outcome_of(reply: Reply) -> Outcome:
+def outcome_of(reply: McmpReply) -> StepOutcome:
     """Return what an answer means for the step."""
     if reply.done:
-        return Outcome.DONE
-    if reply.fault is Fault.SYNTAX:
-        return Outcome.REFUSED
+        return StepOutcome.DONE
+    if reply.fault is McmpFault.SYNTAX:
+        return StepOutcome.REFUSED
     if reply.status == 500:
-        return Outcome.UNKNOWN
-    return Outcome.FAILED
+        return StepOutcome.UNKNOWN
+    return StepOutcome.FAILED
 
 
-def requests_in(reply: Reply) -> int:
+def requests_in(reply: McmpReply) -> int:
     """Return how many requests the answer to STOP-APP counts; 0 where it does not say."""
     text = reply.value("Requests") or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def words_of(reply: Reply) -> str:
+def words_of(reply: McmpReply) -> str:
     """Return an answer that is not 200 as a log line may hold it: short, no control characters."""
     text = reply.message or reply.body.partition("\n")[0]
     shown = "".join(char if char.isprintable() else "?" for char in text[:200]).strip()

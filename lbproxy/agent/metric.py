@@ -13,8 +13,8 @@ from lbproxy.agent.cpu import LoadError, Smoothed
 from lbproxy.agent.page import PageClient
 from lbproxy.cluster.node import NodeTls
 from lbproxy.config import sources
-from lbproxy.config.agent import AgentLoad
-from lbproxy.config.units import parse_page_url
+from lbproxy.config.addresses import parse_page_url
+from lbproxy.config.agent import AgentLoadSettings
 from lbproxy.control.health.client import ProbeError, Target
 
 # A Keycloak's page has 160 KB, with all its caches and histograms.
@@ -40,7 +40,9 @@ def share_in(page: str, metric: str) -> float:
 class MetricLoad:
     """What a metric says, smoothed. Args: interval_s: between two questions."""
 
-    def __init__(self, settings: AgentLoad, tls: sources.NodeTls, interval_s: float) -> None:
+    def __init__(
+        self, settings: AgentLoadSettings, tls: sources.NodeTlsSettings, interval_s: float
+    ) -> None:
         assert settings.url is not None, "agent_checks"
         place, path = parse_page_url(settings.url)
         self._target = Target(

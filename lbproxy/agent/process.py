@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lbproxy.agent.agent import Agent, Left
 from lbproxy.agent.control import Desk
-from lbproxy.agent.load import Load
+from lbproxy.agent.load import LoadSource
 from lbproxy.agent.notify import Notifier
 from lbproxy.agent.session import Credentials
 from lbproxy.agent.threads import use_unawaited_threads
@@ -50,7 +50,7 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
     use_unawaited_threads()
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
-    load = Load(config)
+    load = LoadSource(config)
     agent = Agent(config, credentials_of(config, os.environ), load, random.Random())
     desk = Desk(config.control, agent) if config.control is not False else None
 

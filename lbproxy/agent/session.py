@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from lbproxy import __version__
 from lbproxy.agent.messages import Message
-from lbproxy.config.agent import AgentTls
+from lbproxy.config.agent import AgentTlsSettings
 from lbproxy.wire.mcmp_client import (
     BadAnswer,
-    Reply,
+    McmpReply,
     ReplyReader,
     render_body,
     render_command,
@@ -28,12 +28,12 @@ from lbproxy.wire.mcmp_client import (
 from lbproxy.wire.mcmp_signature import sign
 
 
-class LinkError(Exception):
+class SessionError(Exception):
     """No answer; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProxyAddress:
     """Where a proxy is.
 
     Args: scheme: http or https; host: the url's; address: where to connect to, the host or one of
@@ -64,24 +64,24 @@ class Credentials:
     """How messages are sent. Args: token: returns the key for signatures, None for none; may raise
     OSError; clock: Unix seconds; nonce: returns another one each time."""
 
-    tls: AgentTls
+    tls: AgentTlsSettings
     token: Callable[[], bytes | None]
     clock: Callable[[], float]
     nonce: Callable[[], bytes]
 
 
-class Link:
+class ProxySession:
     """Owns at most one connection to a proxy; close it at the end."""
 
-    def __init__(self, place: Place, credentials: Credentials, timeout_s: float) -> None:
+    def __init__(self, place: ProxyAddress, credentials: Credentials, timeout_s: float) -> None:
         self._place = place
         self._credentials = credentials
         self._timeout_s = timeout_s
-        self._connection: _Connection | None = None
+        self._connection: _OpenConnection | None = None
         self._known: str | None = None  # the address of the last connection
 
-    async def send(self, message: Message) -> Reply:
-        """Return the answer to a message. Raises: LinkError, within about two timeouts."""
+    async def send(self, message: Message) -> McmpReply:
+        """Return the answer to a message. Raises: SessionError, within about two timeouts."""
         if self._connection is not None and self._connection.ended:
             self.close()
         if self._connection is not None:
@@ -89,7 +89,7 @@ class Link:
                 return await self._exchange(self._connection, message)
         return await self._exchange(None, message)
 
-    async def _exchange(self, kept: _Connection | None, message: Message) -> Reply:
+    async def _exchange(self, kept: _OpenConnection | None, message: Message) -> McmpReply:
         keep = False
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -99,13 +99,13 @@ class Link:
             keep = reply.keep_alive and reply.status != 403
             return reply
         except TimeoutError:
-            raise LinkError(f"no answer within {self._timeout_s:g} s") from None
+            raise SessionError(f"no answer within {self._timeout_s:g} s") from None
         except (OSError, EOFError) as error:
             if kept is not None:
                 raise _Ended(str(error)) from None
-            raise LinkError(_explain(error)) from None
+            raise SessionError(_explain(error)) from None
         except BadAnswer as error:
-            raise LinkError(f"not the answer of an mcmp listener: {error}") from None
+            raise SessionError(f"not the answer of an mcmp listener: {error}") from None
         finally:
             if not keep:
                 self.close()
@@ -130,7 +130,7 @@ class Link:
             fields=fields,
         )
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> _OpenConnection:
         context, name = None, None
         try:
             key = self._credentials.token()
@@ -139,10 +139,10 @@ class Link:
                 name = self._credentials.tls.server_name or self._place.host
         except OSError as error:  # ssl.SSLError is one
             reason = error.strerror or error
-            raise LinkError(f"token or TLS files cannot be used: {reason}") from None
+            raise SessionError(f"token or TLS files cannot be used: {reason}") from None
         reader, writer = await self._open(context, name)
         self._known = writer.get_extra_info("peername")[0]
-        self._connection = _Connection(reader, writer, key)
+        self._connection = _OpenConnection(reader, writer, key)
         return self._connection
 
     async def _open(
@@ -173,7 +173,7 @@ class _Ended(Exception):
     """A kept connection broke."""
 
 
-class _Connection:
+class _OpenConnection:
     """An open connection. Args: key: by which messages on it are signed."""
 
     def __init__(
@@ -190,7 +190,7 @@ class _Connection:
         """True where the other side has closed it."""
         return self._reader.at_eof()
 
-    async def exchange(self, data: bytes) -> Reply:
+    async def exchange(self, data: bytes) -> McmpReply:
         """Raises: OSError, EOFError, BadAnswer."""
         self.writer.write(data)
         await self.writer.drain()
@@ -206,7 +206,7 @@ class _Connection:
                 return reply
 
 
-def _make_context(tls: AgentTls) -> ssl.SSLContext:
+def _make_context(tls: AgentTlsSettings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=tls.ca)
     if tls.cert is not None:
         context.load_cert_chain(tls.cert, tls.key)

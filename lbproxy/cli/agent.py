@@ -14,9 +14,9 @@ from lbproxy.agent import control, process
 from lbproxy.cli.arguments import Exit, Subparsers
 from lbproxy.cli.check import print_problems
 from lbproxy.cli.output import complain, start_logging, tell, text
+from lbproxy.config.addresses import Bind
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import load_agent_config
-from lbproxy.config.units import Bind
 from lbproxy.runtime.sockets import BindError
 
 # Beyond what the configuration lets leaving last: the last answers of silent proxies.

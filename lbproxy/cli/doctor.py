@@ -16,7 +16,7 @@ from lbproxy.cli.output import complain, tell_json, text
 from lbproxy.doctor.door import Origin
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import Finding, Level, Outcome, Report
+from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, Level
 from lbproxy.doctor.resolve import Pins
 
 _EXIT_FINE, _EXIT_FINDINGS, _EXIT_USAGE = 0, 1, 2
@@ -105,7 +105,7 @@ def _pins(texts: list[str], origin: Origin) -> Pins:
     return pins
 
 
-def as_json(report: Report) -> dict[str, object]:
+def as_json(report: Examination) -> dict[str, object]:
     """Return the report for programs."""
     return {
         "origin": report.origin,
@@ -126,7 +126,7 @@ def as_json(report: Report) -> dict[str, object]:
     }
 
 
-def _finding_as_json(finding: Finding) -> dict[str, object]:
+def _finding_as_json(finding: Diagnosis) -> dict[str, object]:
     document = asdict(finding) | {
         "level": finding.level.value,
         "places": list(finding.everywhere),
@@ -135,7 +135,7 @@ def _finding_as_json(finding: Finding) -> dict[str, object]:
     return document
 
 
-def _result(outcome: Outcome) -> str:
+def _result(outcome: CheckResult) -> str:
     if outcome.see is not None or any(
         finding.level is Level.FINDING for finding in outcome.findings
     ):
@@ -153,7 +153,7 @@ _MARKS = {
 }
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: Examination, console: Console) -> None:
     profile = f" as {report.profile}" if report.profile else ""
     at = f" at {', '.join(report.addresses)}" if report.addresses else ""
     console.print(text((report.origin, "bold"), at, profile))

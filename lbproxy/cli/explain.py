@@ -22,9 +22,9 @@ from lbproxy.cli.tables import table_console
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.registry import node_from_config
+from lbproxy.config.addresses import parse_node_url
 from lbproxy.config.read import load_config
 from lbproxy.config.schema import Config
-from lbproxy.config.units import parse_node_url
 
 DEFAULT_CONFIG = Path("/etc/lbproxy/lbproxy.yaml")
 
@@ -50,6 +50,13 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="NAME=VALUE",
         help="a cookie of the request; may be given several times",
     )
+    parser.add_argument(
+        "--field",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="a field of the request: does it reach the node? may be given several times",
+    )
     add_admin(parser, "take the nodes' states from this admin API; '' takes none", None)
     parser.add_argument("--json", action="store_true", help="JSON for programs")
     parser.set_defaults(func=run)
@@ -73,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             nodes,
             time.monotonic(),
             live=views is not None,
+            fields=arguments.field,
         )
     except BadRequest as problem:
         return _fail(str(problem), Exit.USAGE)
@@ -157,6 +165,10 @@ def _table(found: Explanation) -> Table:
     if found.route is not None:
         rows.append(("route", text(f"routes[{found.route}]: {found.route_text}")))
         rows.append(("pool", text(f"{found.pool} (profile {found.profile})")))
+    if found.passed:
+        rows.append(("passed on", text(", ".join(found.passed))))
+    if found.dropped:
+        rows.append(("dropped", text(", ".join(found.dropped))))
     if found.status is not None:
         answer = text(f"{found.status} {found.reason}, by lbproxy itself", style="bold red")
         rows.append(("answer", answer))

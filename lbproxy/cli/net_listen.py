@@ -13,7 +13,7 @@ from lbproxy.cli.output import text
 from lbproxy.net.listener import Heard, Listener
 from lbproxy.net.multicast import Group
 from lbproxy.net.watch import Interface
-from lbproxy.wire.advertise import Reaction, Verdict, judge, manager
+from lbproxy.wire.advertise import Judgement, Reaction, judge, manager
 
 MAX_LISTEN_S = 3600.0
 # Whoever floods the group does not fill the memory, or the screen for ever.
@@ -56,7 +56,7 @@ class Report:
 
     heard: Heard
     interface: str
-    verdict: Verdict
+    verdict: Judgement
 
     def document(self) -> dict[str, object]:
         """Return it for JSON."""

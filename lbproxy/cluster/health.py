@@ -24,6 +24,7 @@ from typing import Protocol
 
 from lbproxy.cluster.node import Health
 from lbproxy.config import schema
+from lbproxy.config.agent import AgentHealthSettings
 from lbproxy.config.units import parse_codes
 
 JITTER = 0.1
@@ -32,6 +33,9 @@ MAX_EJECTION_S = 600.0
 # Time in use, in multiples of `base`, after which an ejection no longer counts for the next one's
 # length: long enough for a node that fails under load to show it.
 FORGET_AFTER = 10.0
+
+# Of a pool, or of an agent for the node beside it: both have `interval`, `rise` and so on.
+ProbeRules = schema.HealthSettings | AgentHealthSettings
 
 
 class RandomSource(Protocol):
@@ -112,7 +116,7 @@ _RANK = {Health.DOWN: 0, Health.UNKNOWN: 1, Health.DEGRADED: 2, Health.UP: 3}
 
 
 def observe(
-    state: ProbeState, result: ProbeResult, settings: schema.Health, now: float
+    state: ProbeState, result: ProbeResult, settings: ProbeRules, now: float
 ) -> tuple[ProbeState, Transition | None]:
     """Return the state after one probe, and the change of health that it caused, if any."""
     state = _listen(state, result, now)
@@ -147,7 +151,7 @@ def _listen(state: ProbeState, result: ProbeResult, now: float) -> ProbeState:
     return replace(state, silent=state.silent + 1, silent_since=since)
 
 
-def next_delay(state: ProbeState, settings: schema.Health, random: RandomSource) -> float:
+def next_delay(state: ProbeState, settings: ProbeRules, random: RandomSource) -> float:
     """Return the seconds to the next probe: the interval with jitter.
 
     About half the interval while the node is not up or its health is about to change, so that
@@ -192,7 +196,7 @@ def demands_https(status: int, body: bytes | bytearray) -> bool:
     return status == _FORBIDDEN and b"https required" in body.lower()
 
 
-def judge(status: int, body: bytes, settings: schema.Health) -> ProbeResult:
+def judge(status: int, body: bytes, settings: ProbeRules) -> ProbeResult:
     """Return what one answer to a probe means.
 
     What never became an answer (refused, timed out, TLS failed) is the caller's to describe, as a
@@ -237,7 +241,7 @@ IN_USE = "in use"
 EJECTED = "ejected"
 
 
-def may_eject(ejected: int, nodes: int, settings: schema.Ejection) -> bool:
+def may_eject(ejected: int, nodes: int, settings: schema.EjectionSettings) -> bool:
     """Return True where one more of a pool's nodes may be ejected: of 2 at 0.5, one.
 
     Args: ejected: of them now; nodes: of the pool, whatever their state.
@@ -248,7 +252,7 @@ def may_eject(ejected: int, nodes: int, settings: schema.Ejection) -> bool:
 def note_failure(
     state: EjectionState,
     reason: str,
-    settings: schema.Ejection,
+    settings: schema.EjectionSettings,
     now: float,
     allowed: bool,
     client: str | None = None,

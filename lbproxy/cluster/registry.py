@@ -36,8 +36,8 @@ from lbproxy.cluster.roster import (
 )
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config import schema
+from lbproxy.config.addresses import parse_node_url
 from lbproxy.config.sources import ConfiguredNode
-from lbproxy.config.units import parse_node_url
 
 __all__ = ["Change", "Changes", "Conflict", "Registry", "UnknownName", "node_from_config"]
 

@@ -63,7 +63,7 @@ class Roster:
     Nothing here decides who may join by its address: see `Registry.add`.
     """
 
-    def __init__(self, name: str, settings: schema.Pool) -> None:
+    def __init__(self, name: str, settings: schema.PoolSettings) -> None:
         self.name = name
         self.settings = settings
         self.entries: dict[str, Entry] = {}

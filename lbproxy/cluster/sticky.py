@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from lbproxy.cluster.balance import Member, rendezvous
-from lbproxy.config.schema import Sticky, StickyStep
+from lbproxy.config.schema import StickySettings, StickyStep
 
 STEPS = tuple(StickyStep)
 STEP_NAMES = tuple(step.value for step in STEPS)
@@ -118,7 +118,7 @@ class Former:
 class Affinity:
     """The affinity of one pool as one worker keeps it."""
 
-    def __init__(self, settings: Sticky, pool: str, key: bytes) -> None:
+    def __init__(self, settings: StickySettings, pool: str, key: bytes) -> None:
         """Args: pool: its name; key: signs our own cookie, the same in all workers."""
         self._pool: bytes = pool.encode()
         self._key: bytes = key

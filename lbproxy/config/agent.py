@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lbproxy.config.addresses import PATH, parse_bind
 from lbproxy.config.model import CookieName, Model, OrOff, Port
-from lbproxy.config.sources import NodeTls
+from lbproxy.config.sources import NodeTlsSettings
 from lbproxy.config.units import (
     ABSOLUTE_PATH,
     CONTEXT,
@@ -19,7 +20,6 @@ from lbproxy.config.units import (
     ENVIRONMENT_NAME,
     METRIC,
     NODE_NAME,
-    PATH,
     BindAddress,
     Codes,
     Duration,
@@ -29,14 +29,13 @@ from lbproxy.config.units import (
     PositiveDuration,
     ProxyUrlText,
     ServerName,
-    parse_bind,
 )
 
 ContextPath = Annotated[str, Field(pattern=CONTEXT)]
 Alias = Annotated[str, Field(pattern=DNS_NAME)]
 
 
-class AgentHealth(Model):
+class AgentHealthSettings(Model):
     """How the agent sees whether the node may take traffic; the profile's values come first."""
 
     url: PageUrlText | None = None
@@ -63,11 +62,11 @@ class AgentHealth(Model):
     """Text that a good answer must hold."""
     host: str | None = None
     """The Host field of the probe; null: the address that is asked."""
-    tls: NodeTls = NodeTls()
+    tls: NodeTlsSettings = NodeTlsSettings()
     """Verification where the page is https."""
 
 
-class AgentTimeouts(Model):
+class AgentTimeoutsSettings(Model):
     """What lbproxy is told to wait for this node; null: what lbproxy's pool says."""
 
     response: Annotated[PositiveDuration, Field(ge=1)] | None = None
@@ -76,7 +75,7 @@ class AgentTimeouts(Model):
     """For an answer to a probe (ping), whole seconds."""
 
 
-class AgentNode(Model):
+class AgentNodeSettings(Model):
     """The node beside the agent, as it is announced."""
 
     route: Annotated[str, Field(pattern=NODE_NAME)]
@@ -93,13 +92,13 @@ class AgentNode(Model):
     """Host names that the contexts belong to; of use where lbproxy has `match_alias`."""
     session_cookie: CookieName | None = None
     """The cookie that ends in the route; null: the one of the profile, if it has one."""
-    health: AgentHealth = AgentHealth()
+    health: AgentHealthSettings = AgentHealthSettings()
     """When it may take traffic."""
-    timeouts: AgentTimeouts = AgentTimeouts()
+    timeouts: AgentTimeoutsSettings = AgentTimeoutsSettings()
     """What lbproxy is told to wait."""
 
 
-class AgentTls(Model):
+class AgentTlsSettings(Model):
     """TLS towards https proxies."""
 
     ca: FilePath | None = None
@@ -112,7 +111,7 @@ class AgentTls(Model):
     """The name that the proxies' certificates must hold; null: the host of each url."""
 
 
-class AgentLoad(Model):
+class AgentLoadSettings(Model):
     """What is reported as load: 1 (busy) to 100 (idle); 0 is a standby."""
 
     source: Literal["cpu", "metric", "fixed", "file"] = "cpu"
@@ -135,7 +134,7 @@ class AgentLoad(Model):
     """Time in which two thirds of a change of the CPU's use are reported."""
 
 
-class AgentDrain(Model):
+class AgentDrainSettings(Model):
     """How the node leaves."""
 
     sessions: Duration = 0.0
@@ -149,25 +148,25 @@ class AgentConfig(Model):
 
     profile: str = "generic"
     """Defaults for health and session cookie: fusionauth, keycloak, wso2is, curity and so on."""
-    node: AgentNode
+    node: AgentNodeSettings
     """The node beside the agent."""
     proxies: Annotated[tuple[ProxyUrlText, ...], Field(min_length=1)]
     """The lbproxies' `mcmp` listeners: `http://host:port` or `https://host:port`."""
     every_address: bool = False
     """true: each address that a proxy's name resolves to is a proxy of its own."""
-    tls: AgentTls = AgentTls()
+    tls: AgentTlsSettings = AgentTlsSettings()
     """TLS towards https proxies."""
     token_file: FilePath | None = None
     """File with the secret by which messages are signed, as `mcmp.agents.token_file` there."""
     token_env: Annotated[str, Field(pattern=ENVIRONMENT_NAME)] | None = None
     """The environment variable that holds the secret, instead of a file."""
-    load: AgentLoad = AgentLoad()
+    load: AgentLoadSettings = AgentLoadSettings()
     """What is reported as load."""
     interval: PositiveDuration = 5.0
     """Time between two reports; the longest pause before a proxy that failed is tried again."""
     timeout: PositiveDuration = 3.0
     """For a connection to a proxy, TLS included, and for each answer."""
-    drain: AgentDrain = AgentDrain()
+    drain: AgentDrainSettings = AgentDrainSettings()
     """How the node leaves."""
     control: OrOff[BindAddress] = parse_bind("unix:/run/lbproxy-agent/agent.sock")
     """Where `lbproxy agent leave` reaches the running agent: a Unix socket or a loopback port."""

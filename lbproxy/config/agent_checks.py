@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
-from lbproxy.config.agent import AgentConfig, AgentHealth, AgentLoad, AgentNode, AgentTls
-from lbproxy.config.certificates import check_authority
-from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback
-from lbproxy.config.findings import Finding, Path, error, warning
-from lbproxy.config.sources import NodeTls
-from lbproxy.config.units import (
-    format_duration,
-    parse_codes,
-    parse_node_url,
-    parse_page_url,
-    parse_proxy_url,
+from lbproxy.config.addresses import is_loopback, parse_node_url, parse_page_url, parse_proxy_url
+from lbproxy.config.agent import (
+    AgentConfig,
+    AgentHealthSettings,
+    AgentLoadSettings,
+    AgentNodeSettings,
+    AgentTlsSettings,
 )
+from lbproxy.config.certificates import check_authority
+from lbproxy.config.check_helpers import Known, check_codes, check_token, duplicates
+from lbproxy.config.findings import Finding, Path, error, warning
+from lbproxy.config.sources import NodeTlsSettings
+from lbproxy.config.units import format_duration
 
 
 def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> Iterator[Finding]:
@@ -46,7 +47,7 @@ def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> 
             f"{format_duration(config.drain.deadline)}, which is for the whole of leaving",
         )
     control = config.control
-    if control is not False and not control.path and not is_loopback(control.host):
+    if control is not False and not control.is_local:
         yield error(
             ("control",),
             f"{control.host} is reachable from other machines, which could make the node leave; "
@@ -54,7 +55,7 @@ def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> 
         )
 
 
-def _node(node: AgentNode, beside: bool, path: Path) -> Iterator[Finding]:
+def _node(node: AgentNodeSettings, beside: bool, path: Path) -> Iterator[Finding]:
     url = parse_node_url(node.url)
     try:
         wildcard = ip_address(url.host).is_unspecified
@@ -72,25 +73,23 @@ def _node(node: AgentNode, beside: bool, path: Path) -> Iterator[Finding]:
         )
 
 
-def _health(node: AgentNode, health: AgentHealth, known: Known, path: Path) -> Iterator[Finding]:
+def _health(
+    node: AgentNodeSettings, health: AgentHealthSettings, known: Known, path: Path
+) -> Iterator[Finding]:
     scheme = parse_page_url(health.url)[0].scheme if health.url else health.scheme
     if known.any_doubtful((*path, "url"), (*path, "scheme"), ("node", "url")):
         scheme = "auto"  # which may be any
     if scheme is None and (scheme := parse_node_url(node.url).scheme) == "ajp":
         yield error(path, "an ajp node has no page at its url; write url, or scheme and port")
-    if scheme == "http" and health.tls != NodeTls():
+    if scheme == "http" and health.tls != NodeTlsSettings():
         yield error((*path, "tls"), "has no effect on an http:// page")
     if health.tls.ca is not None:
         yield from check_authority(health.tls.ca, (*path, "tls", "ca"))
-    if not parse_codes(health.expect):
-        yield error((*path, "expect"), "must name at least one status code")
-    both = parse_codes(health.expect) & parse_codes(health.soft)
-    if both and not known.doubtful((*path, "expect")):
-        yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
+    yield from check_codes(health.expect, health.soft, known, path)
 
 
-def _tls(tls: AgentTls, used: bool, known: Known, path: Path) -> Iterator[Finding]:
-    if not used and tls != AgentTls():
+def _tls(tls: AgentTlsSettings, used: bool, known: Known, path: Path) -> Iterator[Finding]:
+    if not used and tls != AgentTlsSettings():
         yield error(path, "has no effect: no proxy begins with https://")
     if tls.ca is not None:
         yield from check_authority(tls.ca, (*path, "ca"))
@@ -129,7 +128,7 @@ def _token(config: AgentConfig, environment: Mapping[str, str]) -> Iterator[Find
 _BELONGS = {"value": "fixed", "file": "file", "cgroup": "cpu", "url": "metric"}
 
 
-def _load(load: AgentLoad, known: Known, path: Path) -> Iterator[Finding]:
+def _load(load: AgentLoadSettings, known: Known, path: Path) -> Iterator[Finding]:
     if known.doubtful((*path, "source")):
         return
     for key, source in _BELONGS.items():

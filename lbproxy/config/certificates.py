@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from lbproxy.config.findings import Finding, Path, error, warning
-from lbproxy.config.schema import Certificate
+from lbproxy.config.schema import CertificateSettings
 from lbproxy.config.units import NO_FILE
 
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -29,7 +29,9 @@ UNREADABLE = (
 )
 
 
-def check_certificate(certificate: Certificate, path: Path, now: datetime) -> Iterator[Finding]:
+def check_certificate(
+    certificate: CertificateSettings, path: Path, now: datetime
+) -> Iterator[Finding]:
     """Yield what is wrong with a certificate and its key. Args: now: with a time zone."""
     leaf, key = None, None
     if certificate.cert != NO_FILE:
@@ -62,7 +64,7 @@ def check_certificate(certificate: Certificate, path: Path, now: datetime) -> It
 
 
 def _refused(
-    certificate: Certificate,
+    certificate: CertificateSettings,
     leaf: x509.Certificate,
     key: PrivateKeyTypes,
     path: Path,

@@ -1,12 +1,12 @@
-"""What several checks ask: values given twice, addresses of this machine, secrets that are none."""
+"""Checks of which several modules have need: values given twice, stars, secrets too short."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from lbproxy.config.findings import Finding, Path, error, warning
+from lbproxy.config.units import parse_codes
 
 # Guessed at a thousand tries a second, 16 letters last longer than the process.
 MIN_TOKEN_CHARACTERS = 16
@@ -57,12 +57,13 @@ def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Return True for a loopback address, or the name that stands for one."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def check_codes(expect: str, soft: str, known: Known, path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the status codes of a health section. Args: path: of the section."""
+    if not parse_codes(expect):
+        yield error((*path, "expect"), "must name at least one status code")
+    both = parse_codes(expect) & parse_codes(soft)
+    if both and not known.doubtful((*path, "expect")):
+        yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
 
 
 def check_token(token: bytes, path: Path) -> Iterator[Finding]:

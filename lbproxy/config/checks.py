@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path as FilePath
 
 from lbproxy.config.certificates import check_certificate, names_in
-from lbproxy.config.check_helpers import Known, check_token, duplicates, is_loopback, no_wildcard
+from lbproxy.config.check_helpers import Known, check_token, duplicates, no_wildcard
 from lbproxy.config.findings import Finding, Path, error, nearest, warning
 from lbproxy.config.place_checks import places
 from lbproxy.config.pool_checks import pools
-from lbproxy.config.schema import Config, Listener, Route
+from lbproxy.config.schema import Config, ListenerSettings, RouteSettings
 from lbproxy.config.secrets import can_be_sent
 from lbproxy.config.source_checks import sources
 
@@ -53,7 +53,11 @@ def _listeners(config: Config, known: Known, now: datetime) -> Iterator[Finding]
 
 
 def _redirect(
-    config: Config, listener: Listener, by_name: dict[str, Listener], known: Known, own: Path
+    config: Config,
+    listener: ListenerSettings,
+    by_name: dict[str, ListenerSettings],
+    known: Known,
+    own: Path,
 ) -> Iterator[Finding]:
     path: Path = (*own, "redirect_to")
     trusted = config.forwarding.trusted_proxies
@@ -159,7 +163,7 @@ def _limits(config: Config) -> Iterator[Finding]:
         yield error(("limits", "body"), "0 would refuse every body; write off for no limit")
 
 
-def _shadow(route: Route, first: Mapping[str | None, Mapping[str, int]]) -> int | None:
+def _shadow(route: RouteSettings, first: Mapping[str | None, Mapping[str, int]]) -> int | None:
     """Return the first earlier route that matches whenever this one does."""
     hosts: list[str | None] = [route.host, None]
     labels = (route.host or "").removeprefix("*.").split(".")
@@ -203,7 +207,7 @@ def _admin(config: Config, known: Known) -> Iterator[Finding]:
             ("admin", "metrics_token_file"),
             "goes with token_file; without it nothing needs a token",
         )
-    if not bind.path and not is_loopback(bind.host):
+    if not bind.is_local:
         yield error(
             ("admin", "bind"),
             f"{bind.host} is reachable from other machines, which demands token_file; "

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
-from lbproxy.config.check_helpers import Known, duplicates, is_loopback
+from lbproxy.config.addresses import Bind, is_loopback, parse_node_url
+from lbproxy.config.check_helpers import Known, duplicates
 from lbproxy.config.findings import Finding, Path, error, warning
-from lbproxy.config.schema import Config, Listener
-from lbproxy.config.units import Bind, parse_node_url
+from lbproxy.config.schema import Config, ListenerSettings
 
 _LOGS = "LogsDirectory"
 
@@ -68,7 +68,7 @@ def _loops(config: Config, known: Known) -> Iterator[Finding]:
                     )
 
 
-def _is_bound(listener: Listener, host: str, port: int) -> bool:
+def _is_bound(listener: ListenerSettings, host: str, port: int) -> bool:
     bind = listener.bind
     if bind.path or bind.port != port:
         return False

@@ -6,13 +6,21 @@ import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
-from lbproxy.config.check_helpers import Known, duplicates, no_wildcard
+from lbproxy.config.addresses import parse_node_url
+from lbproxy.config.check_helpers import Known, check_codes, duplicates, no_wildcard
 from lbproxy.config.findings import NAME_KEY, Finding, Path, error, warning
 from lbproxy.config.profiles import load_profile
-from lbproxy.config.schema import Config, Health, Policy, Pool, Sticky, StickyStep
+from lbproxy.config.schema import (
+    Config,
+    HealthSettings,
+    Policy,
+    PoolSettings,
+    StickySettings,
+    StickyStep,
+)
 from lbproxy.config.source_checks import may_gather
 from lbproxy.config.sources import ConfiguredNode
-from lbproxy.config.units import format_duration, parse_codes, parse_node_url
+from lbproxy.config.units import format_duration
 from lbproxy.routing.paths import DoubtfulPath, Visibility
 
 # 128 bits, spaces and line breaks around it not counted.
@@ -26,7 +34,7 @@ def pools(config: Config, known: Known) -> Iterator[Finding]:
     yield from _own_cookies(config, known)
 
 
-def _pool(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Finding]:
+def _pool(config: Config, known: Known, name: str, pool: PoolSettings) -> Iterator[Finding]:
     path: Path = ("pools", name)
     nodes = [((*path, "nodes", index), node) for index, node in enumerate(pool.nodes)]
     yield from duplicates(((*place, "name"), node.name) for place, node in nodes)
@@ -91,11 +99,13 @@ def _same_address(nodes: list[tuple[Path, ConfiguredNode]], known: Known) -> Ite
             )
 
 
-def _against_the_profile(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Finding]:
+def _against_the_profile(
+    config: Config, known: Known, name: str, pool: PoolSettings
+) -> Iterator[Finding]:
     """Yield where the file takes away what the provider needs of its front door."""
     path: Path = ("pools", name)
     profile = load_profile(pool.profile)
-    wanted = Pool.model_validate(profile.defaults)
+    wanted = PoolSettings.model_validate(profile.defaults)
     several = len(pool.nodes) > 1 or may_gather(config, known, name)
     if pool.sticky is False and wanted.sticky is not False and several:
         yield warning(
@@ -127,7 +137,7 @@ def _against_the_profile(config: Config, known: Known, name: str, pool: Pool) ->
         )
 
 
-def _visible(pool: Pool) -> Visibility:
+def _visible(pool: PoolSettings) -> Visibility:
     return Visibility(
         [prefix.encode() for prefix in pool.hide],
         [prefix.encode() for prefix in pool.expose],
@@ -136,7 +146,7 @@ def _visible(pool: Pool) -> Visibility:
     )
 
 
-def _exposed_in_vain(pool: Pool, path: Path) -> Iterator[Finding]:
+def _exposed_in_vain(pool: PoolSettings, path: Path) -> Iterator[Finding]:
     rules = Visibility([prefix.encode() for prefix in pool.hide], [], [])
     for index, prefix in enumerate(pool.expose):
         try:
@@ -169,7 +179,7 @@ _OURS = re.compile(
 )
 
 
-def _passes(pool: Pool, path: Path) -> Iterator[Finding]:
+def _passes(pool: PoolSettings, path: Path) -> Iterator[Finding]:
     for index, name in enumerate(pool.passes):
         bare = re.sub("[^a-z0-9]", "", name.lower())
         if _OURS.match(bare.removeprefix("http")):
@@ -183,7 +193,7 @@ def _passes(pool: Pool, path: Path) -> Iterator[Finding]:
 _NEEDS_COOKIE = (StickyStep.ROUTE, StickyStep.LEARNED, StickyStep.HASH)
 
 
-def _sticky(sticky: Sticky, known: Known, path: Path) -> Iterator[Finding]:
+def _sticky(sticky: StickySettings, known: Known, path: Path) -> Iterator[Finding]:
     by = (*path, "by")
     yield from duplicates(((*by, index), step.value) for index, step in enumerate(sticky.by))
     needing = [step.value for step in sticky.by if step in _NEEDS_COOKIE]
@@ -216,7 +226,7 @@ def _sticky(sticky: Sticky, known: Known, path: Path) -> Iterator[Finding]:
             )
 
 
-def _sees_sessions(pool: Pool) -> bool:
+def _sees_sessions(pool: PoolSettings) -> bool:
     sticky = pool.sticky
     return sticky is not False and bool(
         sticky.cookie or sticky.also or StickyStep.PATH_PARAMETER in sticky.by
@@ -268,12 +278,8 @@ def _takes(pattern: str | None, host: str | None) -> bool:
     return host is not None and pattern[:1] == "*" and host.removeprefix("*").endswith(pattern[1:])
 
 
-def _health(health: Health, known: Known, path: Path) -> Iterator[Finding]:
-    if not parse_codes(health.expect):
-        yield error((*path, "expect"), "must name at least one status code")
-    both = parse_codes(health.expect) & parse_codes(health.soft)
-    if both and not known.doubtful((*path, "expect")):
-        yield error((*path, "soft"), f"{min(both)} is in expect as well; a code means one thing")
+def _health(health: HealthSettings, known: Known, path: Path) -> Iterator[Finding]:
+    yield from check_codes(health.expect, health.soft, known, path)
     if health.timeout >= health.interval and not known.doubtful((*path, "interval")):
         yield warning(
             (*path, "timeout"),

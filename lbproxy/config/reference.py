@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
 
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.messages import models_in
@@ -31,7 +32,7 @@ END = "<!-- end -->"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyEntry:
     """One key. Args: default: as YAML holds it; section: the models below the key."""
 
     key: str
@@ -42,11 +43,11 @@ class Entry:
     section: type[Model] | None
 
 
-def entries(model: type[Model]) -> Iterator[Entry]:
+def entries(model: type[Model]) -> Iterator[KeyEntry]:
     """Yield the keys of a section in the schema's order."""
     defaults = model.model_construct().model_dump(mode="json", by_alias=True)
     for key, field in keys(model).items():
-        yield Entry(
+        yield KeyEntry(
             key=key,
             kind=_kind(field),
             required=field.is_required(),
@@ -102,12 +103,23 @@ def _number(annotation: object, metadata: Sequence[object]) -> str:
     return words
 
 
+class _SectionNames(GenerateJsonSchema):
+    """Names each definition after the section and not after its class."""
+
+    def normalize_name(self, name: str) -> str:
+        return _section_name(super().normalize_name(name))
+
+
+def _section_name(name: str) -> str:
+    return name.removesuffix("Settings")
+
+
 def json_schema(root: type[Model] = Config) -> dict[str, object]:
     """Return the JSON Schema by which editors check and complete a file."""
-    schema = root.model_json_schema()
+    schema = root.model_json_schema(schema_generator=_SectionNames)
     _drop_titles(schema)
     _text_defaults(schema, root)
-    models = {model.__name__: model for _, model in sections(root)}
+    models = {_section_name(model.__name__): model for _, model in sections(root)}
     for name, definition in schema["$defs"].items():
         if name in models:
             _text_defaults(definition, models[name])
@@ -174,7 +186,7 @@ def _table(model: type[Model]) -> str:
     return "\n".join(lines)
 
 
-def in_yaml(entry: Entry) -> str:
+def in_yaml(entry: KeyEntry) -> str:
     """Return the entry's default as a person writes it."""
     if entry.default is False and "off" in entry.kind:
         return "off"

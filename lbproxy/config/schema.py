@@ -12,14 +12,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lbproxy.config.addresses import PATH
 from lbproxy.config.model import CookieName, FieldName, Model, OrOff, PathPrefix, Port
-from lbproxy.config.sources import ConfiguredNode, Discover, Mcmp, Resolver
+from lbproxy.config.sources import ConfiguredNode, DiscoverSettings, McmpSettings, ResolverSettings
 from lbproxy.config.units import (
     ABSOLUTE_PATH,
     LOG_PATH,
     NAME,
     NODE_NAME,
-    PATH,
     BindAddress,
     Codes,
     Duration,
@@ -33,7 +33,7 @@ from lbproxy.config.units import (
 )
 
 
-class Certificate(Model):
+class CertificateSettings(Model):
     """One certificate chain and its key."""
 
     cert: FilePath
@@ -42,30 +42,30 @@ class Certificate(Model):
     """PEM file of the private key, without a passphrase."""
 
 
-class ListenerTls(Model):
+class ListenerTlsSettings(Model):
     """TLS towards clients."""
 
-    certificates: Annotated[tuple[Certificate, ...], Field(min_length=1)]
+    certificates: Annotated[tuple[CertificateSettings, ...], Field(min_length=1)]
     """The first is the default, the others are chosen by SNI. Changed files are read again."""
     min_version: TlsVersion = "1.2"
     """The oldest TLS version that is spoken."""
 
 
-class ProxyProtocol(Model):
+class ProxyProtocolSettings(Model):
     """PROXY protocol v1 and v2: demanded from peers in `trusted`, refused from all others."""
 
     trusted: Annotated[tuple[IpNetwork, ...], Field(min_length=1)]
     """Networks of the load balancers that speak it."""
 
 
-class Listener(Model):
+class ListenerSettings(Model):
     """One address that accepts clients."""
 
     name: Annotated[str, Field(pattern=NAME)]
     """What logs and metrics call it."""
     bind: BindAddress
     """`host:port`, `[v6]:port` or `unix:/path`."""
-    tls: ListenerTls | None = None
+    tls: ListenerTlsSettings | None = None
     """Certificates; without this section the listener speaks plain HTTP."""
     redirect_to: str | None = None
     """Name of a TLS listener: every request is answered 308 to the same host and path there, but
@@ -73,7 +73,7 @@ class Listener(Model):
     the listener's own name: then to `public_port`, or 443."""
     public_port: Annotated[int, Field(gt=0, le=65535)] | None = None
     """The port that clients use, where a container or firewall maps it; redirects name it."""
-    proxy_protocol: ProxyProtocol | None = None
+    proxy_protocol: ProxyProtocolSettings | None = None
     """Take the client's address from the PROXY protocol."""
 
 
@@ -85,7 +85,7 @@ class ForwardedFields(Enum):
     BOTH = "both"
 
 
-class Forwarding(Model):
+class ForwardingSettings(Model):
     """Whom to believe about the client, and how to tell the nodes."""
 
     trusted_proxies: tuple[IpNetwork, ...] = ()
@@ -123,7 +123,7 @@ class StickyStep(Enum):
     HASH = "hash"
 
 
-class OwnCookie(Model):
+class OwnCookieSettings(Model):
     """lbproxy's own affinity cookie, signed with HMAC-SHA256, naming no address."""
 
     name: CookieName = "LBROUTE"
@@ -135,14 +135,14 @@ class OwnCookie(Model):
     every owner when the process ends."""
 
 
-class Learned(Model):
+class LearnedSettings(Model):
     """Session ids seen in nodes' Set-Cookie fields."""
 
     entries: Annotated[int, Field(gt=0)] = 100_000
     """How many are remembered; the least recently used goes first."""
 
 
-class Sticky(Model):
+class StickySettings(Model):
     """Which node owns a session, tried step by step."""
 
     by: Annotated[tuple[StickyStep, ...], Field(min_length=1)] = (StickyStep.ROUTE,)
@@ -154,13 +154,13 @@ class Sticky(Model):
     """Further cookies, looked at after `cookie`, in order."""
     path_parameter: CookieName | None = None
     """Name of the path parameter, such as jsessionid."""
-    own_cookie: OwnCookie = OwnCookie()
+    own_cookie: OwnCookieSettings = OwnCookieSettings()
     """The cookie that the step own_cookie sets."""
-    learned: Learned = Learned()
+    learned: LearnedSettings = LearnedSettings()
     """Bounds of the step learned."""
 
 
-class Health(Model):
+class HealthSettings(Model):
     """Active probes of each node."""
 
     probe: Literal["request", "ping"] = "request"
@@ -189,7 +189,7 @@ class Health(Model):
     """The Host field of the probe; null: the node's address."""
 
 
-class Ejection(Model):
+class EjectionSettings(Model):
     """Passive: consecutive failures take a node out for a growing time."""
 
     failures: Annotated[int, Field(gt=0)] = 5
@@ -201,7 +201,7 @@ class Ejection(Model):
     """Never more than this share of the pool's nodes."""
 
 
-class Retry(Model):
+class RetrySettings(Model):
     """Which share of requests may be sent again; only those that may be replayed ever are."""
 
     attempts: Annotated[int, Field(ge=0, le=5)] = 1
@@ -210,7 +210,7 @@ class Retry(Model):
     """Retries as a share of all requests."""
 
 
-class Keepalive(Model):
+class KeepaliveSettings(Model):
     """Idle connections to a node that are kept for reuse."""
 
     idle: PositiveDuration = 15.0
@@ -219,7 +219,7 @@ class Keepalive(Model):
     """How many of a node."""
 
 
-class PoolTimeouts(Model):
+class PoolTimeoutsSettings(Model):
     """A pool's own waits."""
 
     connect: PositiveDuration | None = None
@@ -228,7 +228,7 @@ class PoolTimeouts(Model):
     """For the head of a node's response; null: as in the global timeouts."""
 
 
-class Pool(Model):
+class PoolSettings(Model):
     """The nodes behind one name and every rule on them, the profile's defaults filled in."""
 
     profile: str = "generic"
@@ -236,22 +236,22 @@ class Pool(Model):
     balance: Policy = Policy.ROUND_ROBIN
     """How a node is chosen where no session decides; in the pool that nodes join by mcmp `load` is
     the default, whatever the profile."""
-    sticky: OrOff[Sticky] = False
+    sticky: OrOff[StickySettings] = False
     """Affinity of sessions to nodes, or off."""
-    health: OrOff[Health] = Health()
+    health: OrOff[HealthSettings] = HealthSettings()
     """Active probes, or off."""
     panic_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Usable share of the enabled nodes at or below which health is ignored and all are tried;
     0: only when none is usable."""
-    ejection: OrOff[Ejection] = Ejection()
+    ejection: OrOff[EjectionSettings] = EjectionSettings()
     """Passive ejection after failures of requests, or off."""
-    retry: OrOff[Retry] = Retry()
+    retry: OrOff[RetrySettings] = RetrySettings()
     """Retries on another node, or off."""
     slow_start: Duration = 0.0
     """A node that came up gets its full share only after this time."""
-    keepalive: Keepalive = Keepalive()
+    keepalive: KeepaliveSettings = KeepaliveSettings()
     """Idle connections to the nodes."""
-    timeouts: PoolTimeouts = PoolTimeouts()
+    timeouts: PoolTimeoutsSettings = PoolTimeoutsSettings()
     """The pool's own waits."""
     hide: tuple[PathPrefix, ...] = ()
     """Path prefixes that are 404 from outside, however they are spelled."""
@@ -271,11 +271,11 @@ class Pool(Model):
     believes."""
     nodes: tuple[ConfiguredNode, ...] = ()
     """The nodes that are known; at least one, unless others are discovered or join."""
-    discover: Discover | None = None
+    discover: DiscoverSettings | None = None
     """Nodes learned from DNS."""
 
 
-class Route(Model):
+class RouteSettings(Model):
     """Host and path prefix -> pool; the first route that matches wins."""
 
     host: HostPattern | None = None
@@ -286,7 +286,7 @@ class Route(Model):
     """Name of the pool."""
 
 
-class Admin(Model):
+class AdminSettings(Model):
     """The admin API and /metrics."""
 
     bind: BindAddress
@@ -297,7 +297,7 @@ class Admin(Model):
     """File with another token, for /metrics alone: a scraper commands no nodes."""
 
 
-class Timeouts(Model):
+class TimeoutsSettings(Model):
     """Every wait on a peer."""
 
     tls_handshake: PositiveDuration = 10.0
@@ -320,7 +320,7 @@ class Timeouts(Model):
     """For exchanges under way when the process ends."""
 
 
-class Limits(Model):
+class LimitsSettings(Model):
     """Every bound on what a peer may send or hold."""
 
     request_line: PositiveSize = 8 << 10
@@ -347,7 +347,7 @@ class Limits(Model):
     """After so many a client's connection is closed."""
 
 
-class AccessLog(Model):
+class AccessLogSettings(Model):
     """One JSON object a request; query strings and cookies never enter it."""
 
     path: Annotated[str, Field(pattern=LOG_PATH)] = "-"
@@ -361,27 +361,29 @@ class Config(Model):
 
     workers: Literal["auto", 1] = "auto"
     """This version runs one worker process: auto and 1 mean the same."""
-    listeners: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    listeners: Annotated[tuple[ListenerSettings, ...], Field(min_length=1)]
     """Where clients are accepted."""
-    forwarding: Forwarding = Forwarding()
+    forwarding: ForwardingSettings = ForwardingSettings()
     """Whom to believe about the client, and how to tell the nodes."""
-    pools: Annotated[dict[Annotated[str, Field(pattern=NODE_NAME)], Pool], Field(min_length=1)]
+    pools: Annotated[
+        dict[Annotated[str, Field(pattern=NODE_NAME)], PoolSettings], Field(min_length=1)
+    ]
     """The pools by name, at least one."""
-    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+    routes: Annotated[tuple[RouteSettings, ...], Field(min_length=1)]
     """Which pool gets a request; the first match wins."""
-    mcmp: OrOff[Mcmp] = False
+    mcmp: OrOff[McmpSettings] = False
     """Where nodes and agents announce themselves, or off."""
-    resolver: Resolver = Resolver()
+    resolver: ResolverSettings = ResolverSettings()
     """How names of nodes become addresses."""
     state_file: OrOff[Annotated[str, Field(pattern=ABSOLUTE_PATH)]] | None = None
     """File, by its absolute path, in which nodes that joined at run time, and commands on nodes,
     survive a restart; null: one in systemd's `$STATE_DIRECTORY`, else in the user's folder for
     state; off: nodes join again, and all are enabled."""
-    admin: OrOff[Admin] = False
+    admin: OrOff[AdminSettings] = False
     """The admin API and /metrics, or off."""
-    timeouts: Timeouts = Timeouts()
+    timeouts: TimeoutsSettings = TimeoutsSettings()
     """Every wait on a peer."""
-    limits: Limits = Limits()
+    limits: LimitsSettings = LimitsSettings()
     """Every bound on what a peer may send or hold."""
-    access_log: OrOff[AccessLog] = AccessLog()
+    access_log: OrOff[AccessLogSettings] = AccessLogSettings()
     """The access log, or off."""

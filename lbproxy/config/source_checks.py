@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 
+from lbproxy.config.addresses import MAX_PORT, Bind, is_loopback, parse_node_url
 from lbproxy.config.certificates import check_authority
-from lbproxy.config.check_helpers import Known, check_token, is_loopback
+from lbproxy.config.check_helpers import Known, check_token
 from lbproxy.config.findings import Finding, Path, error, nearest, warning
-from lbproxy.config.schema import Config, Pool
+from lbproxy.config.schema import Config, PoolSettings
 from lbproxy.config.secrets import read_key, read_secret
-from lbproxy.config.sources import Advertise, ConfiguredNode, Discover, Mcmp, NodeTls
-from lbproxy.config.units import MAX_PORT, Bind, parse_node_url
+from lbproxy.config.sources import (
+    AdvertiseSettings,
+    ConfiguredNode,
+    DiscoverSettings,
+    McmpSettings,
+    NodeTlsSettings,
+)
 
 _DEFAULT_PACKET = 8 << 10
 _NO_SECRET = (
@@ -53,7 +59,7 @@ def sources(config: Config, known: Known) -> Iterator[Finding]:
         yield error(("resolver", "min_ttl"), "is longer than max_ttl")
 
 
-def _members(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Finding]:
+def _members(config: Config, known: Known, name: str, pool: PoolSettings) -> Iterator[Finding]:
     path: Path = ("pools", name)
     if not gathers(config, name):
         meant = may_gather(config, known, name) or known.doubtful((*path, "nodes"))
@@ -67,7 +73,7 @@ def _members(config: Config, known: Known, name: str, pool: Pool) -> Iterator[Fi
         )
 
 
-def _probed(pool: Pool, known: Known, path: Path) -> Iterator[Finding]:
+def _probed(pool: PoolSettings, known: Known, path: Path) -> Iterator[Finding]:
     """Yield the nodes whose own health port has no effect, or that share one with another."""
     seen: dict[tuple[str, int], str] = {}
     for index, node in enumerate(pool.nodes):
@@ -99,7 +105,7 @@ def _node(node: ConfiguredNode, known: Known, path: Path) -> Iterator[Finding]:
         yield from _tls(node.tls, (*path, "tls"))
         return
     url = parse_node_url(node.url)
-    if url.scheme != "https" and node.tls != NodeTls():
+    if url.scheme != "https" and node.tls != NodeTlsSettings():
         yield error(
             (*path, "tls"), f"has no effect on an {url.scheme}:// node; write https:// in its url"
         )
@@ -132,14 +138,14 @@ def _readable(read: Callable[[str], bytes], file: str, path: Path) -> Iterator[F
         yield error(path, str(problem))
 
 
-def _tls(tls: NodeTls, path: Path) -> Iterator[Finding]:
+def _tls(tls: NodeTlsSettings, path: Path) -> Iterator[Finding]:
     if tls.ca is not None:
         yield from check_authority(tls.ca, (*path, "ca"))
     if not tls.verify:
         yield warning((*path, "verify"), "false: whoever answers at this address gets the logins")
 
 
-def _discover(discover: Discover, known: Known, path: Path) -> Iterator[Finding]:
+def _discover(discover: DiscoverSettings, known: Known, path: Path) -> Iterator[Finding]:
     dns, srv, port, scheme = ((*path, key) for key in ("dns", "srv", "port", "scheme"))
     if not known.any_doubtful(dns, srv):
         if (discover.dns is None) == (discover.srv is None):
@@ -152,19 +158,19 @@ def _discover(discover: Discover, known: Known, path: Path) -> Iterator[Finding]
     yield from _ajp(discover.secret_file, discover.packet_size, spoken, path)
     if spoken == "https" or spoken is None:
         yield from _tls(discover.tls, (*path, "tls"))
-    elif discover.tls != NodeTls():
+    elif discover.tls != NodeTlsSettings():
         yield error((*path, "tls"), "has no effect; write scheme: https")
     unsaid = discover.secret_file is None and not known.doubtful((*path, "secret_file"))
     if spoken == "ajp" and unsaid:
         yield warning(scheme, _NO_SECRET)
 
 
-def _mcmp(mcmp: Mcmp, known: Known) -> Iterator[Finding]:
+def _mcmp(mcmp: McmpSettings, known: Known) -> Iterator[Finding]:
     path: Path = ("mcmp",)
     if mcmp.pool not in known.pools and not known.doubtful(("pools",)):
         hint = nearest(mcmp.pool, known.pools)
         yield error((*path, "pool"), f"there is no pool {mcmp.pool!r}{hint}")
-    if not mcmp.bind.path and not is_loopback(mcmp.bind.host):
+    if not mcmp.bind.is_local:
         meant = known.doubtful_within((*path, "allow")) or known.doubtful((*path, "agents"))
         if not mcmp.allow and mcmp.agents is False and not meant:
             yield error(
@@ -201,7 +207,7 @@ def _mcmp(mcmp: Mcmp, known: Known) -> Iterator[Finding]:
         yield from _advertise(mcmp.advertise, mcmp, (*path, "advertise"))
 
 
-def _advertise(advertise: Advertise, mcmp: Mcmp, path: Path) -> Iterator[Finding]:
+def _advertise(advertise: AdvertiseSettings, mcmp: McmpSettings, path: Path) -> Iterator[Finding]:
     group, _, port = advertise.group.rpartition(":")
     group = group.strip("[]")
     try:

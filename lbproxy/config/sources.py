@@ -26,7 +26,7 @@ from lbproxy.config.units import (
 PacketSize = Annotated[Size, Field(ge=8 << 10, le=64 << 10)]
 
 
-class NodeTls(Model):
+class NodeTlsSettings(Model):
     """How an https node is verified."""
 
     ca: FilePath | None = None
@@ -37,7 +37,7 @@ class NodeTls(Model):
     """false: anybody may pose as the node."""
 
 
-class NodeHealth(Model):
+class NodeHealthSettings(Model):
     """Where one node's probes go, where that is not as in the pool's `health`."""
 
     port: Port | None = None
@@ -55,9 +55,9 @@ class ConfiguredNode(Model):
     """The suffix that the node writes into session cookies; null: its name."""
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     """Its share of new sessions, compared with the other nodes."""
-    tls: NodeTls = NodeTls()
+    tls: NodeTlsSettings = NodeTlsSettings()
     """Verification of an https node."""
-    health: NodeHealth = NodeHealth()
+    health: NodeHealthSettings = NodeHealthSettings()
     """Where its probes go."""
     secret_file: FilePath | None = None
     """File with the secret that an ajp node demands."""
@@ -65,7 +65,7 @@ class ConfiguredNode(Model):
     """Largest AJP packet, as the node's connector is configured."""
 
 
-class Discover(Model):
+class DiscoverSettings(Model):
     """Nodes learned from DNS, resolved anew when the answer's time to live is over."""
 
     dns: Annotated[str, Field(pattern=DNS_NAME)] | None = None
@@ -76,7 +76,7 @@ class Discover(Model):
     """The nodes' port; SRV records bring their own."""
     scheme: Literal["http", "https", "ajp"] = "http"
     """How the nodes are spoken to."""
-    tls: NodeTls = NodeTls()
+    tls: NodeTlsSettings = NodeTlsSettings()
     """Verification of https nodes; without server_name they hold the name in dns, or their own."""
     secret_file: FilePath | None = None
     """File with the secret that ajp nodes demand."""
@@ -84,7 +84,7 @@ class Discover(Model):
     """Largest AJP packet, as the nodes' connectors are configured."""
 
 
-class McmpTls(Model):
+class McmpTlsSettings(Model):
     """TLS towards nodes that announce themselves; client certificates are demanded."""
 
     cert: FilePath
@@ -95,7 +95,7 @@ class McmpTls(Model):
     """PEM file of the authority that signed the nodes' certificates."""
 
 
-class McmpLimits(Model):
+class McmpLimitsSettings(Model):
     """Bounds on what may be announced; above them the answer is MEM."""
 
     nodes: Annotated[int, Field(gt=0)] = 1000
@@ -108,7 +108,7 @@ class McmpLimits(Model):
     """One message."""
 
 
-class Advertise(Model):
+class AdvertiseSettings(Model):
     """Multicast datagrams by which nodes find this listener."""
 
     group: Annotated[str, Field(pattern=GROUP)] = "224.0.1.105:23364"
@@ -121,7 +121,7 @@ class Advertise(Model):
     """Names of the network interfaces; none: every one that fits."""
 
 
-class Agents(Model):
+class AgentsSettings(Model):
     """Agents that run beside nodes which do not speak MCMP."""
 
     allow: Annotated[tuple[IpNetwork, ...], Field(min_length=1)]
@@ -130,7 +130,7 @@ class Agents(Model):
     """File with the secret by which agents sign their messages; needed without `mcmp.tls`."""
 
 
-class Mcmp(Model):
+class McmpSettings(Model):
     """The listener on which nodes announce themselves (mod_cluster)."""
 
     bind: BindAddress
@@ -147,18 +147,18 @@ class Mcmp(Model):
     """Only these contexts are taken in; none: all of them."""
     all_stopped: Literal[503, 404] = 503
     """Status below a context that every node which has it has stopped."""
-    tls: OrOff[McmpTls] = False
+    tls: OrOff[McmpTlsSettings] = False
     """TLS with client certificates, or off."""
-    max: McmpLimits = McmpLimits()
+    max: McmpLimitsSettings = McmpLimitsSettings()
     """Bounds on what may be announced."""
     forget: PositiveDuration = 60.0
     """A node that fails its probes and says nothing for so long is removed; a word of it begins the
     time anew."""
-    advertise: OrOff[Advertise] = False
+    advertise: OrOff[AdvertiseSettings] = False
     """Multicast advertisements, or off."""
-    agents: OrOff[Agents] = False
+    agents: OrOff[AgentsSettings] = False
     """Agents that may announce as well, or off."""
-    node_tls: NodeTls = NodeTls()
+    node_tls: NodeTlsSettings = NodeTlsSettings()
     """Verification of nodes that announce https."""
     secret_file: FilePath | None = None
     """File with the secret that nodes demand which announce ajp."""
@@ -166,7 +166,7 @@ class Mcmp(Model):
     """Largest AJP packet of nodes that announce ajp."""
 
 
-class Resolver(Model):
+class ResolverSettings(Model):
     """How names of nodes become addresses."""
 
     servers: tuple[Annotated[str, Field(pattern=DNS_SERVER)], ...] = ()

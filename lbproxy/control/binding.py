@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from lbproxy.config.units import Bind
+from lbproxy.config.addresses import Bind
 
 
 def why_not_bound(bind: Bind, error: OSError) -> str:

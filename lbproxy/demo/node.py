@@ -14,7 +14,7 @@ from aiohttp import web
 
 from lbproxy.demo.keys import Keys
 from lbproxy.demo.oidc import Provider
-from lbproxy.demo.relying import Application
+from lbproxy.demo.relying import RelyingParty
 from lbproxy.demo.tools import Tools
 
 
@@ -34,7 +34,7 @@ def make_node_app(
     provider = Provider(name, route or name, keys, clock)
     app = web.Application(client_max_size=64 << 10)
     app.add_routes(provider.routes())
-    app.add_routes(Application(name, keys, provider, clock).routes())
+    app.add_routes(RelyingParty(name, keys, provider, clock).routes())
     app.add_routes(Tools(name, route or name, provider.sessions).routes())
     return app
 

@@ -27,7 +27,7 @@ def wants_json(request: web.Request) -> bool:
     return "application/json" in accept and "text/html" not in accept
 
 
-class Application:
+class RelyingParty:
     """Start page, `/start` and `/callback`.
 
     The verifier and the state travel in a signed cookie, so any node may take the callback.

@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 from lbproxy.doctor.addresses import mismatch, path_of, without_query
 from lbproxy.doctor.door import Door, Reply
-from lbproxy.doctor.facts import Facts
-from lbproxy.doctor.findings import Finding, Outcome, joined
+from lbproxy.doctor.facts import ProviderFacts
+from lbproxy.doctor.findings import CheckResult, Diagnosis, joined
 from lbproxy.doctor.forwarded import PLAIN
 from lbproxy.doctor.survey import Survey
 
@@ -29,21 +29,23 @@ _TIMES = 4
 _ACTION = re.compile(rb'<form[^<>]*\saction="([^"]{1,4000})"')
 
 
-def check_believed(door: Door, facts: Facts, found: Survey) -> Outcome:
+def check_believed(door: Door, facts: ProviderFacts, found: Survey) -> CheckResult:
     """Load a login form, and ask for a token with a code that nobody has, as a page would."""
     if not found.metadata:
-        return Outcome(NAME, skipped=f"no metadata at {facts.discovery}: name them by --discovery")
+        return CheckResult(
+            NAME, skipped=f"no metadata at {facts.discovery}: name them by --discovery"
+        )
     paths = {
         name: path_of(found.metadata[0].get(name, ""))
         for name in ("issuer", "authorization_endpoint", "token_endpoint")
     }
     if not paths["token_endpoint"]:
-        return Outcome(NAME, skipped="the metadata name no token endpoint")
-    findings: list[Finding] = []
+        return CheckResult(NAME, skipped="the metadata name no token endpoint")
+    findings: list[Diagnosis] = []
     if paths["authorization_endpoint"]:
         findings += _wrong_form(door.get(_login(door, paths)), door, facts)
     findings += _refused(door, facts, paths, found)
-    return Outcome(NAME, joined(findings))
+    return CheckResult(NAME, joined(findings))
 
 
 def _login(door: Door, paths: dict[str, str]) -> str:
@@ -58,7 +60,7 @@ def _login(door: Door, paths: dict[str, str]) -> str:
     return f"{paths['authorization_endpoint']}?{urlencode(query)}"
 
 
-def _wrong_form(form: Reply, door: Door, facts: Facts) -> list[Finding]:
+def _wrong_form(form: Reply, door: Door, facts: ProviderFacts) -> list[Diagnosis]:
     found = _ACTION.search(form.body)
     url = html.unescape(found[1].decode(errors="replace")) if found is not None else ""
     wrong = mismatch(url, door.origin)
@@ -68,7 +70,9 @@ def _wrong_form(form: Reply, door: Door, facts: Facts) -> list[Finding]:
     return [_finding(place, facts, PLAIN) for place in places]
 
 
-def _refused(door: Door, facts: Facts, paths: dict[str, str], found: Survey) -> list[Finding]:
+def _refused(
+    door: Door, facts: ProviderFacts, paths: dict[str, str], found: Survey
+) -> list[Diagnosis]:
     """Ask without and with the Origin of the provider's own pages: both must fare alike."""
     code = {
         "grant_type": "authorization_code",
@@ -91,8 +95,8 @@ def _refused(door: Door, facts: Facts, paths: dict[str, str], found: Survey) -> 
     return [_finding(place, facts, PLAIN if told_plain else NAME)]
 
 
-def _finding(place: str, facts: Facts, key: str) -> Finding:
-    return Finding(
+def _finding(place: str, facts: ProviderFacts, key: str) -> Diagnosis:
+    return Diagnosis(
         NAME,
         "browsers' token requests are refused: the account console stays empty",
         place,

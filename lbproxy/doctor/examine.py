@@ -15,8 +15,8 @@ from lbproxy.doctor.exposure import (
     check_observability,
     check_plain_listener,
 )
-from lbproxy.doctor.facts import DETECTABLE, PROFILES, Facts
-from lbproxy.doctor.findings import Finding, Outcome, Report, one_cause_once
+from lbproxy.doctor.facts import DETECTABLE, PROFILES, ProviderFacts
+from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, one_cause_once
 from lbproxy.doctor.forwarded import check_discovery, check_forged_fields, check_redirects
 from lbproxy.doctor.resolve import NO_PINS, Pins
 from lbproxy.doctor.survey import Survey, check_agreement, check_reach, metadata_of, survey
@@ -44,7 +44,7 @@ class Options:
     pins: Pins = NO_PINS
 
 
-def examine(origin: Origin, options: Options, now: datetime) -> Report:
+def examine(origin: Origin, options: Options, now: datetime) -> Examination:
     """Return what every check says. Never raises for what the other side does."""
     door = Door(origin, options.ca, options.timeout_s, pins=options.pins)
     try:
@@ -55,7 +55,7 @@ def examine(origin: Origin, options: Options, now: datetime) -> Report:
     except DoorError as error:
         nobody = (_unreachable(door.origin, error),)
         name = options.profile or ""
-        return Report(str(door.origin), name, nobody, addresses=_addresses(door))
+        return Examination(str(door.origin), name, nobody, addresses=_addresses(door))
     facts = known if known is not None else PROFILES["generic"]
     if options.discovery is not None:
         facts = replace(facts, discovery=options.discovery)
@@ -66,14 +66,18 @@ def examine(origin: Origin, options: Options, now: datetime) -> Report:
     outcomes = [reach]
     for name, check in _checks(door, facts, found, options, now):
         if reach.findings and name not in _WITHOUT_NODES:
-            outcomes.append(Outcome(name, skipped=f"nothing but {found.nothing_but} comes back"))
+            outcomes.append(
+                CheckResult(name, skipped=f"nothing but {found.nothing_but} comes back")
+            )
             continue
         try:
             outcomes.append(check())
         except DoorError as error:
-            outcomes.append(Outcome(name, skipped=f"no answer: {error}"))
+            outcomes.append(CheckResult(name, skipped=f"no answer: {error}"))
     hints = () if reach.findings else facts.hints  # what a dead door needs is something else
-    return Report(str(door.origin), facts.name, one_cause_once(outcomes), hints, _addresses(door))
+    return Examination(
+        str(door.origin), facts.name, one_cause_once(outcomes), hints, _addresses(door)
+    )
 
 
 # What the proxy does by itself, whatever becomes of the nodes.
@@ -81,9 +85,9 @@ _WITHOUT_NODES = frozenset({"http listener", "certificate"})
 
 
 def _checks(
-    door: Door, facts: Facts, found: Survey, options: Options, now: datetime
-) -> list[tuple[str, Callable[[], Outcome]]]:
-    believed: list[tuple[str, Callable[[], Outcome]]] = []
+    door: Door, facts: ProviderFacts, found: Survey, options: Options, now: datetime
+) -> list[tuple[str, Callable[[], CheckResult]]]:
+    believed: list[tuple[str, Callable[[], CheckResult]]] = []
     if facts.name in PROVIDERS:
         believed.append((PROXY_HEADERS, lambda: check_believed(door, facts, found)))
     return [
@@ -102,12 +106,12 @@ def _checks(
     ]
 
 
-def check_provider(facts: Facts, found: Survey, options: Options) -> Outcome:
+def check_provider(facts: ProviderFacts, found: Survey, options: Options) -> CheckResult:
     """Say where it is not known whose door this is, or where its metadata are not to be had."""
     counted = found.statuses.get(facts.discovery, Counter())
     answered = " and ".join(map(str, sorted(counted))) or "no answer"
     if found.metadata:
-        return Outcome("provider")
+        return CheckResult("provider")
     if any(status >= 500 for status in counted):
         return _no_metadata(
             f"{facts.discovery} answers {answered}",
@@ -131,20 +135,20 @@ def check_provider(facts: Facts, found: Survey, options: Options) -> Outcome:
             "name it by --profile, and its metadata document by --discovery PATH",
         )
     why = f"no metadata at {facts.discovery} ({answered}): name the document by --discovery"
-    return Outcome("provider", skipped=why)
+    return CheckResult("provider", skipped=why)
 
 
-def _no_metadata(what: str, evidence: str, cause: str, remedy: str) -> Outcome:
-    return Outcome("provider", (Finding("provider", what, evidence, cause, remedy),))
+def _no_metadata(what: str, evidence: str, cause: str, remedy: str) -> CheckResult:
+    return CheckResult("provider", (Diagnosis("provider", what, evidence, cause, remedy),))
 
 
-def detect(door: Door) -> Facts | None:
+def detect(door: Door) -> ProviderFacts | None:
     """Return the provider whose discovery document answers, or should: a failure where others
     are not found. None if there is no such.
 
     Raises: DoorError where nobody ever answers.
     """
-    failed: list[Facts] = []
+    failed: list[ProviderFacts] = []
     candidates = (*DETECTABLE, PROFILES["generic"])
     for facts in candidates:
         reply = _ask_again(door, facts.discovery)
@@ -175,15 +179,15 @@ def _addresses(door: Door) -> tuple[str, ...]:
     return door.pins.addresses(host, port) if door.pins.pinned(host, port) else ()
 
 
-def _unreachable(origin: Origin, error: DoorError) -> Outcome:
+def _unreachable(origin: Origin, error: DoorError) -> CheckResult:
     cause = "nothing listens there, a firewall, or the wrong address"
     remedy = "check the address, and that the proxy runs"
     if error.misunderstood:
         other = "http" if origin.scheme == "https" else "https"
         cause = f"this port speaks {other}, or waits for what a balancer sends (PROXY protocol)"
         remedy = f"check scheme and port: is it {replace(origin, scheme=other)}?"
-    finding = Finding("reach", f"{origin} cannot be reached", str(error), cause, remedy)
-    return Outcome("reach", (finding,))
+    finding = Diagnosis("reach", f"{origin} cannot be reached", str(error), cause, remedy)
+    return CheckResult("reach", (finding,))
 
 
 def _check_pinned(door: Door) -> None:

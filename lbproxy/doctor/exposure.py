@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from lbproxy.doctor.addresses import without_query
 from lbproxy.doctor.door import DEFAULT_PORTS, Door, DoorError, Origin
-from lbproxy.doctor.facts import Facts
-from lbproxy.doctor.findings import Finding, Outcome
+from lbproxy.doctor.facts import ProviderFacts
+from lbproxy.doctor.findings import CheckResult, Diagnosis
 
 _CLOSED = frozenset({400, 403, 404})
 MAX_NAMED = 4  # spellings shown in one finding
@@ -26,14 +26,14 @@ def spellings(prefix: str, tenants: tuple[str, ...]) -> Iterator[str]:
         yield from (f"{tenant}{prefix}/", f"/{tenant}{prefix}/", f"{tenant};x=1{prefix}/")
 
 
-def check_hidden_paths(door: Door, facts: Facts) -> Outcome:
+def check_hidden_paths(door: Door, facts: ProviderFacts) -> CheckResult:
     """Ask for what must stay inside, in every spelling; only 400, 403 and 404 are right."""
     if not facts.hidden:
-        return Outcome("hidden paths", skipped=f"profile {facts.name} names none")
+        return CheckResult("hidden paths", skipped=f"profile {facts.name} names none")
     # A door that answers everything alike shows nothing; the reader should know.
     unknown = door.get(f"/doctor-{secrets.token_hex(4)}").status
     if unknown >= 500:
-        return Outcome("hidden paths", skipped=f"any path gets {unknown}: nothing can be told")
+        return CheckResult("hidden paths", skipped=f"any path gets {unknown}: nothing can be told")
     note = "" if unknown in _CLOSED else f" (an unknown path gets {unknown})"
     findings = []
     for prefix in facts.hidden:
@@ -48,7 +48,7 @@ def check_hidden_paths(door: Door, facts: Facts) -> Outcome:
         if open_:
             more = f" and {len(open_) - MAX_NAMED} more" if len(open_) > MAX_NAMED else ""
             findings.append(
-                Finding(
+                Diagnosis(
                     "hidden paths",
                     f"{prefix} is reachable from outside",
                     ", ".join(open_[:MAX_NAMED]) + more + note,
@@ -58,10 +58,10 @@ def check_hidden_paths(door: Door, facts: Facts) -> Outcome:
                     places=tuple(open_) if len(open_) > 1 else (),
                 )
             )
-    return Outcome("hidden paths", tuple(findings))
+    return CheckResult("hidden paths", tuple(findings))
 
 
-def check_observability(door: Door, facts: Facts) -> Outcome:
+def check_observability(door: Door, facts: ProviderFacts) -> CheckResult:
     """Ask for health and metrics; an answer in public is a finding."""
     findings = []
     unknown = door.get(f"/doctor-{secrets.token_hex(4)}").status
@@ -74,7 +74,7 @@ def check_observability(door: Door, facts: Facts) -> Outcome:
         if reply.status not in (200, 503) or kind.startswith("text/html"):
             continue
         findings.append(
-            Finding(
+            Diagnosis(
                 "health and metrics",
                 f"{path} answers in public",
                 f"{path} {reply.status} {kind.partition(';')[0]}",
@@ -82,41 +82,41 @@ def check_observability(door: Door, facts: Facts) -> Outcome:
                 f"move it to a management port, and answer 404 for {path} at the proxy",
             )
         )
-    return Outcome("health and metrics", tuple(findings))
+    return CheckResult("health and metrics", tuple(findings))
 
 
-def check_plain_listener(door: Door, http_port: int) -> Outcome:
+def check_plain_listener(door: Door, http_port: int) -> CheckResult:
     """The http port may be closed, or redirect to the same path over https; nothing else."""
     if door.origin.scheme != "https":
-        return Outcome("http listener", skipped="the address itself is http")
+        return CheckResult("http listener", skipped="the address itself is http")
     host = door.origin.host
     if door.pins.names(host) and not door.pins.pinned(host, http_port):
         # Today's listener says nothing of the one that is to come.
         why = f"--resolve says nothing of port {http_port}: add {host}:{http_port}:ADDRESS"
-        return Outcome("http listener", skipped=why)
+        return CheckResult("http listener", skipped=why)
     plain = door.at(Origin("http", host, http_port))
     target = "/doctor/path?x=1"
     try:
         reply = plain.get(target)
     except DoorError as error:
-        return Outcome("http listener", skipped=f"port {http_port}: {error}")
+        return CheckResult("http listener", skipped=f"port {http_port}: {error}")
     door.replies.extend(plain.replies)
     location = reply.first("location") or ""
     if reply.status not in (301, 302, 307, 308):
         what, evidence = "the http port serves content", f"{plain.origin}/ {reply.status}"
     elif _leads_to(location, door.origin, target):
-        return Outcome("http listener")
+        return CheckResult("http listener")
     else:
         what = "the http port redirects elsewhere than to the same path over https"
         evidence = f"{plain.origin}{reply.path} -> {without_query(location)}"
-    finding = Finding(
+    finding = Diagnosis(
         "http listener",
         what,
         evidence,
         "no redirect configured there, or one that forgets port, path or query",
         "answer 308 to the https address (lbproxy: `redirect_to` at the listener)",
     )
-    return Outcome("http listener", (finding,))
+    return CheckResult("http listener", (finding,))
 
 
 def _leads_to(location: str, origin: Origin, target: str) -> bool:

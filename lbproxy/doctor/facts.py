@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from lbproxy.config.profiles import NAMES, Options, load_profile
+from lbproxy.config.profiles import NAMES, ProviderWords, load_profile
 
 # What a proxy or its exporter shows by default; no identity provider needs it in public.
 _ANYWHERE = ("/metrics", "/livez", "/readyz", "/api/v1/nodes")
@@ -18,7 +18,7 @@ _ANYWHERE = ("/metrics", "/livez", "/readyz", "/api/v1/nodes")
 
 @dataclass(frozen=True, slots=True)
 class _Extra:
-    """What a profile does not say. Args: as in Facts; hidden: beside the profile's."""
+    """What a profile does not say. Args: as in ProviderFacts; hidden: beside the profile's."""
 
     pages: tuple[str, ...] = ()
     observability: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ _EXTRAS: Mapping[str, _Extra] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ProviderFacts:
     """One provider.
 
     Args: discovery: path of the metadata; pages: what a browser opens; hidden: prefixes that
@@ -60,17 +60,17 @@ class Facts:
     observability: tuple[str, ...]
     tenants: tuple[str, ...]
     hints: tuple[str, ...]
-    options: Options
+    options: ProviderWords
 
 
-def facts_of(name: str) -> Facts:
+def facts_of(name: str) -> ProviderFacts:
     """Return what is known of a profile's provider. Args: name: one of NAMES."""
     profile, extra = load_profile(name), _EXTRAS[name]
     hide = cast("list[str]", profile.defaults.get("hide", []))
     prefixes = cast("list[str]", profile.defaults.get("tenant_prefixes", []))
     tenants = [prefix.replace("*", "x") for prefix in prefixes]
     observability = tuple(dict.fromkeys((*extra.observability, *_ANYWHERE)))
-    return Facts(
+    return ProviderFacts(
         name=name,
         title=profile.title,
         discovery=profile.discovery,

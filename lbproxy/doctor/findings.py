@@ -15,7 +15,7 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing that is wrong. Every text is one line and holds no secret.
 
     Args: evidence: the first place where it shows; places: all of them, where there are several;
@@ -36,27 +36,27 @@ class Finding:
         """Every place, also where there is only one."""
         return self.places or (self.evidence,)
 
-    def also_at(self, places: Iterable[str]) -> Finding:
+    def also_at(self, places: Iterable[str]) -> Diagnosis:
         """Return it with more places."""
         every = tuple(dict.fromkeys((*self.everywhere, *places)))
         return replace(self, places=every if len(every) > 1 else ())
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckResult:
     """One check: its findings, or why it could not be done.
 
     Args: see: an earlier check whose finding has the same cause as what was found here.
     """
 
     check: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Diagnosis, ...] = ()
     skipped: str | None = None
     see: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Examination:
     """Every check of one origin.
 
     Args: origin: what was examined in the end, as text; hints: what to set at the provider;
@@ -65,12 +65,12 @@ class Report:
 
     origin: str
     profile: str
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[CheckResult, ...] = ()
     hints: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Diagnosis, ...]:
         """Every finding and hint, in the order of the checks."""
         return tuple(finding for outcome in self.outcomes for finding in outcome.findings)
 
@@ -80,9 +80,9 @@ class Report:
         return all(finding.level is Level.HINT for finding in self.findings)
 
 
-def joined(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def joined(findings: Iterable[Diagnosis]) -> tuple[Diagnosis, ...]:
     """Return findings of one check, those of one cause as one."""
-    found: dict[object, Finding] = {}
+    found: dict[object, Diagnosis] = {}
     for number, finding in enumerate(findings):
         key = finding.key or number
         known = found.get(key)
@@ -90,13 +90,13 @@ def joined(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(found.values())
 
 
-def one_cause_once(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+def one_cause_once(outcomes: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
     """Return the outcomes, each cause told once: by the first check that met it, with every place
     where a later one met it, too."""
-    result: list[Outcome] = []
+    result: list[CheckResult] = []
     homes: dict[str, int] = {}  # key -> which outcome tells it
     for outcome in outcomes:
-        own: list[Finding] = []
+        own: list[Diagnosis] = []
         see: str | None = None
         for finding in joined(outcome.findings):
             home = homes.get(finding.key)

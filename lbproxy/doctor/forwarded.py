@@ -14,8 +14,8 @@ from lbproxy.doctor.addresses import (
     without_query,
 )
 from lbproxy.doctor.door import Door, Origin, Reply
-from lbproxy.doctor.facts import Facts
-from lbproxy.doctor.findings import Finding, Outcome, joined
+from lbproxy.doctor.facts import ProviderFacts
+from lbproxy.doctor.findings import CheckResult, Diagnosis, joined
 from lbproxy.doctor.survey import DISAGREE, REDIRECTS, Survey, local_target, metadata_of
 
 # What callers of these checks compare URLs by comes along with them.
@@ -34,9 +34,9 @@ _BELIEVES = "believes what clients forge"
 _FORGED_TIMES = 3
 
 
-def check_redirects(door: Door, facts: Facts, found: Survey | None = None) -> Outcome:
+def check_redirects(door: Door, facts: ProviderFacts, found: Survey | None = None) -> CheckResult:
     """Open the start and login pages, follow once, compare every Location with the origin."""
-    findings: list[Finding] = []
+    findings: list[Diagnosis] = []
     for page in ("/", *facts.pages):
         for reply in _followed(door, page):
             location = reply.first("location")
@@ -51,7 +51,7 @@ def check_redirects(door: Door, facts: Facts, found: Survey | None = None) -> Ou
                 place = f"{reply.path} -> {without_query(url)}"
                 what = f"a redirect {wrong}"
                 findings.append(_wrong_address("redirects", what, place, url, door, facts, found))
-    return Outcome("redirects", joined(findings))
+    return CheckResult("redirects", joined(findings))
 
 
 def _followed(door: Door, target: str) -> Iterator[Reply]:
@@ -62,7 +62,7 @@ def _followed(door: Door, target: str) -> Iterator[Reply]:
         yield door.get(onward)
 
 
-def check_discovery(door: Door, facts: Facts, found: Survey | None = None) -> Outcome:
+def check_discovery(door: Door, facts: ProviderFacts, found: Survey | None = None) -> CheckResult:
     """Compare the issuer and every endpoint with the origin."""
     documents = found.metadata if found is not None else ()
     if not documents:
@@ -70,7 +70,7 @@ def check_discovery(door: Door, facts: Facts, found: Survey | None = None) -> Ou
         metadata = metadata_of(reply)
         if metadata is None:
             why = f"{facts.discovery} answered {reply.status}, no JSON"
-            return Outcome("discovery", skipped=why)
+            return CheckResult("discovery", skipped=why)
         documents = (metadata,)
     findings = []
     # What only some nodes say is told with them, once.
@@ -87,12 +87,18 @@ def check_discovery(door: Door, facts: Facts, found: Survey | None = None) -> Ou
         place = f"{name} in {facts.discovery}: {without_query(url)}"
         what = f"{name} {wrong}"
         findings.append(_wrong_address("discovery", what, place, url, door, facts, found))
-    return Outcome("discovery", joined(findings))
+    return CheckResult("discovery", joined(findings))
 
 
 def _wrong_address(
-    check: str, what: str, place: str, url: str, door: Door, facts: Facts, found: Survey | None
-) -> Finding:
+    check: str,
+    what: str,
+    place: str,
+    url: str,
+    door: Door,
+    facts: ProviderFacts,
+    found: Survey | None,
+) -> Diagnosis:
     """Return the finding for one wrong URL; those of one cause have one key."""
     where = place_of(url)
     options = facts.options
@@ -116,14 +122,16 @@ def _wrong_address(
             f"{facts.title}: set {options.address} to {door.origin}; keep Host, and send "
             "X-Forwarded-Port as digits"
         )
-    return Finding(check, what, place, cause, remedy, key=key)
+    return Diagnosis(check, what, place, cause, remedy, key=key)
 
 
 def _is_under(url: str, origin: Origin) -> bool:
     return url == str(origin) or url.startswith(f"{origin}/")
 
 
-def check_forged_fields(door: Door, facts: Facts, found: Survey | None = None) -> Outcome:
+def check_forged_fields(
+    door: Door, facts: ProviderFacts, found: Survey | None = None
+) -> CheckResult:
     """Send forwarded fields as an attacker would; nothing of them may come back."""
     marker = f"doctor-{secrets.token_hex(4)}.invalid"
     forged = {
@@ -146,7 +154,7 @@ def check_forged_fields(door: Door, facts: Facts, found: Survey | None = None) -
         else:
             continue
         findings.append(
-            Finding(
+            Diagnosis(
                 "forged fields",
                 what,
                 f"{target} with X-Forwarded-Host: {marker}",
@@ -157,7 +165,7 @@ def check_forged_fields(door: Door, facts: Facts, found: Survey | None = None) -
                 key=_BELIEVES,
             )
         )
-    return Outcome("forged fields", joined(findings))
+    return CheckResult("forged fields", joined(findings))
 
 
 def _holds(marker: str, reply: Reply) -> bool:

@@ -13,8 +13,8 @@ from urllib.parse import urljoin, urlsplit
 
 from lbproxy.doctor.addresses import Place, is_address, place_of, without_query
 from lbproxy.doctor.door import Door, DoorError, Reply
-from lbproxy.doctor.facts import Facts
-from lbproxy.doctor.findings import Finding, Outcome
+from lbproxy.doctor.facts import ProviderFacts
+from lbproxy.doctor.findings import CheckResult, Diagnosis
 
 # Two nodes that are chosen at random both answer in 99 of 100 surveys.
 TIMES_METADATA = 8
@@ -71,7 +71,7 @@ class Survey:
         return frozenset(place for place in self.led if not all(place in each for each in every))
 
 
-def survey(door: Door, facts: Facts) -> Survey:
+def survey(door: Door, facts: ProviderFacts) -> Survey:
     """Ask for the metadata and what a browser opens, each several times. Raises: nothing."""
     metadata: list[Mapping[str, object]] = []
     statuses: dict[str, Counter[int]] = {}
@@ -130,11 +130,11 @@ def _end(door: Door, reply: Reply) -> int:
     return reply.status
 
 
-def check_reach(found: Survey, door: Door) -> Outcome:
+def check_reach(found: Survey, door: Door) -> CheckResult:
     """Say first what makes the rest of no weight: nobody gets anything here."""
     only = found.nothing_but
     if only is None:
-        return Outcome("reach")
+        return CheckResult("reach")
     every = [status for status in found.ends if status >= 500]
     if every or not found.ends:
         cause = "no node is up, all are drained, or the proxy cannot reach them"
@@ -154,17 +154,17 @@ def check_reach(found: Survey, door: Door) -> Outcome:
         if counted
     )
     evidence = places[0] if places else ", ".join(found.errors)
-    finding = Finding("reach", f"nothing but {only} comes back", evidence, cause, remedy)
-    return Outcome("reach", (finding.also_at(places),))
+    finding = Diagnosis("reach", f"nothing but {only} comes back", evidence, cause, remedy)
+    return CheckResult("reach", (finding.also_at(places),))
 
 
-def check_agreement(found: Survey, facts: Facts) -> Outcome:
+def check_agreement(found: Survey, facts: ProviderFacts) -> CheckResult:
     """Compare the answers to one question with each other."""
     findings = [*_different_metadata(found, facts), *_different_statuses(found)]
-    return Outcome("nodes", tuple(findings))
+    return CheckResult("nodes", tuple(findings))
 
 
-def _different_metadata(found: Survey, facts: Facts) -> Iterable[Finding]:
+def _different_metadata(found: Survey, facts: ProviderFacts) -> Iterable[Diagnosis]:
     names = dict.fromkeys(name for each in found.metadata for name in each)
     places = []
     for name in names:
@@ -175,12 +175,12 @@ def _different_metadata(found: Survey, facts: Facts) -> Iterable[Finding]:
         what = "nodes disagree: the same question gets several answers"
         cause = "the nodes are set up differently: what one of them takes for its public address"
         remedy = f"give every node the same {facts.options.address}, of {facts.title}"
-        yield Finding(
+        yield Diagnosis(
             "nodes", what, places[0], cause, remedy, key=DISAGREE, places=tuple(places)
         ).also_at(())
 
 
-def _different_statuses(found: Survey) -> Iterable[Finding]:
+def _different_statuses(found: Survey) -> Iterable[Diagnosis]:
     places = []
     for target, counted in found.statuses.items():
         if len([status for status in counted if status != _TOO_MANY]) > 1:
@@ -189,7 +189,7 @@ def _different_statuses(found: Survey) -> Iterable[Finding]:
     if lost:
         places.append(f"no answer: {', '.join(found.errors)} ({lost} times)")
     if places:
-        finding = Finding(
+        finding = Diagnosis(
             "nodes",
             "nodes disagree: the same page comes at one time and not at another",
             places[0],

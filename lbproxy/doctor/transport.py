@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lbproxy.doctor.door import Door, DoorError, Reply
-from lbproxy.doctor.facts import PROFILES, Facts
-from lbproxy.doctor.findings import Finding, Level, Outcome, joined
+from lbproxy.doctor.facts import PROFILES, ProviderFacts
+from lbproxy.doctor.findings import CheckResult, Diagnosis, Level, joined
 from lbproxy.doctor.forwarded import PLAIN
 
 EXPIRES_SOON = timedelta(days=14)
@@ -35,17 +35,17 @@ class SetCookie:
         return cls(name.strip(), attributes, gone)
 
 
-def check_cookies(door: Door, facts: Facts = PROFILES["generic"]) -> Outcome:
+def check_cookies(door: Door, facts: ProviderFacts = PROFILES["generic"]) -> CheckResult:
     """Look at every cookie that the other checks were given."""
-    findings: dict[str, Finding] = {}
+    findings: dict[str, Diagnosis] = {}
     for reply in door.replies:
         for value in reply.all("set-cookie"):
             for finding in _wrong_with(SetCookie.parse(value), reply, facts):
                 findings.setdefault(finding.what, finding)  # a cookie is one place, however often
-    return Outcome("cookies", joined(findings.values()))
+    return CheckResult("cookies", joined(findings.values()))
 
 
-def _wrong_with(cookie: SetCookie, reply: Reply, facts: Facts) -> Iterator[Finding]:
+def _wrong_with(cookie: SetCookie, reply: Reply, facts: ProviderFacts) -> Iterator[Diagnosis]:
     if cookie.deleted:
         return
     evidence = f"Set-Cookie {cookie.name} at {reply.origin}{reply.path}"
@@ -55,7 +55,7 @@ def _wrong_with(cookie: SetCookie, reply: Reply, facts: Facts) -> Iterator[Findi
         f"{facts.title}: {facts.options.forwarded}"
     )
     if reply.origin.scheme == "https" and not secure:
-        yield Finding(
+        yield Diagnosis(
             "cookies",
             f"cookie {cookie.name} is not Secure",
             evidence,
@@ -64,7 +64,7 @@ def _wrong_with(cookie: SetCookie, reply: Reply, facts: Facts) -> Iterator[Findi
             key=PLAIN,
         )
     if reply.origin.scheme == "http" and secure:
-        yield Finding(
+        yield Diagnosis(
             "cookies",
             f"cookie {cookie.name} is Secure over plain http: browsers drop it",
             evidence,
@@ -73,7 +73,7 @@ def _wrong_with(cookie: SetCookie, reply: Reply, facts: Facts) -> Iterator[Findi
             key="served over http",
         )
     if cookie.attributes.get("samesite", "").lower() == "none" and not secure:
-        yield Finding(
+        yield Diagnosis(
             "cookies",
             f"cookie {cookie.name} has SameSite=None without Secure: browsers drop it",
             evidence,
@@ -83,7 +83,7 @@ def _wrong_with(cookie: SetCookie, reply: Reply, facts: Facts) -> Iterator[Findi
         )
     path = cookie.attributes.get("path", "/") or "/"
     if not _covers(path, reply.path):
-        yield Finding(
+        yield Diagnosis(
             "cookies",
             f"cookie {cookie.name} is for {path}, which does not cover the page that set it",
             evidence,
@@ -100,20 +100,20 @@ def _covers(cookie_path: str, path: str) -> bool:
     return path.startswith(cookie_path if cookie_path.endswith("/") else f"{cookie_path}/")
 
 
-def check_certificate(door: Door, *, insecure: bool, now: datetime) -> Outcome:
+def check_certificate(door: Door, *, insecure: bool, now: datetime) -> CheckResult:
     """Expiry, and whether a client trusts it: chain and host name."""
     if door.origin.scheme != "https":
-        return Outcome("certificate", skipped="the address is http")
+        return CheckResult("certificate", skipped="the address is http")
     findings = []
     try:
         expires = door.certificate().not_valid_after_utc
         error = None if insecure else door.certificate_error()
     except DoorError as problem:
-        return Outcome("certificate", skipped=str(problem))
+        return CheckResult("certificate", skipped=str(problem))
     if expires - now < EXPIRES_SOON:
         days = (expires - now).days
         findings.append(
-            Finding(
+            Diagnosis(
                 "certificate",
                 "the certificate has expired" if days < 0 else f"it expires in {days} days",
                 f"valid until {expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
@@ -124,7 +124,7 @@ def check_certificate(door: Door, *, insecure: bool, now: datetime) -> Outcome:
     if error is not None and "expired" not in error:
         hostname = "mismatch" in error or "not valid for" in error
         findings.append(
-            Finding(
+            Diagnosis(
                 "certificate",
                 "clients do not trust the certificate",
                 error,
@@ -137,16 +137,16 @@ def check_certificate(door: Door, *, insecure: bool, now: datetime) -> Outcome:
                 else "put leaf and intermediates into the file; for a private issuer give --ca",
             )
         )
-    return Outcome("certificate", tuple(findings))
+    return CheckResult("certificate", tuple(findings))
 
 
-def check_hsts(door: Door) -> Outcome:
+def check_hsts(door: Door) -> CheckResult:
     """Hint at Strict-Transport-Security where it is missing."""
     if door.origin.scheme != "https":
-        return Outcome("HSTS", skipped="the address is http")
+        return CheckResult("HSTS", skipped="the address is http")
     if any(reply.first("strict-transport-security") for reply in door.replies):
-        return Outcome("HSTS")
-    hint = Finding(
+        return CheckResult("HSTS")
+    hint = Diagnosis(
         "HSTS",
         "no Strict-Transport-Security",
         f"none of the answers of {door.origin} has it",
@@ -154,4 +154,4 @@ def check_hsts(door: Door) -> Outcome:
         "once https works everywhere on this host, send max-age=31536000",
         Level.HINT,
     )
-    return Outcome("HSTS", (hint,))
+    return CheckResult("HSTS", (hint,))

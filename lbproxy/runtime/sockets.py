@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 
-from lbproxy.config.units import Bind
+from lbproxy.config.addresses import Bind
 from lbproxy.control.binding import why_not_bound
 
 BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn

@@ -133,7 +133,7 @@ class Reaction(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """Reaction and reason.
 
     Args: server, address, port: as far as the datagram said so; address without brackets.
@@ -163,7 +163,7 @@ class _Read:
     manager: str | None = None
 
 
-def judge(datagram: bytes, salted: bytes, known: Mapping[str, str] = _NOTHING) -> Verdict:
+def judge(datagram: bytes, salted: bytes, known: Mapping[str, str] = _NOTHING) -> Judgement:
     """Return what a node makes of a datagram.
 
     Args: salted: of the node's key; known: ids that it has seen, with the address and port that
@@ -171,16 +171,16 @@ def judge(datagram: bytes, salted: bytes, known: Mapping[str, str] = _NOTHING) -
     """
     text = datagram[:MAX_DATAGRAM].decode("latin-1")
     if not text.startswith("HTTP/1."):
-        return Verdict(Reaction.IGNORES, "it does not begin with HTTP/1.")
+        return Judgement(Reaction.IGNORES, "it does not begin with HTTP/1.")
     lines = text.split("\r\n")
     parts = lines[0].split(" ", 2)
     if len(parts) < 3:  # the node reads no further, and knows no Server then
-        return Verdict(Reaction.IGNORES, "its first line has no reason phrase")
+        return Judgement(Reaction.IGNORES, "its first line has no reason phrase")
     status = _java_int(parts[1])
     if status is None:
-        return Verdict(Reaction.BREAKS, f"status {parts[1]!r} is no number")
+        return Judgement(Reaction.BREAKS, f"status {parts[1]!r} is no number")
     if status < _MIN_STATUS:
-        return Verdict(Reaction.IGNORES, f"status {status} is below {_MIN_STATUS}")
+        return Judgement(Reaction.IGNORES, f"status {status} is below {_MIN_STATUS}")
     return _decide(_fields(status, lines[1:]), salted, known, len(datagram) > MAX_DATAGRAM)
 
 
@@ -205,29 +205,29 @@ def _fields(status: int, lines: list[str]) -> _Read:
     )
 
 
-def _decide(read: _Read, salted: bytes, known: Mapping[str, str], cut: bool) -> Verdict:
+def _decide(read: _Read, salted: bytes, known: Mapping[str, str], cut: bool) -> Judgement:
     tail = f"; only its first {MAX_DATAGRAM} bytes are read" if cut else ""
     server = read.server
     if server is None:
-        return Verdict(Reaction.IGNORES, f"it has no Server{tail}")
+        return Judgement(Reaction.IGNORES, f"it has no Server{tail}")
     if read.date is None or read.sequence is None or read.digest is None:
         named = (("Date", read.date), ("Sequence", read.sequence), ("Digest", read.digest))
         missing = ", ".join(name for name, value in named if value is None)
-        return Verdict(Reaction.BREAKS, f"it has no {missing}{tail}", server)
+        return Judgement(Reaction.BREAKS, f"it has no {missing}{tail}", server)
     if read.digest.lower() != digest(salted, read.date, read.sequence, server):
-        return Verdict(Reaction.IGNORES, "its digest does not fit the key", server)
+        return Judgement(Reaction.IGNORES, "its digest does not fit the key", server)
     if server in known:
         return _again(server, read.manager, known[server])
     if read.manager is None:
         reason = f"it has no X-Manager-Address after Server{tail}"
-        return Verdict(Reaction.WASTES, reason, server)
+        return Judgement(Reaction.WASTES, reason, server)
     address, port = _split(read.manager)
     if port is None:
-        return Verdict(Reaction.BREAKS, f"{read.manager!r} cannot be read", server, address)
+        return Judgement(Reaction.BREAKS, f"{read.manager!r} cannot be read", server, address)
     return _usable(server, address, port)
 
 
-def _again(server: str, said: str | None, first: str) -> Verdict:
+def _again(server: str, said: str | None, first: str) -> Judgement:
     address, port = ("", 0) if said is None else _split(said)
     if not first:
         reaction, reason = Reaction.IGNORES, "its id came before, without an address of use"
@@ -235,23 +235,23 @@ def _again(server: str, said: str | None, first: str) -> Verdict:
         reaction, reason = Reaction.KNOWS, "its id and address came before"
     else:
         reaction, reason = Reaction.KNOWS, f"its id came before with {first}, which stays"
-    return Verdict(reaction, reason, server, address, port or 0)
+    return Judgement(reaction, reason, server, address, port or 0)
 
 
-def _usable(server: str, address: str, port: int) -> Verdict:
+def _usable(server: str, address: str, port: int) -> Judgement:
     if port > _MAX_PORT or port < 0:
-        return Verdict(Reaction.BREAKS, f"there is no port {port}", server, address, port)
+        return Judgement(Reaction.BREAKS, f"there is no port {port}", server, address, port)
     try:
         ip = ip_address(address)
     except ValueError:
         reason = f"{address!r} is no literal address; it counts only if it resolves at once"
-        return Verdict(Reaction.WASTES, reason, server, address, port)
+        return Judgement(Reaction.WASTES, reason, server, address, port)
     flaw = unreachable(ip)
     if flaw is None and not port:
         flaw = "it has no port"
     if flaw is not None:
-        return Verdict(Reaction.WASTES, f"{address}: {flaw}", server, address, port)
-    return Verdict(Reaction.REGISTERS, "it is new and complete", server, address, port)
+        return Judgement(Reaction.WASTES, f"{address}: {flaw}", server, address, port)
+    return Judgement(Reaction.REGISTERS, "it is new and complete", server, address, port)
 
 
 def _split(value: str) -> tuple[str, int | None]:

@@ -23,7 +23,7 @@ PROTOCOL = "0.2.1"
 BROKEN, STANDBY, KEEP = -1, 0, -2  # what Load says besides 1..100; KEEP changes nothing
 
 
-class Fault(Enum):
+class McmpFault(Enum):
     """What an error means to the node. SYNTAX: it never speaks to us again until it restarts."""
 
     SYNTAX = "SYNTAX"  # can never become valid
@@ -37,7 +37,7 @@ class Refused(Exception):
     not the reason.
     """
 
-    def __init__(self, fault: Fault, message: str, status: int = 500) -> None:
+    def __init__(self, fault: McmpFault, message: str, status: int = 500) -> None:
         super().__init__(message)
         self.fault = fault
         self.message = message
@@ -54,7 +54,7 @@ class AppVerb(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Balancer:
+class AnnouncedBalancer:
     """What CONFIG says of a balancer. Args: name: in lower case; attempts: after the first try."""
 
     name: str = "mycluster"
@@ -68,7 +68,7 @@ class Balancer:
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class AnnouncedNode:
     """What CONFIG says of a node.
 
     Args: host: name in lower case or literal address, without brackets and zone; scheme: what Type
@@ -90,17 +90,17 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class ConfigCommand:
     """CONFIG: create or change a node and its balancer. Aliases and contexts: both or neither."""
 
-    node: Announced
-    balancer: Balancer = field(default_factory=Balancer)
+    node: AnnouncedNode
+    balancer: AnnouncedBalancer = field(default_factory=AnnouncedBalancer)
     aliases: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class App:
+class AppCommand:
     """ENABLE-APP and its like. Args: everything: the whole node; aliases and contexts are empty."""
 
     verb: AppVerb
@@ -111,7 +111,7 @@ class App:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusCommand:
     """STATUS. Args: load: 1..100, or STANDBY, BROKEN, KEEP."""
 
     route: str
@@ -119,8 +119,8 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a PING shall go. Args: scheme: http, https or ajp; host: as in Announced."""
+class PingAddress:
+    """Where a PING shall go. Args: scheme: http, https or ajp; host: as in AnnouncedNode."""
 
     scheme: str
     host: str
@@ -128,14 +128,14 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class PingCommand:
     """PING of the proxy itself (neither is given), of a node or of an address."""
 
     route: str | None = None
-    address: Address | None = None
+    address: PingAddress | None = None
 
 
-class Query(Enum):
+class QueryCommand(Enum):
     """What has no parameters. The value is the method."""
 
     INFO = "INFO"
@@ -143,8 +143,14 @@ class Query(Enum):
     VERSION = "VERSION"
 
 
-Command = Config | App | Status | Ping | Query
+McmpCommand = ConfigCommand | AppCommand | StatusCommand | PingCommand | QueryCommand
 
 METHODS = frozenset(
-    {"CONFIG", "STATUS", "PING", *(verb.value for verb in AppVerb), *(each.value for each in Query)}
+    {
+        "CONFIG",
+        "STATUS",
+        "PING",
+        *(verb.value for verb in AppVerb),
+        *(each.value for each in QueryCommand),
+    }
 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from lbproxy.wire.mcmp import PROTOCOL, Fault, Refused
+from lbproxy.wire.mcmp import PROTOCOL, McmpFault, Refused
 
 MAX_MESSAGE = 500  # of Mess, one line in the node's log
 _REASONS = {
@@ -29,24 +29,24 @@ _LEGIBLE = "/,:*+@[]()!$~"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class McmpAnswer:
     """What a node is told. Args: fault: of a refusal; message: one line for its log."""
 
     status: int = 200
     body: str = ""
-    fault: Fault | None = None
+    fault: McmpFault | None = None
     message: str = ""
 
 
-DONE = Answer()
+DONE = McmpAnswer()
 
 
-def refusal(refused: Refused) -> Answer:
+def refusal(refused: Refused) -> McmpAnswer:
     """Return the answer to a command that was not carried out."""
-    return Answer(refused.status, fault=refused.fault, message=refused.message)
+    return McmpAnswer(refused.status, fault=refused.fault, message=refused.message)
 
 
-def render_answer(answer: Answer, *, close: bool = False) -> bytes:
+def render_answer(answer: McmpAnswer, *, close: bool = False) -> bytes:
     """Return an answer's bytes. Args: close: the connection ends after it, which must then be."""
     lines = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}"]
     if answer.fault is not None:
@@ -67,30 +67,32 @@ def one_line(text: str) -> str:
     return "".join(each if " " <= each <= "~" else "?" for each in text[:MAX_MESSAGE])
 
 
-def status_answer(route: str, ok: bool, server_id: int) -> Answer:
+def status_answer(route: str, ok: bool, server_id: int) -> McmpAnswer:
     """Answer STATUS. Args: ok: the node can be reached; server_id: fixed for our life."""
-    return Answer(
+    return McmpAnswer(
         body=f"Type=STATUS-RSP&JVMRoute={_value(route)}&State={_state(ok)}&id={server_id}\n"
     )
 
 
-def ping_answer(route: str | None, ok: bool, server_id: int) -> Answer:
+def ping_answer(route: str | None, ok: bool, server_id: int) -> McmpAnswer:
     """Answer PING. Args: route: None where no node was named."""
     named = "" if route is None else f"JVMRoute={_value(route)}&"
-    return Answer(body=f"Type=PING-RSP&{named}State={_state(ok)}&id={server_id}\n")
+    return McmpAnswer(body=f"Type=PING-RSP&{named}State={_state(ok)}&id={server_id}\n")
 
 
 def stop_answer(
     route: str, aliases: Sequence[str], contexts: Sequence[str], requests: int
-) -> Answer:
+) -> McmpAnswer:
     """Answer STOP-APP. Args: requests: that the node is still working on."""
     names = f"Alias={_value(','.join(aliases))}&Context={_value(','.join(contexts))}"
-    return Answer(body=f"Type=STOP-APP-RSP&JvmRoute={_value(route)}&{names}&Requests={requests}\n")
+    return McmpAnswer(
+        body=f"Type=STOP-APP-RSP&JvmRoute={_value(route)}&{names}&Requests={requests}\n"
+    )
 
 
-def version_answer(release: str) -> Answer:
+def version_answer(release: str) -> McmpAnswer:
     """Answer VERSION. Args: release: product and version."""
-    return Answer(body=f"release: {release}, protocol: {PROTOCOL}\n")
+    return McmpAnswer(body=f"release: {release}, protocol: {PROTOCOL}\n")
 
 
 def _state(ok: bool) -> str:

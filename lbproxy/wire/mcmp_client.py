@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
-from lbproxy.wire.mcmp import Fault
+from lbproxy.wire.mcmp import McmpFault
 from lbproxy.wire.mcmp_text import render_form
 
 MAX_HEAD = 16 << 10
@@ -23,12 +23,12 @@ class BadAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class McmpReply:
     """An answer as read. Args: fault: what `Type` says; message: what `Mess` says."""
 
     status: int
     body: str = ""
-    fault: Fault | None = None
+    fault: McmpFault | None = None
     message: str = ""
     keep_alive: bool = True
 
@@ -89,7 +89,7 @@ class ReplyReader:
         """Take in what came."""
         self._data += data
 
-    def next(self, *, ended: bool = False) -> Reply | None:
+    def next(self, *, ended: bool = False) -> McmpReply | None:
         """Return the next answer, None where more bytes are needed.
 
         Args: ended: the other side closed. Raises: BadAnswer.
@@ -120,8 +120,8 @@ class ReplyReader:
         body = bytes(self._data[end + 4 : end + 4 + length]).decode("latin-1")
         del self._data[: end + 4 + length]
         kind = fields.get("type", "")
-        fault = Fault(kind) if kind in Fault.__members__ else None
-        return Reply(int(status[1]), body, fault, fields.get("mess", ""), not close)
+        fault = McmpFault(kind) if kind in McmpFault.__members__ else None
+        return McmpReply(int(status[1]), body, fault, fields.get("mess", ""), not close)
 
 
 def _fields(lines: list[str]) -> dict[str, str]:

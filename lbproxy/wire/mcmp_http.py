@@ -33,7 +33,7 @@ class BadMessage(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class McmpRequest:
     """One message. Args: fields: names in lower case, values, in their order."""
 
     method: str
@@ -63,10 +63,10 @@ class RequestReader:
     def __init__(self, max_body: int) -> None:
         self._max_body = max_body
         self._data = bytearray()
-        self._head: tuple[Request, int] | None = None  # a head whose body, so long, is awaited
+        self._head: tuple[McmpRequest, int] | None = None  # a head whose body, so long, is awaited
         # A node that reports sends the same head again and again.
         self._last = b""
-        self._last_read: tuple[Request, int] | None = None
+        self._last_read: tuple[McmpRequest, int] | None = None
 
     @property
     def full(self) -> bool:
@@ -82,7 +82,7 @@ class RequestReader:
         """Take in what came."""
         self._data += data
 
-    def next(self) -> Request | None:
+    def next(self) -> McmpRequest | None:
         """Return the next request, or None where more bytes are needed. Raises: BadMessage."""
         if self._head is None:
             self._head = self._read_head()
@@ -96,9 +96,9 @@ class RequestReader:
             return request
         body = bytes(self._data[:length])
         del self._data[:length]
-        return Request(request.method, request.target, request.fields, body, request.keep_alive)
+        return McmpRequest(request.method, request.target, request.fields, body, request.keep_alive)
 
-    def _read_head(self) -> tuple[Request, int] | None:
+    def _read_head(self) -> tuple[McmpRequest, int] | None:
         data = self._data
         # RFC 9112 section 2.2: an empty line before a request is ignored.
         while data.startswith(b"\r\n"):
@@ -119,7 +119,7 @@ class RequestReader:
             self._last, self._last_read = head, read
         return read
 
-    def _parse_head(self, head: bytes) -> tuple[Request, int]:
+    def _parse_head(self, head: bytes) -> tuple[McmpRequest, int]:
         first, *lines = head.split(b"\r\n")
         line = _LINE.fullmatch(first)
         if line is None:
@@ -132,7 +132,7 @@ class RequestReader:
         fields = tuple(map(_parse_field, lines))
         length = self._length(fields)
         keep_alive = _keep_alive(fields, http10=line[3] == b"0")
-        return Request(line[1].decode(), target, fields, b"", keep_alive), length
+        return McmpRequest(line[1].decode(), target, fields, b"", keep_alive), length
 
     def _length(self, fields: tuple[tuple[str, bytes], ...]) -> int:
         lengths = [value for name, value in fields if name == "content-length"]

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lbproxy.wire.mcmp import Announced, Balancer
+from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode
 
 # Far above what a thousand nodes of a dozen contexts need. This process and the node that asks hold
 # it whole, and a node waits for 20 s at most.
@@ -59,7 +59,7 @@ class NodeRecord:
     """
 
     number: int
-    node: Announced
+    node: AnnouncedNode
     balancer: str
     load: int
     hosts: tuple[HostRecord, ...] = ()
@@ -145,7 +145,7 @@ def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
     return "".join(lines)
 
 
-def render_dump(balancers: Iterable[Balancer], nodes: Iterable[NodeRecord]) -> str:
+def render_dump(balancers: Iterable[AnnouncedBalancer], nodes: Iterable[NodeRecord]) -> str:
     """Return the body of DUMP; of nodes as many as INFO tells of."""
     told = _fitting((node, node.size) for node in nodes)
     lines = [_dump_balancer(number, balancer) for number, balancer in enumerate(balancers, 1)]
@@ -174,7 +174,7 @@ def _rows(rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
         yield f"{kind}: {row} {text}{tail}"
 
 
-def _dump_balancer(number: int, balancer: Balancer) -> str:
+def _dump_balancer(number: int, balancer: AnnouncedBalancer) -> str:
     return (
         f"balancer: [{number}] Name: {_told(balancer.name)} Sticky: {balancer.sticky:d} "
         f"[{balancer.cookie}]/[{balancer.path_parameter}] remove: {balancer.remove:d} "

@@ -13,16 +13,16 @@ from typing import TypeVar
 
 from lbproxy.wire.mcmp import (
     KEEP,
-    Address,
-    Announced,
-    App,
+    AnnouncedBalancer,
+    AnnouncedNode,
+    AppCommand,
     AppVerb,
-    Balancer,
-    Command,
-    Config,
-    Ping,
-    Query,
-    Status,
+    ConfigCommand,
+    McmpCommand,
+    PingAddress,
+    PingCommand,
+    QueryCommand,
+    StatusCommand,
 )
 from lbproxy.wire.mcmp_text import (
     MAX_CONTEXT,
@@ -46,7 +46,7 @@ from lbproxy.wire.mcmp_text import (
 MAX_LOAD = 100
 _LISTS = ("alias", "context")
 _APP_VERBS = {verb.value: verb for verb in AppVerb}
-_QUERIES = {query.value: query for query in Query}
+_QUERIES = {query.value: query for query in QueryCommand}
 T = TypeVar("T")
 # `Reversed` is sent by old nodes and means nothing to any proxy.
 _CONFIG_NAMES = frozenset(
@@ -62,7 +62,7 @@ _STATUS_NAMES = frozenset({"jvmroute", "load"})
 _PING_NAMES = frozenset({"jvmroute", "scheme", "host", "port"})
 
 
-def read_command(method: str, wildcard: bool, body: bytes) -> tuple[Command, tuple[str, ...]]:
+def read_command(method: str, wildcard: bool, body: bytes) -> tuple[McmpCommand, tuple[str, ...]]:
     """Return what a node wants, and the names of parameters that were left alone.
 
     Args: method: one of `mcmp.METHODS`; wildcard: the target ends in `*`. Raises: Refused.
@@ -123,18 +123,18 @@ class _Given:
         return contexts
 
 
-def _config(given: _Given) -> Config:
+def _config(given: _Given) -> ConfigCommand:
     node, balancer = _announced(given), _balancer(given)
     aliases, contexts = given.aliases(), given.contexts()
     if bool(aliases) != bool(contexts):
         syntax("Alias and Context come together or not at all")
-    return Config(node, balancer, aliases, contexts)
+    return ConfigCommand(node, balancer, aliases, contexts)
 
 
-def _announced(given: _Given) -> Announced:
-    default = Announced(given.route())
+def _announced(given: _Given) -> AnnouncedNode:
+    default = AnnouncedNode(given.route())
     smax = given.read("smax", parse_signed, -1)
-    return Announced(
+    return AnnouncedNode(
         route=default.route,
         domain=given.read("Domain", plain, default.domain),
         host=given.read("Host", parse_host, default.host),
@@ -150,9 +150,9 @@ def _announced(given: _Given) -> Announced:
     )
 
 
-def _balancer(given: _Given) -> Balancer:
-    default = Balancer()
-    return Balancer(
+def _balancer(given: _Given) -> AnnouncedBalancer:
+    default = AnnouncedBalancer()
+    return AnnouncedBalancer(
         name=given.read("Balancer", plain, default.name).lower(),
         sticky=given.read("StickySession", parse_flag, default.sticky),
         cookie=given.read("StickySessionCookie", parse_token, default.cookie),
@@ -164,35 +164,37 @@ def _balancer(given: _Given) -> Balancer:
     )
 
 
-def _app(verb: AppVerb, wildcard: bool, given: _Given) -> App:
+def _app(verb: AppVerb, wildcard: bool, given: _Given) -> AppCommand:
     route = given.route()
     if wildcard:
-        return App(verb, route, everything=True)
+        return AppCommand(verb, route, everything=True)
     aliases, contexts = given.aliases(), given.contexts()
     if not aliases:
         syntax("Alias is missing")
     if not contexts:
         syntax("Context is missing")
-    return App(verb, route, aliases=aliases, contexts=contexts)
+    return AppCommand(verb, route, aliases=aliases, contexts=contexts)
 
 
-def _status(given: _Given) -> Status:
+def _status(given: _Given) -> StatusCommand:
     route = given.route()
     load = given.read("Load", parse_signed, KEEP)
     if not KEEP <= load <= MAX_LOAD:
         syntax(f"Load must be from {KEEP} to {MAX_LOAD}")
-    return Status(route, load)
+    return StatusCommand(route, load)
 
 
-def _ping(given: _Given) -> Ping:
+def _ping(given: _Given) -> PingCommand:
     if given.get("jvmroute"):
-        return Ping(route=given.route())
+        return PingCommand(route=given.route())
     scheme, host, port = (given.get(name) for name in ("scheme", "host", "port"))
     if scheme is None and host is None and port is None:
-        return Ping()
+        return PingCommand()
     if scheme is None or host is None or port is None:
         syntax("Scheme, Host and Port come together or not at all")
     scheme = scheme.lower()
     if scheme not in ("http", "https", "ajp"):
         syntax("Scheme must be http, https or ajp")
-    return Ping(address=Address(scheme, parse_host("Host", host), parse_port("Port", port)))
+    return PingCommand(
+        address=PingAddress(scheme, parse_host("Host", host), parse_port("Port", port))
+    )

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
-from lbproxy.wire.mcmp import Fault, Refused
+from lbproxy.wire.mcmp import McmpFault, Refused
 
 # Larger than any field of the existing proxies, whose largest is 80.
 MAX_VALUE = 255
@@ -33,12 +33,12 @@ _FLAGS |= {"no": False, "off": False, "false": False, "0": False}
 
 def syntax(message: str) -> NoReturn:
     """Refuse what can never become valid."""
-    raise Refused(Fault.SYNTAX, f"SYNTAX: {message}")
+    raise Refused(McmpFault.SYNTAX, f"SYNTAX: {message}")
 
 
 def too_much(message: str) -> NoReturn:
     """Refuse what is beyond a limit."""
-    raise Refused(Fault.MEM, f"MEM: {message}")
+    raise Refused(McmpFault.MEM, f"MEM: {message}")
 
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:
@@ -158,7 +158,7 @@ def parse_port(name: str, text: str) -> int:
     not listen yet."""
     port = parse_signed(name, text)
     if not 1 <= port <= 65535:
-        raise Refused(Fault.MEM, f"MEM: {name} must be a number from 1 to 65535")
+        raise Refused(McmpFault.MEM, f"MEM: {name} must be a number from 1 to 65535")
     return port
 
 

@@ -13,7 +13,7 @@ import pytest
 from lbproxy.agent import control, life
 from lbproxy.agent.agent import Agent
 from lbproxy.agent.control import MAX_CALLERS, Desk, ask
-from lbproxy.config.units import Bind
+from lbproxy.config.addresses import Bind
 from lbproxy.runtime.sockets import BindError
 from tests.agent.conftest import Proxy, Stage
 

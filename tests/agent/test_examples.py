@@ -15,9 +15,10 @@ import yaml
 from lbproxy.agent import life
 from lbproxy.agent.control import Desk
 from lbproxy.cli import main
+from lbproxy.config.addresses import Bind
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import parse_agent_config
-from lbproxy.config.units import Bind, parse_duration
+from lbproxy.config.units import parse_duration
 from tests.agent.conftest import Stage
 from tests.e2e.keycloak import VERSION
 

@@ -15,12 +15,12 @@ import trustme
 from lbproxy.agent import health as health_module
 from lbproxy.agent.health import Watch, target_of
 from lbproxy.cluster.node import Health
-from lbproxy.config.agent import AgentHealth, AgentNode
+from lbproxy.config.agent import AgentHealthSettings, AgentNodeSettings
 
 
-def node(at: str = "http://10.0.0.21:8080", **health: Any) -> AgentNode:
+def node(at: str = "http://10.0.0.21:8080", **health: Any) -> AgentNodeSettings:
     rules: dict[str, Any] = {"interval": "20ms", "timeout": "1s", "fall": 2}
-    return AgentNode(route="kc1", url=at, health=AgentHealth(**(rules | health)))
+    return AgentNodeSettings(route="kc1", url=at, health=AgentHealthSettings(**(rules | health)))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def node(at: str = "http://10.0.0.21:8080", **health: Any) -> AgentNode:
         (node(url="https://[::1]:9000/x/y"), "https://::1:9000/x/y"),
     ],
 )
-def test_the_page(given: AgentNode, page: str) -> None:
+def test_the_page(given: AgentNodeSettings, page: str) -> None:
     target = target_of(given)
     assert f"{target.scheme}://{target.host}:{target.port}{target.path}" == page
 
@@ -71,7 +71,7 @@ async def page() -> AsyncIterator[Page]:
 class Seen:
     """A watch, and the changes that it told."""
 
-    def __init__(self, of: AgentNode) -> None:
+    def __init__(self, of: AgentNodeSettings) -> None:
         self.changes: list[Health] = []
         self._news = asyncio.Event()
         self.watch = Watch(of, self._changed, random.Random(1))

@@ -17,10 +17,10 @@ from lbproxy.agent.life import (
     SILENT_S,
     SLOW_S,
     Goal,
-    Outcome,
     Phase,
     Standing,
     Step,
+    StepOutcome,
     abandoned,
     finished,
     next_step,
@@ -42,10 +42,10 @@ class Most:
 
 def test_the_tables_are_whole() -> None:
     assert set(NEXT) == set(product(Goal, Phase))
-    assert set(AFTER) == set(product(Step, Outcome))
+    assert set(AFTER) == set(product(Step, StepOutcome))
 
 
-def walk(standing: Standing, goal: Goal, *answers: Outcome, requests: int = 0) -> list[str]:
+def walk(standing: Standing, goal: Goal, *answers: StepOutcome, requests: int = 0) -> list[str]:
     """Return the steps of a conversation in which the proxy gives these answers."""
     steps = []
     for answer in answers:
@@ -57,7 +57,7 @@ def walk(standing: Standing, goal: Goal, *answers: Outcome, requests: int = 0) -
     return steps
 
 
-DONE, UNKNOWN, LOST = Outcome.DONE, Outcome.UNKNOWN, Outcome.LOST
+DONE, UNKNOWN, LOST = StepOutcome.DONE, StepOutcome.UNKNOWN, StepOutcome.LOST
 JOINED = Standing(Phase.ENABLED, heard=NOW)
 
 
@@ -71,7 +71,7 @@ JOINED = Standing(Phase.ENABLED, heard=NOW)
         (JOINED, Goal.SERVE, [UNKNOWN, DONE, DONE], ["STATUS", "CONFIG", "ENABLE-APP"]),
         (JOINED, Goal.SERVE, [LOST, LOST, DONE], ["STATUS", "STATUS", "STATUS"]),
         (Standing(), Goal.SERVE, [DONE, UNKNOWN, DONE], ["CONFIG", "ENABLE-APP", "CONFIG"]),
-        (Standing(), Goal.SERVE, [Outcome.REFUSED, DONE], ["CONFIG", "CONFIG"]),
+        (Standing(), Goal.SERVE, [StepOutcome.REFUSED, DONE], ["CONFIG", "CONFIG"]),
         (JOINED, Goal.QUIET, [DONE, DONE, DONE], ["DISABLE-APP", "STATUS", "STATUS"]),
         (JOINED, Goal.STOP, [DONE] * 5, ["DISABLE-APP", "STOP-APP", "STOP-APP", "REMOVE-APP"]),
         (JOINED, Goal.STOP, [DONE, UNKNOWN, DONE], ["DISABLE-APP", "STOP-APP"]),
@@ -81,7 +81,7 @@ JOINED = Standing(Phase.ENABLED, heard=NOW)
     ],
 )  # fmt: skip
 def test_conversations(
-    begin: Standing, goal: Goal, answers: list[Outcome], steps: list[str]
+    begin: Standing, goal: Goal, answers: list[StepOutcome], steps: list[str]
 ) -> None:
     assert walk(begin, goal, *answers) == steps
 
@@ -155,9 +155,9 @@ def test_jitter_takes_up_to_half() -> None:
 
 
 def test_what_is_hopeless_is_tried_seldom() -> None:
-    refused = note(Standing(), Step.CONFIG, Outcome.REFUSED, NOW)
-    assert pause(refused, Step.CONFIG, Outcome.REFUSED, INTERVAL_S, Most()) == SLOW_S
-    assert pause(refused, Step.CONFIG, Outcome.REFUSED, 2 * SLOW_S, Most()) == 2 * SLOW_S
+    refused = note(Standing(), Step.CONFIG, StepOutcome.REFUSED, NOW)
+    assert pause(refused, Step.CONFIG, StepOutcome.REFUSED, INTERVAL_S, Most()) == SLOW_S
+    assert pause(refused, Step.CONFIG, StepOutcome.REFUSED, 2 * SLOW_S, Most()) == 2 * SLOW_S
 
 
 def test_how_long_done_steps_wait() -> None:
@@ -169,7 +169,7 @@ def test_how_long_done_steps_wait() -> None:
 
 def test_another_status_says_nothing_about_the_node() -> None:
     """403 while leaving must not be taken for `it does not know the node`."""
-    refused = note(JOINED, Step.DISABLE, Outcome.FAILED, NOW)
+    refused = note(JOINED, Step.DISABLE, StepOutcome.FAILED, NOW)
     assert refused.phase is Phase.ENABLED
     assert not finished(refused, Goal.STOP, NOW)
 
@@ -197,7 +197,7 @@ def test_a_proxy_that_answers_but_will_not_is_asked_until_the_deadline() -> None
     """It still sends requests to the node: 403 while the tokens are renewed, for one."""
     standing = setting_out(Standing(Phase.ENABLED, failures=9, heard=NOW))
     for _ in range(3 * LEAVE_TRIES):
-        standing = note(standing, Step.DISABLE, Outcome.FAILED, NOW)
+        standing = note(standing, Step.DISABLE, StepOutcome.FAILED, NOW)
         for goal in (Goal.QUIET, Goal.STOP):
             assert not finished(standing, goal, NOW)
     assert finished(standing, Goal.GONE, NOW)  # the deadline: it is not asked yet again
@@ -216,7 +216,7 @@ def test_a_proxy_whose_tries_take_long_has_fewer_of_them() -> None:
 
 def test_an_answer_between_makes_a_proxy_worth_more_tries() -> None:
     standing = setting_out(JOINED)
-    for outcome in (LOST, Outcome.FAILED) * LEAVE_TRIES:
+    for outcome in (LOST, StepOutcome.FAILED) * LEAVE_TRIES:
         standing = note(standing, Step.DISABLE, outcome, NOW)
         assert not finished(standing, Goal.STOP, NOW)
 
@@ -240,18 +240,18 @@ def test_a_proxy_that_was_silent_before_is_tried_once() -> None:
 
 
 def test_an_answer_of_any_kind_is_heard() -> None:
-    assert note(JOINED, Step.STATUS, Outcome.FAILED, NOW + 9).heard == NOW + 9
+    assert note(JOINED, Step.STATUS, StepOutcome.FAILED, NOW + 9).heard == NOW + 9
     assert note(JOINED, Step.STATUS, LOST, NOW + 9).heard == NOW
 
 
 steps_and_goals = st.lists(
-    st.tuples(st.sampled_from(Goal), st.sampled_from(Outcome), st.integers(0, 2)), max_size=60
+    st.tuples(st.sampled_from(Goal), st.sampled_from(StepOutcome), st.integers(0, 2)), max_size=60
 )
 
 
 @given(steps_and_goals)
 def test_whatever_happens_it_can_always_serve_and_always_leave(
-    story: list[tuple[Goal, Outcome, int]],
+    story: list[tuple[Goal, StepOutcome, int]],
 ) -> None:
     standing = Standing()
     for goal, outcome, requests in story:

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from lbproxy.agent.cpu import LoadError
-from lbproxy.agent.load import Load, load_in
-from lbproxy.config.agent import AgentConfig, AgentLoad, AgentNode
+from lbproxy.agent.load import LoadSource, load_in
+from lbproxy.config.agent import AgentConfig, AgentLoadSettings, AgentNodeSettings
 
 
 def configured(**keys: Any) -> AgentConfig:
     return AgentConfig(
-        node=AgentNode(route="n1", url="http://10.0.0.1:80"),
+        node=AgentNodeSettings(route="n1", url="http://10.0.0.1:80"),
         proxies=("http://10.0.0.5:6666",),
-        load=AgentLoad(**keys),
+        load=AgentLoadSettings(**keys),
     )
 
 
@@ -34,7 +34,7 @@ def test_a_file_that_holds_something_else(text: str) -> None:
 
 def test_a_file_that_goes_keeps_the_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    load = Load(configured(source="file", file="/run/load"), tmp_path)
+    load = LoadSource(configured(source="file", file="/run/load"), tmp_path)
     assert load(0.0) == 50
     (tmp_path / "run").mkdir()
     (tmp_path / "run/load").write_text("33\n")
@@ -50,13 +50,13 @@ def test_a_file_that_goes_keeps_the_load(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_a_fixed_load() -> None:
-    load = Load(configured(source="fixed", value=0))
+    load = LoadSource(configured(source="fixed", value=0))
     assert load(0.0) == 0
     assert load.what == "always 0"
 
 
 def test_cpu_of_this_very_machine() -> None:
-    load = Load(configured(smoothing=0.0))
+    load = LoadSource(configured(smoothing=0.0))
     assert load.what.startswith("what is left of ")
     load(0.0)
     assert 1 <= load(1.0) <= 100

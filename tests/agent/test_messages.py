@@ -6,20 +6,28 @@ from typing import Any
 
 import pytest
 
-from lbproxy.agent.life import Outcome, Step
+from lbproxy.agent.life import Step, StepOutcome
 from lbproxy.agent.messages import messages, outcome_of, requests_in, words_of
-from lbproxy.config.agent import AgentNode, AgentTimeouts
-from lbproxy.wire.mcmp import Announced, App, AppVerb, Balancer, Config, Fault, Status
-from lbproxy.wire.mcmp_client import Reply, ReplyReader, render_command
+from lbproxy.config.agent import AgentNodeSettings, AgentTimeoutsSettings
+from lbproxy.wire.mcmp import (
+    AnnouncedBalancer,
+    AnnouncedNode,
+    AppCommand,
+    AppVerb,
+    ConfigCommand,
+    McmpFault,
+    StatusCommand,
+)
+from lbproxy.wire.mcmp_client import McmpReply, ReplyReader, render_command
 from lbproxy.wire.mcmp_http import RequestReader
 from lbproxy.wire.mcmp_request import read_command
 
 
-def node(**keys: Any) -> AgentNode:
-    return AgentNode(**({"route": "kc1", "url": "http://10.0.0.21:8080"} | keys))
+def node(**keys: Any) -> AgentNodeSettings:
+    return AgentNodeSettings(**({"route": "kc1", "url": "http://10.0.0.21:8080"} | keys))
 
 
-def read(step: Step, of: AgentNode, load: int = 50) -> list[object]:
+def read(step: Step, of: AgentNodeSettings, load: int = 50) -> list[object]:
     """Return the commands that a proxy understands from a step's messages."""
     commands: list[object] = []
     for message in messages(step, of, load):
@@ -41,11 +49,11 @@ def test_config_says_the_whole_node() -> None:
         domain="east",
         balancer="idp",
         session_cookie="AUTH_SESSION_ID",
-        timeouts=AgentTimeouts(response=30.2, ping=3.0),
+        timeouts=AgentTimeoutsSettings(response=30.2, ping=3.0),
     )
     [config] = read(Step.CONFIG, full)
-    assert config == Config(
-        Announced(
+    assert config == ConfigCommand(
+        AnnouncedNode(
             route="kc1",
             domain="east",
             host="fd00::21",
@@ -54,7 +62,7 @@ def test_config_says_the_whole_node() -> None:
             ping_s=3.0,
             timeout_s=31.0,
         ),
-        Balancer(name="idp", cookie="AUTH_SESSION_ID", force=False),
+        AnnouncedBalancer(name="idp", cookie="AUTH_SESSION_ID", force=False),
     )
 
 
@@ -74,33 +82,34 @@ def test_a_context_is_a_message_of_its_own() -> None:
         (Step.STOP, AppVerb.STOP),
     ):
         assert read(step, of) == [
-            App(verb, "kc1", aliases=("a", "b"), contexts=(context,)) for context in ("/", "/auth")
+            AppCommand(verb, "kc1", aliases=("a", "b"), contexts=(context,))
+            for context in ("/", "/auth")
         ]
 
 
 def test_removal_is_of_the_whole_node() -> None:
-    assert read(Step.REMOVE, node()) == [App(AppVerb.REMOVE, "kc1", everything=True)]
+    assert read(Step.REMOVE, node()) == [AppCommand(AppVerb.REMOVE, "kc1", everything=True)]
 
 
 @pytest.mark.parametrize("load", [-1, 0, 1, 100])
 def test_status(load: int) -> None:
-    assert read(Step.STATUS, node(), load) == [Status("kc1", load)]
+    assert read(Step.STATUS, node(), load) == [StatusCommand("kc1", load)]
 
 
 @pytest.mark.parametrize(
     ("reply", "outcome"),
     [
-        (Reply(200), Outcome.DONE),
-        (Reply(500, fault=Fault.MEM), Outcome.UNKNOWN),
-        (Reply(500), Outcome.UNKNOWN),
-        (Reply(500, fault=Fault.SYNTAX), Outcome.REFUSED),
-        (Reply(204), Outcome.FAILED),
-        (Reply(403), Outcome.FAILED),
-        (Reply(501), Outcome.FAILED),
-        (Reply(503), Outcome.FAILED),
+        (McmpReply(200), StepOutcome.DONE),
+        (McmpReply(500, fault=McmpFault.MEM), StepOutcome.UNKNOWN),
+        (McmpReply(500), StepOutcome.UNKNOWN),
+        (McmpReply(500, fault=McmpFault.SYNTAX), StepOutcome.REFUSED),
+        (McmpReply(204), StepOutcome.FAILED),
+        (McmpReply(403), StepOutcome.FAILED),
+        (McmpReply(501), StepOutcome.FAILED),
+        (McmpReply(503), StepOutcome.FAILED),
     ],
 )
-def test_outcomes(reply: Reply, outcome: Outcome) -> None:
+def test_outcomes(reply: McmpReply, outcome: StepOutcome) -> None:
     assert outcome_of(reply) is outcome
 
 
@@ -118,7 +127,7 @@ def test_outcomes(reply: Reply, outcome: Outcome) -> None:
     ],
 )
 def test_requests_that_are_left(body: str, requests: int) -> None:
-    assert requests_in(Reply(200, body)) == requests
+    assert requests_in(McmpReply(200, body)) == requests
 
 
 def test_what_a_proxy_says_is_shown_on_one_short_line() -> None:
@@ -127,5 +136,5 @@ def test_what_a_proxy_says_is_shown_on_one_short_line() -> None:
     reply = reader.next()
     assert reply is not None
     assert words_of(reply) == "500 bad?[31m? node"
-    assert len(words_of(Reply(403, "x" * 5000))) < 300
-    assert words_of(Reply(503)) == "503"
+    assert len(words_of(McmpReply(403, "x" * 5000))) < 300
+    assert words_of(McmpReply(503)) == "503"

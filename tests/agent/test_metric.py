@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lbproxy.agent.cpu import LoadError
 from lbproxy.agent.metric import MetricLoad, share_in
-from lbproxy.config.agent import AgentLoad
-from lbproxy.config.sources import NodeTls
+from lbproxy.config.agent import AgentLoadSettings
+from lbproxy.config.sources import NodeTlsSettings
 
 PAGE = """\
 # TYPE process_cpu_usage gauge
@@ -88,10 +88,10 @@ async def metrics() -> AsyncIterator[Metrics]:
 
 @pytest.fixture
 async def load(metrics: Metrics) -> AsyncIterator[MetricLoad]:
-    settings = AgentLoad(
+    settings = AgentLoadSettings(
         source="metric", url=f"http://127.0.0.1:{metrics.port}/metrics", smoothing=0.0
     )
-    made = MetricLoad(settings, NodeTls(), 0.02)
+    made = MetricLoad(settings, NodeTlsSettings(), 0.02)
     task = asyncio.ensure_future(made.run())
     yield made
     task.cancel()

@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from lbproxy.agent.messages import Message
-from lbproxy.agent.session import Link, LinkError, Place
-from lbproxy.config.agent import AgentTls
+from lbproxy.agent.session import ProxyAddress, ProxySession, SessionError
+from lbproxy.config.agent import AgentTlsSettings
 from lbproxy.wire.mcmp_signature import Verifier
 from tests.agent.conftest import MEM, Command, Proxy, Stage, credentials
 
@@ -23,10 +23,10 @@ STATUS = Message("STATUS", (("JVMRoute", "n1"), ("Load", "50")))
 REMOVE = Message("REMOVE-APP", (("JVMRoute", "n1"),), everything=True)
 
 
-def link_to(stage: Stage, proxy: Proxy, **settings: Any) -> Link:
+def link_to(stage: Stage, proxy: Proxy, **settings: Any) -> ProxySession:
     config = stage.config(None, proxy)
-    place = Place("http", "127.0.0.1", proxy.port, "127.0.0.1")
-    return Link(place, credentials(config, settings.pop("token", None)), 1.0)
+    place = ProxyAddress("http", "127.0.0.1", proxy.port, "127.0.0.1")
+    return ProxySession(place, credentials(config, settings.pop("token", None)), 1.0)
 
 
 async def test_a_connection_is_kept(stage: Stage) -> None:
@@ -73,7 +73,7 @@ async def test_a_new_one_that_breaks_is_an_error(stage: Stage) -> None:
         proxy.hang_up()
 
     proxy.before = hang_up
-    with pytest.raises(LinkError, match=r"reset|without an answer"):
+    with pytest.raises(SessionError, match=r"reset|without an answer"):
         await link_to(stage, proxy).send(STATUS)
     assert proxy.connections == 1
 
@@ -86,9 +86,9 @@ async def test_a_proxy_that_does_not_answer_costs_one_timeout(stage: Stage) -> N
 
     proxy.before = sleep
     config = stage.config(None, proxy)
-    place = Place("http", "127.0.0.1", proxy.port, "127.0.0.1")
-    link = Link(place, credentials(config), 0.5)
-    with pytest.raises(LinkError, match=r"no answer within 0\.5 s"):
+    place = ProxyAddress("http", "127.0.0.1", proxy.port, "127.0.0.1")
+    link = ProxySession(place, credentials(config), 0.5)
+    with pytest.raises(SessionError, match=r"no answer within 0\.5 s"):
         await link.send(STATUS)
     assert proxy.connections == 1
 
@@ -110,22 +110,22 @@ async def test_a_proxy_whose_name_leads_nowhere_any_more_is_found_where_it_was(
 
     monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
     config = stage.config(None, proxy)
-    place = Place("http", "lb.internal", proxy.port, "lb.internal")
-    link = Link(place, credentials(config), 1.0)
+    place = ProxyAddress("http", "lb.internal", proxy.port, "lb.internal")
+    link = ProxySession(place, credentials(config), 1.0)
     await link.send(STATUS)
     resolves = False
     link.close()
     await link.send(STATUS)
     assert proxy.connections == 2
     link.close()
-    with pytest.raises(LinkError):
-        await Link(place, credentials(config), 0.1).send(STATUS)  # it never knew
+    with pytest.raises(SessionError):
+        await ProxySession(place, credentials(config), 0.1).send(STATUS)  # it never knew
 
 
 async def test_nobody_there(stage: Stage) -> None:
     proxy = await stage.proxy()
     await proxy.stop()
-    with pytest.raises(LinkError, match="connection refused"):
+    with pytest.raises(SessionError, match="connection refused"):
         await link_to(stage, proxy).send(STATUS)
 
 
@@ -148,8 +148,10 @@ async def test_what_is_no_answer(stage: Stage, answer: bytes, why: str) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     config = stage.config(None, f"http://127.0.0.1:{port}")
-    link = Link(Place("http", "127.0.0.1", port, "127.0.0.1"), credentials(config), 1.0)
-    with pytest.raises(LinkError, match=why):
+    link = ProxySession(
+        ProxyAddress("http", "127.0.0.1", port, "127.0.0.1"), credentials(config), 1.0
+    )
+    with pytest.raises(SessionError, match=why):
         await link.send(STATUS)
     server.close()
 
@@ -203,7 +205,7 @@ async def test_a_token_that_was_put_right_is_taken_up(stage: Stage) -> None:
     config = stage.config(None, proxy)
     given = credentials(config)
     given = type(given)(given.tls, lambda: keys.pop(0), time.time, given.nonce)
-    link = Link(Place("http", "127.0.0.1", proxy.port, "127.0.0.1"), given, 1.0)
+    link = ProxySession(ProxyAddress("http", "127.0.0.1", proxy.port, "127.0.0.1"), given, 1.0)
     assert (await link.send(STATUS)).status == 403, "and the connection would have been kept"
     assert (await link.send(STATUS)).done
     assert (await link.send(STATUS)).done
@@ -226,14 +228,14 @@ class Certificates:
         self.server.load_verify_locations(str(self.ca))
         self.server.verify_mode = ssl.CERT_REQUIRED
 
-    def tls(self, **keys: str | None) -> AgentTls:
+    def tls(self, **keys: str | None) -> AgentTlsSettings:
         files = {
             "ca": str(self.ca),
             "cert": str(self.cert),
             "key": str(self.key),
             "server_name": "lb.internal",
         }
-        return AgentTls(**(files | keys))
+        return AgentTlsSettings(**(files | keys))
 
 
 @pytest.fixture
@@ -241,10 +243,10 @@ def certificates(authority: trustme.CA, tmp_path: Path) -> Certificates:
     return Certificates(authority, tmp_path)
 
 
-def tls_link(stage: Stage, proxy: Proxy, tls: AgentTls) -> Link:
+def tls_link(stage: Stage, proxy: Proxy, tls: AgentTlsSettings) -> ProxySession:
     given = credentials(stage.config(None, proxy))
     given = type(given)(tls, given.token, given.clock, given.nonce)
-    return Link(Place("https", "127.0.0.1", proxy.port, "127.0.0.1"), given, 2.0)
+    return ProxySession(ProxyAddress("https", "127.0.0.1", proxy.port, "127.0.0.1"), given, 2.0)
 
 
 async def test_client_certificates(stage: Stage, certificates: Certificates) -> None:
@@ -268,7 +270,7 @@ async def test_tls_that_does_not_fit(
     stage: Stage, certificates: Certificates, keys: dict[str, str | None], why: str
 ) -> None:
     proxy = await stage.proxy(certificates.server)
-    with pytest.raises(LinkError, match=why):
+    with pytest.raises(SessionError, match=why):
         await tls_link(stage, proxy, certificates.tls(**keys)).send(STATUS)
     assert proxy.commands == []
 
@@ -281,7 +283,7 @@ async def test_tls_to_a_plain_listener(stage: Stage, certificates: Certificates)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     proxy = Proxy(port=server.sockets[0].getsockname()[1])
-    with pytest.raises(LinkError, match="http:// and not https://"):
+    with pytest.raises(SessionError, match="http:// and not https://"):
         await tls_link(stage, proxy, certificates.tls()).send(STATUS)
     server.close()
 
@@ -295,7 +297,7 @@ async def test_a_renewed_certificate_is_taken_up(
     certificates.cert.write_bytes(b"".join(b.bytes() for b in strange.cert_chain_pems))
     strange.private_key_pem.write_to_path(str(certificates.key))
     link = tls_link(stage, proxy, certificates.tls())
-    with pytest.raises(LinkError):
+    with pytest.raises(SessionError):
         await link.send(STATUS)
     certificates.cert.write_bytes(good_cert)
     certificates.key.write_bytes(good_key)
@@ -306,7 +308,7 @@ async def test_a_renewed_certificate_is_taken_up(
 async def test_files_that_are_gone(stage: Stage, certificates: Certificates) -> None:
     proxy = await stage.proxy(certificates.server)
     certificates.cert.unlink()
-    with pytest.raises(LinkError, match="token or TLS files cannot be used: No such file"):
+    with pytest.raises(SessionError, match="token or TLS files cannot be used: No such file"):
         await tls_link(stage, proxy, certificates.tls()).send(STATUS)
 
 

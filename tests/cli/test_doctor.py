@@ -11,21 +11,21 @@ import pytest
 from lbproxy.cli import doctor, main
 from lbproxy.doctor.door import Origin
 from lbproxy.doctor.examine import Options
-from lbproxy.doctor.findings import Finding, Level, Outcome, Report
+from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, Level
 
-FINDING = Finding("cookies", "S is [red]not[/] Secure", "at /login", "plain http", "send Proto")
-HINT = Finding("HSTS", "no HSTS", "nowhere", "nobody", "send it", Level.HINT)
+FINDING = Diagnosis("cookies", "S is [red]not[/] Secure", "at /login", "plain http", "send Proto")
+HINT = Diagnosis("HSTS", "no HSTS", "nowhere", "nobody", "send it", Level.HINT)
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, *arguments: str, outcomes: tuple[Outcome, ...] = ()
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, outcomes: tuple[CheckResult, ...] = ()
 ) -> int:
     asked: list[tuple[Origin, Options]] = []
 
-    def examine(origin: Origin, options: Options, now: datetime) -> Report:
+    def examine(origin: Origin, options: Options, now: datetime) -> Examination:
         assert now.tzinfo is not None
         asked.append((origin, options))
-        return Report(str(origin), options.profile or "generic", outcomes, ("set x",))
+        return Examination(str(origin), options.profile or "generic", outcomes, ("set x",))
 
     monkeypatch.setattr(doctor, "examine", examine)
     parser = argparse.ArgumentParser()
@@ -37,7 +37,7 @@ def run(
 
 
 def test_no_findings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    outcomes = (Outcome("cookies"), Outcome("HSTS", skipped="http"))
+    outcomes = (CheckResult("cookies"), CheckResult("HSTS", skipped="http"))
     assert run(monkeypatch, "https://a", "--profile", "keycloak", outcomes=outcomes) == 0
     text = capsys.readouterr().out
     assert "https://a as keycloak" in text
@@ -48,7 +48,7 @@ def test_no_findings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 def test_findings_are_told_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "https://a", outcomes=(Outcome("cookies", (FINDING,)),)) == 1
+    assert run(monkeypatch, "https://a", outcomes=(CheckResult("cookies", (FINDING,)),)) == 1
     text = capsys.readouterr().out
     assert "What the provider needs itself:\n- set x\n" in text
     for part in ("S is [red]not[/] Secure", "seen: at /login", "likely: plain", "do: send Proto"):
@@ -58,17 +58,17 @@ def test_findings_are_told_whole(
 def test_what_goes_into_a_pipe_is_not_wrapped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    long = Finding("cookies", "what", "seen", "cause", " ".join(["remedy"] * 40))
-    run(monkeypatch, "https://a", outcomes=(Outcome("cookies", (long,)),))
+    long = Diagnosis("cookies", "what", "seen", "cause", " ".join(["remedy"] * 40))
+    run(monkeypatch, "https://a", outcomes=(CheckResult("cookies", (long,)),))
     assert any(line.endswith(long.remedy) for line in capsys.readouterr().out.splitlines())
 
 
 def test_hints_do_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, "https://a", outcomes=(Outcome("HSTS", (HINT,)),)) == 0
+    assert run(monkeypatch, "https://a", outcomes=(CheckResult("HSTS", (HINT,)),)) == 0
 
 
 def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    outcomes = (Outcome("cookies", (FINDING,)), Outcome("HSTS", (HINT,)), Outcome("x"))
+    outcomes = (CheckResult("cookies", (FINDING,)), CheckResult("HSTS", (HINT,)), CheckResult("x"))
     assert run(monkeypatch, "https://a", "--json", outcomes=outcomes) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["healthy"] is False
@@ -105,9 +105,9 @@ def test_the_options_of_an_examination(
     pins = ("--resolve", "a:443:192.0.2.1", "--resolve", "a:80:[2001:db8::1]")
     asked: list[Options] = []
 
-    def examine(origin: Origin, options: Options, now: datetime) -> Report:
+    def examine(origin: Origin, options: Options, now: datetime) -> Examination:
         asked.append(options)
-        return Report(str(origin), "generic", addresses=options.pins.addresses("a", 443))
+        return Examination(str(origin), "generic", addresses=options.pins.addresses("a", 443))
 
     monkeypatch.setattr(doctor, "examine", examine)
     assert main(["doctor", "https://a/app", *pins]) == 0
@@ -120,8 +120,8 @@ def test_one_cause_is_told_once_with_its_places(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = (
-        Outcome("redirects", (FINDING.also_at(["at /other"]),)),
-        Outcome("discovery", see="redirects"),
+        CheckResult("redirects", (FINDING.also_at(["at /other"]),)),
+        CheckResult("discovery", see="redirects"),
     )
     assert run(monkeypatch, "https://a", outcomes=outcomes) == 1
     text = capsys.readouterr().out

@@ -124,6 +124,8 @@ def test_a_pool_without_affinity_says_so() -> None:
         ("GET https://idp.example.com/realms/%2e%2e/admin", 404, "hidden_path"),
         ("GET https://elsewhere/", 404, "no_route"),
         ("GET https://a.example.org/y", 404, "no_route"),
+        ("GET https://elsewhere/%2e%2e/admin", 404, "no_route"),
+        ("TRACE https://idp.example.com/realms/x", 501, "not_implemented"),
         ("GET https://idp.example.com/realms/%00", 400, "doubtful_path"),
         ("GET https://idp.example.com/auth/..;/realms/x", 400, "doubtful_path"),
         ("GET https://a b/", 400, "bad_request"),
@@ -133,6 +135,38 @@ def test_what_lbproxy_answers_itself(request_line: str, status: int, reason: str
     found = ask(request_line)
     assert (found.status, found.reason) == (status, reason)
     assert found.node == ""
+
+
+def test_which_fields_reach_the_node() -> None:
+    text = TEXT.replace("  plain:\n", "  plain:\n    pass: [X-User-Id]\n    strip: [X-Secret]\n")
+    settings = parse_config(text, "x.yaml", Path("/")).config
+    assert settings is not None
+    fields = [
+        "Accept: */*",
+        "X-Real-IP: 192.0.2.1",
+        "X-User-Id: 7",
+        "X-Secret: s",
+        "Connection: close, X-Gone",
+        "X-Gone: 1",
+        "X-Request-Id: abc",
+    ]
+
+    def ask(request: str) -> tuple[str, str]:
+        found = explain(settings, request, [], {}, 1.0, fields=fields)
+        return " ".join(found.passed), " ".join(found.dropped)
+
+    dropped = "X-Real-IP X-User-Id X-Secret Connection X-Gone"
+    assert ask(KC) == ("Accept X-Request-Id", dropped)
+    assert ask("GET https://a.example.org/x") == (
+        "Accept X-User-Id X-Request-Id",
+        dropped.replace("X-User-Id ", ""),
+    )
+    assert ask("GET https://elsewhere/") == ("", "")
+
+
+def test_a_field_that_is_none_is_refused_as_in_a_request() -> None:
+    found = explain(config(), KC, [], {}, 1.0, fields=["no colon"])
+    assert (found.status, found.reason) == (400, "bad_request")
 
 
 def test_plain_http_is_redirected_where_every_listener_for_it_does_so() -> None:
@@ -182,6 +216,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["node"] == "kc2"
     assert main(argv) == 0
     assert "route: the session belongs to kc2" in capsys.readouterr().out
+    assert main([*argv, "--field", "X-Real-IP: 1", "--field", "Accept: */*"]) == 0
+    assert "passed on  Accept" in (printed := capsys.readouterr().out)
+    assert "dropped    X-Real-IP" in printed
     assert main(["explain", "-c", str(file), "nonsense"]) == 2
     assert main(["explain", "-c", str(tmp_path / "none"), KC]) == 1
     assert main([*argv, "--admin", "http://127.0.0.1:1"]) == 1
@@ -276,6 +313,11 @@ class TestNodesThatJoin:
         moved = self.ask("/auth", "JSESSIONID=1.d", nodes=nodes)
         assert (moved.result, moved.node) == ("failover", "b")
         assert "nodes of its domain east come first" in moved.why
+        spare = self.ask("/auth", "JSESSIONID=1.d", nodes=(nodes[0], *nodes[2:]))
+        assert (spare.result, spare.node) == ("failover", "a")
+        beyond = self.ask("/auth", "JSESSIONID=1.d", nodes=nodes[2:])
+        assert beyond.node == "c"
+        assert any("StickySessionForce" in reason for reason in beyond.why)
 
 
 def test_the_command_says_that_nodes_join(

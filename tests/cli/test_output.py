@@ -20,7 +20,7 @@ import lbproxy.cli
 from lbproxy.cli import _MODULES, main, net_listen
 from lbproxy.net.listener import Heard
 from lbproxy.terminal import shown
-from lbproxy.wire.advertise import Reaction, Verdict
+from lbproxy.wire.advertise import Judgement, Reaction
 
 # A colour, a new title, a bell, C1, an override of direction, line breaks; rich markup, and an end
 # tag without a beginning, of which rich makes an error.
@@ -220,7 +220,7 @@ def test_the_agent(say: Say, tmp_path: Path) -> None:
 def test_multicast(say: Say) -> None:
     assert shown(EVIL) in say("net", "status", "--listen", "1s", "--interface", EVIL)
     say("net", "enable-multicast", EVIL)
-    verdict = Verdict(Reaction.WASTES, EVIL, EVIL, EVIL, 1)
+    verdict = Judgement(Reaction.WASTES, EVIL, EVIL, EVIL, 1)
     heard = io.StringIO()
     line = net_listen._line(net_listen.Report(Heard(b"", EVIL, 1), EVIL, verdict))
     Console(file=heard, width=2000).print(line)

@@ -27,7 +27,7 @@ from lbproxy.cluster.health import (
 from lbproxy.cluster.node import Health
 from lbproxy.config import schema
 
-SETTINGS = schema.Health(rise=2, fall=3)
+SETTINGS = schema.HealthSettings(rise=2, fall=3)
 RESULTS = {
     "+": ProbeResult(Outcome.OK, "HTTP 200"),
     "~": ProbeResult(Outcome.SOFT, "HTTP 460"),
@@ -117,7 +117,7 @@ class Chance:
     ],
 )
 def test_probes_hurry_while_it_matters(interval: float, state: ProbeState, delay: float) -> None:
-    settings = schema.Health(interval=interval)
+    settings = schema.HealthSettings(interval=interval)
     assert next_delay(state, settings, Chance(0.5)) == pytest.approx(delay)
     assert next_delay(state, settings, Chance(0.0)) == pytest.approx(delay * 0.9)
     assert next_delay(state, settings, random.Random(1)) <= delay * 1.1
@@ -140,12 +140,12 @@ def test_probes_hurry_while_it_matters(interval: float, state: ProbeState, delay
 def test_answers_are_judged_with_their_likely_cause(
     more: dict[str, str], status: int, body: bytes, outcome: Outcome, words: str
 ) -> None:
-    result = judge(status, body, schema.Health.model_validate(more))
+    result = judge(status, body, schema.HealthSettings.model_validate(more))
     assert result.outcome is outcome
     assert words in result.reason
 
 
-EJECTION = schema.Ejection(failures=3, base=10.0, max_fraction=0.5)
+EJECTION = schema.EjectionSettings(failures=3, base=10.0, max_fraction=0.5)
 
 
 def fail(
@@ -189,7 +189,7 @@ def test_ejections_grow_until_the_cap_and_return_at_the_first_failure() -> None:
 
 
 def test_the_cap_does_not_shorten_what_is_configured() -> None:
-    hour = schema.Ejection(failures=1, base=3600.0)
+    hour = schema.EjectionSettings(failures=1, base=3600.0)
     state, _ = note_failure(EjectionState(), "refused", hour, 0.0, True)
     assert state.until == 3600.0
 
@@ -226,7 +226,7 @@ def test_what_is_not_allowed_now_counts_later() -> None:
 def test_never_more_than_the_fraction(
     ejected: int, nodes: int, fraction: float, allowed: bool
 ) -> None:
-    assert may_eject(ejected, nodes, schema.Ejection(max_fraction=fraction)) is allowed
+    assert may_eject(ejected, nodes, schema.EjectionSettings(max_fraction=fraction)) is allowed
 
 
 def one_after_the_other(*clients: str | None) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.roster import Roster
-from lbproxy.config.schema import Pool
+from lbproxy.config.schema import PoolSettings
 
 
 def node(name: str, **more: object) -> Node:
@@ -20,7 +20,7 @@ def names(roster: Roster, wanted: Node) -> set[str]:
 
 
 def test_nodes_are_found_by_every_address() -> None:
-    roster = Roster("idp", Pool())
+    roster = Roster("idp", PoolSettings())
     entry = roster.add(node("a", addresses=("10.0.0.1", "10.0.0.2")), 0.0)
     assert names(roster, node("x")) == {"a"}
     assert names(roster, node("x", host="10.0.0.2")) == {"a"}
@@ -37,7 +37,7 @@ def test_nodes_are_found_by_every_address() -> None:
 
 
 def test_a_name_that_is_never_asked_for_stands_for_its_addresses_too() -> None:
-    roster = Roster("idp", Pool())
+    roster = Roster("idp", PoolSettings())
     roster.add(node("a", host="localhost"), 0.0)
     for host in ("localhost", "127.0.0.1", "::1"):
         assert names(roster, node("x", host=host)) == {"a"}
@@ -45,7 +45,7 @@ def test_a_name_that_is_never_asked_for_stands_for_its_addresses_too() -> None:
 
 
 def test_a_balancer_stays_while_its_only_node_changes() -> None:
-    roster = Roster("idp", Pool())
+    roster = Roster("idp", PoolSettings())
     entry = roster.add(node("a"), 0.0)
     settings = BalancerSettings("b")
     roster.set_balancer(settings)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lbproxy.config.schema import OwnCookie, Sticky, StickyStep
+from lbproxy.config.schema import OwnCookieSettings, StickySettings, StickyStep
 
 UUID = b"f2b4c1f0-6f7c-4d2e-9f51-0a8d1c5a8f10"
 # base64url(<id> "." base64url(signature)) "." <node>: the part before the dot holds no dot.
@@ -32,7 +32,7 @@ def member(form: str, balance: ModuleType) -> Callable[[str], Any]:
 def build(sticky: ModuleType, member: Callable[[str], Any]) -> Build:
     def affinity(*routes: str, by: tuple[str, ...] = ("route",), **more: Any) -> Any:
         steps = tuple(StickyStep(step) for step in by)
-        made = sticky.Affinity(Sticky(by=steps, cookie="S", **more), "idp", KEY)
+        made = sticky.Affinity(StickySettings(by=steps, cookie="S", **more), "idp", KEY)
         made.replace([member(route) for route in routes])
         return made
 
@@ -384,7 +384,7 @@ class TestOwnCookie:
         secure: bool,
         attributes: bytes,
     ) -> None:
-        own = OwnCookie.model_validate({"name": "WHO", "same_site": same_site})
+        own = OwnCookieSettings.model_validate({"name": "WHO", "same_site": same_site})
         affinity = build("a", "b", by=("own_cookie",), own_cookie=own)
         for _ in range(2):
             line = affinity.own_cookie_header(member("b"), secure)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from lbproxy.config.addresses import parse_page_url, parse_proxy_url
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import AgentLoadResult, load_agent_config, parse_agent_config
-from lbproxy.config.units import parse_page_url, parse_proxy_url
 
 LEAST = """\
 node:

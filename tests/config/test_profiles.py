@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
-from lbproxy.config.schema import Health, Policy, Pool, Sticky, StickyStep
+from lbproxy.config.schema import HealthSettings, Policy, PoolSettings, StickySettings, StickyStep
 from lbproxy.routing.paths import Visibility
 
 
-def pool(name: str, **own: object) -> Pool:
+def pool(name: str, **own: object) -> PoolSettings:
     own.setdefault("nodes", [{"name": "n1", "url": "http://10.0.0.1:1"}])
-    return Pool.model_validate(with_defaults(load_profile(name).defaults, own))
+    return PoolSettings.model_validate(with_defaults(load_profile(name).defaults, own))
 
 
-def visibility(settings: Pool) -> Visibility:
+def visibility(settings: PoolSettings) -> Visibility:
     return Visibility(
         [prefix.encode() for prefix in settings.hide],
         [prefix.encode() for prefix in settings.expose],
@@ -49,7 +49,7 @@ def test_stateless_providers_need_no_affinity(name: str) -> None:
 
 def test_fusionauth_probes_status_and_hides_administration() -> None:
     settings = pool("fusionauth")
-    assert isinstance(settings.health, Health)
+    assert isinstance(settings.health, HealthSettings)
     assert (settings.health.path, settings.health.soft) == ("/api/status", "460")
     assert settings.balance is Policy.LEAST_REQUESTS
     rules = visibility(settings)
@@ -67,11 +67,11 @@ def test_fusionauth_probes_status_and_hides_administration() -> None:
 
 def test_keycloak_follows_the_route_and_probes_the_management_port() -> None:
     settings = pool("keycloak")
-    assert isinstance(settings.sticky, Sticky)
+    assert isinstance(settings.sticky, StickySettings)
     assert settings.sticky.by == (StickyStep.ROUTE,)
     assert settings.sticky.cookie == "AUTH_SESSION_ID"
     assert settings.sticky.also == ("AUTH_SESSION_ID_LEGACY",)
-    assert isinstance(settings.health, Health)
+    assert isinstance(settings.health, HealthSettings)
     health = settings.health
     assert (health.path, health.port, health.scheme) == ("/health/ready", 9000, "auto")
     for path in (b"/", b"/admin/", b"/metrics", b"/health/ready", b"/realms/../admin", b"/js/x"):
@@ -85,7 +85,7 @@ def test_keycloak_follows_the_route_and_probes_the_management_port() -> None:
 
 def test_legacy_keycloak_follows_path_parameters_too() -> None:
     settings = pool("keycloak-legacy")
-    assert isinstance(settings.sticky, Sticky)
+    assert isinstance(settings.sticky, StickySettings)
     assert settings.sticky.by == (StickyStep.ROUTE, StickyStep.PATH_PARAMETER)
     assert settings.sticky.path_parameter == "jsessionid"
     assert settings.keepalive.idle == 50
@@ -97,9 +97,9 @@ def test_legacy_keycloak_follows_path_parameters_too() -> None:
 
 def test_wso2_gets_a_cookie_of_ours_and_hides_below_tenants() -> None:
     settings = pool("wso2is")
-    assert isinstance(settings.sticky, Sticky)
+    assert isinstance(settings.sticky, StickySettings)
     assert settings.sticky.by == (StickyStep.OWN_COOKIE,)
-    assert isinstance(settings.health, Health)
+    assert isinstance(settings.health, HealthSettings)
     assert settings.health.body == '"health"'
     assert settings.timeouts.response == 300
     rules = visibility(settings)
@@ -111,21 +111,21 @@ def test_wso2_gets_a_cookie_of_ours_and_hides_below_tenants() -> None:
 
 def test_curity_is_probed_on_its_status_port() -> None:
     settings = pool("curity")
-    assert isinstance(settings.health, Health)
+    assert isinstance(settings.health, HealthSettings)
     health = settings.health
     assert (health.path, health.port, health.scheme) == ("/serving", 4465, "http")
 
 
 def test_own_keys_are_merged_into_sections_and_replace_lists() -> None:
     settings = pool("keycloak", health={"port": 8443}, hide=["/x"], sticky={"also": []})
-    assert isinstance(settings.health, Health)
+    assert isinstance(settings.health, HealthSettings)
     assert (settings.health.path, settings.health.port) == ("/health/ready", 8443)
     assert settings.hide == ("/x",)
-    assert isinstance(settings.sticky, Sticky)
+    assert isinstance(settings.sticky, StickySettings)
     assert (settings.sticky.cookie, settings.sticky.also) == ("AUTH_SESSION_ID", ())
     off = pool("keycloak", health=False, sticky=False)
     assert off.health is False
     assert off.sticky is False
     on = pool("fusionauth", sticky={"cookie": "X"})
-    assert on.sticky == Sticky(cookie="X")
+    assert on.sticky == StickySettings(cookie="X")
     assert load_profile("keycloak").defaults["hide"] == ["/admin", "/health", "/metrics"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lbproxy.config.document import MAX_BYTES
 from lbproxy.config.findings import Severity
 from lbproxy.config.read import load_config
-from lbproxy.config.schema import AccessLog, Policy, Sticky
+from lbproxy.config.schema import AccessLogSettings, Policy, StickySettings
 from tests.config.texts import GOOD, good, load, pool, said
 
 
@@ -21,7 +21,7 @@ def test_a_good_file_is_a_config() -> None:
     assert config.workers == "auto"
     assert config.listeners[0].bind.port == 8080
     assert [node.name for node in config.pools["idp"].nodes] == ["node1", "node2"]
-    assert config.access_log == AccessLog()
+    assert config.access_log == AccessLogSettings()
     assert config.admin is False
 
 
@@ -49,7 +49,7 @@ def test_a_profile_is_below_the_own_keys() -> None:
     config = good(pool("profile: keycloak\n    balance: hash\n    sticky: {cookie: OTHER}"))
     idp = config.pools["idp"]
     assert idp.balance is Policy.HASH
-    assert idp.sticky == Sticky(cookie="OTHER", also=("AUTH_SESSION_ID_LEGACY",))
+    assert idp.sticky == StickySettings(cookie="OTHER", also=("AUTH_SESSION_ID_LEGACY",))
     assert "/realms/" in idp.expose
 
 

@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import Access, Peer
 from lbproxy.control.mcmp.server import McmpServer
-from lbproxy.wire.mcmp_answer import Answer
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp_answer import McmpAnswer
+from lbproxy.wire.mcmp_http import McmpRequest
 from tests.java_node import JavaAnswer, read_answer
 
 PATIENCE_S = 10.0
 INFO = b"INFO / HTTP/1.1\r\nHost: lb\r\n\r\n"
-Handle = Callable[[Request, Peer], Awaitable[Answer]]
-AtOnce = Callable[[Request, Peer], Answer | None]
+Handle = Callable[[McmpRequest, Peer], Awaitable[McmpAnswer]]
+AtOnce = Callable[[McmpRequest, Peer], McmpAnswer | None]
 
 
 class Gate(Access):
@@ -38,12 +38,12 @@ class Clock:
         return self.now
 
 
-def not_at_once(request: Request, peer: Peer) -> Answer | None:
+def not_at_once(request: McmpRequest, peer: Peer) -> McmpAnswer | None:
     return None
 
 
-async def echo(request: Request, peer: Peer) -> Answer:
-    return Answer(body=f"{request.method} {request.body.decode()}")
+async def echo(request: McmpRequest, peer: Peer) -> McmpAnswer:
+    return McmpAnswer(body=f"{request.method} {request.body.decode()}")
 
 
 class Office:
@@ -53,10 +53,10 @@ class Office:
         self._handle, self._at_once = handle, at_once
         self.bad: list[str] = []
 
-    def answer_at_once(self, request: Request, peer: Peer) -> Answer | None:
+    def answer_at_once(self, request: McmpRequest, peer: Peer) -> McmpAnswer | None:
         return self._at_once(request, peer)
 
-    async def handle(self, request: Request, peer: Peer) -> Answer:
+    async def handle(self, request: McmpRequest, peer: Peer) -> McmpAnswer:
         return await self._handle(request, peer)
 
     def note_bad(self, message: str, peer: Peer) -> None:
@@ -126,7 +126,7 @@ class Site:
 async def listening(
     handle: Handle = echo, at_once: AtOnce = not_at_once, **more: Any
 ) -> AsyncIterator[Site]:
-    settings = Mcmp.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
+    settings = McmpSettings.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
     clock, gate = Clock(), Gate(settings, lambda: 0.0)
     office = Office(handle, at_once)
     server = McmpServer(settings, gate, office, clock)

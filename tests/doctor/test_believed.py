@@ -11,7 +11,7 @@ from aiohttp import web
 
 from lbproxy.doctor.believed import _ACTION, check_believed
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import Outcome
+from lbproxy.doctor.findings import CheckResult
 from lbproxy.doctor.survey import survey
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def keycloak(house: House, *refuses: bool, issuer: str = "", action: str = "") -
     house.pages["/realms/master/token"] = token
 
 
-async def check(house: House) -> Outcome:
+async def check(house: House) -> CheckResult:
     door = house.door
     return await asyncio.to_thread(lambda: check_believed(door, KEYCLOAK, survey(door, KEYCLOAK)))
 

@@ -18,7 +18,7 @@ from lbproxy.doctor import examine as examine_module
 from lbproxy.doctor.door import Door, Origin, Reply
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import Level, Report
+from lbproxy.doctor.findings import Examination, Level
 
 if TYPE_CHECKING:
     from tests.doctor.conftest import House
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEYCLOAK = PROFILES["keycloak"]
 
 
-async def run(house: House, origin: Origin | None = None, **changes: object) -> Report:
+async def run(house: House, origin: Origin | None = None, **changes: object) -> Examination:
     options = Options(ca=house.ca, http_port=house.http.port)
     options = replace(options, **changes)  # type: ignore[arg-type]
     return await asyncio.to_thread(examine, origin or house.https, options, datetime.now(UTC))

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import Report
+from lbproxy.doctor.findings import Examination
 from lbproxy.doctor.survey import check_agreement, check_reach, survey
 from tests.doctor.test_examine import run
 
@@ -38,7 +38,7 @@ def status(code: int) -> Node:
     return lambda request: web.Response(status=code)
 
 
-async def examined(house: House, **changes: str) -> Report:
+async def examined(house: House, **changes: str) -> Examination:
     house.plain = lambda request: web.Response(
         status=308, headers={"Location": f"{house.https}{request.raw_path}"}
     )

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from lbproxy.config.sources import Advertise
+from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.control.mcmp.advertiser import Advertiser, open_sender
 from lbproxy.net.multicast import Place
 from lbproxy.wire.advertise import Advertisement, Reaction, judge, render, salt
@@ -164,7 +164,7 @@ async def test_a_node_comes_to_what_is_advertised(
     if key:
         (tmp_path / "key").write_text(f"{key[0]}\n")
         settings["key_file"] = str(tmp_path / "key")
-    made = Advertiser(Advertise.model_validate(settings), ("127.0.0.1", 6666), "http")
+    made = Advertiser(AdvertiseSettings.model_validate(settings), ("127.0.0.1", 6666), "http")
     hearing = await asyncio.to_thread(node, port, "lo", *key)
     try:
         await made.start()

@@ -14,10 +14,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from lbproxy.wire.mcmp import METHODS, App, Command, Config, Refused, Status
-from lbproxy.wire.mcmp_answer import Answer, refusal, render_answer, stop_answer
+from lbproxy.wire.mcmp import (
+    METHODS,
+    AppCommand,
+    ConfigCommand,
+    McmpCommand,
+    Refused,
+    StatusCommand,
+)
+from lbproxy.wire.mcmp_answer import McmpAnswer, refusal, render_answer, stop_answer
 from lbproxy.wire.mcmp_client import render_command
-from lbproxy.wire.mcmp_http import BadMessage, Request, RequestReader
+from lbproxy.wire.mcmp_http import BadMessage, McmpRequest, RequestReader
 from lbproxy.wire.mcmp_request import read_command
 from tests.fuzz.mutate import FRAGMENTS, mutate
 from tests.java_node import JavaNode, read_answer
@@ -88,7 +95,7 @@ def hostile(random: Random, seeds: list[bytes], routes: Collection[str]) -> byte
             return data
 
 
-def _honest(request: Request | int, routes: Collection[str]) -> bool:
+def _honest(request: McmpRequest | int, routes: Collection[str]) -> bool:
     """True where a command, bent as it is, could be carried out for a node."""
     if isinstance(request, int) or request.method not in METHODS:
         return False
@@ -97,15 +104,15 @@ def _honest(request: Request | int, routes: Collection[str]) -> bool:
     except Refused:
         return False
     match command:
-        case Config():
+        case ConfigCommand():
             return command.node.host != HOSTILE_HOST or command.node.scheme not in ("http", "ajp")
-        case App() | Status():
+        case AppCommand() | StatusCommand():
             return command.route in routes
         case _:
             return False
 
 
-def read(pieces: list[bytes]) -> Iterator[Request | int]:
+def read(pieces: list[bytes]) -> Iterator[McmpRequest | int]:
     """Yield the requests, and at last the status of a refusal, if there is one."""
     reader = RequestReader(MAX_BODY)
     try:
@@ -117,12 +124,12 @@ def read(pieces: list[bytes]) -> Iterator[Request | int]:
         yield error.status
 
 
-def answer(request: Request, tally: Tally) -> Answer:
+def answer(request: McmpRequest, tally: Tally) -> McmpAnswer:
     """Return what a request would be answered, as far as the codec knows."""
     if request.method not in METHODS:
         tally.outcomes["another method"] += 1
-        return Answer(501)
-    command: Command
+        return McmpAnswer(501)
+    command: McmpCommand
     try:
         command, ignored = read_command(request.method, request.wildcard, request.body)
     except Refused as refused:
@@ -146,7 +153,7 @@ def check(data: bytes, random: Random, tally: Tally) -> None:
     for each in whole:
         if isinstance(each, int):
             tally.outcomes[f"refused with {each}"] += 1
-            reply = Answer(each)
+            reply = McmpAnswer(each)
         else:
             reply = answer(each, tally)
         read_answer(render_answer(reply))

@@ -16,7 +16,7 @@ import sys
 
 import uvloop
 
-from lbproxy.config.sources import Advertise
+from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.control.mcmp.advertiser import Advertiser
 from lbproxy.net import netlink
 
@@ -34,7 +34,9 @@ async def advertise(advertiser: Advertiser) -> None:
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s %(message)s")
     given = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    made = Advertiser(Advertise.model_validate(given), (sys.argv[1], int(sys.argv[2])), "http")
+    made = Advertiser(
+        AdvertiseSettings.model_validate(given), (sys.argv[1], int(sys.argv[2])), "http"
+    )
     # All files are read by now: the key, and what is imported late.
     assert netlink.read_interfaces()
     os.setuid(NOBODY)

@@ -17,7 +17,7 @@ from yaml import safe_dump
 from lbproxy.agent.agent import Agent, Left
 from lbproxy.agent.messages import Message
 from lbproxy.agent.process import credentials_of
-from lbproxy.agent.session import Credentials, Link, Place
+from lbproxy.agent.session import Credentials, ProxyAddress, ProxySession
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.cluster.node import Reported, Source
 from lbproxy.config.agent import AgentConfig
@@ -387,7 +387,7 @@ async def test_a_killed_agent_and_the_next_one(stage: Stage, site: Site) -> None
 
 async def test_messages_are_bound_to_their_time(stage: Stage, site: Site) -> None:
     door = await site.door()
-    place = Place("http", "127.0.0.1", door.service.mcmp_port, "127.0.0.1")
+    place = ProxyAddress("http", "127.0.0.1", door.service.mcmp_port, "127.0.0.1")
     config = site.config(Node("node1", 1), door)
     given = credentials_of(config, {})
     late = Credentials(
@@ -396,7 +396,7 @@ async def test_messages_are_bound_to_their_time(stage: Stage, site: Site) -> Non
         lambda: time.time() - 300,
         lambda: secrets.token_hex(16).encode(),
     )
-    link = Link(place, late, 2.0)
+    link = ProxySession(place, late, 2.0)
     reply = await link.send(Message("INFO", ()))
     link.close()
     assert reply.status == 403

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.config.units import Bind, parse_bind
+from lbproxy.config.addresses import Bind, parse_bind
 from lbproxy.runtime.sockets import BindError, open_socket
 
 

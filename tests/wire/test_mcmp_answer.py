@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.wire.mcmp import Fault, Refused
+from lbproxy.wire.mcmp import McmpFault, Refused
 from lbproxy.wire.mcmp_answer import (
     DONE,
-    Answer,
+    McmpAnswer,
     ping_answer,
     refusal,
     render_answer,
@@ -25,7 +25,7 @@ def test_what_was_done_is_200_with_an_empty_body() -> None:
 
 
 def test_errors_are_500_with_version_type_and_message() -> None:
-    answer = refusal(Refused(Fault.MEM, "MEM: no such node"))
+    answer = refusal(Refused(McmpFault.MEM, "MEM: no such node"))
     assert render_answer(answer) == (
         b"HTTP/1.1 500 Internal Server Error\r\nVersion: 0.2.1\r\nType: MEM\r\n"
         b"Mess: MEM: no such node\r\nContent-Length: 0\r\n\r\n"
@@ -70,16 +70,16 @@ def test_version() -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 403, 413, 431, 500, 501, 503])
 def test_every_status_has_a_reason(status: int) -> None:
-    line = render_answer(Answer(status)).split(b"\r\n")[0]
+    line = render_answer(McmpAnswer(status)).split(b"\r\n")[0]
     assert line.startswith(b"HTTP/1.1 %d " % status)
     assert len(line) > len("HTTP/1.1 200 ")
 
 
-@given(st.text(), st.text(max_size=600), st.sampled_from([None, *Fault]), st.booleans())
+@given(st.text(), st.text(max_size=600), st.sampled_from([None, *McmpFault]), st.booleans())
 def test_whatever_is_said_a_node_can_read_it(
-    body: str, message: str, fault: Fault | None, close: bool
+    body: str, message: str, fault: McmpFault | None, close: bool
 ) -> None:
-    data = render_answer(Answer(500, body, fault, message), close=close)
+    data = render_answer(McmpAnswer(500, body, fault, message), close=close)
     answer = read_answer(data + b"HTTP/1.1 ")
     assert answer.left == b"HTTP/1.1 "
     assert answer.type == (fault.value if fault else None)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.wire.mcmp import Fault, Refused, Status
+from lbproxy.wire.mcmp import McmpFault, Refused, StatusCommand
 from lbproxy.wire.mcmp_answer import DONE, refusal, render_answer, status_answer, stop_answer
-from lbproxy.wire.mcmp_client import BadAnswer, Reply, ReplyReader, render_command
+from lbproxy.wire.mcmp_client import BadAnswer, McmpReply, ReplyReader, render_command
 from lbproxy.wire.mcmp_http import RequestReader
 from lbproxy.wire.mcmp_request import read_command
 
@@ -33,7 +33,9 @@ def test_the_server_reads_what_the_client_sends() -> None:
     reader.feed(render_command("STATUS", [("JVMRoute", "n.1"), ("Load", "-1")], "lb:1"))
     request = reader.next()
     assert request is not None
-    assert read_command(request.method, request.wildcard, request.body)[0] == Status("n.1", -1)
+    assert read_command(request.method, request.wildcard, request.body)[0] == StatusCommand(
+        "n.1", -1
+    )
     reader.feed(render_command("REMOVE-APP", [("JVMRoute", "n.1")], "lb:1", everything=True))
     request = reader.next()
     assert request is not None
@@ -42,10 +44,10 @@ def test_the_server_reads_what_the_client_sends() -> None:
 
 def test_the_client_reads_what_the_server_answers() -> None:
     reader = ReplyReader()
-    reader.feed(render_answer(DONE) + render_answer(refusal(Refused(Fault.MEM, "MEM: gone"))))
+    reader.feed(render_answer(DONE) + render_answer(refusal(Refused(McmpFault.MEM, "MEM: gone"))))
     reader.feed(render_answer(stop_answer("a", ("h",), ("/",), 7), close=True))
-    assert reader.next() == Reply(200)
-    assert reader.next() == Reply(500, fault=Fault.MEM, message="MEM: gone")
+    assert reader.next() == McmpReply(200)
+    assert reader.next() == McmpReply(500, fault=McmpFault.MEM, message="MEM: gone")
     last = reader.next()
     assert last is not None
     assert last.done
@@ -79,7 +81,7 @@ def test_a_body_may_end_with_the_connection() -> None:
 def test_without_any_length_the_body_is_empty() -> None:
     reader = ReplyReader()
     reader.feed(b"HTTP/1.1 200 \r\n\r\n")
-    assert reader.next() == Reply(200)
+    assert reader.next() == McmpReply(200)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from lbproxy.wire.mcmp_http import (
     MAX_HEAD,
     MAX_KEPT,
     BadMessage,
-    Request,
+    McmpRequest,
     RequestReader,
 )
 
@@ -26,7 +26,7 @@ CONFIG = (
 REMOVE = b"REMOVE-APP /lb/* HTTP/1.1\r\nHost: lb:6666\r\nContent-Length: 12\r\n\r\nJVMRoute=kc1"
 
 
-def read(*pieces: bytes, max_body: int = 1000) -> list[Request]:
+def read(*pieces: bytes, max_body: int = 1000) -> list[McmpRequest]:
     reader = RequestReader(max_body)
     found = []
     for piece in pieces:

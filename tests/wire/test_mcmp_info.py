@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.wire.mcmp import Announced, Balancer
+from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode
 from lbproxy.wire.mcmp_info import (
     MAX_LISTED,
     HostRecord,
@@ -20,7 +20,7 @@ from tests.java_node import parse_info
 
 KC1 = NodeRecord(
     number=1,
-    node=Announced("kc1", domain="east", host="192.0.2.21", port=8080, scheme="http"),
+    node=AnnouncedNode("kc1", domain="east", host="192.0.2.21", port=8080, scheme="http"),
     balancer="mycluster",
     load=88,
     hosts=(HostRecord(("default-host", "localhost"), (("/", "ENABLED"), ("/auth", "DISABLED"))),),
@@ -45,7 +45,7 @@ def test_info_is_as_in_the_reference() -> None:
 
 
 def test_dump_is_as_in_the_reference() -> None:
-    assert render_dump([Balancer(force=False)], [KC1]) == (
+    assert render_dump([AnnouncedBalancer(force=False)], [KC1]) == (
         "balancer: [1] Name: mycluster Sticky: 1 [JSESSIONID]/[jsessionid] remove: 0 force: 0 "
         "Timeout: 0 maxAttempts: 1\n"
         "node: [1:1],Balancer: mycluster,JVMRoute: kc1,LBGroup: [east],Host: 192.0.2.21,"
@@ -63,7 +63,7 @@ def test_without_nodes_both_are_empty() -> None:
 
 
 def test_a_literal_address_of_six_has_brackets() -> None:
-    record = NodeRecord(3, Announced("a", host="::1"), "b", -1)
+    record = NodeRecord(3, AnnouncedNode("a", host="::1"), "b", -1)
     assert ",Host: [::1],Port: 8009," in info([record])
     assert ",Host: [::1],Port: 8009," in render_dump([], [record])
 
@@ -73,11 +73,11 @@ def test_nodes_that_have_much_to_say_keep_no_other_from_being_told_of() -> None:
     names = tuple(f"{number}{'x' * 250}" for number in range(100))
     paths = tuple((f"/{number}{'x' * 1000}", "ENABLED") for number in range(100))
     fat = [
-        NodeRecord(number, Announced(f"n{number}"), "b", 1, (HostRecord(names, paths),))
+        NodeRecord(number, AnnouncedNode(f"n{number}"), "b", 1, (HostRecord(names, paths),))
         for number in range(2, 102)
     ]
     for render in (info, lambda nodes: render_dump([], nodes)):
-        body = render([KC1, *fat, replace(KC1, number=200, node=Announced("last"))])
+        body = render([KC1, *fat, replace(KC1, number=200, node=AnnouncedNode("last"))])
         assert MAX_LISTED / 2 < len(body) <= MAX_LISTED
         assert "kc1" in body
         assert "last" in body
@@ -91,7 +91,7 @@ def test_what_ascii_cannot_tell_is_quoted_and_hides_its_host_from_the_node() -> 
         HostRecord(("i",), (("/é", "STOPPED"), ("/b", "ENABLED"))),
         HostRecord(("j",), (("/c", "ENABLED"),)),
     )
-    odd = NodeRecord(2, Announced("b", domain="größe"), "x", 1, hosts)
+    odd = NodeRecord(2, AnnouncedNode("b", domain="größe"), "x", 1, hosts)
     body = info([KC1, odd])
     assert ',LBGroup: "gr\\u00f6\\u00dfe",' in body
     assert 'Vhost: [2:1:1], Alias: "h"\nVhost: [2:1:2], Alias: "b\\u00fccher"\n' in body
@@ -102,7 +102,7 @@ def test_what_ascii_cannot_tell_is_quoted_and_hides_its_host_from_the_node() -> 
         ['"i"'],
         ["j"],
     ]
-    dump = render_dump([Balancer(name="é")], [KC1, odd])
+    dump = render_dump([AnnouncedBalancer(name="é")], [KC1, odd])
     assert dump.isascii()
     assert 'Name: "\\u00e9" Sticky' in dump
     assert 'LBGroup: ["gr\\u00f6\\u00dfe"]' in dump
@@ -114,7 +114,7 @@ def test_what_ascii_cannot_tell_is_quoted_and_hides_its_host_from_the_node() -> 
 def test_what_is_quoted_takes_the_room_that_it_takes() -> None:
     names = tuple(f"{number}{'ü' * 250}" for number in range(100))
     fat = [
-        NodeRecord(number, Announced(f"n{number}"), "b", 1, (HostRecord(names, ()),))
+        NodeRecord(number, AnnouncedNode(f"n{number}"), "b", 1, (HostRecord(names, ()),))
         for number in range(100)
     ]
     for render in (info, lambda nodes: render_dump([], nodes)):
@@ -149,7 +149,7 @@ def test_a_node_reads_back_what_it_announced(
     nodes: list[tuple[str, tuple[HostRecord, ...]]],
 ) -> None:
     records = [
-        NodeRecord(number, Announced(route), "b", 50, hosts)
+        NodeRecord(number, AnnouncedNode(route), "b", 50, hosts)
         for number, (route, hosts) in enumerate(nodes, 1)
     ]
     body = info(records)

@@ -10,28 +10,28 @@ from hypothesis import strategies as st
 
 from lbproxy.wire.mcmp import (
     METHODS,
-    Address,
-    Announced,
-    App,
+    AnnouncedBalancer,
+    AnnouncedNode,
+    AppCommand,
     AppVerb,
-    Balancer,
-    Command,
-    Config,
-    Fault,
-    Ping,
-    Query,
+    ConfigCommand,
+    McmpCommand,
+    McmpFault,
+    PingAddress,
+    PingCommand,
+    QueryCommand,
     Refused,
-    Status,
+    StatusCommand,
 )
 from lbproxy.wire.mcmp_request import read_command
 from lbproxy.wire.mcmp_text import parse_form, render_form
 
 
-def read(method: str, body: str = "", *, wildcard: bool = False) -> Command:
+def read(method: str, body: str = "", *, wildcard: bool = False) -> McmpCommand:
     return read_command(method, wildcard, body.encode())[0]
 
 
-def fault(method: str, body: str | bytes, *, wildcard: bool = False) -> Fault:
+def fault(method: str, body: str | bytes, *, wildcard: bool = False) -> McmpFault:
     raw = body.encode() if isinstance(body, str) else body
     with pytest.raises(Refused) as caught:
         read_command(method, wildcard, raw)
@@ -44,17 +44,17 @@ def test_config_as_wildfly_sends_it() -> None:
         "JVMRoute=kc1&Host=192.0.2.21&Maxattempts=1&Port=8080&StickySessionForce=No"
         "&Type=http&ping=10"
     )
-    assert read("CONFIG", body) == Config(
-        Announced("kc1", host="192.0.2.21", port=8080, scheme="http", ping_s=10.0),
-        Balancer(force=False),
+    assert read("CONFIG", body) == ConfigCommand(
+        AnnouncedNode("kc1", host="192.0.2.21", port=8080, scheme="http", ping_s=10.0),
+        AnnouncedBalancer(force=False),
     )
 
 
 def test_defaults_are_those_of_httpd() -> None:
     command = read("CONFIG", "JVMRoute=kc1")
-    assert command == Config(
-        Announced("kc1", "", "localhost", 8009, "ajp", "off", 10, None, None, None, None),
-        Balancer("mycluster", True, "JSESSIONID", "jsessionid", False, True, 0.0, 1),
+    assert command == ConfigCommand(
+        AnnouncedNode("kc1", "", "localhost", 8009, "ajp", "off", 10, None, None, None, None),
+        AnnouncedBalancer("mycluster", True, "JSESSIONID", "jsessionid", False, True, 0.0, 1),
     )
 
 
@@ -65,25 +65,27 @@ def test_every_parameter_of_config() -> None:
         "&WaitWorker=3&Maxattempts=2&Domain=east&Host=KC1.Example.Test&Port=8443&Type=HTTPS"
         "&Reversed=true&flushpackets=On&flushwait=20&ping=500ms&smax=5&ttl=2mi&Timeout=1h"
     )
-    assert read("CONFIG", body) == Config(
-        Announced(
+    assert read("CONFIG", body) == ConfigCommand(
+        AnnouncedNode(
             *("kc1", "east", "kc1.example.test", 8443, "https", "on", 20, 0.5, 5, 120.0, 3600.0)
         ),
-        Balancer("mycluster", False, "AUTH_SESSION_ID", "auth_session_id", True, True, 3.0, 2),
+        AnnouncedBalancer(
+            "mycluster", False, "AUTH_SESSION_ID", "auth_session_id", True, True, 3.0, 2
+        ),
     )
 
 
 @pytest.mark.parametrize(("text", "smax"), [("-1", None), ("0", 0), ("1", 1)])
 def test_no_idle_connections_is_a_wish_as_well(text: str, smax: int | None) -> None:
     command = read("CONFIG", f"JVMRoute=a&smax={text}")
-    assert isinstance(command, Config)
+    assert isinstance(command, ConfigCommand)
     assert command.node.smax == smax
 
 
 @pytest.mark.parametrize("text", ["auto", "AUTO", "Auto"])
 def test_packets_may_be_flushed_by_themselves(text: str) -> None:
     command = read("CONFIG", f"JVMRoute=a&flushpackets={text}")
-    assert isinstance(command, Config)
+    assert isinstance(command, ConfigCommand)
     assert command.node.flush == "auto"
 
 
@@ -103,13 +105,13 @@ def test_packets_may_be_flushed_by_themselves(text: str) -> None:
 )
 def test_hosts(given_as: str, host: str) -> None:
     command = read("CONFIG", f"JVMRoute=a&Host={given_as}")
-    assert isinstance(command, Config)
+    assert isinstance(command, ConfigCommand)
     assert command.node.host == host
 
 
 def test_the_last_value_wins_but_aliases_and_contexts_add_up() -> None:
     body = "JVMRoute=a&JVMRoute=b&Alias=x,y&Context=/1&alias=Y,y&context=/2,/1"
-    assert read("ENABLE-APP", body) == App(
+    assert read("ENABLE-APP", body) == AppCommand(
         AppVerb.ENABLE, "b", aliases=("x", "y", "Y"), contexts=("/1", "/2")
     )
 
@@ -118,7 +120,7 @@ def test_values_are_decoded_as_java_encodes_them() -> None:
     command = read(
         "ENABLE-APP", "JVMRoute=n.1%2Ba&Alias=default-host%2Clocalhost&Context=%2Fa+b%C3%A9%2B"
     )
-    assert command == App(
+    assert command == AppCommand(
         AppVerb.ENABLE, "n.1+a", aliases=("default-host", "localhost"), contexts=("/a bé+",)
     )
 
@@ -138,17 +140,17 @@ def test_parameters_that_are_not_known_are_left_alone() -> None:
 @pytest.mark.parametrize("verb", AppVerb)
 def test_contexts_need_all_three_parameters(verb: AppVerb) -> None:
     whole = "JVMRoute=a&Alias=h&Context=/c"
-    assert read(verb.value, whole) == App(verb, "a", aliases=("h",), contexts=("/c",))
-    assert fault(verb.value, "Alias=h&Context=/c") is Fault.SYNTAX
-    assert fault(verb.value, "JVMRoute=a&Context=/c") is Fault.SYNTAX
-    assert fault(verb.value, "JVMRoute=a&Alias=h") is Fault.SYNTAX
-    assert fault(verb.value, "JVMRoute=a&Alias=,&Context=/c") is Fault.SYNTAX
+    assert read(verb.value, whole) == AppCommand(verb, "a", aliases=("h",), contexts=("/c",))
+    assert fault(verb.value, "Alias=h&Context=/c") is McmpFault.SYNTAX
+    assert fault(verb.value, "JVMRoute=a&Context=/c") is McmpFault.SYNTAX
+    assert fault(verb.value, "JVMRoute=a&Alias=h") is McmpFault.SYNTAX
+    assert fault(verb.value, "JVMRoute=a&Alias=,&Context=/c") is McmpFault.SYNTAX
 
 
 @pytest.mark.parametrize("verb", AppVerb)
 def test_the_form_for_a_whole_node_needs_its_route_only(verb: AppVerb) -> None:
-    assert read(verb.value, "JVMRoute=a", wildcard=True) == App(verb, "a", everything=True)
-    assert fault(verb.value, "", wildcard=True) is Fault.SYNTAX
+    assert read(verb.value, "JVMRoute=a", wildcard=True) == AppCommand(verb, "a", everything=True)
+    assert fault(verb.value, "", wildcard=True) is McmpFault.SYNTAX
 
 
 @pytest.mark.parametrize(
@@ -163,35 +165,35 @@ def test_the_form_for_a_whole_node_needs_its_route_only(verb: AppVerb) -> None:
     ],
 )
 def test_loads(body: str, load: int) -> None:
-    assert read("STATUS", body) == Status("a", load)
+    assert read("STATUS", body) == StatusCommand("a", load)
 
 
 @pytest.mark.parametrize("load", ["101", "-3", "ten", "1.5", "9" * 5000, "٣"])
 def test_loads_that_are_none(load: str) -> None:
-    assert fault("STATUS", f"JVMRoute=a&Load={load}") is Fault.SYNTAX
+    assert fault("STATUS", f"JVMRoute=a&Load={load}") is McmpFault.SYNTAX
 
 
 def test_pings() -> None:
-    assert read("PING") == Ping()
-    assert read("PING", "JVMRoute=a&Scheme=http") == Ping(route="a")
-    assert read("PING", "scheme=AJP&Host=[::1]&Port=8009") == Ping(
-        address=Address("ajp", "::1", 8009)
+    assert read("PING") == PingCommand()
+    assert read("PING", "JVMRoute=a&Scheme=http") == PingCommand(route="a")
+    assert read("PING", "scheme=AJP&Host=[::1]&Port=8009") == PingCommand(
+        address=PingAddress("ajp", "::1", 8009)
     )
     for body in ("Scheme=http", "Host=h&Port=1", "Scheme=http&Port=1", "Scheme=http&Host=h"):
-        assert fault("PING", body) is Fault.SYNTAX
-    assert fault("PING", "Scheme=ftp&Host=h&Port=1") is Fault.SYNTAX
+        assert fault("PING", body) is McmpFault.SYNTAX
+    assert fault("PING", "Scheme=ftp&Host=h&Port=1") is McmpFault.SYNTAX
 
 
-@pytest.mark.parametrize("query", Query)
+@pytest.mark.parametrize("query", QueryCommand)
 @pytest.mark.parametrize("wildcard", [False, True])
-def test_questions_have_no_parameters(query: Query, wildcard: bool) -> None:
+def test_questions_have_no_parameters(query: QueryCommand, wildcard: bool) -> None:
     assert read(query.value, "x=<y>", wildcard=wildcard) is query
 
 
 @pytest.mark.parametrize("wildcard", [False, True])
 def test_other_commands_do_not_care_for_the_form(wildcard: bool) -> None:
-    assert read("STATUS", "JVMRoute=a&Load=5", wildcard=wildcard) == Status("a", 5)
-    assert isinstance(read("CONFIG", "JVMRoute=a", wildcard=wildcard), Config)
+    assert read("STATUS", "JVMRoute=a&Load=5", wildcard=wildcard) == StatusCommand("a", 5)
+    assert isinstance(read("CONFIG", "JVMRoute=a", wildcard=wildcard), ConfigCommand)
 
 
 @pytest.mark.parametrize(
@@ -230,18 +232,18 @@ def test_other_commands_do_not_care_for_the_form(wildcard: bool) -> None:
     ],
 )
 def test_what_can_never_be_valid_is_a_syntax_fault(body: str) -> None:
-    assert fault("CONFIG", body) is Fault.SYNTAX
+    assert fault("CONFIG", body) is McmpFault.SYNTAX
 
 
 @pytest.mark.parametrize("character", [*"<>\"'\\\r\n\0\x1b\x7f", "\x85", "\u2028", "\u202e"])
 def test_characters_that_no_console_and_no_log_should_see(character: str) -> None:
     encoded = "".join(f"%{byte:02X}" for byte in character.encode())
-    assert fault("CONFIG", f"JVMRoute=a&Domain=x{encoded}") is Fault.SYNTAX
-    assert fault("CONFIG", f"JVMRoute=a&x{encoded}=1") is Fault.SYNTAX
+    assert fault("CONFIG", f"JVMRoute=a&Domain=x{encoded}") is McmpFault.SYNTAX
+    assert fault("CONFIG", f"JVMRoute=a&x{encoded}=1") is McmpFault.SYNTAX
 
 
 def test_raw_bytes_that_are_no_text_are_a_syntax_fault() -> None:
-    assert fault("CONFIG", b"JVMRoute=\xff") is Fault.SYNTAX
+    assert fault("CONFIG", b"JVMRoute=\xff") is McmpFault.SYNTAX
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_raw_bytes_that_are_no_text_are_a_syntax_fault() -> None:
     ],
 )
 def test_what_may_be_fine_one_day_is_a_fault_of_memory(body: str) -> None:
-    assert fault("CONFIG", body) is Fault.MEM
+    assert fault("CONFIG", body) is McmpFault.MEM
 
 
 def test_255_characters_are_fine_for_everything() -> None:
@@ -267,7 +269,7 @@ def test_255_characters_are_fine_for_everything() -> None:
         f"JVMRoute={long}&Domain={long}&Balancer={long}&StickySessionCookie={long}"
         f"&StickySessionPath={long}&Alias={long}&Context=/{long}",
     )
-    assert isinstance(command, Config)
+    assert isinstance(command, ConfigCommand)
     assert command.node.route == command.node.domain == command.balancer.cookie == long
 
 

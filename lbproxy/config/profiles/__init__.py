@@ -20,7 +20,7 @@ NAMES = ("generic", "fusionauth", "keycloak", "keycloak-legacy", "wso2is", "curi
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ProviderWords:
     """What a provider calls its settings, for advice in one line."""
 
     address: str
@@ -44,7 +44,7 @@ class Profile:
     node_idle_limit: float | None
     discovery: str
     doctor_hints: tuple[str, ...]
-    options: Options
+    options: ProviderWords
 
 
 @cache
@@ -62,7 +62,7 @@ def load_profile(name: str) -> Profile:
         node_idle_limit=None if limit is None else parse_duration(limit),
         discovery=str(data["discovery"]),
         doctor_hints=tuple(cast("list[str]", data["doctor_hints"])),
-        options=Options(**cast("dict[str, str]", data["options"])),
+        options=ProviderWords(**cast("dict[str, str]", data["options"])),
     )
 
 

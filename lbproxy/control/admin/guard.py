@@ -12,11 +12,12 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+
+from lbproxy.config.addresses import is_loopback
 
 _log = logging.getLogger("lbproxy.admin")
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})  # for orchestrators, which hold no token
@@ -41,7 +42,7 @@ def is_loopback_authority(authority: str) -> bool:
         host = parts.hostname or ""
         if parts.port == 0 or parts.username is not None or parts.path:
             return False
-        return host == "localhost" or ip_address(host).is_loopback
+        return is_loopback(host)
     except ValueError:
         return False
 

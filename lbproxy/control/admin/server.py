@@ -7,14 +7,12 @@ import logging
 import os
 import socket
 import stat
-from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from lbproxy.config.schema import Admin
-from lbproxy.config.units import Bind
+from lbproxy.config.schema import AdminSettings
 from lbproxy.control.admin.api import Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
 from lbproxy.control.binding import why_not_bound
@@ -42,16 +40,6 @@ def read_token(path: str, key: str = "token_file") -> bytes:
     if not token:
         raise AdminError(f"admin.{key} {path} is empty; write a long random text into it")
     return token
-
-
-def is_loopback_bind(bind: Bind) -> bool:
-    """True where only this machine reaches the address."""
-    if bind.path or bind.host == "localhost":
-        return True
-    try:
-        return ip_address(bind.host).is_loopback
-    except ValueError:
-        return False
 
 
 def bind_unix(path: str) -> socket.socket:
@@ -98,12 +86,12 @@ class AdminServer:
     Args: admin: where to listen and the token. Raises: AdminError for a token file without one.
     """
 
-    def __init__(self, admin: Admin, commands: Commands, metrics: Metrics) -> None:
+    def __init__(self, admin: AdminSettings, commands: Commands, metrics: Metrics) -> None:
         token = read_token(admin.token_file) if admin.token_file is not None else None
         scraper = None
         if admin.metrics_token_file is not None:
             scraper = read_token(admin.metrics_token_file, "metrics_token_file")
-        if token is None and not is_loopback_bind(admin.bind):
+        if token is None and not admin.bind.is_local:
             raise AdminError(f"admin.bind {admin.bind} is beyond loopback: set admin.token_file")
         check_host = token is None and not admin.bind.path
         self._bind = admin.bind

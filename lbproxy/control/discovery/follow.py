@@ -71,7 +71,7 @@ class Discovery:
     def __init__(
         self,
         pool: str,
-        settings: sources.Discover,
+        settings: sources.DiscoverSettings,
         around: Surroundings,
         resolver: Resolver,
         rules: AddressRules,

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 from lbproxy.cluster.node import Node, Source, needs_resolving
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot, changed_nodes
-from lbproxy.config.sources import Resolver as Settings
+from lbproxy.config.sources import ResolverSettings
 from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.resolver import Addresses, ResolveError, Resolver, in_order
 
@@ -36,7 +36,7 @@ class Names:
     """
 
     def __init__(
-        self, resolver: Resolver, rules: AddressRules, settings: Settings, apply: Apply
+        self, resolver: Resolver, rules: AddressRules, settings: ResolverSettings, apply: Apply
     ) -> None:
         self._resolver = resolver
         self._rules = rules

@@ -27,7 +27,7 @@ import aiodns
 import pycares
 from aiodns import error as ares
 
-from lbproxy.config.sources import Resolver as Settings
+from lbproxy.config.sources import ResolverSettings
 from lbproxy.control.discovery.system_names import SystemNames
 
 TRIES = 2  # at each server
@@ -120,7 +120,7 @@ class Resolver:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ResolverSettings,
         *,
         system: SystemNames | None = None,
         clock: Callable[[], float] = time.monotonic,

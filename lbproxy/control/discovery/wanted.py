@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lbproxy.cluster.node import Node, NodeTls, needs_resolving
-from lbproxy.config.sources import Discover
+from lbproxy.config.sources import DiscoverSettings
 from lbproxy.config.units import NODE_NAME
 from lbproxy.control.discovery.resolver import Service
 
@@ -46,7 +46,7 @@ class Wanted:
     priority: int = 0
 
 
-def verification(settings: Discover) -> NodeTls:
+def verification(settings: DiscoverSettings) -> NodeTls:
     """Return how discovered https nodes are verified.
 
     Nodes that are found by their addresses must hold the name that was asked for: the addresses

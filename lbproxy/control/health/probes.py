@@ -69,7 +69,7 @@ class Prober:
 
     def __init__(
         self,
-        pools: Mapping[str, schema.Pool],
+        pools: Mapping[str, schema.PoolSettings],
         observe: Callable[[str, str, ProbeResult], None],
         state: Callable[[str, str], ProbeState | None],
         random: RandomSource,
@@ -163,7 +163,7 @@ class Prober:
             due = began + next_delay(state, settings, self._random)
             await asyncio.sleep(max(MIN_PAUSE_S, due - loop.time()))
 
-    async def _probe(self, node: Node, settings: schema.Health) -> ProbeResult:
+    async def _probe(self, node: Node, settings: schema.HealthSettings) -> ProbeResult:
         try:
             answer = await self._ask(node, settings)
         except ProbeError as error:
@@ -185,7 +185,7 @@ class Prober:
         said = f', saying "{line}"' if line else ""
         return replace(result, reason=self._explained(f"{reason}{said}", node, settings))
 
-    def _explained(self, reason: str, node: Node, settings: schema.Health) -> str:
+    def _explained(self, reason: str, node: Node, settings: schema.HealthSettings) -> str:
         """Return why a probe failed; where another address than the node's url was asked, with
         that address, and what sets it right."""
         port = health_port(node, settings)
@@ -197,7 +197,7 @@ class Prober:
         advice = f"{profile.title}: {profile.options.health}"
         return f"{reason} at {host}:{port}{path}, the health port; {advice}"
 
-    async def _ask(self, node: Node, settings: schema.Health) -> Answer:
+    async def _ask(self, node: Node, settings: schema.HealthSettings) -> Answer:
         key = (node.pool, node.name)
         port = health_port(node, settings)
         scheme = settings.scheme or node.scheme
@@ -231,7 +231,7 @@ class Prober:
         )
         return await ask(replace(target, scheme=other), settings.timeout)
 
-    async def _ask_ajp(self, target: Target, node: Node, settings: schema.Health) -> Answer:
+    async def _ask_ajp(self, target: Target, node: Node, settings: schema.HealthSettings) -> Answer:
         async def ping(address: str, connect_s: float | None, timeout_s: float) -> Answer:
             await ajp_probe.ping(address, target.port, timeout_s, connect_s)
             return Answer(_PONG, b"")
@@ -275,7 +275,7 @@ def _where(node: Node) -> tuple[object, ...]:
     return (*where, node.tls, node.secret_file)
 
 
-def health_port(node: Node, settings: schema.Health) -> int | None:
+def health_port(node: Node, settings: schema.HealthSettings) -> int | None:
     """Return the port of its health page, None where that is its url's."""
     return node.health_port or settings.port
 

@@ -14,11 +14,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 from lbproxy.cluster.node import Source
+from lbproxy.config.addresses import Network
 from lbproxy.config.check_helpers import MIN_TOKEN_CHARACTERS
-from lbproxy.config.sources import Mcmp
-from lbproxy.config.units import Network
-from lbproxy.wire.mcmp import Fault, Refused
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.config.sources import McmpSettings
+from lbproxy.wire.mcmp import McmpFault, Refused
+from lbproxy.wire.mcmp_http import McmpRequest
 from lbproxy.wire.mcmp_signature import Verifier, key_of
 
 _log = logging.getLogger("lbproxy.mcmp")
@@ -78,7 +78,7 @@ class Access:
     from the constructor alone.
     """
 
-    def __init__(self, settings: Mcmp, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: McmpSettings, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._nodes = settings.allow
         agents = settings.agents
@@ -93,12 +93,12 @@ class Access:
         """Return True where a peer may connect at all; others learn nothing."""
         return self._may_be_node(peer) or self._may_be_agent(peer)
 
-    def source(self, peer: Peer, request: Request) -> Source:
+    def source(self, peer: Peer, request: McmpRequest) -> Source:
         """Return as what a peer that was admitted speaks. Raises: Refused."""
         if any(name == "origin" for name, _ in request.fields):
             # A page whose host's name leads to this listener may have a browser that is let in send
             # any method. Browsers say so; no node does.
-            raise Refused(Fault.MEM, "MEM: refused: that is a request of a web page", 403)
+            raise Refused(McmpFault.MEM, "MEM: refused: that is a request of a web page", 403)
         signature = request.field("authorization")
         agent = signature is not None or (request.field("user-agent") or b"").startswith(_AGENT)
         if self._may_be_node(peer) and not (agent and self._may_be_agent(peer)):
@@ -113,7 +113,7 @@ class Access:
             )
             if flaw is not None:
                 # Not the 500 of an unknown node: an agent on its way out would think that it is.
-                raise Refused(Fault.MEM, f"MEM: refused: {flaw}", 403)
+                raise Refused(McmpFault.MEM, f"MEM: refused: {flaw}", 403)
         return Source.AGENT
 
     def reload_if_changed(self) -> None:

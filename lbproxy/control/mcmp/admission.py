@@ -16,9 +16,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import LOCALHOST, Node, NodeTls, Reported, Source, Tuning
 from lbproxy.config import sources
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import LOOPBACK, Peer, within
-from lbproxy.wire.mcmp import Announced, Balancer, Fault, Refused
+from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode, McmpFault, Refused
 
 _log = logging.getLogger("lbproxy.mcmp")
 SCHEMES = ("http", "https", "ajp")
@@ -38,7 +38,7 @@ class Admission:
     """
 
     def __init__(
-        self, settings: Mcmp, resolve: Resolve, known: Callable[[str], str | None]
+        self, settings: McmpSettings, resolve: Resolve, known: Callable[[str], str | None]
     ) -> None:
         self._settings = settings
         self._resolve = resolve
@@ -53,11 +53,11 @@ class Admission:
             (*networks, *LOOPBACK) if settings.node_networks is None else networks
         )
 
-    async def node(self, told: Announced, balancer: str, peer: Peer, source: Source) -> Node:
+    async def node(self, told: AnnouncedNode, balancer: str, peer: Peer, source: Source) -> Node:
         """Return the node as it begins: in quarantine, and not ready yet. Raises: Refused."""
         if told.scheme not in SCHEMES:
             raise Refused(
-                Fault.SYNTAX,
+                McmpFault.SYNTAX,
                 f"SYNTAX: Type {told.scheme} is not known here: let the node's mod_cluster "
                 "connector or listener be one of http, https or ajp",
             )
@@ -93,7 +93,7 @@ class Admission:
             ),
         )
 
-    async def _address(self, told: Announced, peer: Peer) -> str:
+    async def _address(self, told: AnnouncedNode, peer: Peer) -> str:
         """Return the literal address at which the node is. Raises: Refused."""
         literal = _literal(told.host)
         if literal is not None and literal.is_unspecified:
@@ -111,13 +111,14 @@ class Admission:
         found = LOCALHOST if here else await self._resolve(told.host)
         if not found:
             raise Refused(
-                Fault.MEM, f"MEM: lbproxy cannot resolve the name {told.host}; announce an address"
+                McmpFault.MEM,
+                f"MEM: lbproxy cannot resolve the name {told.host}; announce an address",
             )
         # In no order that means anything: a node that is known stays where it is.
         known = self._known(told.route)
         return self._allowed((known, *found) if known in found else found, told, peer)
 
-    def _allowed(self, addresses: tuple[str | None, ...], told: Announced, peer: Peer) -> str:
+    def _allowed(self, addresses: tuple[str | None, ...], told: AnnouncedNode, peer: Peer) -> str:
         networks = self._local_networks if peer.local else self._networks
         for text in addresses:
             address = _literal(text or "")
@@ -132,13 +133,13 @@ class Admission:
             if within(address, networks):
                 return str(address)
         raise Refused(
-            Fault.MEM,
+            McmpFault.MEM,
             f"MEM: the address {addresses[0]} of node {told.route} is not one at which lbproxy "
             "allows nodes: see mcmp.node_networks in its configuration",
         )
 
 
-def balancer_settings(told: Balancer) -> BalancerSettings:
+def balancer_settings(told: AnnouncedBalancer) -> BalancerSettings:
     """Return what CONFIG says of a balancer."""
     return BalancerSettings(
         name=told.name,
@@ -156,7 +157,7 @@ def _at_most(limit: float, told: float | None) -> float | None:
     return None if told is None else min(told, limit)
 
 
-def _tls(settings: sources.NodeTls, name: str | None) -> NodeTls:
+def _tls(settings: sources.NodeTlsSettings, name: str | None) -> NodeTls:
     """Return how an https node is verified: by the name that it announced, if it did."""
     return NodeTls(ca=settings.ca, server_name=settings.server_name or name, verify=settings.verify)
 

@@ -22,7 +22,7 @@ from typing import Literal
 from uuid import UUID, uuid4
 
 from lbproxy.config import secrets
-from lbproxy.config.sources import Advertise
+from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.config.units import format_duration
 from lbproxy.net.multicast import (
     NOWHERE,
@@ -134,7 +134,7 @@ class Advertiser:
 
     def __init__(
         self,
-        settings: Advertise,
+        settings: AdvertiseSettings,
         address: tuple[str, int],
         scheme: Literal["http", "https"],
         *,

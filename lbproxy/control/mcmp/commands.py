@@ -21,7 +21,7 @@ from lbproxy.cluster.membership import Membership
 from lbproxy.cluster.node import Health, Node, Source
 from lbproxy.cluster.registry import Change, Changes, Conflict, UnknownName
 from lbproxy.cluster.stats import WorkerStats
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import Access, Peer
 from lbproxy.control.mcmp.admission import Admission, Resolve, balancer_settings
 from lbproxy.control.mcmp.ping import Pinger
@@ -29,26 +29,26 @@ from lbproxy.control.mcmp.report import Reports, balancer_records, told_hosts
 from lbproxy.wire.mcmp import (
     BROKEN,
     METHODS,
-    App,
+    AppCommand,
     AppVerb,
-    Command,
-    Config,
-    Fault,
-    Ping,
-    Query,
+    ConfigCommand,
+    McmpCommand,
+    McmpFault,
+    PingCommand,
+    QueryCommand,
     Refused,
-    Status,
+    StatusCommand,
 )
 from lbproxy.wire.mcmp_answer import (
     DONE,
-    Answer,
+    McmpAnswer,
     ping_answer,
     refusal,
     status_answer,
     stop_answer,
     version_answer,
 )
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp_http import McmpRequest
 from lbproxy.wire.mcmp_info import render_dump
 from lbproxy.wire.mcmp_request import read_command
 
@@ -96,7 +96,7 @@ class McmpCommands:
 
     def __init__(
         self,
-        settings: Mcmp,
+        settings: McmpSettings,
         members: Membership,
         plane: Plane,
         access: Access,
@@ -119,23 +119,23 @@ class McmpCommands:
         self._emptied: OrderedDict[str, tuple[float, Hosts]] = OrderedDict()
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def answer_at_once(self, request: Request, peer: Peer) -> Answer | None:
+    def answer_at_once(self, request: McmpRequest, peer: Peer) -> McmpAnswer | None:
         """Carry out STATUS, which large clusters send a hundred times a second; None for others."""
         if request.method != "STATUS":
             return None
         try:
             command, source = self._read(request, peer)
-            assert isinstance(command, Status)
+            assert isinstance(command, StatusCommand)
             answer = self._status(command, peer, source)
         except (Conflict, UnknownName, Refused) as error:
             answer = _refusal(error)
         return self._counted(answer, request, peer)
 
-    async def handle(self, request: Request, peer: Peer) -> Answer:
+    async def handle(self, request: McmpRequest, peer: Peer) -> McmpAnswer:
         """Carry out one request and return what to answer."""
         if request.method not in METHODS:
             self.counts["other", "refused"] += 1
-            return Answer(501, message=f"{request.method} is no command of MCMP")
+            return McmpAnswer(501, message=f"{request.method} is no command of MCMP")
         try:
             command, source = self._read(request, peer)
             answer = await self._carry_out(command, peer, source)
@@ -148,41 +148,41 @@ class McmpCommands:
         self.counts["other", "refused"] += 1
         self._tell_refusal(peer, "message", message)
 
-    def _read(self, request: Request, peer: Peer) -> tuple[Command, Source]:
+    def _read(self, request: McmpRequest, peer: Peer) -> tuple[McmpCommand, Source]:
         source = self._access.source(peer, request)
         command, ignored = read_command(request.method, request.wildcard, request.body)
         if ignored and _log.isEnabledFor(logging.DEBUG):
             _log.debug("peer %s %s: left alone: %s", peer.text, request.method, ignored)
         return command, source
 
-    def _counted(self, answer: Answer, request: Request, peer: Peer) -> Answer:
+    def _counted(self, answer: McmpAnswer, request: McmpRequest, peer: Peer) -> McmpAnswer:
         result = "ok" if answer.fault is None else answer.fault.value.lower()
         self.counts[request.method, result] += 1
         if answer.fault is not None:
             self._tell_refusal(peer, request.method, answer.message)
         return answer
 
-    async def _carry_out(self, command: Command, peer: Peer, source: Source) -> Answer:
+    async def _carry_out(self, command: McmpCommand, peer: Peer, source: Source) -> McmpAnswer:
         match command:
-            case Status():
+            case StatusCommand():
                 return self._status(command, peer, source)
-            case App():
+            case AppCommand():
                 return await self._app(command, peer, source)
-            case Config():
+            case ConfigCommand():
                 return await self._config(command, peer, source)
-            case Ping():
+            case PingCommand():
                 return await self._ping(command)
-            case Query.INFO:
+            case QueryCommand.INFO:
                 nodes, stats = self._members.nodes(), self._plane.stats()
-                return Answer(body=self._reports.info(nodes, stats))
-            case Query.DUMP:
+                return McmpAnswer(body=self._reports.info(nodes, stats))
+            case QueryCommand.DUMP:
                 balancers = balancer_records(self._members.balancers())
                 records = self._reports.records(self._members.nodes())
-                return Answer(body=render_dump(balancers, records))
-            case Query.VERSION:
+                return McmpAnswer(body=render_dump(balancers, records))
+            case QueryCommand.VERSION:
                 return version_answer(f"lbproxy/{__version__}")
 
-    async def _config(self, command: Config, peer: Peer, source: Source) -> Answer:
+    async def _config(self, command: ConfigCommand, peer: Peer, source: Source) -> McmpAnswer:
         node = await self._admission.node(command.node, command.balancer.name, peer, source)
         paths = self._taken_in(command.contexts)
         known = self._members.get(node.route)
@@ -200,7 +200,7 @@ class McmpCommands:
             self._plane.publish_now()
         return DONE
 
-    async def _app(self, command: App, peer: Peer, source: Source) -> Answer:
+    async def _app(self, command: AppCommand, peer: Peer, source: Source) -> McmpAnswer:
         members, now, route = self._members, self._clock(), command.route
         paths = self._taken_in(command.contexts)
         if command.verb is AppVerb.REMOVE:
@@ -248,14 +248,14 @@ class McmpCommands:
                 return requests
             await asyncio.sleep(STOP_LOOK_S)
 
-    def _status(self, command: Status, peer: Peer, source: Source) -> Answer:
+    def _status(self, command: StatusCommand, peer: Peer, source: Source) -> McmpAnswer:
         changes = self._members.report(command.route, command.load, source, self._clock())
         self._note(peer, "STATUS", changes)
         if command.load == BROKEN:
             self._plane.publish_now()
         if self._members.restored(command.route, source):
             # What it said last may not have been written down any more, or was not taken in then.
-            raise Refused(Fault.MEM, "MEM: lbproxy was restarted; announce everything anew")
+            raise Refused(McmpFault.MEM, "MEM: lbproxy was restarted; announce everything anew")
         node = self._members.find(command.route, source)
         self._check_nothing_lost(node)
         return status_answer(command.route, node.health is not Health.DOWN, self._server_id)
@@ -270,7 +270,7 @@ class McmpCommands:
         """
         at, had = self._emptied.pop(node.route, (0.0, ()))
         if self._clock() - at < EMPTIED_S and may_lack(node.virtual_hosts or (), had):
-            raise Refused(Fault.MEM, "MEM: contexts are missing; announce them anew")
+            raise Refused(McmpFault.MEM, "MEM: contexts are missing; announce them anew")
 
     def _note_meant(self, route: str, aliases: tuple[str, ...], paths: tuple[str, ...]) -> None:
         """Take in that a node which removed everything has these contexts no more."""
@@ -278,7 +278,7 @@ class McmpCommands:
         if known is not None:
             self._emptied[route] = known[0], remove_contexts(known[1], aliases, paths)
 
-    async def _ping(self, command: Ping) -> Answer:
+    async def _ping(self, command: PingCommand) -> McmpAnswer:
         if command.route is not None:
             node = self._members.get(command.route)
             if node is None:
@@ -319,8 +319,8 @@ def _told(node: Node) -> Hosts:
     return () if node.source is Source.AGENT else told_hosts(node)
 
 
-def _refusal(error: Conflict | UnknownName | Refused) -> Answer:
-    return refusal(error if isinstance(error, Refused) else Refused(Fault.MEM, f"MEM: {error}"))
+def _refusal(error: Conflict | UnknownName | Refused) -> McmpAnswer:
+    return refusal(error if isinstance(error, Refused) else Refused(McmpFault.MEM, f"MEM: {error}"))
 
 
 def _remember(known: OrderedDict[str, T], key: str, value: T, limit: int) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from lbproxy.control.mcmp.access import Peer
-from lbproxy.wire.mcmp import Fault
-from lbproxy.wire.mcmp_answer import Answer, render_answer
-from lbproxy.wire.mcmp_http import BadMessage, Request, RequestReader
+from lbproxy.wire.mcmp import McmpFault
+from lbproxy.wire.mcmp_answer import McmpAnswer, render_answer
+from lbproxy.wire.mcmp_http import BadMessage, McmpRequest, RequestReader
 
 _log = logging.getLogger("lbproxy.mcmp")
 # Longer than a node's tick of 10 s several times over; it opens an idle connection anew by itself.
@@ -26,16 +26,16 @@ WRITE_S = 20.0
 # What still comes on a connection that ends is read for so long, so that the answer is not lost.
 LINGER_S = 2.0
 
-_FAILED = Answer(500, fault=Fault.MEM, message="MEM: lbproxy failed; see its log")
+_FAILED = McmpAnswer(500, fault=McmpFault.MEM, message="MEM: lbproxy failed; see its log")
 
 
 class Handler(Protocol):
     """Carries out requests."""
 
-    def answer_at_once(self, request: Request, peer: Peer) -> Answer | None:
+    def answer_at_once(self, request: McmpRequest, peer: Peer) -> McmpAnswer | None:
         """Carry out a request that waits for nothing; None where it is one for `handle`."""
 
-    async def handle(self, request: Request, peer: Peer) -> Answer:
+    async def handle(self, request: McmpRequest, peer: Peer) -> McmpAnswer:
         """Carry out any request."""
 
     def note_bad(self, message: str, peer: Peer) -> None:
@@ -130,7 +130,7 @@ class McmpConnection(asyncio.Protocol):
                 task.add_done_callback(self._served)
         self._steer_reading()
 
-    def _answered(self, request: Request) -> bool:
+    def _answered(self, request: McmpRequest) -> bool:
         """Answer at once, without a task, what can be.
 
         Not where more has come behind it: between two requests of a peer the others have a turn.
@@ -157,7 +157,7 @@ class McmpConnection(asyncio.Protocol):
         elif not self._eof:
             transport.resume_reading()
 
-    def _next(self) -> Request | None:
+    def _next(self) -> McmpRequest | None:
         """Return the next request; refuse what cannot be read on."""
         try:
             return self._reader.next()
@@ -165,18 +165,18 @@ class McmpConnection(asyncio.Protocol):
             self._handler.note_bad(error.message, self.peer)
             if error.too_large:
                 # A limit may be raised, so no node shall take it for the last word.
-                answer = Answer(500, fault=Fault.MEM, message=f"MEM: {error.message}")
+                answer = McmpAnswer(500, fault=McmpFault.MEM, message=f"MEM: {error.message}")
             else:
-                answer = Answer(error.status, message=error.message)
+                answer = McmpAnswer(error.status, message=error.message)
             self._answer(answer, close=True)
             return None
 
-    async def _serve(self, request: Request) -> None:
+    async def _serve(self, request: McmpRequest) -> None:
         try:
             async with asyncio.timeout(ANSWER_S):
                 answer = await self._handler.handle(request, self.peer)
         except TimeoutError:
-            answer = Answer(500, fault=Fault.MEM, message="MEM: it took too long")
+            answer = McmpAnswer(500, fault=McmpFault.MEM, message="MEM: it took too long")
         except Exception:  # our own fault: told to the log whole, and to the node to come again
             _log.exception("peer %s: %s failed", self.peer.text, request.method)
             answer = _FAILED
@@ -196,7 +196,7 @@ class McmpConnection(asyncio.Protocol):
         if self._eof and self._task is None and self._transport is not None:
             self._transport.close()
 
-    def _answer(self, answer: Answer, *, close: bool) -> None:
+    def _answer(self, answer: McmpAnswer, *, close: bool) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return

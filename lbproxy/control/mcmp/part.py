@@ -14,9 +14,9 @@ from lbproxy.control.mcmp.access import Access, McmpError
 from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser
 from lbproxy.control.mcmp.commands import McmpCommands, Plane
 from lbproxy.control.mcmp.server import McmpServer
-from lbproxy.wire.mcmp import METHODS, Fault
+from lbproxy.wire.mcmp import METHODS, McmpFault
 
-_RESULTS = ("ok", *(fault.value.lower() for fault in Fault))
+_RESULTS = ("ok", *(fault.value.lower() for fault in McmpFault))
 _NO_MESSAGES = {(method, result): 0 for method in METHODS for result in _RESULTS}
 
 
@@ -30,7 +30,7 @@ class Mcmp:
 
     def __init__(
         self,
-        settings: sources.Mcmp,
+        settings: sources.McmpSettings,
         resolver: Resolver,
         registry: Registry,
         plane: Plane,

@@ -10,7 +10,7 @@ import asyncio
 from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.control.health import ajp as ajp_probe
 from lbproxy.control.health.client import ProbeClient, ProbeError, Target, in_turn
-from lbproxy.wire.mcmp import Address
+from lbproxy.wire.mcmp import PingAddress
 
 PING_TIMEOUT_S = 5.0  # a node waits for 20
 MAX_AT_ONCE = 16
@@ -27,7 +27,7 @@ class Pinger:
         """Return True where a node answers, in PING_TIMEOUT_S at most once it is its turn."""
         return await self._ask(node.scheme, node.host, node.port, node.targets, node.tls)
 
-    async def ping_at(self, address: Address, node: Node) -> bool:
+    async def ping_at(self, address: PingAddress, node: Node) -> bool:
         """Return True where something answers at an address. Args: node: that is known there."""
         host = address.host
         targets = node.targets if host == node.host else (host,)

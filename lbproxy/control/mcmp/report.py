@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lbproxy.cluster.contexts import BalancerSettings, Hosts, VirtualHost
 from lbproxy.cluster.node import Node, Reported
 from lbproxy.cluster.stats import NodeStats, WorkerStats
-from lbproxy.wire.mcmp import BROKEN, STANDBY, Announced, Balancer
+from lbproxy.wire.mcmp import BROKEN, STANDBY, AnnouncedBalancer, AnnouncedNode
 from lbproxy.wire.mcmp_info import HostRecord, InfoPieces, NodeRecord, info_pieces, join_info
 
 _NONE = NodeStats()
@@ -61,7 +61,7 @@ class Reports:
         tuning = node.tuning
         return NodeRecord(
             number=self._numbers[node.route],
-            node=Announced(
+            node=AnnouncedNode(
                 node.route,
                 node.domain,
                 node.host,
@@ -86,10 +86,10 @@ def told_hosts(node: Node) -> Hosts:
     return tuple(host for host in node.virtual_hosts or () if _host(host).tellable)
 
 
-def balancer_records(balancers: Iterable[BalancerSettings]) -> list[Balancer]:
+def balancer_records(balancers: Iterable[BalancerSettings]) -> list[AnnouncedBalancer]:
     """Return what DUMP tells of balancers."""
     return [
-        Balancer(
+        AnnouncedBalancer(
             each.name,
             each.sticky,
             each.cookie,

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from lbproxy.config.sources import Mcmp
-from lbproxy.config.units import Bind
-from lbproxy.control.admin.server import bind_unix, is_loopback_bind
+from lbproxy.config.addresses import Bind
+from lbproxy.config.sources import McmpSettings
+from lbproxy.control.admin.server import bind_unix
 from lbproxy.control.binding import why_not_bound
 from lbproxy.control.mcmp.access import Access, McmpError, Peer, make_peer
 from lbproxy.control.mcmp.connection import Handler, McmpConnection
@@ -50,13 +50,13 @@ class McmpServer:
 
     def __init__(
         self,
-        settings: Mcmp,
+        settings: McmpSettings,
         access: Access,
         handler: Handler,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         bind = settings.bind
-        if not settings.allow and settings.agents is False and not is_loopback_bind(bind):
+        if not settings.allow and settings.agents is False and not bind.is_local:
             raise McmpError(f"mcmp.bind {bind} is beyond loopback: set mcmp.allow")
         self._bind = bind
         self._access = access

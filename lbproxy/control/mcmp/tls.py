@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 
-from lbproxy.config.sources import McmpTls
+from lbproxy.config.sources import McmpTlsSettings
 from lbproxy.control.mcmp.access import McmpError, print_of
 
 _log = logging.getLogger("lbproxy.mcmp")
@@ -17,7 +17,7 @@ class TlsFiles:
     Raises: McmpError where they cannot be used.
     """
 
-    def __init__(self, settings: McmpTls) -> None:
+    def __init__(self, settings: McmpTlsSettings) -> None:
         self._settings = settings
         self._seen = self._look()
         try:
@@ -44,7 +44,7 @@ class TlsFiles:
         return tuple(map(print_of, (settings.cert, settings.key, settings.client_ca)))
 
 
-def _make(settings: McmpTls) -> ssl.SSLContext:
+def _make(settings: McmpTlsSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -58,7 +58,7 @@ def _no_passphrase() -> str:
     return ""  # or OpenSSL would ask at the terminal
 
 
-def _explain(settings: McmpTls, error: OSError) -> str:
+def _explain(settings: McmpTlsSettings, error: OSError) -> str:
     reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
     files = f"{settings.cert}, {settings.key}, {settings.client_ca}"
     return f"one of {files} cannot be used ({reason or error})"

@@ -108,7 +108,7 @@ def _announce(
     entry.restored = saved.source is Source.MCMP or not _leaves(hosts)
 
 
-def _check_place(saved: SavedNode, settings: sources.Mcmp) -> None:
+def _check_place(saved: SavedNode, settings: sources.McmpSettings) -> None:
     """Raise _NotAllowed where a node may not be any more, whoever announced it."""
     networks = settings.node_networks
     if networks is None:

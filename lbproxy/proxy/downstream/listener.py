@@ -39,7 +39,7 @@ class ListenerState:
     """
 
     def __init__(
-        self, settings: schema.Listener, tls: ServerTls | None, redirect_port: int = 0
+        self, settings: schema.ListenerSettings, tls: ServerTls | None, redirect_port: int = 0
     ) -> None:
         self.settings = settings
         self.name: str = settings.name
@@ -114,7 +114,7 @@ class Listener:
         for task in list(self._waiting):
             task.cancel()
 
-    async def _accept(self, settings: schema.ProxyProtocol) -> None:
+    async def _accept(self, settings: schema.ProxyProtocolSettings) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -132,7 +132,9 @@ class Listener:
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
-    async def _hand_on(self, connection: socket.socket, settings: schema.ProxyProtocol) -> None:
+    async def _hand_on(
+        self, connection: socket.socket, settings: schema.ProxyProtocolSettings
+    ) -> None:
         """Read the PROXY header of one connection, and serve it."""
         loop = asyncio.get_running_loop()
         handed_on = False
@@ -175,7 +177,7 @@ def _peer_of(connection: socket.socket) -> str:
         return "a peer"
 
 
-def _trusts(settings: schema.ProxyProtocol, connection: socket.socket) -> bool:
+def _trusts(settings: schema.ProxyProtocolSettings, connection: socket.socket) -> bool:
     peer = canonical_address(connection.getpeername()[0])
     return bool(peer) and any(ip_address(peer) in network for network in settings.trusted)
 

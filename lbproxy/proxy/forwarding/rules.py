@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-from lbproxy.config.schema import ForwardedFields, Forwarding
+from lbproxy.config.schema import ForwardedFields, ForwardingSettings
 from lbproxy.proxy.forwarding import claims
 from lbproxy.wire import forwarded
 from lbproxy.wire.fields import DropRules, fold_all
@@ -91,7 +91,7 @@ class ForwardingRules:
     name none.
     """
 
-    def __init__(self, settings: Forwarding, machine_name: str) -> None:
+    def __init__(self, settings: ForwardingSettings, machine_name: str) -> None:
         self.chain: bool = settings.chain
         self.writes_x: bool = settings.fields is not ForwardedFields.FORWARDED
         self.writes_forwarded: bool = settings.fields is not ForwardedFields.X_FORWARDED

@@ -19,8 +19,8 @@ from lbproxy.cluster.balance import Member
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.snapshot import PoolSnapshot
 from lbproxy.cluster.sticky import Verdict
-from lbproxy.config.schema import Pool as PoolSettings
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.schema import PoolSettings
+from lbproxy.config.sources import McmpSettings
 from lbproxy.errors import Failure
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.serving import Serving, Applications
@@ -43,7 +43,7 @@ class Announced:
     def __init__(
         self,
         settings: PoolSettings,
-        mcmp: Mcmp | None,
+        mcmp: McmpSettings | None,
         cookies: list[CookieName],
         parameter: bytes,
         seed: int,

@@ -47,16 +47,16 @@ cdef class Pool:
 
     @cython.locals(link=Link)
     cpdef close_expired(self, double now)
-    cdef let_pass(self, RequestHead head)
+    cpdef let_pass(self, RequestHead head)
     @cython.locals(
         found=list, own=list, parameters=list, cookies=list, some=list, affinity=Affinity,
         announced=Announced,
     )
-    cdef Verdict decide(self, RequestHead head, double now, Serving application)
+    cpdef Verdict decide(self, RequestHead head, double now, Serving application)
     @cython.locals(name=CookieName, cookie=bytes)
     cpdef route_seen(self, RequestHead head)
     @cython.locals(member=Member)
-    cdef Link pick(self, Verdict verdict, double now, list tried, Serving application)
+    cpdef Link pick(self, Verdict verdict, double now, list tried, Serving application)
     cdef int attempts_after(self, Link link) except -1
     cpdef bint _take_loads(self, before, snapshot)
     @cython.locals(links=dict, link=Link, old=Link, moved=bint)

@@ -12,7 +12,7 @@ from lbproxy.cluster.stats import NodeStats, PoolStats, no_durations, no_statuse
 from lbproxy.cluster.sticky import N_RESULTS, N_STEPS, RESULT_NAMES, STEP_NAMES, Affinity, Verdict
 from lbproxy.config import schema
 from lbproxy.config.schema import StickyStep
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.limits.budget import RetryBudget
 from lbproxy.proxy.nodes.announced import Announced
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
@@ -26,7 +26,7 @@ from lbproxy.wire.request_head import RequestHead
 
 _SHOWN_ROUTE = 64  # bytes of one that no node has
 # What a pool does about sessions where only its nodes ask for it.
-_ANNOUNCED_STICKY = schema.Sticky(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
+_ANNOUNCED_STICKY = schema.StickySettings(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
 
 
 class Pool:
@@ -43,11 +43,11 @@ class Pool:
     def __init__(
         self,
         name: str,
-        settings: schema.Pool,
-        timeouts: schema.Timeouts,
+        settings: schema.PoolSettings,
+        timeouts: schema.TimeoutsSettings,
         key: bytes,
         seed: int,
-        mcmp: Mcmp | None = None,
+        mcmp: McmpSettings | None = None,
     ) -> None:
         self._key = key
         self._seed = seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lbproxy.config.schema import Route
+from lbproxy.config.schema import RouteSettings
 from lbproxy.errors import Denied, Failure
 from lbproxy.proxy.nodes.pool import Pool
 from lbproxy.proxy.nodes.readings import readings_of
@@ -19,7 +19,7 @@ class Routing:
     Attributes: pools: by name.
     """
 
-    def __init__(self, routes: Sequence[Route], pools: Mapping[str, Pool]) -> None:
+    def __init__(self, routes: Sequence[RouteSettings], pools: Mapping[str, Pool]) -> None:
         self._finder = RouteFinder(
             [
                 (None if route.host is None else route.host.encode(), route.path.encode())

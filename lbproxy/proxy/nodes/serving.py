@@ -15,7 +15,7 @@ from urllib.parse import quote
 from lbproxy.cluster.applications import ROOT, Offers, Surveyor, aliases, application
 from lbproxy.cluster.balance import Balancer, Member, make_balancer
 from lbproxy.cluster.node import Node
-from lbproxy.config.schema import Pool as PoolSettings
+from lbproxy.config.schema import PoolSettings
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.readings import readings_of
 from lbproxy.routing.paths import DoubtfulPath, readings

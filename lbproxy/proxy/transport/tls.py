@@ -29,7 +29,7 @@ from cryptography.x509.oid import ExtensionOID
 from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.cluster.stats import CertificateEnd
 from lbproxy.config.certificates import UNREADABLE, trusting
-from lbproxy.config.schema import Certificate, ListenerTls
+from lbproxy.config.schema import CertificateSettings, ListenerTlsSettings
 from lbproxy.wire.client_hello import ClientHello
 
 # TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has only such.
@@ -68,7 +68,7 @@ class _Loaded:
 class _Names:
     """The outer context of one set of names. Args: shown: the context of the certificate in use."""
 
-    def __init__(self, settings: ListenerTls, shown: ssl.SSLContext) -> None:
+    def __init__(self, settings: ListenerTlsSettings, shown: ssl.SSLContext) -> None:
         self.shown = shown
         self.context = _server_context(settings)
 
@@ -163,7 +163,7 @@ class ServerTls:
     every connection, None where the one that a client asks for decides.
     """
 
-    def __init__(self, settings: ListenerTls) -> None:
+    def __init__(self, settings: ListenerTlsSettings) -> None:
         self._settings = settings
         self._prints = [_print_of(certificate) for certificate in settings.certificates]
         self._loaded = [_load(certificate, settings) for certificate in settings.certificates]
@@ -242,7 +242,7 @@ def earliest(ends: Iterable[tuple[str, float]]) -> dict[str, float]:
     return found
 
 
-def _server_context(settings: ListenerTls) -> ssl.SSLContext:
+def _server_context(settings: ListenerTlsSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.min_version]
     context.set_ciphers(_CIPHERS)
@@ -253,7 +253,7 @@ def _server_context(settings: ListenerTls) -> ssl.SSLContext:
     return context
 
 
-def _load(certificate: Certificate, settings: ListenerTls) -> _Loaded:
+def _load(certificate: CertificateSettings, settings: ListenerTlsSettings) -> _Loaded:
     """Load one pair into a context of its own, which checks that key and certificate fit."""
     context = _server_context(settings)
     try:
@@ -295,7 +295,7 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(name.lower() for name in alternatives.get_values_for_type(x509.DNSName))
 
 
-def _print_of(certificate: Certificate) -> tuple[_Print, _Print]:
+def _print_of(certificate: CertificateSettings) -> tuple[_Print, _Print]:
     return _file_print(certificate.cert), _file_print(certificate.key)
 
 

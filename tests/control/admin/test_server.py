@@ -15,8 +15,7 @@ import pytest
 
 from lbproxy.cluster.registry import Registry
 from lbproxy.config.schema import Config
-from lbproxy.config.units import parse_bind
-from lbproxy.control.admin.server import AdminError, bind_unix, is_loopback_bind, read_token
+from lbproxy.control.admin.server import AdminError, bind_unix, read_token
 from lbproxy.control.plane import ControlPlane
 
 if TYPE_CHECKING:
@@ -30,21 +29,6 @@ def make(configure: Callable[..., Config], workers: Workers) -> Callable[..., Co
         return ControlPlane(config, Registry(config, 0.0), workers, lambda snapshot: None)
 
     return build
-
-
-@pytest.mark.parametrize(
-    ("bind", "loopback"),
-    [
-        ("127.0.0.1:1", True),
-        ("[::1]:1", True),
-        ("unix:/run/x", True),
-        ("0.0.0.0:1", False),
-        ("10.0.0.1:1", False),
-        ("[::]:1", False),
-    ],
-)
-def test_loopback(bind: str, loopback: bool) -> None:
-    assert is_loopback_bind(parse_bind(bind)) is loopback
 
 
 def test_token_files(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from lbproxy.cluster.node import Node, Source
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
-from lbproxy.config.sources import Resolver as Settings
+from lbproxy.config.sources import ResolverSettings
 from lbproxy.control.discovery import names
 from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.names import Names, retry_delay
@@ -21,7 +21,7 @@ from lbproxy.control.discovery.resolver import Fault
 from tests.control.scripted import Scripted
 
 SERVFAIL = Fault.SERVFAIL
-SETTINGS = Settings.model_validate({"timeout": 5.0, "min_ttl": 0.002, "max_ttl": 0.01})
+SETTINGS = ResolverSettings.model_validate({"timeout": 5.0, "min_ttl": 0.002, "max_ttl": 0.01})
 
 
 class Run:

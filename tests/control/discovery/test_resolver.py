@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.config.sources import Resolver as Settings
+from lbproxy.config.sources import ResolverSettings
 from lbproxy.control.discovery.resolver import Addresses, Fault, ResolveError, Resolver, Service
 from lbproxy.control.discovery.system_names import SystemNames
 from tests.dns_server import REFUSED, SERVFAIL, DnsServer, Records, Silence, serving
@@ -44,7 +44,7 @@ async def make(server: DnsServer, tmp_path: Path, clock: Clock) -> AsyncIterator
         (tmp_path / "resolv.conf").write_text(conf)
         settings = {"servers": (f"127.0.0.1:{server.port}",), "timeout": 0.3} | settings
         system = SystemNames(tmp_path / "hosts", tmp_path / "resolv.conf")
-        made.append(Resolver(Settings.model_validate(settings), system=system, clock=clock))
+        made.append(Resolver(ResolverSettings.model_validate(settings), system=system, clock=clock))
         return made[-1]
 
     yield build

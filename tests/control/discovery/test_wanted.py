@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.cluster.node import Node, Source
-from lbproxy.config.sources import Discover
+from lbproxy.config.sources import DiscoverSettings
 from lbproxy.config.units import NODE_NAME, ROUTE_SUFFIX
 from lbproxy.control.discovery.resolver import Service
 from lbproxy.control.discovery.wanted import (
@@ -55,7 +55,7 @@ def test_a_node_for_each_address() -> None:
 def test_nodes_found_by_address_must_hold_the_name_that_was_asked_for(
     settings: dict[str, object], name: str | None
 ) -> None:
-    assert verification(Discover.model_validate(settings)).server_name == name
+    assert verification(DiscoverSettings.model_validate(settings)).server_name == name
 
 
 def test_pods_of_a_stateful_set() -> None:

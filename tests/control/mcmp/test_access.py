@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from lbproxy.cluster.node import Source
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import Access, McmpError, Peer, make_peer
-from lbproxy.wire.mcmp import Fault, Refused
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp import McmpFault, Refused
+from lbproxy.wire.mcmp_http import McmpRequest
 from lbproxy.wire.mcmp_signature import sign
 
 KEY = b"0123456789abcdef"
 NOW = 1_800_000_000.0
 
 
-def settings(**more: object) -> Mcmp:
-    return Mcmp.model_validate({"bind": "10.0.0.5:6666", "pool": "idp"} | more)
+def settings(**more: object) -> McmpSettings:
+    return McmpSettings.model_validate({"bind": "10.0.0.5:6666", "pool": "idp"} | more)
 
 
 def peer(address: str) -> Peer:
@@ -69,12 +69,12 @@ def test_peers_are_told_of_with_their_port() -> None:
     assert peer("::ffff:10.0.0.1").address == ip_address("10.0.0.1")
 
 
-def signed(key: bytes = KEY, nonce: bytes = b"n" * 16, body: bytes = b"JVMRoute=a") -> Request:
+def signed(key: bytes = KEY, nonce: bytes = b"n" * 16, body: bytes = b"JVMRoute=a") -> McmpRequest:
     header = sign(key, b"STATUS", b"/", b"JVMRoute=a", NOW, nonce)
-    return Request("STATUS", "/", (("authorization", header),), body)
+    return McmpRequest("STATUS", "/", (("authorization", header),), body)
 
 
-PLAIN = Request("STATUS", "/", (), b"JVMRoute=a")
+PLAIN = McmpRequest("STATUS", "/", (), b"JVMRoute=a")
 
 
 def test_agents_sign_and_nodes_do_not(tmp_path: Path) -> None:
@@ -90,10 +90,12 @@ def test_agents_sign_and_nodes_do_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "request_", [PLAIN, signed(key=b"another key here"), signed(body=b"JVMRoute=b")]
 )
-def test_an_agent_without_a_good_signature_is_refused(tmp_path: Path, request_: Request) -> None:
+def test_an_agent_without_a_good_signature_is_refused(
+    tmp_path: Path, request_: McmpRequest
+) -> None:
     with pytest.raises(Refused) as caught:
         access(tmp_path).source(peer("10.2.0.1"), request_)
-    assert caught.value.fault is Fault.MEM  # the token may be put right
+    assert caught.value.fault is McmpFault.MEM  # the token may be put right
     assert KEY.decode() not in caught.value.message
 
 
@@ -107,14 +109,14 @@ def test_what_was_recorded_cannot_be_sent_again(tmp_path: Path) -> None:
 
 def test_two_signatures_are_none(tmp_path: Path) -> None:
     request = signed()
-    doubled = Request("STATUS", "/", request.fields * 2, request.body)
+    doubled = McmpRequest("STATUS", "/", request.fields * 2, request.body)
     with pytest.raises(Refused, match="not signed"):
         access(tmp_path).source(peer("10.2.0.1"), doubled)
 
 
 def test_without_a_token_the_certificate_says_who_and_the_agent_that_it_is_one() -> None:
     certified = access(agents={"allow": ["10.2.0.0/16", "127.0.0.0/8"]})
-    agent = Request("INFO", "/", (("user-agent", b"lbproxy-agent/1.0"),))
+    agent = McmpRequest("INFO", "/", (("user-agent", b"lbproxy-agent/1.0"),))
     assert certified.source(peer("10.2.0.1"), PLAIN) is Source.AGENT
     assert certified.source(peer("127.0.0.1"), PLAIN) is Source.MCMP
     assert certified.source(peer("127.0.0.1"), agent) is Source.AGENT
@@ -125,7 +127,7 @@ def test_a_web_page_is_no_node(origin: bytes) -> None:
     """Its name was made to lead here, so its browser takes the listener for the page's own site."""
     for fields in ((("origin", origin),), (("origin", origin),) * 2):
         with pytest.raises(Refused) as caught:
-            access().source(peer("127.0.0.1"), Request("INFO", "/", fields))
+            access().source(peer("127.0.0.1"), McmpRequest("INFO", "/", fields))
         assert caught.value.status == 403
 
 

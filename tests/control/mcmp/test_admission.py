@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from lbproxy.cluster.node import Node, NodeTls, Reported, Source, Tuning
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import make_peer
 from lbproxy.control.mcmp.admission import Admission, balancer_settings
-from lbproxy.wire.mcmp import Announced, Balancer, Fault, Refused
+from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode, McmpFault, Refused
 
-TOLD = Announced("kc1", host="10.1.0.9", port=8080, scheme="http")
+TOLD = AnnouncedNode("kc1", host="10.1.0.9", port=8080, scheme="http")
 NODE_PEER = "10.1.0.9"
 
 
@@ -28,17 +28,19 @@ class Inn:
         }
         self.known: dict[str, str] = {}
         self.admission = Admission(
-            Mcmp.model_validate(given), self._resolve, lambda route: self.known.get(route)
+            McmpSettings.model_validate(given), self._resolve, lambda route: self.known.get(route)
         )
 
     async def _resolve(self, name: str) -> tuple[str, ...]:
         return self.names.get(name, ())
 
-    async def node(self, told: Announced = TOLD, peer: str = NODE_PEER, **more: object) -> Node:
+    async def node(self, told: AnnouncedNode = TOLD, peer: str = NODE_PEER, **more: object) -> Node:
         told = replace(told, **more)  # type: ignore[arg-type]
         return await self.admission.node(told, "b", make_peer((peer, 4000)), Source.MCMP)
 
-    async def fault(self, told: Announced = TOLD, peer: str = NODE_PEER, **more: object) -> Refused:
+    async def fault(
+        self, told: AnnouncedNode = TOLD, peer: str = NODE_PEER, **more: object
+    ) -> Refused:
         with pytest.raises(Refused) as caught:
             await self.node(told, peer, **more)
         return caught.value
@@ -74,7 +76,7 @@ async def test_what_a_node_leaves_open_is_left_to_the_pool(inn: Inn) -> None:
 async def test_no_node_makes_clients_wait_for_years(inn: Inn) -> None:
     tuning = (await inn.node(ping_s=1e9, timeout_s=1e9)).tuning
     assert tuning == Tuning(response_s=3600.0, ping_s=60.0)
-    assert balancer_settings(Balancer(wait_s=1e9)).wait_s == 60.0
+    assert balancer_settings(AnnouncedBalancer(wait_s=1e9)).wait_s == 60.0
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss", "ftp", "fcgi"])
@@ -82,7 +84,7 @@ async def test_other_types_are_hopeless_and_the_message_says_what_to_do(
     inn: Inn, scheme: str
 ) -> None:
     refused = await inn.fault(scheme=scheme)
-    assert refused.fault is Fault.SYNTAX
+    assert refused.fault is McmpFault.SYNTAX
     assert "http, https or ajp" in refused.message
 
 
@@ -104,7 +106,7 @@ async def test_ajp_nodes_get_the_secret_and_https_nodes_are_verified() -> None:
 )
 async def test_a_node_elsewhere_is_refused_but_may_come_again(inn: Inn, host: str) -> None:
     refused = await inn.fault(host=host)
-    assert refused.fault is Fault.MEM
+    assert refused.fault is McmpFault.MEM
     assert f"address {host} of node kc1" in refused.message
     assert "mcmp.node_networks" in refused.message
 
@@ -132,7 +134,7 @@ async def test_loopback_from_elsewhere_is_taken_where_it_is_listed_and_warned_of
 
 async def test_listed_networks_hold_for_this_machine_as_well() -> None:
     inn = Inn(node_networks=["10.9.0.0/16"])
-    assert (await inn.fault(peer="127.0.0.1", host="127.0.0.1")).fault is Fault.MEM
+    assert (await inn.fault(peer="127.0.0.1", host="127.0.0.1")).fault is McmpFault.MEM
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -156,15 +158,15 @@ async def test_a_name_leads_to_the_first_allowed_address_and_stays_there(inn: In
 async def test_localhost_is_this_machine_whatever_name_servers_say(inn: Inn) -> None:
     inn.names["localhost"] = ("10.1.0.8",)
     assert (await inn.node(peer="127.0.0.1", host="localhost")).host == "127.0.0.1"
-    assert (await inn.fault(host="localhost")).fault is Fault.MEM
+    assert (await inn.fault(host="localhost")).fault is McmpFault.MEM
     inn.known["kc1"] = "::1"
     assert (await inn.node(peer="127.0.0.1", host="localhost")).host == "::1"
 
 
 async def test_a_name_that_leads_elsewhere_or_nowhere_is_refused(inn: Inn) -> None:
-    assert (await inn.fault(host="rebound.example.test")).fault is Fault.MEM
+    assert (await inn.fault(host="rebound.example.test")).fault is McmpFault.MEM
     refused = await inn.fault(host="nobody.example.test")
-    assert refused.fault is Fault.MEM
+    assert refused.fault is McmpFault.MEM
     assert "cannot resolve the name nobody.example.test" in refused.message
 
 
@@ -174,7 +176,7 @@ async def test_networks_of_agents_are_networks_of_nodes() -> None:
 
 
 def test_what_is_said_of_a_balancer_is_taken_over_whole() -> None:
-    told = Balancer("b", False, "C", "p", True, False, 3.0, 2)
+    told = AnnouncedBalancer("b", False, "C", "p", True, False, 3.0, 2)
     settings = balancer_settings(told)
-    for name in Balancer.__slots__:
+    for name in AnnouncedBalancer.__slots__:
         assert getattr(settings, name) == getattr(told, name)

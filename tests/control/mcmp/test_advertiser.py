@@ -18,12 +18,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from lbproxy.config.sources import Advertise
+from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.control.mcmp import advertiser as module
 from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, open_sender, read_key
 from lbproxy.net.multicast import Place
 from lbproxy.net.watch import Address, Interface, Links
-from lbproxy.wire.advertise import Reaction, Verdict, judge, salt
+from lbproxy.wire.advertise import Judgement, Reaction, judge, salt
 
 GROUP = "239.255.64.5"
 LO = Interface(
@@ -78,7 +78,7 @@ class Node:
     def group(self) -> str:
         return f"{GROUP}:{self.socket.getsockname()[1]}"
 
-    async def hears(self) -> Verdict:
+    async def hears(self) -> Judgement:
         datagram = await asyncio.get_running_loop().sock_recv(self.socket, 2048)
         self.datagrams.append(datagram)
         verdict = judge(datagram, self.salted, self.known)
@@ -129,7 +129,9 @@ async def begin(node: Node) -> AsyncIterator[Begin]:
         new_id: Callable[[], UUID] = uuid4,
         **changes: object,
     ) -> Advertiser:
-        settings = Advertise.model_validate({"group": node.group, "interval": ONCE} | changes)
+        settings = AdvertiseSettings.model_validate(
+            {"group": node.group, "interval": ONCE} | changes
+        )
         made = Advertiser(settings, (address, 6666), "https", links=machine, now=now, new_id=new_id)
         started.append(made)
         await made.start()
@@ -166,7 +168,7 @@ async def test_the_sequence_counts_up_at_every_interval(begin: Begin, node: Node
 async def test_a_late_turn_of_the_loop_makes_later_ones_not_late(node: Node) -> None:
     """Datagrams keep to their times, and those that were missed are not made up for."""
     loop = asyncio.get_running_loop()
-    settings = Advertise.model_validate({"group": node.group, "interval": "10s"})
+    settings = AdvertiseSettings.model_validate({"group": node.group, "interval": "10s"})
     made = Advertiser(settings, ("127.0.0.1", 6666), "http", links=Machine(LO))
     await made.start()
     try:
@@ -391,12 +393,14 @@ def test_a_key_ends_before_the_end_of_its_line(tmp_path: Path, content: bytes) -
 @pytest.mark.parametrize("address", ["fe80::1%lo", "fe80::1", "224.0.0.1", "localhost"])
 def test_an_address_that_nodes_could_not_come_to(address: str) -> None:
     with pytest.raises(AdvertiseError, match=r"mcmp\.bind .* cannot be advertised: "):
-        Advertiser(Advertise(), (address, 6666), "http", links=Machine())
+        Advertiser(AdvertiseSettings(), (address, 6666), "http", links=Machine())
 
 
 def test_a_group_that_is_none() -> None:
     with pytest.raises(AdvertiseError, match="no multicast group"):
-        Advertiser(Advertise(group="10.0.0.1:23364"), ("127.0.0.1", 6666), "http", links=Machine())
+        Advertiser(
+            AdvertiseSettings(group="10.0.0.1:23364"), ("127.0.0.1", 6666), "http", links=Machine()
+        )
 
 
 def test_the_socket_of_an_interface() -> None:

@@ -17,13 +17,13 @@ from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp import commands as mcmp_commands
 from lbproxy.control.mcmp.access import Access, make_peer
 from lbproxy.control.mcmp.commands import EMPTIED_S, MAX_SAID, QUIET_S, McmpCommands
-from lbproxy.wire.mcmp import METHODS, Fault
-from lbproxy.wire.mcmp_answer import Answer, render_answer
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp import METHODS, McmpFault
+from lbproxy.wire.mcmp_answer import McmpAnswer, render_answer
+from lbproxy.wire.mcmp_http import McmpRequest
 from tests.java_node import JavaNode, is_ok, parse_info, read_answer, requests_of
 
 ENABLED, DISABLED, STOPPED = ContextState.ENABLED, ContextState.DISABLED, ContextState.STOPPED
@@ -61,7 +61,7 @@ class Hall:
     """Commands in front of a registry with one node of the file. `now` moves by hand."""
 
     def __init__(self, config: Config, **more: object) -> None:
-        settings = Mcmp.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
+        settings = McmpSettings.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
         self.now = 100.0
         self.registry = Registry(config, self.now)
         limits = Bounds(settings.max.nodes, settings.max.contexts, settings.max.aliases)
@@ -80,8 +80,8 @@ class Hall:
     async def _resolve(self, name: str) -> tuple[str, ...]:
         return ()
 
-    async def say(self, method: str, body: str = "", target: str = "/") -> Answer:
-        request = Request(method, target, (), body.encode())
+    async def say(self, method: str, body: str = "", target: str = "/") -> McmpAnswer:
+        request = McmpRequest(method, target, (), body.encode())
         answer = self.commands.answer_at_once(request, PEER)
         if answer is None:
             answer = await self.commands.handle(request, PEER)
@@ -93,7 +93,7 @@ class Hall:
         assert answer.status == 200, answer
         return answer.body
 
-    async def fault(self, method: str, body: str = "", target: str = "/") -> Fault:
+    async def fault(self, method: str, body: str = "", target: str = "/") -> McmpFault:
         """Say what must be refused and change nothing."""
         before = self.registry.snapshot()
         answer = await self.say(method, body, target)
@@ -243,18 +243,18 @@ async def test_removal(hall: Hall) -> None:
 
 @pytest.mark.parametrize("method", ["ENABLE-APP", "DISABLE-APP", "STOP-APP"])
 async def test_a_route_that_is_not_known_must_announce_itself(hall: Hall, method: str) -> None:
-    assert await hall.fault(method, "JVMRoute=x&Alias=h&Context=/") is Fault.MEM
-    assert await hall.fault(method, "JVMRoute=x", "/*") is Fault.MEM
-    assert await hall.fault("STATUS", "JVMRoute=x&Load=1") is Fault.MEM
-    assert await hall.fault("PING", "JVMRoute=x") is Fault.MEM
+    assert await hall.fault(method, "JVMRoute=x&Alias=h&Context=/") is McmpFault.MEM
+    assert await hall.fault(method, "JVMRoute=x", "/*") is McmpFault.MEM
+    assert await hall.fault("STATUS", "JVMRoute=x&Load=1") is McmpFault.MEM
+    assert await hall.fault("PING", "JVMRoute=x") is McmpFault.MEM
 
 
 async def test_a_node_of_the_file_is_none_that_announces_itself(hall: Hall) -> None:
-    assert await hall.fault("STATUS", "JVMRoute=node1&Load=1") is Fault.MEM
-    assert await hall.fault("DISABLE-APP", "JVMRoute=node1", "/*") is Fault.MEM
+    assert await hall.fault("STATUS", "JVMRoute=node1&Load=1") is McmpFault.MEM
+    assert await hall.fault("DISABLE-APP", "JVMRoute=node1", "/*") is McmpFault.MEM
     assert await hall.done("REMOVE-APP", "JVMRoute=node1", "/*") == ""
     config = "JVMRoute=node1&Host=127.0.0.1&Port=1&Type=http"
-    assert await hall.fault("CONFIG", config) is Fault.MEM
+    assert await hall.fault("CONFIG", config) is McmpFault.MEM
     assert [node.route for node in hall.registry.nodes()] == ["node1"]
     assert parse_info(await hall.done("INFO")) == {}
 
@@ -280,7 +280,7 @@ async def test_what_is_hopeless_is_a_syntax_fault(
     hall: Hall, method: str, body: str, target: str
 ) -> None:
     await hall.ready()
-    assert await hall.fault(method, body, target) is Fault.SYNTAX
+    assert await hall.fault(method, body, target) is McmpFault.SYNTAX
 
 
 async def test_status_is_answered_from_what_is_known(hall: Hall) -> None:
@@ -301,7 +301,7 @@ async def test_status_is_the_same_whether_something_comes_behind_it_or_not(
     hall: Hall, body: str
 ) -> None:
     await hall.ready()
-    request = Request("STATUS", "/", (), body.encode())
+    request = McmpRequest("STATUS", "/", (), body.encode())
     counted = hall.commands.counts.copy()
     at_once = hall.commands.answer_at_once(request, PEER)
     again = await hall.commands.handle(request, PEER)
@@ -360,22 +360,22 @@ async def test_contexts_that_are_not_wanted_are_let_go_by(make: Make) -> None:
         assert requests_of(body) == 0
     assert hall.node().virtual_hosts == (VirtualHost(("h", "i"), (Context("/auth", ENABLED),)),)
     unknown = "JVMRoute=x&Alias=h&Context=/other"
-    assert await hall.fault("ENABLE-APP", unknown) is Fault.MEM
+    assert await hall.fault("ENABLE-APP", unknown) is McmpFault.MEM
 
 
 async def test_limits_are_no_ground_to_give_up(make: Make) -> None:
     hall = make(max={"nodes": 1, "contexts": 2, "aliases": 2})
     await hall.ready()
     other = "JVMRoute=kc2&Host=127.0.0.1&Port=9&Type=http"
-    assert await hall.fault("CONFIG", other) is Fault.MEM
-    assert await hall.fault("ENABLE-APP", "JVMRoute=kc1&Alias=h&Context=/b,/c") is Fault.MEM
-    assert await hall.fault("ENABLE-APP", "JVMRoute=kc1&Alias=h,j&Context=/b") is Fault.MEM
-    assert await hall.fault("ENABLE-APP", "JVMRoute=kc1&Alias=x&Context=/b,/c") is Fault.MEM
+    assert await hall.fault("CONFIG", other) is McmpFault.MEM
+    assert await hall.fault("ENABLE-APP", "JVMRoute=kc1&Alias=h&Context=/b,/c") is McmpFault.MEM
+    assert await hall.fault("ENABLE-APP", "JVMRoute=kc1&Alias=h,j&Context=/b") is McmpFault.MEM
+    assert await hall.fault("ENABLE-APP", "JVMRoute=kc1&Alias=x&Context=/b,/c") is McmpFault.MEM
 
 
 async def test_a_node_elsewhere_is_refused_with_its_reason(hall: Hall) -> None:
     answer = await hall.say("CONFIG", "JVMRoute=kc1&Host=192.0.2.1&Type=http")
-    assert answer.fault is Fault.MEM
+    assert answer.fault is McmpFault.MEM
     assert "mcmp.node_networks" in answer.message
 
 
@@ -385,7 +385,7 @@ async def test_a_node_that_removed_everything_is_asked_for_its_contexts_once(hal
     await hall.done("REMOVE-APP", "JVMRoute=kc1", "/*")
     await hall.done("CONFIG", config)
     answer = await hall.say("STATUS", "JVMRoute=kc1&Load=50")
-    assert answer.fault is Fault.MEM
+    assert answer.fault is McmpFault.MEM
     await hall.done("STATUS", "JVMRoute=kc1&Load=50")
     await hall.ready()
     await hall.done("REMOVE-APP", "JVMRoute=kc1", "/*")
@@ -402,8 +402,8 @@ async def test_a_node_that_removed_everything_is_asked_for_its_contexts_once(hal
         ([("ENABLE-APP", "Alias=h,j&Context=/auth")], None),
         ([("ENABLE-APP", "Alias=h,i&Context=/new")], None),
         # What it was told to be enabled it believes to be so, under its other aliases.
-        ([("ENABLE-APP", "Alias=h,j&Context=/new")], Fault.MEM),
-        ([("STOP-APP", "Alias=h,j&Context=/auth")], Fault.MEM),
+        ([("ENABLE-APP", "Alias=h,j&Context=/new")], McmpFault.MEM),
+        ([("STOP-APP", "Alias=h,j&Context=/auth")], McmpFault.MEM),
         (
             [
                 ("REMOVE-APP", "Alias=h,j&Context=/auth"),
@@ -415,7 +415,7 @@ async def test_a_node_that_removed_everything_is_asked_for_its_contexts_once(hal
     ],
 )
 async def test_a_node_that_says_what_it_has_is_not_asked_again(
-    hall: Hall, said: list[tuple[str, str]], fault: Fault | None
+    hall: Hall, said: list[tuple[str, str]], fault: McmpFault | None
 ) -> None:
     await hall.ready()
     await hall.done("ENABLE-APP", "JVMRoute=kc1&Alias=h&Context=/app")

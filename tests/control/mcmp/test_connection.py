@@ -10,8 +10,8 @@ import pytest
 from lbproxy.control.mcmp import connection as mcmp_connection
 from lbproxy.control.mcmp import server as mcmp_server
 from lbproxy.control.mcmp.access import Peer
-from lbproxy.wire.mcmp_answer import Answer
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp_answer import McmpAnswer
+from lbproxy.wire.mcmp_http import McmpRequest
 from tests.control.mcmp_listener import (
     INFO,
     echo,
@@ -33,7 +33,7 @@ async def test_a_connection_serves_one_message_after_the_other() -> None:
 
 
 async def test_messages_that_come_together_are_answered_in_their_order() -> None:
-    async def slow(request: Request, peer: Peer) -> Answer:
+    async def slow(request: McmpRequest, peer: Peer) -> McmpAnswer:
         await asyncio.sleep(0 if request.body else 0.01)
         return await echo(request, peer)
 
@@ -127,10 +127,10 @@ async def test_an_idle_connection_is_kept_for_many_ticks_of_a_node() -> None:
 async def test_who_does_not_read_holds_one_answer_and_not_for_long() -> None:
     carried_out = 0
 
-    async def long(request: Request, peer: Peer) -> Answer:
+    async def long(request: McmpRequest, peer: Peer) -> McmpAnswer:
         nonlocal carried_out
         carried_out += 1
-        return Answer(body="x" * (8 << 20))
+        return McmpAnswer(body="x" * (8 << 20))
 
     async with listening(long) as site:
         line = await site.line()
@@ -147,7 +147,7 @@ async def test_who_does_not_read_holds_one_answer_and_not_for_long() -> None:
 async def test_a_fault_of_ours_is_told_to_the_log_and_the_node_comes_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def broken(request: Request, peer: Peer) -> Answer:
+    async def broken(request: McmpRequest, peer: Peer) -> McmpAnswer:
         raise RuntimeError("secret detail")
 
     async with listening(broken) as site:
@@ -160,8 +160,8 @@ async def test_a_fault_of_ours_is_told_to_the_log_and_the_node_comes_again(
         assert "secret detail" in caplog.text
 
 
-def now(request: Request, peer: Peer) -> Answer | None:
-    return Answer(body="at once") if request.method == "STATUS" else None
+def now(request: McmpRequest, peer: Peer) -> McmpAnswer | None:
+    return McmpAnswer(body="at once") if request.method == "STATUS" else None
 
 
 async def test_what_waits_for_nothing_is_answered_at_once() -> None:
@@ -186,7 +186,7 @@ async def test_between_two_messages_of_a_peer_the_others_have_a_turn() -> None:
 async def test_a_fault_of_ours_at_once_is_told_as_any_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(request: Request, peer: Peer) -> Answer | None:
+    def fail(request: McmpRequest, peer: Peer) -> McmpAnswer | None:
         raise RuntimeError("broken")
 
     async with listening(at_once=fail) as site:
@@ -200,7 +200,7 @@ async def test_a_fault_of_ours_at_once_is_told_as_any_other(
 async def test_an_answer_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcmp_connection, "ANSWER_S", 0.01)
 
-    async def never(request: Request, peer: Peer) -> Answer:
+    async def never(request: McmpRequest, peer: Peer) -> McmpAnswer:
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -12,7 +12,7 @@ import pytest
 from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.control.mcmp import ping as mcmp_ping
 from lbproxy.control.mcmp.ping import Pinger
-from lbproxy.wire.mcmp import Address
+from lbproxy.wire.mcmp import PingAddress
 
 if TYPE_CHECKING:
     from tests.control.conftest import Tls
@@ -103,6 +103,6 @@ async def test_a_node_of_a_name_is_asked_where_its_name_leads(scheme: str) -> No
         known = node(scheme, port, host="kc.test", addresses=("127.0.0.2", "127.0.0.1"))
         assert await Pinger().ping(known)
         for host in ("kc.test", "127.0.0.1"):
-            assert await Pinger().ping_at(Address(scheme, host, port), known)
-        assert not await Pinger().ping_at(Address(scheme, "127.0.0.2", port), known)
+            assert await Pinger().ping_at(PingAddress(scheme, host, port), known)
+        assert not await Pinger().ping_at(PingAddress(scheme, "127.0.0.2", port), known)
         assert not await Pinger().ping(node(scheme, port, host="kc.test"))

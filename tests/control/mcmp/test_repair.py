@@ -8,7 +8,7 @@ from random import Random
 from lbproxy.cluster.contexts import ContextState
 from lbproxy.config.schema import Config
 from lbproxy.wire.mcmp_answer import render_answer
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp_http import McmpRequest
 from lbproxy.wire.mcmp_text import render_form
 from tests.control.mcmp.test_commands import PEER, Hall
 from tests.java_node import Command, JavaAnswer, JavaHost, JavaNode, read_answer
@@ -37,7 +37,7 @@ def started(node: JavaNode) -> list[str]:
 
 async def send(hall: Hall, command: Command) -> JavaAnswer:
     method, target, parameters = command
-    request = Request(method, target, (), render_form(parameters).encode())
+    request = McmpRequest(method, target, (), render_form(parameters).encode())
     return read_answer(render_answer(await hall.commands.handle(request, PEER)))
 
 

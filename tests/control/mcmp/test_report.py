@@ -10,7 +10,7 @@ from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, Vi
 from lbproxy.cluster.node import Health, Node, Reported, Source, Tuning
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.control.mcmp.report import Reports, balancer_records, told_hosts
-from lbproxy.wire.mcmp import Announced, Balancer
+from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode
 from lbproxy.wire.mcmp_info import HostRecord, NodeRecord, info_pieces, join_info
 from tests.java_node import parse_info
 
@@ -31,7 +31,7 @@ def test_a_record_holds_what_the_node_said() -> None:
     assert Reports().records((KC1,)) == [
         NodeRecord(
             number=1,
-            node=Announced(
+            node=AnnouncedNode(
                 *("kc1", "east", "10.0.0.9", 8443, "https", "auto", 2, 5.0, 3, 30.0, 7.0)
             ),
             balancer="b",
@@ -130,7 +130,9 @@ def test_a_node_knows_its_own_names_again(host: VirtualHost, known_again: bool) 
 
 def test_balancers_are_told_as_they_were_announced() -> None:
     settings = BalancerSettings("b", False, "C", "p", True, False, 3.0, 2)
-    assert balancer_records([settings]) == [Balancer("b", False, "C", "p", True, False, 3.0, 2)]
+    assert balancer_records([settings]) == [
+        AnnouncedBalancer("b", False, "C", "p", True, False, 3.0, 2)
+    ]
 
 
 def test_nothing_is_told_of_nobody() -> None:

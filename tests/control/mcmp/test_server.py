@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lbproxy.config.sources import Mcmp
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp import server as mcmp_server
 from lbproxy.control.mcmp.access import Access, McmpError, Peer
 from lbproxy.control.mcmp.server import McmpBindError, McmpServer
-from lbproxy.wire.mcmp_answer import Answer
-from lbproxy.wire.mcmp_http import Request
+from lbproxy.wire.mcmp_answer import McmpAnswer
+from lbproxy.wire.mcmp_http import McmpRequest
 from tests.control.mcmp_listener import (
     INFO,
     PATIENCE_S,
@@ -74,7 +74,7 @@ async def test_connections_are_bounded_in_all_and_of_one_peer(
 async def test_the_end_cuts_off_what_is_under_way() -> None:
     began, ended = asyncio.Event(), asyncio.Event()
 
-    async def waiting(request: Request, peer: Peer) -> Answer:
+    async def waiting(request: McmpRequest, peer: Peer) -> McmpAnswer:
         began.set()
         try:
             await asyncio.Event().wait()
@@ -91,7 +91,7 @@ async def test_the_end_cuts_off_what_is_under_way() -> None:
 
 
 def test_strangers_are_not_listened_to_without_a_list() -> None:
-    settings = Mcmp.model_validate({"bind": "0.0.0.0:0", "pool": "idp"})
+    settings = McmpSettings.model_validate({"bind": "0.0.0.0:0", "pool": "idp"})
     with pytest.raises(McmpError, match="beyond loopback"):
         McmpServer(settings, Access(settings, lambda: 0.0), Office(echo, not_at_once))
 
@@ -154,9 +154,9 @@ async def test_a_node_without_a_certificate_of_ours_is_not(
     keys = Keys(tmp_path, authority)
     handled: list[str] = []
 
-    async def noting(request: Request, peer: Peer) -> Answer:
+    async def noting(request: McmpRequest, peer: Peer) -> McmpAnswer:
         handled.append(request.method)
-        return Answer()
+        return McmpAnswer()
 
     async with listening(noting, tls=keys.settings) as site:
         with suppress(OSError):  # over TLS 1.3 the client learns it with its first read

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lbproxy.config.sources import McmpTls
+from lbproxy.config.sources import McmpTlsSettings
 from lbproxy.control.mcmp.access import McmpError
 from lbproxy.control.mcmp.tls import TlsFiles
 
 
 @pytest.fixture
-def settings(tmp_path: Path, authority: trustme.CA) -> McmpTls:
+def settings(tmp_path: Path, authority: trustme.CA) -> McmpTlsSettings:
     write(tmp_path, authority)
-    return McmpTls(
+    return McmpTlsSettings(
         cert=str(tmp_path / "cert.pem"),
         key=str(tmp_path / "key.pem"),
         client_ca=str(tmp_path / "ca.pem"),
@@ -37,14 +37,14 @@ def touch(path: str) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
 
 
-def test_client_certificates_are_demanded(settings: McmpTls) -> None:
+def test_client_certificates_are_demanded(settings: McmpTlsSettings) -> None:
     context = TlsFiles(settings).context
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.parametrize("name", ["cert", "key", "client_ca"])
-def test_files_that_are_none_are_refused(settings: McmpTls, name: str) -> None:
+def test_files_that_are_none_are_refused(settings: McmpTlsSettings, name: str) -> None:
     Path(getattr(settings, name)).write_text("nothing")
     with pytest.raises(McmpError, match=r"mcmp\.tls"):
         TlsFiles(settings)
@@ -54,7 +54,7 @@ def test_files_that_are_none_are_refused(settings: McmpTls, name: str) -> None:
 
 
 def test_files_that_change_are_loaded_anew_and_bad_ones_once_told_of(
-    settings: McmpTls, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+    settings: McmpTlsSettings, authority: trustme.CA, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "lbproxy.mcmp")
     files = TlsFiles(settings)

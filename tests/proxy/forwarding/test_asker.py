@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from lbproxy.config.schema import ForwardedFields, Forwarding
+from lbproxy.config.schema import ForwardedFields, ForwardingSettings
 from lbproxy.proxy.forwarding.asker import ClientView
 from lbproxy.proxy.forwarding.rules import ForwardingRules, drop_rules
 from lbproxy.wire.http1_head import HeadLimits
@@ -19,7 +19,9 @@ TRUSTED = (ip_network("10.0.0.0/8"),)
 def view(
     peer: str, *, scheme: bytes = b"https", fields: str = "x-forwarded", chain: bool = False
 ) -> ClientView:
-    settings = Forwarding(trusted_proxies=TRUSTED, fields=ForwardedFields(fields), chain=chain)
+    settings = ForwardingSettings(
+        trusted_proxies=TRUSTED, fields=ForwardedFields(fields), chain=chain
+    )
     return ClientView(ForwardingRules(settings, "gate"), peer, scheme)
 
 
@@ -139,13 +141,13 @@ def test_nonsense_counts_as_not_received(name: bytes, value: bytes) -> None:
 
 
 def test_a_server_name_cannot_break_the_head() -> None:
-    rules = ForwardingRules(Forwarding(server_name="gate\r\nX: y"), "machine")
+    rules = ForwardingRules(ForwardingSettings(server_name="gate\r\nX: y"), "machine")
     assert (
         ClientView(rules, "1.2.3.4", b"http")
         .lines(b"h")
         .endswith(b"\r\nX-Forwarded-Server: gate--X--y\r\n")
     )
-    assert ForwardingRules(Forwarding(), "machine").server_name == b"machine"
+    assert ForwardingRules(ForwardingSettings(), "machine").server_name == b"machine"
 
 
 @pytest.mark.parametrize(

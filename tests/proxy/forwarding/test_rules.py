@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbproxy.config.schema import ForwardedFields, Forwarding
+from lbproxy.config.schema import ForwardedFields, ForwardingSettings
 from lbproxy.proxy.forwarding.rules import (
     ForwardingRules,
     agree,
@@ -21,7 +21,7 @@ TRUSTED = tuple(ip_network(text) for text in ("10.0.0.0/8", "fd00::/8", "fe80::/
 
 
 def rules(fields: str = "x-forwarded") -> ForwardingRules:
-    settings_ = Forwarding(trusted_proxies=TRUSTED, fields=ForwardedFields(fields))
+    settings_ = ForwardingSettings(trusted_proxies=TRUSTED, fields=ForwardedFields(fields))
     return ForwardingRules(settings_, "gate")
 
 
@@ -87,7 +87,7 @@ def test_trust_is_by_network_in_every_spelling() -> None:
         assert rules().trusted(address), address
     for address in ("11.0.0.1", "::ffff:11.0.0.1", "2001:db8::1", "", "unix", "10.0.0.1x"):
         assert not rules().trusted(address), address
-    assert not ForwardingRules(Forwarding(), "gate").trusted("127.0.0.1")
+    assert not ForwardingRules(ForwardingSettings(), "gate").trusted("127.0.0.1")
 
 
 def test_the_memory_of_trust_is_bounded() -> None:

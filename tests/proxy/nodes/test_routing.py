@@ -16,7 +16,7 @@ MANY = b"/a;b/%252e%252e;c//./d\\e%25252fx%253by/../%3fz%2523" * 4
 
 
 def pool(name: str, *hide: str) -> Pool:
-    return Pool(name, schema.Pool(hide=hide), schema.Timeouts(), b"key", 1)
+    return Pool(name, schema.PoolSettings(hide=hide), schema.TimeoutsSettings(), b"key", 1)
 
 
 def request(path: bytes) -> RequestHead:
@@ -33,7 +33,7 @@ def denied(routing: Routing, head: RequestHead) -> str:
 
 def test_where_one_pool_serves_all_and_hides_nothing_readings_do_not_matter() -> None:
     one = pool("one")
-    routing = Routing([schema.Route(pool="one")], {"one": one})
+    routing = Routing([schema.RouteSettings(pool="one")], {"one": one})
     head = request(MANY)
     assert routing.pool_for(b"idp.example", head) is one
     assert head.readings is None
@@ -42,7 +42,7 @@ def test_where_one_pool_serves_all_and_hides_nothing_readings_do_not_matter() ->
 
 
 def test_where_something_is_hidden_they_do() -> None:
-    routing = Routing([schema.Route(pool="one")], {"one": pool("one", "/admin")})
+    routing = Routing([schema.RouteSettings(pool="one")], {"one": pool("one", "/admin")})
     head = request(b"/%41dmin")
     assert denied(routing, head) == "hidden_path"
     assert head.readings == (b"/%41dmin", b"/Admin")
@@ -51,7 +51,7 @@ def test_where_something_is_hidden_they_do() -> None:
 
 @pytest.mark.parametrize("prefix", ["/Admin", "/ADMIN/Console", "/admin"])
 def test_what_is_hidden_is_so_however_the_configuration_spells_it(prefix: str) -> None:
-    routing = Routing([schema.Route(pool="one")], {"one": pool("one", prefix)})
+    routing = Routing([schema.RouteSettings(pool="one")], {"one": pool("one", prefix)})
     for path in (prefix, prefix.lower(), prefix.upper(), f"{prefix}/x"):
         assert denied(routing, request(path.encode())) == "hidden_path"
     assert routing.pool_for(b"idp.example", request(b"/other"))
@@ -60,9 +60,9 @@ def test_what_is_hidden_is_so_however_the_configuration_spells_it(prefix: str) -
 def test_where_the_path_chooses_the_pool_they_do() -> None:
     pools = {"one": pool("one"), "two": pool("two")}
     routes = [
-        schema.Route(host="whole.example", pool="one"),
-        schema.Route(path="/auth", pool="two"),
-        schema.Route(pool="one"),
+        schema.RouteSettings(host="whole.example", pool="one"),
+        schema.RouteSettings(path="/auth", pool="two"),
+        schema.RouteSettings(pool="one"),
     ]
     routing = Routing(routes, pools)
     assert routing.pool_for(b"whole.example", request(b"//x/auth")) is pools["one"]

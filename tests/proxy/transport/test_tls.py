@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from lbproxy.cluster.node import Node, NodeTls
-from lbproxy.config.schema import Certificate, ListenerTls
+from lbproxy.config.schema import CertificateSettings, ListenerTlsSettings
 from lbproxy.proxy.transport.tls import (
     ServerTls,
     TlsError,
@@ -75,13 +75,13 @@ class Files:
         self.ca = str(folder / "ca.pem")
         authority.cert_pem.write_to_path(self.ca)
 
-    def issue(self, file: str, *names: str) -> Certificate:
+    def issue(self, file: str, *names: str) -> CertificateSettings:
         """Write `file`.crt and `file`.key, the way a renewal replaces them."""
         issued = self.authority.issue_cert(*names, key_type=trustme.KeyType.ECDSA)
         cert, key = self.folder / f"{file}.crt", self.folder / f"{file}.key"
         self.put(key, issued.private_key_pem.bytes())
         self.put(cert, b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-        return Certificate(cert=str(cert), key=str(key))
+        return CertificateSettings(cert=str(cert), key=str(key))
 
     def put(self, path: Path, data: bytes) -> None:
         """Replace a file by renaming, so that its inode changes whatever the clock says."""
@@ -171,7 +171,7 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 @on_uvloop
 async def test_the_certificate_is_chosen_by_name(files: Files, version: ssl.TLSVersion) -> None:
     tls = ServerTls(
-        ListenerTls(
+        ListenerTlsSettings(
             certificates=(
                 files.issue("default", "idp.example"),
                 files.issue("wild", "*.apps.example", "apps.example"),
@@ -206,7 +206,9 @@ def test_a_name_that_is_no_text_is_one_that_nobody_has(
     printed: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     names = ["one.example", "two.example"][:certificates]
-    tls = ServerTls(ListenerTls(certificates=tuple(files.issue(name, name) for name in names)))
+    tls = ServerTls(
+        ListenerTlsSettings(certificates=tuple(files.issue(name, name) for name in names))
+    )
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = context_for(files).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="two.example")
     with pytest.raises(ssl.SSLWantReadError):
@@ -222,7 +224,7 @@ def test_a_name_that_is_no_text_is_one_that_nobody_has(
 
 @on_uvloop
 async def test_alpn_and_what_is_refused(files: Files) -> None:
-    tls = ServerTls(ListenerTls(certificates=(files.issue("a", "idp.example"),)))
+    tls = ServerTls(ListenerTlsSettings(certificates=(files.issue("a", "idp.example"),)))
     async with serving(tls) as port:
         context = context_for(files)
         context.set_alpn_protocols(["h2", "http/1.1"])
@@ -237,7 +239,9 @@ async def test_alpn_and_what_is_refused(files: Files) -> None:
 
 @on_uvloop
 async def test_the_oldest_version_is_kept(files: Files) -> None:
-    settings = ListenerTls(certificates=(files.issue("a", "idp.example"),), min_version="1.3")
+    settings = ListenerTlsSettings(
+        certificates=(files.issue("a", "idp.example"),), min_version="1.3"
+    )
     async with serving(ServerTls(settings)) as port:
         with pytest.raises(ssl.SSLError):
             await asyncio.to_thread(
@@ -263,7 +267,7 @@ def resumes(client: Client, context: ssl.SSLContext, port: int, name: str) -> bo
 async def test_sessions_resume_also_after_a_reload(
     files: Files, version: ssl.TLSVersion, name: str
 ) -> None:
-    settings = ListenerTls(
+    settings = ListenerTlsSettings(
         certificates=(files.issue("a", "idp.example"), files.issue("b", "other.example"))
     )
     tls = ServerTls(settings)
@@ -311,7 +315,7 @@ async def test_a_session_is_good_for_the_names_of_its_certificate_only(
     files: Files, version: ssl.TLSVersion
 ) -> None:
     """OpenSSL looks at a ticket before it asks which certificate a name has."""
-    settings = ListenerTls(
+    settings = ListenerTlsSettings(
         certificates=(
             files.issue("a", "idp.example", "login.example"),
             files.issue("b", "other.example"),
@@ -340,7 +344,7 @@ async def test_a_session_ends_with_a_certificate_that_has_other_names(
 ) -> None:
     certificates = [files.issue("a", "idp.example", "old.example")]
     certificates += [files.issue("b", name) for name in beside]
-    tls = ServerTls(ListenerTls(certificates=tuple(certificates)))
+    tls = ServerTls(ListenerTlsSettings(certificates=tuple(certificates)))
     context = context_for(files, version=version)
     async with serving(tls) as port:
         session = await session_of(port, context, "idp.example")
@@ -353,7 +357,7 @@ async def test_a_session_ends_with_a_certificate_that_has_other_names(
 
 @on_uvloop
 async def test_a_client_without_a_name_has_sessions_of_the_first_certificate(files: Files) -> None:
-    settings = ListenerTls(
+    settings = ListenerTlsSettings(
         certificates=(files.issue("a", "idp.example"), files.issue("b", "other.example"))
     )
     context = context_for(files)
@@ -367,7 +371,7 @@ async def test_a_client_without_a_name_has_sessions_of_the_first_certificate(fil
 @on_uvloop
 async def test_a_reload_changes_new_connections_only(files: Files) -> None:
     certificate = files.issue("a", "idp.example")
-    tls = ServerTls(ListenerTls(certificates=(certificate,)))
+    tls = ServerTls(ListenerTlsSettings(certificates=(certificate,)))
     context = context_for(files)
     outer = tls.context
     async with serving(tls) as port:
@@ -387,11 +391,11 @@ async def test_a_reload_changes_new_connections_only(files: Files) -> None:
         after.close()
 
 
-def truncate(files: Files, certificate: Certificate) -> None:
+def truncate(files: Files, certificate: CertificateSettings) -> None:
     files.put(Path(certificate.cert), Path(certificate.cert).read_bytes()[:100])
 
 
-def unknown_version(files: Files, certificate: Certificate) -> None:
+def unknown_version(files: Files, certificate: CertificateSettings) -> None:
     """It is of version 6, which is a fault of its own to who reads it."""
     read = x509.load_pem_x509_certificate(Path(certificate.cert).read_bytes())
     der = read.public_bytes(serialization.Encoding.DER)
@@ -399,20 +403,20 @@ def unknown_version(files: Files, certificate: Certificate) -> None:
     files.put(Path(certificate.cert), ssl.DER_cert_to_PEM_cert(odd).encode())
 
 
-def replace_key(files: Files, certificate: Certificate) -> None:
+def replace_key(files: Files, certificate: CertificateSettings) -> None:
     other = files.issue("other", "other.example")
     files.put(Path(certificate.key), Path(other.key).read_bytes())
 
 
-def empty_key(files: Files, certificate: Certificate) -> None:
+def empty_key(files: Files, certificate: CertificateSettings) -> None:
     files.put(Path(certificate.key), b"")
 
 
-def remove_cert(files: Files, certificate: Certificate) -> None:
+def remove_cert(files: Files, certificate: CertificateSettings) -> None:
     os.unlink(certificate.cert)
 
 
-def remove_key(files: Files, certificate: Certificate) -> None:
+def remove_key(files: Files, certificate: CertificateSettings) -> None:
     os.unlink(certificate.key)
 
 
@@ -429,10 +433,10 @@ def remove_key(files: Files, certificate: Certificate) -> None:
 )
 @on_uvloop
 async def test_a_broken_new_file_leaves_the_old_certificate(
-    files: Files, harm: Callable[[Files, Certificate], None], text: str
+    files: Files, harm: Callable[[Files, CertificateSettings], None], text: str
 ) -> None:
     certificate = files.issue("a", "idp.example")
-    tls = ServerTls(ListenerTls(certificates=(certificate,)))
+    tls = ServerTls(ListenerTlsSettings(certificates=(certificate,)))
     context = context_for(files)
     async with serving(tls) as port:
         before = await asyncio.to_thread(Client, port, context, "idp.example")
@@ -463,7 +467,7 @@ def test_an_encrypted_key_is_an_error_and_no_question(files: Files) -> None:
     )
     files.put(Path(certificate.key), encrypted)
     with pytest.raises(TlsError, match="without passphrase"):
-        ServerTls(ListenerTls(certificates=(certificate,)))
+        ServerTls(ListenerTlsSettings(certificates=(certificate,)))
 
 
 def test_expiries_are_those_of_the_files(files: Files) -> None:
@@ -474,7 +478,7 @@ def test_expiries_are_those_of_the_files(files: Files) -> None:
     )
     files.put(Path(certificate.key), issued.private_key_pem.bytes())
     files.put(Path(certificate.cert), issued.cert_chain_pems[0].bytes())
-    found = ServerTls(ListenerTls(certificates=(certificate,))).expiries()
+    found = ServerTls(ListenerTlsSettings(certificates=(certificate,))).expiries()
     ((subject, expires),) = found.items()
     assert "CN=IdP" in subject
     assert expires == ends.timestamp()
@@ -483,7 +487,7 @@ def test_expiries_are_those_of_the_files(files: Files) -> None:
 def test_certificates_are_told_apart_by_file_and_serial(files: Files) -> None:
     """Two of one name, of which one was renewed."""
     both = (files.issue("a", "idp.example"), files.issue("b", "idp.example"))
-    ends = ServerTls(ListenerTls(certificates=both)).certificates()
+    ends = ServerTls(ListenerTlsSettings(certificates=both)).certificates()
     assert [(each.use, each.file) for each in ends] == [("listener", each.cert) for each in both]
     serials = [
         f"{x509.load_pem_x509_certificate(Path(each.cert).read_bytes()).serial_number:x}"
@@ -539,7 +543,7 @@ async def connect(one: Node) -> tuple[asyncio.Transport, Listener]:
 
 @on_uvloop
 async def test_nodes_are_verified_unless_told_otherwise(files: Files) -> None:
-    tls = ServerTls(ListenerTls(certificates=(files.issue("a", "idp.internal"),)))
+    tls = ServerTls(ListenerTlsSettings(certificates=(files.issue("a", "idp.internal"),)))
     good = NodeTls(ca=files.ca, server_name="idp.internal")
     async with serving(tls) as port:
         for accepted in (good, NodeTls(verify=False), replace(good, verify=False)):
@@ -558,7 +562,7 @@ async def test_nodes_are_verified_unless_told_otherwise(files: Files) -> None:
 @on_uvloop
 async def test_a_node_may_be_known_by_its_address_or_its_own_certificate(files: Files) -> None:
     certificate = files.issue("a", "127.0.0.1")
-    tls = ServerTls(ListenerTls(certificates=(certificate,)))
+    tls = ServerTls(ListenerTlsSettings(certificates=(certificate,)))
     async with serving(tls) as port:
         for ca in (files.ca, certificate.cert):
             transport, _ = await connect(node(port, NodeTls(ca=ca)))

@@ -23,7 +23,6 @@ from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.downstream.tls import DownstreamTls
 from lbproxy.proxy.downstream.upload import Upload
 from lbproxy.proxy.exchange.exchange import Exchange
-from lbproxy.proxy.exchange.stages import ANSWERING
 from lbproxy.proxy.exchange.upstream import Upstream
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.notices import tell_cut
@@ -72,8 +71,8 @@ class Worker:
         rules = Rules(config, Routing(config.routes, self.pools))
         self.access_log = access_log
         self.listeners: list[ListenerState] = []
-        self._desk = Desk(rules, reports, access_log, _speak, tick_s)
-        self._clients = Clients(self._desk)
+        self.desk = Desk(rules, reports, access_log, _speak, tick_s)
+        self._clients = Clients(self.desk)
         self._tick_s = tick_s
         self._timer: asyncio.TimerHandle | None = None
         self._snapshot_version: int = -1
@@ -82,7 +81,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to look at deadlines; the event loop runs."""
-        self._desk.start(monotonic())
+        self.desk.start(monotonic())
         self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
 
     def serve(self, listener: ListenerState, header: ProxyHeader | None) -> asyncio.Protocol:
@@ -90,7 +89,7 @@ class Worker:
 
         Args: header: the PROXY header that came before it, None if none was to come.
         """
-        desk, clients = self._desk, self._clients
+        desk, clients = self.desk, self._clients
 
         def plain(chosen: str | None = None) -> Http1Connection:
             return Http1Connection(desk, clients, listener, header)
@@ -123,7 +122,7 @@ class Worker:
             if since is None or link.heard_at >= since or link.node.admin is not Admin.ENABLED:
                 continue
             for exchange in self._exchanges():
-                if exchange.link is link and exchange.stage < ANSWERING:
+                if exchange.link is link and not exchange.responded:
                     exchange.give_up("neither its probes nor this request were answered")
 
     def _exchanges(self) -> list[Exchange]:
@@ -135,7 +134,7 @@ class Worker:
         Args: timeout_s: after which what is left is cut off.
         Returns: True if nothing had to be cut off. The listeners are closed already.
         """
-        self._desk.draining = True
+        self.desk.draining = True
         for layer in list(self.handshakes):
             layer.abort()
         for client in list(self.clients):
@@ -156,7 +155,7 @@ class Worker:
             _log.warning("ended; %s", tell_cut(cut, monotonic()))
         if self._timer is not None:
             self._timer.cancel()
-        for task in list(self._desk.tasks):
+        for task in list(self.desk.tasks):
             task.cancel()
         for layer in list(self.handshakes):
             layer.abort()
@@ -171,7 +170,7 @@ class Worker:
         # First of all, so that a fault below costs one turn and not every timeout from now on.
         self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
         now = monotonic()
-        self._desk.tick(now)
+        self.desk.tick(now)
         for client in [client for client in self.clients if client.overdue(now)]:
             try:
                 client.expire(now)
@@ -193,7 +192,7 @@ class Worker:
 
     def count_rejected(self, reason: str) -> None:
         """Count a request or connection that never reached a node."""
-        self._desk.count_rejected(reason)
+        self.desk.count_rejected(reason)
 
     def in_flight(self, pool: str, node: str, context: str) -> int:
         """Return how many requests of a context are at a node, 0 for unknown ones."""
@@ -204,7 +203,7 @@ class Worker:
 
     def stats(self) -> WorkerStats:
         """Return the counters so far."""
-        desk = self._desk
+        desk = self.desk
         return WorkerStats(
             {name: pool.stats() for name, pool in self.pools.items()},
             {listener.name: listener.open for listener in self.listeners},
@@ -222,12 +221,12 @@ class Worker:
     @property
     def now(self) -> float:
         """Monotonic seconds at the last tick."""
-        return self._desk.now
+        return self.desk.now
 
     @property
     def rejected(self) -> dict[str, int]:
         """Requests and connections that never reached a node, by reason."""
-        return self._desk.rejected
+        return self.desk.rejected
 
     @property
     def clients(self) -> set[Http1Connection]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import cast
 
@@ -15,14 +15,11 @@ from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config import schema
 from lbproxy.control.plane import ControlPlane
 from lbproxy.proxy.access_log import AccessLog
-from lbproxy.proxy.downstream.http1 import ClientConnection
 from lbproxy.proxy.downstream.listener import Listener, ListenerState
-from lbproxy.proxy.downstream.tls import DownstreamTls
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import open_socket
-from lbproxy.wire.proxy_protocol import ProxyHeader
 
 # How often certificate files are looked at.
 CERTIFICATES_EVERY_S = 2.0
@@ -104,7 +101,7 @@ class Service:
             listener = Listener(
                 state,
                 self._sockets[state.name],
-                _maker(worker, state),
+                partial(worker.serve, state),
                 config.timeouts.client_head,
                 worker.count_rejected,
             )
@@ -201,20 +198,6 @@ class _Direct:
     def node_recovered(self, pool: str, node: str) -> None:
         if self.control is not None:
             self.control.node_recovered(pool, node)
-
-
-def _maker(
-    worker: Worker, state: ListenerState
-) -> Callable[[ProxyHeader | None], asyncio.Protocol]:
-    tls = state.tls
-
-    def make(header: ProxyHeader | None) -> asyncio.Protocol:
-        client = ClientConnection(worker, state, header)
-        if tls is not None:
-            return cast(asyncio.Protocol, DownstreamTls(worker, client, tls.context))
-        return cast(asyncio.Protocol, client)
-
-    return make
 
 
 async def _watch_certificates(states: list[ListenerState]) -> None:

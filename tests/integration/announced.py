@@ -6,7 +6,7 @@ from typing import Any
 
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Reported
-from lbproxy.proxy.downstream.transport import reset_on_close
+from lbproxy.proxy.transport.pipe import reset_on_close
 from tests.hosting import host
 from tests.integration.conftest import Door, Node, Peer, Stage
 

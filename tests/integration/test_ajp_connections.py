@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lbproxy.proxy.downstream.transport import reset_on_close
+from lbproxy.proxy.transport.pipe import reset_on_close
 from lbproxy.wire.ajp13 import CPING
 from tests.fuzz.ajp13_peer import (
     CPONG,

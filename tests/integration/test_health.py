@@ -13,7 +13,7 @@ import pytest
 from lbproxy.cluster.node import Admin, Health
 from lbproxy.control import plane
 from lbproxy.control.health import probes
-from lbproxy.proxy.downstream.transport import reset_on_close
+from lbproxy.proxy.transport.pipe import reset_on_close
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, Message, Node, NodePeer, Stage

@@ -17,7 +17,7 @@ import trustme
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.errors import Failure
-from lbproxy.proxy.downstream.transport import reset_on_close
+from lbproxy.proxy.transport.pipe import reset_on_close
 from tests.fuzz.ajp13_peer import END_REUSE, send_body, send_headers
 from tests.hosting import host
 from tests.integration.ajp_node import AjpPeer

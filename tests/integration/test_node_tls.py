@@ -9,15 +9,14 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from lbproxy.proxy.upstream.tls import UpstreamTls
+from lbproxy.proxy.nodes.tls import UpstreamTls
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.nodes.connection import UpstreamConnection
     from tests.integration.conftest import NodePeer, Stage
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -190,7 +189,7 @@ async def test_who_gave_up_before_the_handshake_leaves_nothing_behind(
 ) -> None:
     """The loop connects, and the one for whom is gone before the handshake is waited for."""
     context = ssl.create_default_context()
-    layer = UpstreamTls(cast("UpstreamConnection", None), context, "idp.example")
+    layer = UpstreamTls(object, context, "idp.example")
     layer.connection_lost(None)
     del layer
     gc.collect()

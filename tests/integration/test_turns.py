@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from lbproxy.proxy.downstream.transport import BREATH
+from lbproxy.proxy.transport.pipe import BREATH
 from tests.fuzz.ajp13_peer import END_REUSE, send_body, send_headers
 from tests.integration.ajp_node import AjpPeer, ajp
 

@@ -27,9 +27,9 @@ from lbproxy.proxy.forwarding.asker import asker_of_peer
 from lbproxy.proxy.transport.pipe import BREATH, FULL, SLOW_CLIENT
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import NO_BODY
-from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.partial_head import PartialHead
+from lbproxy.wire.request_head import RequestHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.desk import Desk
@@ -73,7 +73,7 @@ class Http1Connection(Http1Answers):
         self.clients = clients
         self.listener = listener
         self.header = header
-        self.asker: Asker | None = None
+        self.asker: Asker  # from `connection_made` on
         self.phase: int = IDLE
         self.deadline: float = 0.0
         self.admitted: bool = False
@@ -291,7 +291,6 @@ class Http1Connection(Http1Answers):
         position = 0
         size = len(data)
         rules = self.desk.rules
-        assert self.asker is not None
         while position < size and self.phase == IDLE and not self.pipe.blocked & _HELD:
             try:
                 head = rules.request_parser.parse(data, position, self.asker.trusted)
@@ -353,7 +352,6 @@ class Http1Connection(Http1Answers):
     def _begin(self, head: RequestHead, data: bytes) -> int:
         """Begin the exchange of one request; return the offset behind what was taken of `data`."""
         desk = self.desk
-        assert self.asker is not None
         exchange = Exchange(desk, self, self.asker.of(head), head, monotonic())
         self.exchange = exchange
         self.phase = BUSY
@@ -386,7 +384,6 @@ class Http1Connection(Http1Answers):
     def _name_authority(self, exchange: Exchange, head: RequestHead) -> None:
         """Name the host of a request that names none: HTTP/1.0 may come without Host, HTTP/1.1 to
         the node may not. The forwarded fields say the same."""
-        assert self.asker is not None
         head.authority = self._local_authority()
         head.parts.append(b"Host: " + head.authority + b"\r\n")
         exchange.asker = self.asker.of(head)
@@ -404,7 +401,6 @@ class Http1Connection(Http1Answers):
         """Answer something that is not a request, and end the connection."""
         desk = self.desk
         asker = self.asker
-        assert asker is not None
         desk.count_rejected(failure.reason)
         _log.debug("%s: refused: %s %s", asker.address, failure.reason, detail)
         self.partial = None

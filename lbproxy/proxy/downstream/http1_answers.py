@@ -9,8 +9,8 @@ from lbproxy.proxy.exchange.downstream import Downstream
 from lbproxy.proxy.transport.pipe import NO_NODE, SLOW_NODE, Pipe
 from lbproxy.wire.http1_body import chunks
 from lbproxy.wire.http1_head import CHUNKED, HEAD, UNTIL_CLOSE
-from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
+from lbproxy.wire.request_head import RequestHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.answers import Answer

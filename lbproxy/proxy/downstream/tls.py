@@ -41,14 +41,14 @@ class DownstreamTls(TlsLayer):
         self.admitted: bool = False
         self._desk = desk
         self._clients = clients
-        self._header = header
+        self._proxy_header = header
         self._make = make
 
     def begin(self) -> None:
         """The socket is accepted: count its handshake, or end it if there are too many."""
         transport = self._raw.transport
         assert transport is not None
-        self.peer = peer_address(self._header, transport)
+        self.peer = peer_address(self._proxy_header, transport)
         self.deadline = self._desk.now + self._desk.rules.handshake_timeout
         if not self._clients.admit_handshake(self):
             self.abort()

@@ -24,9 +24,9 @@ class Choice(Record):
     """The node of one request. `Exchange` is one, and sends the request there.
 
     Attributes: host: that routes and contexts are looked up by; chosen: whose node is asked next;
-    verdict: of the request's session; tried: in vain, None before the first failure; renewed: once sent again to the node of a stale
-    connection; serving, tally: of pools whose nodes announce themselves; body_sent: some of the
-    body was sent to a node.
+    verdict: of the request's session; tried: in vain, None before the first failure; renewed: once
+    sent again to the node of a stale connection; serving, tally: of pools whose nodes announce
+    themselves; body_sent: some of the body was sent to a node.
     """
 
     def begin_choice(self, desk: Desk) -> None:

@@ -11,6 +11,7 @@ from lbproxy.proxy.exchange.stages import (
     BEGUN,
     NO_CLOCK,
     NODE_CLOCK,
+    OVER,
     TUNNEL_CLOCK,
     clock,
     follows,
@@ -48,15 +49,18 @@ class Course(Choice):
         self.invited: bool = False
         self.held_for: int = 0
 
+    @property
+    def responded(self) -> bool:
+        """True if the node's answer has begun."""
+        return self.stage >= ANSWERING and self.stage != OVER
+
     def enter(self, stage: int) -> None:
         """Go on to a stage. Raises: StageError: it may not follow."""
         self.stage = follows(self.stage, stage)
 
     def holds_back(self) -> bool:
         """Return True while the client keeps its body until the node says 100, or is taken to."""
-        return self.head.expect and not (
-            self.body_sent or self.invited or self.stage >= ANSWERING
-        )
+        return self.head.expect and not (self.body_sent or self.invited or self.stage >= ANSWERING)
 
     def clients_turn(self) -> bool:
         """Return True if the client owes the next piece of its body."""

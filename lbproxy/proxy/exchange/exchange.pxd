@@ -19,7 +19,6 @@ cdef int NO_NODE, HEAD
 cdef long long NO_BODY
 cdef double _NEVER
 
-@cython.freelist(64)
 cdef class Exchange(Course):
     cdef public Upstream upstream
     cdef public object connecting

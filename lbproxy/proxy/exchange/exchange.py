@@ -37,8 +37,8 @@ from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.transport.pipe import NO_NODE
 from lbproxy.wire.fields import find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
-from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.http1_response import ResponseHead
+from lbproxy.wire.request_head import RequestHead
 
 if TYPE_CHECKING:
     from lbproxy.proxy.answers import Answer
@@ -64,7 +64,10 @@ class Exchange(Course):
     def __init__(
         self, desk: Desk, downstream: Downstream, asker: Asker, head: RequestHead, started: float
     ) -> None:
-        self.begin_record(asker, head, started, head.request_id or desk.request_id())
+        self.desk = desk
+        self.head = head
+        request_id = self.head.request_id or self.desk.request_id()
+        self.begin_record(asker, head, started, request_id)
         self.begin_course(desk, downstream)
         self.upstream: Upstream | None = None
         self.connecting: asyncio.Task[None] | None = None

@@ -1,4 +1,4 @@
-"""The stages of an exchange as one table: what it holds, what limits it, what ends it, what follows.
+"""The stages of an exchange as one table: what it holds, what limits it, and what may follow.
 
 Pure. The exchange is in exactly one stage; a step that `ROWS` does not name is a fault of lbproxy.
 Two facts stand beside the stage: whether the request is whole, and whether any of its body was

@@ -19,8 +19,8 @@ from lbproxy.proxy.forwarding.rules import (
 )
 from lbproxy.wire.ajp13_request import Facts
 from lbproxy.wire.authority import valid_authority, without_empty_port
-from lbproxy.wire.request_head import RequestHead
 from lbproxy.wire.proxy_protocol import ClientTls, ProxyHeader
+from lbproxy.wire.request_head import RequestHead
 
 
 class Asker:

@@ -23,7 +23,7 @@ from lbproxy.config.schema import PoolSettings
 from lbproxy.config.sources import McmpSettings
 from lbproxy.errors import Failure
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.nodes.serving import Serving, Applications
+from lbproxy.proxy.nodes.serving import Applications, Serving
 from lbproxy.proxy.nodes.waiting import WaitingRoom
 from lbproxy.routing.paths import DoubtfulPath
 from lbproxy.wire.cookies import CookieName

@@ -32,8 +32,8 @@ class Connection(Pipe):
 
     Args: speaker; secure: the node speaks TLS.
 
-    Attributes: address: of the node, as it was connected to; idle_until: monotonic seconds at which
-    its time is over; served: requests begun on it; from the second on it may have been stale.
+    Attributes: address: of the node, as it was connected to; idle_since, idle_until: monotonic
+    seconds at which it was last given back, and at which its time is over; served: requests begun on it; from the second on it may have been stale.
     """
 
     def __init__(self, speaker: Speaker, secure: bool) -> None:
@@ -41,6 +41,7 @@ class Connection(Pipe):
         self.speaker = speaker
         self.secure: bool = secure
         self.address: str = ""
+        self.idle_since: float = 0.0
         self.idle_until: float = 0.0
         self.served: int = 0
         self._poll: select.poll | None = None

@@ -123,6 +123,7 @@ class Link(Member):
             self.end(connection, now + self.idle_timeout)
         else:
             surplus = len(self.idle) >= self.kept
+            connection.idle_since = now
             connection.idle_until = now + (self.surplus_timeout if surplus else self.idle_timeout)
             self.idle.append(connection)
 

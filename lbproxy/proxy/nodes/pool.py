@@ -221,9 +221,7 @@ class Pool:
             if name in self._passes:
                 head.parts.append(line)
 
-    def decide(
-        self, head: RequestHead, now: float, application: Serving | None
-    ) -> Verdict | None:
+    def decide(self, head: RequestHead, now: float, application: Serving | None) -> Verdict | None:
         """Return what the request's cookies and path say about the owner of its session.
 
         Where the pool sets an affinity cookie of its own it is taken out of the head: nodes have

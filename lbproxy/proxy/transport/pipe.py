@@ -116,10 +116,7 @@ class Pipe:
         Raises: OSError: there is no free descriptor.
         """
         if self.alive():
-            assert self.transport is not None
-            duplicate = socket.socket(fileno=os.dup(self._descriptor()))
-            with duplicate:
-                duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            _set(self._descriptor(), socket.SO_RCVLOWAT, size)
 
     # The end.
 
@@ -142,11 +139,23 @@ class Pipe:
         if self.alive():
             # Without a free descriptor an end of file has to do: better than no end.
             with contextlib.suppress(OSError):
-                duplicate = socket.socket(fileno=os.dup(self._descriptor()))
-                with duplicate:
-                    duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                reset_on_close(self._descriptor())
         self.abort()
 
     def _descriptor(self) -> int:
         assert self.transport is not None
         return cast(int, self.transport.get_extra_info("socket").fileno())
+
+
+def reset_on_close(descriptor: int) -> None:
+    """Make the kernel end the connection by a reset when its descriptor is closed.
+
+    Raises: OSError: there is no free descriptor.
+    """
+    _set(descriptor, socket.SO_LINGER, _RESET)
+
+
+def _set(descriptor: int, option: int, value: int | bytes) -> None:
+    duplicate = socket.socket(fileno=os.dup(descriptor))
+    with duplicate:
+        duplicate.setsockopt(socket.SOL_SOCKET, option, value)

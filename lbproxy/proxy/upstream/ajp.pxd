@@ -22,7 +22,6 @@ cdef class AjpUpstream(SingleUpstream):
     cdef Ajp13Reader _reader
     cdef Py_ssize_t _most
     cdef bint _pinging
-    cdef public double idle_since
     cdef bint _heard
     cdef ResponseHead _head
     cdef bint _in_step

@@ -62,7 +62,6 @@ class AjpUpstream(SingleUpstream):
         self._reader = Ajp13Reader(desk.rules.response_limits)
         self._most: int = link.packet_size - DATA_OVERHEAD  # of a body in one packet
         self._pinging: bool = False
-        self.idle_since: float = 0.0
         # The response: whether any of it came; a head that is passed on with what follows it;
         # whether the node says that another request may follow.
         self._heard: bool = False
@@ -93,7 +92,7 @@ class AjpUpstream(SingleUpstream):
 
     def _in_doubt(self, exchange: Exchange) -> bool:
         if self.connection.served > 1:
-            return self.desk.now - self.idle_since > _PING_AFTER_S
+            return self.desk.now - self.connection.idle_since > _PING_AFTER_S
         # New, in place of one that gave no sign of life: does the node still give any? A kernel
         # takes connections for a process that hangs.
         return exchange.renewed
@@ -300,12 +299,8 @@ class AjpUpstream(SingleUpstream):
 
         What it did not ask for of the body need not be sent; what it awaits must have been.
         """
-        self.idle_since = self.desk.now
         return (
-            self._in_step
-            and self.reusable
-            and self._asked == 0
-            and not self.connection.waiting()
+            self._in_step and self.reusable and self._asked == 0 and not self.connection.waiting()
         )
 
     # What goes wrong.

@@ -36,5 +36,5 @@ cdef class SingleUpstream(Upstream):
     cpdef resume_writing(self)
 
 @cython.locals(head=RequestHead)
-cdef bytes our_lines(Exchange exchange)
-cdef bint learns_session(Exchange exchange)
+cpdef bytes our_lines(Exchange exchange)
+cpdef bint learns_session(Exchange exchange) except -1

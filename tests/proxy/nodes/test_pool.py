@@ -13,10 +13,10 @@ from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, Vi
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config.read import parse_config
-from lbproxy.proxy.downstream.http1 import ClientConnection
 from lbproxy.proxy.downstream.listener import ListenerState
+from lbproxy.proxy.exchange.downstream import Downstream
 from lbproxy.proxy.exchange.exchange import Exchange
-from lbproxy.proxy.nodes.waiting import lack
+from lbproxy.proxy.forwarding.asker import asker_of_peer
 from lbproxy.proxy.worker import Worker
 from lbproxy.wire.request_head import RequestHead
 from tests.hosting import host
@@ -41,10 +41,8 @@ class Desk:
         result = parse_config(FILE.format(balance=balance), "x.yaml", None)  # type: ignore[arg-type]
         assert result.config is not None, result.problems
         self.worker = Worker(result.config, _Reports(), None, {})
-        self.client = ClientConnection(
-            self.worker, ListenerState(result.config.listeners[0], None, 0), None
-        )
-        self.client.host = b"idp.example.com"
+        rules = self.worker.desk.rules
+        self.asker = asker_of_peer(rules.forwarding, "198.51.100.9", b"http")
         self.pool = self.worker.pools["idp"]
         self.version = 0
 
@@ -58,7 +56,8 @@ class Desk:
         head.path = path.encode()
         head.authority = b"idp.example.com"
         head.cookies = [f"JSESSIONID=id.{route}".encode()] if route else None
-        exchange = Exchange(self.worker, self.client, head, 0.0)
+        exchange = Exchange(self.worker.desk, Downstream(), self.asker, head, 0.0)
+        exchange.host = b"idp.example.com"
         exchange.pool = self.pool
         link = exchange.choose(0.0)
         return (None if link is None else link.name), exchange
@@ -217,7 +216,7 @@ def test_nobody_is_asked_for_what_it_has_stopped_or_not_announced(
             if desk.pool.announced is None:
                 continue  # nobody has ever announced anything
             if name is None:
-                event(lack(exchange).reason)
+                event(exchange.lack().reason)
                 continue
             event("served")
             _check(current, path, route, name, exchange)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -77,6 +78,8 @@ class ControlPlane:
         workers: Workers,
         publish: Callable[[Snapshot], None],
         *,
+        admin: socket.socket | None = None,
+        mcmp: socket.socket | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
     ) -> None:
@@ -107,8 +110,8 @@ class ControlPlane:
         self._config = config
         self._state = StateFile(config.state_file) if config.state_file else None
         self._mcmp: Mcmp | None = None
-        if config.mcmp is not False:
-            self._mcmp = Mcmp(config.mcmp, self._resolver, registry, self, clock)
+        if config.mcmp is not False and mcmp is not None:
+            self._mcmp = Mcmp(config.mcmp, mcmp, self._resolver, registry, self, clock)
         collector = ClusterCollector(
             registry.nodes,
             workers.stats,
@@ -121,18 +124,8 @@ class ControlPlane:
         self._config_hash = hash_of(config)
         self._authorities = authorities(config)
         self._admin: AdminServer | None = None
-        if config.admin is not False:
-            self._admin = AdminServer(config.admin, self, Metrics(collector))
-
-    @property
-    def admin_port(self) -> int:
-        """The TCP port of the admin API; 0 where there is none, or a Unix socket."""
-        return self._admin.port if self._admin is not None else 0
-
-    @property
-    def mcmp_port(self) -> int:
-        """The TCP port at which nodes announce themselves; 0 where there is none."""
-        return self._mcmp.port if self._mcmp is not None else 0
+        if config.admin is not False and admin is not None:
+            self._admin = AdminServer(config.admin, admin, self, Metrics(collector))
 
     async def start(self) -> None:
         """Listen, publish the first snapshot, begin to probe; names of nodes are asked for first.

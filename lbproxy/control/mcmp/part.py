@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from collections.abc import Callable
 
@@ -23,14 +24,15 @@ _NO_MESSAGES = {(method, result): 0 for method in METHODS for result in _RESULTS
 class Mcmp:
     """The listener, the commands and the nodes that they are about.
 
-    Args: resolver: of names that nodes announce; plane: publishes and counts; clock: monotonic
-    seconds.
+    Args: listening: the listener's socket; resolver: of names that nodes announce; plane: publishes
+    and counts; clock: monotonic seconds.
     Raises: McmpError for settings that cannot be used.
     """
 
     def __init__(
         self,
         settings: sources.Mcmp,
+        listening: socket.socket,
         resolver: Resolver,
         registry: Registry,
         plane: Plane,
@@ -51,12 +53,7 @@ class Mcmp:
             server_id=secrets.randbits(31),
             clock=clock,
         )
-        self._server = McmpServer(settings, access, self._commands, clock)
-
-    @property
-    def port(self) -> int:
-        """The TCP port of the listener, 0 for a Unix socket."""
-        return self._server.port
+        self._server = McmpServer(settings, listening, access, self._commands, clock)
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -64,7 +61,7 @@ class Mcmp:
         return _NO_MESSAGES | self._commands.counts
 
     async def start(self) -> None:
-        """Listen, and say where. Raises: McmpError."""
+        """Accept nodes, and say where. Raises: McmpError."""
         await self._server.start()
         if self._settings.advertise is not False:
             address = (self._settings.bind.host, self._server.port)

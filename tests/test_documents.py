@@ -233,8 +233,8 @@ def test_every_field_of_the_access_log_is_documented(tmp_path: Path) -> None:
 class NoWorkers:
     """The data plane that a control plane wants to see."""
 
-    def stats(self) -> WorkerStats:
-        return WorkerStats()
+    async def counters(self) -> dict[int, WorkerStats]:
+        return {}
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         return 0

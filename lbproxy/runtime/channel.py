@@ -7,6 +7,8 @@ from lbproxy.cluster.stats import WorkerStats
 from lbproxy.control.plane import ControlPlane
 from lbproxy.proxy.worker import Worker
 
+_THE_WORKER = 1
+
 
 class Direct:
     """The channel between a worker and the control plane if both share a process."""
@@ -19,8 +21,8 @@ class Direct:
         if self.worker is not None:
             self.worker.apply(snapshot)
 
-    def stats(self) -> WorkerStats:
-        return WorkerStats() if self.worker is None else self.worker.stats()
+    async def counters(self) -> dict[int, WorkerStats]:
+        return {} if self.worker is None else {_THE_WORKER: self.worker.stats()}
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         return 0 if self.worker is None else self.worker.in_flight(pool, node, context)

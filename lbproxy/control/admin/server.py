@@ -14,6 +14,7 @@ from lbproxy.config.schema import Admin
 from lbproxy.config.units import Bind
 from lbproxy.control.admin.api import Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
+from lbproxy.control.part import Part
 
 _BACKLOG = 64
 
@@ -59,12 +60,14 @@ def _is_no_bad_request(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-class AdminServer:
+class AdminServer(Part):
     """Serves the admin API.
 
     Args: admin: the token, and whether one is needed; listening: the socket, which stays its
     owner's. Raises: AdminError for a token file without one.
     """
+
+    name = "admin"
 
     def __init__(
         self, admin: Admin, listening: socket.socket, commands: Commands, metrics: Metrics

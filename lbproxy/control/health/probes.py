@@ -26,6 +26,7 @@ from lbproxy.config.profiles import load_profile
 from lbproxy.config.secrets import read_secret
 from lbproxy.control.health import ajp as ajp_probe
 from lbproxy.control.health.client import Answer, ProbeClient, ProbeError, Target, in_turn
+from lbproxy.control.part import Part
 from lbproxy.terminal import shown
 
 _log = logging.getLogger("lbproxy.cluster")
@@ -59,13 +60,15 @@ class _Running:
     task: asyncio.Task[None]
 
 
-class Prober:
+class Prober(Part):
     """Probes every node of every pool that has `health` on, once it has an address.
 
     Args: pools: settings by name; observe: called with pool, node and each result; state: what
     probes said of a node so far, None if it is gone; random: for jitter; forwarding: how nodes are
     told that clients come by https, None where they do not.
     """
+
+    name = "prober"
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class Prober:
         # By pool, node and result (ok, soft, fail): what metrics show.
         self.counts: Counter[tuple[str, str, str]] = Counter()
 
-    def sync(self, snapshot: Snapshot) -> None:
+    def published(self, snapshot: Snapshot) -> None:
         """Probe the nodes of this snapshot from now on, and no others.
 
         What did not change since the last one costs next to nothing: pools and nodes are compared
@@ -142,7 +145,7 @@ class Prober:
             self._group = group
             try:
                 if self._wanted is not None:
-                    self.sync(self._wanted)
+                    self.published(self._wanted)
                 await asyncio.Event().wait()
             finally:
                 self._group = None
@@ -151,7 +154,7 @@ class Prober:
 
     async def _probe_forever(self, node: Node, wait_s: float) -> None:
         settings = self._pools[node.pool].health
-        assert settings is not False, "sync() leaves such pools out"
+        assert settings is not False, "published() leaves such pools out"
         loop = asyncio.get_running_loop()
         await asyncio.sleep(wait_s)
         while True:

@@ -15,19 +15,22 @@ from lbproxy.control.mcmp.access import Access, McmpError
 from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser
 from lbproxy.control.mcmp.commands import McmpCommands, Plane
 from lbproxy.control.mcmp.server import McmpServer
+from lbproxy.control.part import Part
 from lbproxy.wire.mcmp import METHODS, Fault
 
 _RESULTS = ("ok", *(fault.value.lower() for fault in Fault))
 _NO_MESSAGES = {(method, result): 0 for method in METHODS for result in _RESULTS}
 
 
-class Mcmp:
+class McmpPart(Part):
     """The listener, the commands and the nodes that they are about.
 
     Args: listening: the listener's socket; resolver: of names that nodes announce; plane: publishes
     and counts; clock: monotonic seconds.
     Raises: McmpError for settings that cannot be used.
     """
+
+    name = "mcmp"
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Mcmp:
         clock: Callable[[], float],
     ) -> None:
         bounds = Bounds(settings.max.nodes, settings.max.contexts, settings.max.aliases)
+        self._plane = plane
         self._members = Membership(registry, settings.pool, bounds, settings.forget)
         self._settings = settings
         self._advertiser: Advertiser | None = None
@@ -78,6 +82,10 @@ class Mcmp:
         if advertiser is not None:
             await advertiser.stop()
         await self._server.stop()
+
+    async def tick(self, now: float) -> None:
+        """Remove what is gone."""
+        self._plane.note(self.sweep(now))
 
     def sweep(self, now: float) -> Changes:
         """Remove the nodes that are down and silent for long."""

@@ -26,7 +26,7 @@ _ALARMING = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One change.
 
     Args: serial: one more than that of the entry before; time: Unix seconds; what: which fact of
@@ -53,12 +53,15 @@ class Journal:
     """
 
     def __init__(self, capacity: int = CAPACITY, clock: Callable[[], float] = time.time) -> None:
-        self._entries: deque[Entry] = deque(maxlen=capacity)
+        self._entries: deque[JournalEntry] = deque(maxlen=capacity)
         self._clock = clock
         self.last = 0
 
     def note(self, changes: Changes, by: str = "", log: logging.Logger = _log) -> None:
-        """Keep changes, and write a line for each. Args: by: as of Entry; log: where to write."""
+        """Keep changes, and write a line for each.
+
+        Args: by: as of JournalEntry; log: where to write.
+        """
         for change in changes:
             self.last += 1
             entry = _entry(self.last, self._clock(), change, by)
@@ -71,7 +74,7 @@ class Journal:
                 *(entry.before, entry.after, entry.reason),
             )
 
-    def since(self, serial: int) -> tuple[Entry, ...]:
+    def since(self, serial: int) -> tuple[JournalEntry, ...]:
         """Return the entries after this serial number, 0 for all that are kept.
 
         The first one tells whether others are missing: its serial is then not the next.
@@ -80,8 +83,8 @@ class Journal:
         return tuple(islice(self._entries, max(0, serial - first), None))
 
 
-def _entry(serial: int, time_s: float, change: Change, by: str) -> Entry:
-    return Entry(
+def _entry(serial: int, time_s: float, change: Change, by: str) -> JournalEntry:
+    return JournalEntry(
         serial,
         time_s,
         change.pool,

@@ -11,8 +11,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lbproxy.net.interfaces import Interface
 from lbproxy.net.multicast import Group, Lack
-from lbproxy.net.watch import Interface
 
 # More than a node reads, so that it shows where a datagram is too long.
 MAX_HEARD = 2048
@@ -38,7 +38,7 @@ class Heard:
     index: int
 
 
-class Listener:
+class GroupListener:
     """Joins a group on some interfaces. Args: interfaces: where; those that refuse are in `lacks`.
 
     Raises: ListenError where the port cannot be had, or no interface lets it join.

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, ip_address
 
-from lbproxy.net.watch import Address, Interface
+from lbproxy.net.interfaces import Address, Interface, Ip
 from lbproxy.wire.advertise import GROUP, PORT, unreachable
 
-Ip = IPv4Address | IPv6Address
 # The key of a plan's lack that belongs to no interface.
 NOWHERE = ""
 
@@ -72,15 +71,6 @@ class Place:
     index: int
     source: Ip
     advertised: Ip
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A way to a network by one link. Args: protocol: who made it, a number of the kernel's."""
-
-    network: IPv4Network | IPv6Network
-    index: int
-    protocol: int = 0
 
 
 Plan = Mapping[str, Place | Lack]

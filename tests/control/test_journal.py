@@ -9,7 +9,7 @@ import pytest
 from lbproxy.cluster.health import EJECTED, Aspect
 from lbproxy.cluster.node import Health
 from lbproxy.cluster.registry import Change
-from lbproxy.control.journal import CAPACITY, Entry, Journal
+from lbproxy.control.journal import CAPACITY, Journal, JournalEntry
 
 UP = Change("idp", "node1", Aspect.HEALTH, "unknown", Health.UP.value, "HTTP 200")
 DOWN = Change("idp", "node1", Aspect.HEALTH, "up", Health.DOWN.value, "refused")
@@ -21,7 +21,7 @@ def test_an_entry_says_when_what_and_why() -> None:
     journal = Journal(clock=lambda: 1000.5)
     journal.note((UP,))
     assert journal.since(0) == (
-        Entry(
+        JournalEntry(
             serial=1,
             time=1000.5,
             pool="idp",

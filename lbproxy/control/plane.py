@@ -18,8 +18,8 @@ from lbproxy.config.schema import Config
 from lbproxy.control.admin.facts import ControlFacts
 from lbproxy.control.admin.metrics import ClusterCollector, Metrics
 from lbproxy.control.admin.server import AdminServer
-from lbproxy.control.discovery.dns import Dns
 from lbproxy.control.discovery.follow import Surroundings
+from lbproxy.control.discovery.part import Dns
 from lbproxy.control.discovery.resolver import Resolver
 from lbproxy.control.health.probes import Prober
 from lbproxy.control.journal import Journal

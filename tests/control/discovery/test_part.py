@@ -13,9 +13,9 @@ from lbproxy.cluster.node import Node
 from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
-from lbproxy.control.discovery import dns
-from lbproxy.control.discovery.dns import Dns
+from lbproxy.control.discovery import part as dns
 from lbproxy.control.discovery.follow import Surroundings
+from lbproxy.control.discovery.part import Dns
 from lbproxy.control.discovery.resolver import Addresses
 from lbproxy.control.workers import Counters
 from tests.control.scripted import Scripted

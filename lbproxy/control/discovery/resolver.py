@@ -95,7 +95,7 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class SrvRecord:
     """One SRV record. Args: target: in lower case, without the last dot."""
 
     target: str
@@ -108,7 +108,7 @@ class Service:
 class Services:
     """The SRV records of a name, in a stable order, each once. Args: ttl_s: as of Addresses."""
 
-    services: tuple[Service, ...]
+    services: tuple[SrvRecord, ...]
     ttl_s: float
 
 
@@ -256,10 +256,10 @@ def _addresses(result: pycares.DNSResult) -> list[str]:
     ]
 
 
-def _services(result: pycares.DNSResult) -> tuple[Service, ...]:
+def _services(result: pycares.DNSResult) -> tuple[SrvRecord, ...]:
     # RFC 2782: a target of "." says that the service is not to be had.
     found = {
-        Service(target, record.data.port, record.data.priority, record.data.weight)
+        SrvRecord(target, record.data.port, record.data.priority, record.data.weight)
         for record in result.answer
         if isinstance(record.data, pycares.SRVRecordData)
         and (target := record.data.target.lower().removesuffix("."))

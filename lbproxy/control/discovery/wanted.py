@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from lbproxy.cluster.node import Node, NodeTls, needs_resolving
 from lbproxy.config.sources import Discover
 from lbproxy.config.units import NODE_NAME
-from lbproxy.control.discovery.resolver import Service
+from lbproxy.control.discovery.resolver import SrvRecord
 
 MAX_WEIGHT = 1000  # as of configured nodes
 # Beside nodes with a weight one without gets so much of the least of them, if there is room.
@@ -66,14 +66,14 @@ def nodes_of_addresses(addresses: Iterable[str], port: int) -> tuple[Wanted, ...
 
 
 def nodes_of_services(
-    services: Iterable[Service], known: Iterable[Node]
+    services: Iterable[SrvRecord], known: Iterable[Node]
 ) -> tuple[tuple[Wanted, ...], dict[str, str]]:
     """Return a node for each target and port, and the targets that can be none, with the reason.
 
     Args: known: the nodes that came from this name before; they keep their names and routes.
     """
     refused: dict[str, str] = {}
-    first: dict[tuple[str, int], Service] = {}
+    first: dict[tuple[str, int], SrvRecord] = {}
     for service in sorted(services, key=lambda each: (each.priority, each.target, each.port)):
         fault = _fault(service.target)
         if fault is None:

@@ -25,7 +25,7 @@ from lbproxy.config.sources import Mcmp
 from lbproxy.control.mcmp.access import Access, Peer
 from lbproxy.control.mcmp.admission import Admission, Resolve, balancer_settings
 from lbproxy.control.mcmp.ping import Pinger
-from lbproxy.control.mcmp.report import Reports, balancer_records, told_hosts
+from lbproxy.control.mcmp.report import McmpReports, balancer_records, told_hosts
 from lbproxy.wire.mcmp import (
     BROKEN,
     METHODS,
@@ -115,7 +115,7 @@ class McmpCommands:
         self._access = access
         self._admission = Admission(settings, resolve, self._host_of)
         self._pinger = Pinger()
-        self._reports = Reports()
+        self._reports = McmpReports()
         self._server_id = server_id
         self._clock = clock
         self._said: OrderedDict[str, float] = OrderedDict()

@@ -13,7 +13,7 @@ from lbproxy.wire.mcmp_info import HostRecord, InfoPieces, NodeRecord, info_piec
 _NONE = NodeStats()
 
 
-class Reports:
+class McmpReports:
     """Tells of nodes, again and again: after our restart every node asks for INFO.
 
     A node has a number that it keeps while it is there, and what INFO says of it is kept until the

@@ -84,7 +84,7 @@ class SavedAddresses:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SavedState:
     """Everything that the file holds."""
 
     nodes: tuple[SavedNode, ...] = ()
@@ -93,14 +93,14 @@ class State:
     addresses: tuple[SavedAddresses, ...] = ()
 
 
-_STATE = TypeAdapter(State)
+_STATE = TypeAdapter(SavedState)
 _NODE = TypeAdapter(SavedNode)
 _REST = TypeAdapter(
     tuple[tuple[SavedBalancer, ...], tuple[SavedCommand, ...], tuple[SavedAddresses, ...]]
 )
 
 
-def decode(data: bytes) -> State:
+def decode(data: bytes) -> SavedState:
     """Return the state in a file. Raises: BadState."""
     try:
         document = json.loads(data)

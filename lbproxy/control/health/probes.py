@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ from lbproxy.config.secrets import read_secret
 from lbproxy.control.health import ajp as ajp_probe
 from lbproxy.control.health.client import Answer, ProbeClient, ProbeError, Target, in_turn
 from lbproxy.control.part import Part
+from lbproxy.files import FileMark, mark_of
 from lbproxy.terminal import shown
 
 _log = logging.getLogger("lbproxy.cluster")
@@ -291,21 +291,22 @@ class _Secrets:
     """The secrets of AJP nodes, read again where their files change."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, int, int], bytes]] = {}
+        self._known: dict[str, tuple[FileMark, bytes]] = {}
 
     async def read(self, path: str | None) -> bytes:
         """Return a file's secret. Raises: ProbeError."""
         if path is None:
             return b""
+        mark = mark_of(path)
+        known = self._known.get(path)
+        if known is not None and known[0] == mark:
+            return known[1]
         try:
-            found = os.stat(path)
-            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
-            known = self._known.get(path)
-            if known is None or known[0] != mark:
-                known = (mark, await asyncio.to_thread(read_secret, path))
-                self._known[path] = known
+            secret = await asyncio.to_thread(read_secret, path)
         except OSError as error:
             raise ProbeError(f"cannot read secret_file {path}: {error.strerror}") from None
         except ValueError as error:
             raise ProbeError(f"secret_file: {error}") from None
-        return known[1]
+        if mark is not None:
+            self._known[path] = (mark, secret)
+        return secret

@@ -7,7 +7,6 @@ send, or have a certificate. Nothing in a message stands for an address.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -17,6 +16,7 @@ from lbproxy.cluster.node import Source
 from lbproxy.config.check_helpers import MIN_TOKEN_CHARACTERS
 from lbproxy.config.sources import Mcmp
 from lbproxy.config.units import Network
+from lbproxy.files import mark_of
 from lbproxy.wire.mcmp import Fault, Refused
 from lbproxy.wire.mcmp_http import Request
 from lbproxy.wire.mcmp_signature import Verifier, key_of
@@ -62,15 +62,6 @@ def within(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> b
     return any(address in network for network in networks)
 
 
-def print_of(path: str) -> tuple[int, int, int] | None:
-    """Return what tells one state of a file from the next, None where it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
 class Access:
     """Decides on peers and messages.
 
@@ -86,7 +77,7 @@ class Access:
         self._verifier: Verifier | None = None
         self._token_file = agents.token_file if agents is not False else None
         if self._token_file is not None:
-            self._seen = print_of(self._token_file)
+            self._seen = mark_of(self._token_file)
             self._verifier = Verifier(_read_key(self._token_file), since=clock())
 
     def admits(self, peer: Peer) -> bool:
@@ -120,7 +111,7 @@ class Access:
         """Read the token's file if it changed; where it holds none the old token stays."""
         if self._token_file is None:
             return
-        now = print_of(self._token_file)
+        now = mark_of(self._token_file)
         if now == self._seen:
             return
         self._seen = now

@@ -6,7 +6,8 @@ import logging
 import ssl
 
 from lbproxy.config.sources import McmpTls
-from lbproxy.control.mcmp.access import McmpError, print_of
+from lbproxy.control.mcmp.access import McmpError
+from lbproxy.files import FileMark, mark_of
 
 _log = logging.getLogger("lbproxy.mcmp")
 
@@ -39,9 +40,9 @@ class TlsFiles:
         else:
             _log.info("mcmp.tls: %s: loaded", self._settings.cert)
 
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _look(self) -> tuple[FileMark | None, ...]:
         settings = self._settings
-        return tuple(map(print_of, (settings.cert, settings.key, settings.client_ca)))
+        return tuple(map(mark_of, (settings.cert, settings.key, settings.client_ca)))
 
 
 def _make(settings: McmpTls) -> ssl.SSLContext:

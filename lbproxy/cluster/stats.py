@@ -116,3 +116,9 @@ class WorkerStats:
     handshakes: dict[tuple[str, bool], int] = field(default_factory=dict)
     delays: list[int] = field(default_factory=no_delays)
     delay_sum: float = 0.0
+
+    def in_flight(self, pool: str, node: str) -> int:
+        """Return the requests that are at a node now, 0 for what is unknown."""
+        home = self.pools.get(pool)
+        counters = home.nodes.get(node) if home is not None else None
+        return counters.in_flight if counters is not None else 0

@@ -16,7 +16,7 @@ from lbproxy.cluster.node import Admin, Node
 from lbproxy.cluster.registry import UnknownName
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.control.admin.guard import guard, problem, problems
-from lbproxy.control.admin.metrics import Metrics, requests_in_flight
+from lbproxy.control.admin.metrics import Metrics
 
 COMMANDS = {
     "enable": Admin.ENABLED,
@@ -49,7 +49,7 @@ def make_admin_app(
     check_host: bool,
     metrics_token: bytes | None = None,
 ) -> web.Application:
-    """Return the API as an aiohttp application. Args: as of `admin_guard.guard`."""
+    """Return the API as an aiohttp application. Args: as of `guard.guard`."""
     api = _Api(commands, metrics)
     app = web.Application(
         middlewares=[
@@ -136,7 +136,7 @@ def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
         "load": node.load,
         "reported": node.reported.value,
         "quarantined": node.quarantined,
-        "in_flight": requests_in_flight(stats, node),
+        "in_flight": stats.in_flight(node.pool, node.name),
         "reason": "; ".join(filter(None, (node.reason, node.commanded))),
         "observed": node.reason,
         "commanded": node.commanded,

@@ -8,7 +8,7 @@ said once. A node that comes is in quarantine until a probe succeeds; one that w
 another node has is refused by the registry, and that is said once as well.
 
 Of SRV records only the nodes of the lowest priority take traffic while any of them can; the others
-stand by. Which answer stands for which nodes is in `discovery_plan`. An answer is at most 64 KiB,
+stand by. Which answer stands for which nodes is in `wanted`. An answer is at most 64 KiB,
 some 4,000 nodes.
 """
 
@@ -24,7 +24,6 @@ from lbproxy.cluster.health import Aspect, Transition
 from lbproxy.cluster.node import Admin, Node, Reported, Source
 from lbproxy.cluster.registry import Changes, Conflict, Registry
 from lbproxy.config import sources
-from lbproxy.control.admin.metrics import requests_in_flight
 from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.names import retry_delay
 from lbproxy.control.discovery.resolver import ResolveError, Resolver
@@ -128,7 +127,7 @@ class Discovery:
             if entry is None:
                 del self._leaving[name]
                 continue
-            busy = requests_in_flight(stats, entry.node)
+            busy = stats.in_flight(entry.node.pool, name)
             if busy and now - leaving.since < around.drain_s:
                 continue
             del self._leaving[name]

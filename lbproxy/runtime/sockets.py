@@ -1,7 +1,8 @@
 """Every socket that lbproxy listens on: opened here, before anything else, and handed in.
 
-Whoever accepts on a socket does not own it: a part that ends and begins again, or a process that
-takes another's place, finds the connections that waited meanwhile. Sockets that follow the network
+Who accepts on a socket has it from here: a control plane that ends and begins again finds the
+connections that waited meanwhile. A worker that drains closes the listeners' sockets, so that new
+clients are refused; what other processes hold of them stays open. Sockets that follow the network
 interfaces of the machine, which come and go, are not among them: see `lbproxy.net`.
 """
 

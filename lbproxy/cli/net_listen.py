@@ -16,7 +16,7 @@ from lbproxy.net.multicast import Group
 from lbproxy.wire.advertise import Reaction, Verdict, judge, manager
 
 MAX_LISTEN_S = 3600.0
-# Whoever floods the group does not fill the memory, or the screen for ever.
+# Whoever floods the group does not fill the memory, or the screen.
 MAX_DATAGRAMS = 1000
 _MAX_SHOWN = 80
 _STYLES = {
@@ -52,7 +52,7 @@ class Ear:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One datagram that was heard. Args: interface: its name, empty where unknown."""
+    """One datagram that was heard. Args: interface: its name, empty if unknown."""
 
     heard: Heard
     interface: str

@@ -77,7 +77,7 @@ Plan = Mapping[str, Place | Lack]
 
 
 def no_flag(interface: Interface) -> Lack | None:
-    """Return what to do where the MULTICAST flag is missing."""
+    """Return what to do if the MULTICAST flag is missing."""
     if interface.multicast:
         return None
     what = f"{interface.name} has no MULTICAST flag"
@@ -103,7 +103,7 @@ def source_of(interface: Interface, group: Group) -> Ip | Lack:
 def plan(interfaces: Sequence[Interface], group: Group, bound: Ip, wanted: Sequence[str]) -> Plan:
     """Return by interface name where to advertise, and what is missing elsewhere.
 
-    Without names these are: loopback where the MCMP listener is on loopback; the interface that
+    Without names these are: loopback if the MCMP listener is on loopback; the interface that
     holds its address; for a wildcard every interface but loopback that is ready for multicast.
     Nobody is told of an address that another network may not reach, unless that was asked for.
 

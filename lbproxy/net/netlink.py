@@ -46,7 +46,7 @@ from lbproxy.net.interfaces import (
 _GROUPS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
 _READ_SIZE = 64 << 10  # the kernel makes no larger answers
 _TIMEOUT_S = 2.0  # it answers at once; a bound all the same
-_DUMP_TRIES = 5  # a dump during which something changed is begun anew
+_DUMP_TRIES = 5  # a dump during which something changed is begun again
 _DUMP_INTERRUPTED = 0x10
 _NOT_LASTING = addresses.IFA_F_TENTATIVE | addresses.IFA_F_DADFAILED | addresses.IFA_F_DEPRECATED
 _SCOPE_LINK = 253
@@ -112,7 +112,7 @@ def read_routes(network: IPv4Network) -> tuple[Route, ...]:
 
 
 def route_to(ip: Ip) -> Route | None:
-    """Return the route that the kernel takes where a program names no interface; None: no one.
+    """Return the route that the kernel takes if a program names no interface; None: no one.
 
     Raises: OSError.
     """

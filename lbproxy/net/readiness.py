@@ -41,7 +41,7 @@ class Readiness:
 
 
 def read_readiness(group: Group, proc: Path = _PROC) -> Readiness:
-    """Return how things are now. Raises: OSError where netlink does not answer."""
+    """Return how things are now. Raises: OSError if netlink does not answer."""
     interfaces = read_interfaces()
     route = route_to(group.ip)
     names = {each.index: each.name for each in interfaces}

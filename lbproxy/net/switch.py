@@ -33,7 +33,7 @@ class SwitchError(Exception):
 
 
 def enable(name: str) -> tuple[str, ...]:
-    """Set the MULTICAST flag and add the route 224.0.0.0/4, where they are missing.
+    """Set the MULTICAST flag and add the route 224.0.0.0/4, if they are missing.
 
     Returns what was done, nothing if nothing was needed. Raises: SwitchError; OSError
     (PermissionError without CAP_NET_ADMIN).

@@ -40,7 +40,7 @@ class DataPlane:
 
     Args: sockets: listening, by the listener's name; tls: as of server_tls(); reports: where
     failures of nodes are told; keys: by pool, what signs its affinity cookie; tick_s: precision of
-    timeouts in seconds. Raises: OSError where the access log cannot be opened.
+    timeouts in seconds. Raises: OSError if the access log cannot be opened.
 
     Owns: the worker, the listeners, the access log. All but the constructor is for the event loop's
     thread.

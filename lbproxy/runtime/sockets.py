@@ -42,7 +42,7 @@ class McmpBindError(BindError):
 class Sockets:
     """What is listened on, not blocking. Owns the sockets, and the files of Unix sockets.
 
-    Args: listeners: by name; admin, mcmp: None where the configuration has none; files: of Unix
+    Args: listeners: by name; admin, mcmp: None if the configuration has none; files: of Unix
     sockets, with what tells each from one that another process has put in its place.
     """
 

@@ -38,7 +38,7 @@ class Commands(Protocol):
         """Return what the workers have counted, having asked them."""
 
     def not_ready(self) -> str | None:
-        """Return why no traffic should come, None where it may."""
+        """Return why no traffic should come, None if it may."""
 
 
 def make_admin_app(

@@ -82,7 +82,7 @@ class ControlStats:
 class ClusterCollector(Collector):
     """Every metric of lbproxy itself.
 
-    Args: nodes, stats, probes, messages, control: read anew at each collection; `probes` counts by
+    Args: nodes, stats, probes, messages, control: read at each collection; `probes` counts by
     pool, node, result; `messages` those of MCMP by command and result.
     """
 

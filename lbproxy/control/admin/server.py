@@ -38,7 +38,7 @@ def read_token(path: str, key: str = "token_file") -> bytes:
 
 
 def is_loopback_bind(bind: Bind) -> bool:
-    """True where only this machine reaches the address."""
+    """True if only this machine reaches the address."""
     if bind.path or bind.host == "localhost":
         return True
     try:

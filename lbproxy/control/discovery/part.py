@@ -61,7 +61,7 @@ class Dns(Part):
         self._names.sync(snapshot)
 
     def arrange(self) -> None:
-        """Follow the health of nodes where SRV priorities say who stands by."""
+        """Follow the health of nodes whose SRV priorities say who stands by."""
         for discovery in self._discoveries:
             discovery.arrange()
 

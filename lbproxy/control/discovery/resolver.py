@@ -1,6 +1,6 @@
 """Names become addresses and services: the hosts file first, then DNS.
 
-aiodns (c-ares) does what is on the wire: servers, tries, EDNS, and TCP where an answer was cut
+aiodns (c-ares) does what is on the wire: servers, tries, EDNS, and TCP if an answer was cut
 short. The rest is done here, because its own ways lose what is needed: which of the two kinds of
 address failed, and how long an answer may be kept.
 
@@ -34,7 +34,7 @@ TRIES = 2  # at each server
 # c-ares ends every question by itself; this bound holds if it should not: two tries at three
 # servers, the second of them with twice the time.
 PATIENCE = 10
-MAX_QUESTIONS = 64  # at once: 1,000 names shall not flood a server
+MAX_QUESTIONS = 64  # at once: 1,000 names must not flood a server
 
 Kind = Literal["A", "AAAA", "SRV"]
 
@@ -54,7 +54,7 @@ class Fault(Enum):
 
     @property
     def certain(self) -> bool:
-        """True where DNS says that there is nothing, rather than that it does not know."""
+        """True if DNS says that there is nothing, rather than that it does not know."""
         return self in (Fault.NXDOMAIN, Fault.NO_DATA)
 
 
@@ -71,7 +71,7 @@ _FAULTS = {
 
 
 class ResolveError(Exception):
-    """A name gave nothing. Args: name: what was asked for last; detail: where `fault` says less."""
+    """A name gave nothing. Args: name: what was asked for last; detail: what `fault` leaves out."""
 
     def __init__(self, fault: Fault, name: str, detail: str = "") -> None:
         self.fault = fault
@@ -85,7 +85,7 @@ class Addresses:
     """What a name leads to.
 
     Args: addresses: IPv4 first, each kind in the order of its numbers, so that equal sets are
-    equal; ttl_s: how long it may be kept, within the settings' bounds; unanswered: 4 or 6 where
+    equal; ttl_s: how long it may be kept, within the settings' bounds; unanswered: 4 or 6 if
     that question failed, so that what was known of that kind still holds.
     """
 

@@ -88,7 +88,7 @@ class SystemNames:
         self._search = _Watched(resolv_conf, parse_search)
 
     async def addresses(self, name: str) -> tuple[str, ...]:
-        """Return what the hosts file says of a name; empty where it does not know it."""
+        """Return what the hosts file says of a name; empty if it does not know it."""
         return (await self._hosts.get()).get(name.lower().removesuffix("."), ())
 
     async def search(self) -> Search:

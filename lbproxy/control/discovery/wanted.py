@@ -5,13 +5,13 @@ address in its shortest form, with `-` for `:` (names hold no colons).
 
 Services: the node is target and port, and its name the target, so that it stays the same node when
 the target's address changes. A second port of one target gets its port behind the name. The route
-is the target's first label where no other node has it.
+is the target's first label if no other node has it.
 
 What that means for affinity in front of Keycloak on Kubernetes: DNS does not tell the node name
 that Keycloak writes into AUTH_SESSION_ID. A pod makes one up at every start (host name and a
 random number), so the step `route` finds nobody; `own_cookie` works with every kind of record, and
 so does `learned`. With SRV records of a StatefulSet's headless service the first label is the
-pod's name: `route` works where Keycloak is told to use it as its node name
+pod's name: `route` works if Keycloak is told to use it as its node name
 (KC_SPI_CACHE_EMBEDDED__DEFAULT__NODE_NAME, or jboss.node.name of old ones, from metadata.name).
 
 Source: RFC 2782 (SRV), RFC 5952 (text of IPv6 addresses).

@@ -65,7 +65,7 @@ class Prober(Part):
 
     Args: pools: settings by name; observe: called with pool, node and each result; state: what
     probes said of a node so far, None if it is gone; random: for jitter; forwarding: how nodes are
-    told that clients come by https, None where they do not.
+    told that clients come by https, None if they do not.
     """
 
     name = "prober"
@@ -189,7 +189,7 @@ class Prober(Part):
         return replace(result, reason=self._explained(f"{reason}{said}", node, settings))
 
     def _explained(self, reason: str, node: Node, settings: schema.Health) -> str:
-        """Return why a probe failed; where another address than the node's url was asked, with
+        """Return why a probe failed; if another address than the node's url was asked, with
         that address, and what sets it right."""
         port = health_port(node, settings)
         if port is None or port == node.port:
@@ -257,7 +257,7 @@ class Prober(Part):
 
 
 def first_line(body: bytes) -> str:
-    """Return what a node says first, for a person; empty where that is nothing.
+    """Return what a node says first, for a person; empty if that is nothing.
 
     Pages are read without their tags, and data whose first line is a bracket as a whole.
     """
@@ -279,7 +279,7 @@ def _where(node: Node) -> tuple[object, ...]:
 
 
 def health_port(node: Node, settings: schema.Health) -> int | None:
-    """Return the port of its health page, None where that is its url's."""
+    """Return the port of its health page, None if that is its url's."""
     return node.health_port or settings.port
 
 
@@ -288,7 +288,7 @@ def _say_pong(answer: Answer) -> str:
 
 
 class _Secrets:
-    """The secrets of AJP nodes, read again where their files change."""
+    """The secrets of AJP nodes, read again if their files change."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[FileMark, bytes]] = {}

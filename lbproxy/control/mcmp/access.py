@@ -58,7 +58,7 @@ def make_peer(name: object) -> Peer:
 
 
 def within(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:
-    """Return True where the address lies in one of the networks."""
+    """Return True if the address lies in one of the networks."""
     return any(address in network for network in networks)
 
 
@@ -81,7 +81,7 @@ class Access:
             self._verifier = Verifier(_read_key(self._token_file), since=clock())
 
     def admits(self, peer: Peer) -> bool:
-        """Return True where a peer may connect at all; others learn nothing."""
+        """Return True if a peer may connect at all; others learn nothing."""
         return self._may_be_node(peer) or self._may_be_agent(peer)
 
     def source(self, peer: Peer, request: Request) -> Source:
@@ -108,7 +108,7 @@ class Access:
         return Source.AGENT
 
     def reload_if_changed(self) -> None:
-        """Read the token's file if it changed; where it holds none the old token stays."""
+        """Read the token's file if it changed; if it holds none the old token stays."""
         if self._token_file is None:
             return
         now = mark_of(self._token_file)

@@ -230,7 +230,7 @@ class Advertiser:
         self._lacks[name] = lack
 
     def _leave(self, name: str, reason: str) -> bool:
-        """Send there no more; return False where nothing was sent before."""
+        """Send there no more; return False if nothing was sent before."""
         sender = self._senders.get(name)
         if sender is None or sender.place is None:
             return False

@@ -58,7 +58,7 @@ _STATES = {
     AppVerb.DISABLE: ContextState.DISABLED,
     AppVerb.STOP: ContextState.STOPPED,
 }
-# A node that is refused says the same every 10 s; the log shall not.
+# A node that is refused says the same every 10 s; the log must not.
 QUIET_S = 300.0
 MAX_SAID = 1000
 # What STOP-APP waits for the end of the last requests, and how often it looks.
@@ -316,7 +316,7 @@ class McmpCommands:
 
 
 def _told(node: Node) -> Hosts:
-    """Return what a node knows to be here; the rest it announces anew. An agent reads no INFO."""
+    """Return what a node knows to be here; the rest it announces again. An agent reads no INFO."""
     return () if node.source is Source.AGENT else told_hosts(node)
 
 

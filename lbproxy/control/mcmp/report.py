@@ -82,7 +82,7 @@ class McmpReports:
 
 def told_hosts(node: Node) -> Hosts:
     """Return the virtual hosts of which INFO tells the node in its own words. What others have it
-    announces anew after CONFIG, without a word on what they have no more."""
+    announces again after CONFIG, without a word on what they have no more."""
     return tuple(host for host in node.virtual_hosts or () if _host(host).tellable)
 
 

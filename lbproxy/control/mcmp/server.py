@@ -24,7 +24,7 @@ _log = logging.getLogger("lbproxy.mcmp")
 TICK_S = 1.0
 HANDSHAKE_S = 10.0
 ACCEPT_PAUSE_S = 0.1
-# Of a node: the connection that it keeps, and one anew before the old one is known to be gone.
+# Of a node: the connection that it keeps, and another before the old one is known to be gone.
 # Nodes may sit behind one address, so that one may take half of all.
 PER_NODE = 2
 SPARE = 64
@@ -36,7 +36,7 @@ class McmpServer:
     """Accepts nodes. Owns: its connections, its tasks.
 
     Args: listening: the socket, which stays its owner's; handler: carries out requests.
-    Raises: McmpError where it would listen to strangers, or where the files of `mcmp.tls` cannot be
+    Raises: McmpError if it would listen to strangers, or if the files of `mcmp.tls` cannot be
     used.
     """
 

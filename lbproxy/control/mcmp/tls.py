@@ -1,4 +1,4 @@
-"""TLS of the MCMP listener: client certificates are demanded, files that change are loaded anew."""
+"""TLS of the MCMP listener: client certificates are demanded, changed files are loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger("lbproxy.mcmp")
 class TlsFiles:
     """The certificate of the listener and the authority of the nodes.
 
-    Raises: McmpError where they cannot be used.
+    Raises: McmpError if they cannot be used.
     """
 
     def __init__(self, settings: McmpTls) -> None:
@@ -27,7 +27,7 @@ class TlsFiles:
             raise McmpError(f"mcmp.tls: {_explain(settings, error)}") from None
 
     def reload_if_changed(self) -> None:
-        """Load files that changed; where they cannot be used the old ones stay."""
+        """Load files that changed; if they cannot be used the old ones stay."""
         now = self._look()
         if now == self._seen:
             return

@@ -99,7 +99,7 @@ class StateFile:
             os.close(descriptor)
 
     def read(self) -> SavedState:
-        """Return what the file holds; nothing where there is none, or none that can be used."""
+        """Return what the file holds; nothing if there is none, or none that can be used."""
         try:
             with self._path.open("rb") as file:
                 data = file.read(MAX_FILE + 1)

@@ -148,7 +148,7 @@ def _discovered(saved: SavedNode, config: Config, rules: AddressRules) -> Node:
 
 
 def _leaves(hosts: Hosts) -> bool:
-    """Return True where an agent takes its node out: told to announce it, it would take it for
+    """Return True if an agent takes its node out: told to announce it, it would take it for
     gone, and not say the rest."""
     return any(each.state is not ContextState.ENABLED for host in hosts for each in host.contexts)
 

@@ -21,7 +21,7 @@ from lbproxy.config.units import Bind
 from lbproxy.runtime.binding import why_not_bound
 
 BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
-_ADMIN_BACKLOG = 64
+_ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
 
@@ -87,7 +87,7 @@ def open_all(config: Config) -> Sockets:
             )
             files |= _file(bind)
     except BaseException:
-        Sockets(listeners, admin, None, files).close()
+        Sockets(listeners, admin, mcmp, files).close()
         raise
     return Sockets(listeners, admin, mcmp, files)
 

@@ -16,8 +16,6 @@ from lbproxy.control.admin.api import Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
 from lbproxy.control.part import Part
 
-_BACKLOG = 64
-
 
 class AdminError(Exception):
     """The admin API cannot start; the text says what to do."""
@@ -92,7 +90,7 @@ class AdminServer(Part):
         )
         await self._runner.setup()
         # A descriptor of its own: the event loop closes what it accepted on.
-        site = web.SockSite(self._runner, self._listening.dup(), backlog=_BACKLOG)
+        site = web.SockSite(self._runner, self._listening.dup())
         await site.start()
 
     async def stop(self) -> None:

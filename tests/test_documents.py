@@ -22,12 +22,16 @@ from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import parse_agent_config
 from lbproxy.config.read import parse_config
-from lbproxy.config.schema import Config
+from lbproxy.config.schema import Config, ForwardingSettings
 from lbproxy.control.admin.api import make_admin_app
 from lbproxy.control.admin.metrics import ClusterCollector, Metrics
 from lbproxy.control.plane import ControlPlane
 from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure
 from lbproxy.proxy.access_log import AccessLog
+from lbproxy.proxy.exchange.record import Record
+from lbproxy.proxy.forwarding.asker import Asker
+from lbproxy.proxy.forwarding.rules import ForwardingRules
+from lbproxy.wire.request_head import RequestHead
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [
@@ -218,10 +222,9 @@ def test_every_failure_has_its_row_in_troubleshooting(failure: Failure) -> None:
 
 def test_every_field_of_the_access_log_is_documented(tmp_path: Path) -> None:
     log = AccessLog(str(tmp_path / "log"))
-    log.write(
-        1.0, "192.0.2.1", b"GET", b"idp", b"/", 200, 0, 0, 0.1, 0.1, "idp", "kc1", "", 0, "", "",
-        b"id",
-    )  # fmt: skip
+    rules = ForwardingRules(ForwardingSettings(), "gate")
+    asker = Asker(rules, "192.0.2.1", False, True, "", None)
+    log.write(Record(asker, RequestHead(), 0.0, b"id"), 1.0, 0.1)
     log.close()
     fields = json.loads((tmp_path / "log").read_text())
     table = OPERATIONS.split("| field | meaning |")[1].split("\n\n")[0]
@@ -233,8 +236,8 @@ def test_every_field_of_the_access_log_is_documented(tmp_path: Path) -> None:
 class NoWorkers:
     """The data plane that a control plane wants to see."""
 
-    def stats(self) -> WorkerStats:
-        return WorkerStats()
+    async def counters(self) -> dict[int, WorkerStats]:
+        return {}
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         return 0

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ MAY_CIMPORT = {
     "proxy": {"proxy", "cluster", "limits", "routing", "wire"},
 }
 
+# Circles of imports, for types and in C declarations too: these modules may import each other.
+# Whatever else goes in a circle cannot be read, or tested, without all of it.
+ALLOWED_CIRCLES = (
+    frozenset(
+        f"lbproxy.proxy.{name}"
+        for name in (
+            *("downstream.brief", "downstream.half_closed", "downstream.http1", "downstream.tls"),
+            *("downstream.upload", "exchange.exchange", "exchange.overdue", "exchange.retry"),
+            *("nodes.announced", "nodes.connection", "nodes.link", "nodes.notices", "nodes.pool"),
+            *("nodes.routing", "nodes.serving", "nodes.waiting", "upstream.ajp", "upstream.http1"),
+            *("upstream.tls", "worker"),
+        )
+    ),
+)
+
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("lbproxy", "bench")
@@ -76,7 +92,8 @@ def _needed_by(declaration: Path, seen: set[Path]) -> set[Path]:
 
 
 def test_imports_go_one_way() -> None:
-    """The contracts in pyproject.toml: layers, and purity of wire and cluster."""
+    """The contracts in pyproject.toml: layers, also within packages, and purity of wire and
+    cluster."""
     linter = Path(sys.executable).with_name("lint-imports")
     ran = subprocess.run(
         [linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=50
@@ -92,6 +109,64 @@ def test_declarations_follow_the_same_layers(name: str) -> None:
             assert source.split(".")[1] in MAY_CIMPORT[package], f"{name} cimports {source}"
         elif package in ("routing", "limits", "wire", "cluster"):
             assert source.startswith(PURE_CIMPORTS), f"{name} is pure, but cimports {source}"
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of lbproxy with its file."""
+    files = {path: path.relative_to(ROOT).with_suffix("") for path in map(ROOT.joinpath, SOURCES)}
+    return {
+        ".".join(name.parent.parts if name.name == "__init__" else name.parts): path
+        for path, name in files.items()
+        if name.parts[0] == "lbproxy"
+    }
+
+
+def _imports(path: Path, modules: Collection[str]) -> set[str]:
+    """The modules of ours that a file imports: at run time or for types, anywhere in it, or in its
+    C declarations."""
+    found = set(_cimports(path.with_suffix(".pxd"))) if path.with_suffix(".pxd").exists() else set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            # `from package import module` needs the module, not what else is in the package.
+            found |= {name if name in modules else node.module for name in names}
+    return found & set(modules)
+
+
+def _circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The modules that lead back to themselves, circle by circle."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        seen: set[str] = set()
+        todo = list(graph[start])
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += graph[name]
+        reached[start] = seen
+    circles: list[set[str]] = []
+    for name, seen in reached.items():
+        if name in seen and not any(name in circle for circle in circles):
+            circles.append({other for other in seen if name in reached[other]})
+    return circles
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b", "c"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"e"}}
+    assert _circles(graph) == [{"b", "c"}, {"e"}]
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    modules = _modules()
+    graph = {name: _imports(path, modules) - {name} for name, path in modules.items()}
+    assert len(graph) > 200
+    for circle in _circles(graph):
+        assert any(circle <= allowed for allowed in ALLOWED_CIRCLES), (
+            f"{sorted(circle)} import each other: put what they share below them"
+        )
 
 
 @pytest.mark.parametrize("name", SOURCES)

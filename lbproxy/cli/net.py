@@ -18,13 +18,13 @@ from lbproxy.cli.output import complain, tell, tell_json, text
 from lbproxy.cli.tables import table_console
 from lbproxy.config.units import format_duration
 from lbproxy.control.mcmp.advertiser import AdvertiseError, read_key
+from lbproxy.net.interfaces import Interface
 from lbproxy.net.listener import ListenError
 from lbproxy.net.multicast import DEFAULT_GROUP, Group, Lack, parse_group, source_of
-from lbproxy.net.watch import Interface
 from lbproxy.wire.advertise import salt
 
 if TYPE_CHECKING:
-    from lbproxy.net.readiness import InterfaceState, State
+    from lbproxy.net.readiness import InterfaceReadiness, Readiness
 
 # A little more than the usual interval, so that one datagram must come.
 LISTEN_S = 15.0
@@ -85,11 +85,11 @@ def show_status(arguments: argparse.Namespace) -> int:
     """Print the state, as a table or JSON; with --listen also what is heard."""
     if not _on_linux():
         return Exit.CONFIGURATION
-    from lbproxy.net.readiness import read_state
+    from lbproxy.net.readiness import read_readiness
 
     try:
         key = None if arguments.key_file is None else read_key(arguments.key_file, "--key-file")
-        state = read_state(arguments.group)
+        state = read_readiness(arguments.group)
         document = _document(state)
         if not arguments.json:
             _print_state(state)
@@ -166,7 +166,7 @@ def _on_linux() -> bool:
 
 
 def _to_listen_on(
-    interfaces: list[Interface], state: State, arguments: argparse.Namespace
+    interfaces: list[Interface], state: Readiness, arguments: argparse.Namespace
 ) -> list[Interface]:
     """Return the interfaces that were named, or those that can send and receive.
 
@@ -181,7 +181,7 @@ def _to_listen_on(
     return [each for each in interfaces if not isinstance(source_of(each, state.group), Lack)]
 
 
-def _print_state(state: State) -> None:
+def _print_state(state: Readiness) -> None:
     console = table_console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("interface", "state", "multicast", "joined"):
@@ -210,7 +210,7 @@ def _print_state(state: State) -> None:
         console.print(text(f"{_advice(lack)}", style="yellow"), soft_wrap=True)
 
 
-def _verdict(state: InterfaceState, group: Group) -> Text:
+def _verdict(state: InterfaceReadiness, group: Group) -> Text:
     name = state.interface.name
     if not state.missing:
         return text((name, "bold"), f": ready for {group}")
@@ -223,7 +223,7 @@ def _state_text(interface: Interface) -> Text:
     return text("up", style="green") if interface.running else text("no carrier", style="red")
 
 
-def _document(state: State) -> dict[str, object]:
+def _document(state: Readiness) -> dict[str, object]:
     return {
         "group": str(state.group),
         "route": None

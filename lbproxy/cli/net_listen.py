@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from lbproxy.cli.output import text
-from lbproxy.net.listener import Heard, Listener
+from lbproxy.net.interfaces import Interface
+from lbproxy.net.listener import GroupListener, Heard
 from lbproxy.net.multicast import Group
-from lbproxy.net.watch import Interface
 from lbproxy.wire.advertise import Judgement, Reaction, judge, manager
 
 MAX_LISTEN_S = 3600.0
-# Whoever floods the group does not fill the memory, or the screen for ever.
+# Whoever floods the group does not fill the memory, or the screen.
 MAX_DATAGRAMS = 1000
 _MAX_SHOWN = 80
 _STYLES = {
@@ -52,7 +52,7 @@ class Ear:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One datagram that was heard. Args: interface: its name, empty where unknown."""
+    """One datagram that was heard. Args: interface: its name, empty if unknown."""
 
     heard: Heard
     interface: str
@@ -81,7 +81,7 @@ def listen(
 
     Args: console: None to print nothing. Raises: ListenError; OSError.
     """
-    listener = Listener(ear.group, ear.interfaces)
+    listener = GroupListener(ear.group, ear.interfaces)
     try:
         for line in _beginning(ear, listener):
             _say(console, text(line))
@@ -91,7 +91,7 @@ def listen(
 
 
 def _hear(
-    ear: Ear, listener: Listener, console: Console | None, clock: Callable[[], float]
+    ear: Ear, listener: GroupListener, console: Console | None, clock: Callable[[], float]
 ) -> list[Report]:
     names = {each.index: each.name for each in ear.interfaces}
     known: dict[str, str] = {}
@@ -113,7 +113,7 @@ def _hear(
     return reports
 
 
-def _beginning(ear: Ear, listener: Listener) -> list[str]:
+def _beginning(ear: Ear, listener: GroupListener) -> list[str]:
     names = ", ".join(each.name for each in listener.joined)
     return [
         f"Listening to {ear.group} on {names} for {ear.seconds:g} s",

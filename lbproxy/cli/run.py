@@ -14,9 +14,8 @@ from lbproxy.cli.check import print_problems
 from lbproxy.cli.output import complain, start_logging
 from lbproxy.config.read import load_config
 from lbproxy.config.schema import Config
-from lbproxy.control.admin.server import AdminBindError, AdminError
+from lbproxy.control.admin.server import AdminError
 from lbproxy.control.mcmp.access import McmpError
-from lbproxy.control.mcmp.server import McmpBindError
 from lbproxy.control.memory.file import StateError
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime import process
@@ -59,7 +58,7 @@ def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None
     """Serve until a signal; return the exit code, having said why where it could not."""
     try:
         return process.run(config, path, on_ready)
-    except (BindError, AdminBindError, McmpBindError) as error:
+    except BindError as error:
         code = Exit.COULD_NOT_BIND
         message = str(error)
     except (TlsError, AdminError, McmpError, StateError, OSError) as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Node
-from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot, changed_nodes
 
 
 class WrongBase(ValueError):
@@ -91,28 +91,30 @@ def _difference(before: PoolSnapshot | None, after: PoolSnapshot) -> PoolDelta:
     if before is None:
         names = tuple(node.name for node in after.nodes)
         return PoolDelta(after.name, after.nodes, names, after.balancers)
+    balancers = None if after.balancers == before.balancers else after.balancers
+    # Most often a load or two changed, and nobody came or left.
+    pairs = changed_nodes(before, after)
+    if pairs is not None:
+        nodes = tuple(new for old, new in pairs if old != new)
+        return PoolDelta(after.name, nodes, None, balancers)
     known = {node.name: node for node in before.nodes}
     nodes = tuple(
         node for node in after.nodes if (old := known.get(node.name)) is not node and old != node
     )
-    names = tuple(node.name for node in after.nodes)
-    return PoolDelta(
-        after.name,
-        nodes,
-        None if names == tuple(known) else names,
-        None if after.balancers == before.balancers else after.balancers,
-    )
+    return PoolDelta(after.name, nodes, tuple(node.name for node in after.nodes), balancers)
 
 
 def _patched(before: PoolSnapshot | None, delta: PoolDelta) -> PoolSnapshot:
     if before is None:
         before = PoolSnapshot(delta.name, ())
-    nodes = {node.name: node for node in before.nodes}
-    nodes.update((node.name, node) for node in delta.nodes)
-    names = tuple(node.name for node in before.nodes) if delta.names is None else delta.names
+    balancers = before.balancers if delta.balancers is None else delta.balancers
+    nodes = {node.name: node for node in delta.nodes}
+    if delta.names is None:
+        ordered = tuple([nodes.get(node.name, node) for node in before.nodes])
+        return PoolSnapshot(delta.name, ordered, balancers)
+    nodes = {node.name: node for node in before.nodes} | nodes
     try:
-        ordered = tuple(nodes[name] for name in names)
+        ordered = tuple([nodes[name] for name in delta.names])
     except KeyError as error:
         raise WrongBase(f"a delta without the new node {error} of pool {delta.name}") from None
-    balancers = before.balancers if delta.balancers is None else delta.balancers
     return PoolSnapshot(delta.name, ordered, balancers)

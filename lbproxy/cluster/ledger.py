@@ -21,27 +21,40 @@ class Ledger:
 
     def __init__(self) -> None:
         self._words: dict[int, WorkerStats] = {}
-        self._ended = WorkerStats()
+        self._ended: WorkerStats | None = None
+        self._total: WorkerStats | None = None
 
     def take(self, worker: int, stats: WorkerStats) -> None:
         """Take in what a worker has counted since its start."""
         self._words[worker] = stats
+        self._total = None
 
     def retire(self, worker: int) -> None:
         """A worker has ended; one of which nothing was ever heard may be named, too."""
         last = self._words.pop(worker, None)
         if last is not None:
-            self._ended = _sum((self._ended, _left(last)))
+            left = _left(last)
+            self._ended = left if self._ended is None else _sum((self._ended, left))
+            self._total = None
 
     def total(self) -> WorkerStats:
         """Return the counters of all workers there are and were.
 
         What no worker has any more, a pool or a node that has left, has no counters any more.
         """
+        if self._total is None:
+            self._total = self._add_up()
+        return self._total
+
+    def _add_up(self) -> WorkerStats:
         words = [*self._words.values()]
+        ended = self._ended
         if not words:
-            return self._ended
-        return _sum((*words, _known(self._ended, words)))
+            return WorkerStats() if ended is None else ended
+        if ended is not None:
+            return _sum((*words, _known(ended, words)))
+        # Most often there is one worker, and adding up a thousand nodes takes its time.
+        return words[0] if len(words) == 1 else _sum(tuple(words))
 
 
 def _left(stats: WorkerStats) -> WorkerStats:

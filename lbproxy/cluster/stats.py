@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Upper bounds in seconds of the histograms of requests; the last bucket is +Inf. Up to what an
-# answer may take where nobody set another limit (`timeouts.response`).
+# answer may take if nobody set another limit (`timeouts.response`).
 DURATION_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -116,3 +116,9 @@ class WorkerStats:
     handshakes: dict[tuple[str, bool], int] = field(default_factory=dict)
     delays: list[int] = field(default_factory=no_delays)
     delay_sum: float = 0.0
+
+    def in_flight(self, pool: str, node: str) -> int:
+        """Return the requests that are at a node now, 0 for what is unknown."""
+        home = self.pools.get(pool)
+        counters = home.nodes.get(node) if home is not None else None
+        return counters.in_flight if counters is not None else 0

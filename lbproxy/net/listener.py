@@ -11,10 +11,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lbproxy.net.interfaces import Interface
 from lbproxy.net.multicast import Group, Lack
-from lbproxy.net.watch import Interface
 
-# More than a node reads, so that it shows where a datagram is too long.
+# More than a node reads, so that it shows if a datagram is too long.
 MAX_HEARD = 2048
 _IP_PKTINFO = 8  # Linux; the socket module has these from later versions on
 _IP_MULTICAST_ALL = 49
@@ -30,7 +30,7 @@ class ListenError(Exception):
 @dataclass(frozen=True, slots=True)
 class Heard:
     """One datagram. Args: sender: address and port, as people write them; index: of the interface,
-    0 where the kernel did not say.
+    0 if the kernel did not say.
     """
 
     datagram: bytes
@@ -38,10 +38,10 @@ class Heard:
     index: int
 
 
-class Listener:
+class GroupListener:
     """Joins a group on some interfaces. Args: interfaces: where; those that refuse are in `lacks`.
 
-    Raises: ListenError where the port cannot be had, or no interface lets it join.
+    Raises: ListenError if the port cannot be had, or no interface lets it join.
     Owns: the socket, until close().
     """
 
@@ -110,7 +110,7 @@ class Listener:
 
 
 def _arrival(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, bytes]:
-    """Return the interface's index and the destination's address, 0 and b"" where unknown."""
+    """Return the interface's index and the destination's address, 0 and b"" if unknown."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(data) >= _V4_INFO.size:
             index, _, destination = _V4_INFO.unpack_from(data)

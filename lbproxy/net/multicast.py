@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, ip_address
 
-from lbproxy.net.watch import Address, Interface
+from lbproxy.net.interfaces import Address, Interface, Ip
 from lbproxy.wire.advertise import GROUP, PORT, unreachable
 
-Ip = IPv4Address | IPv6Address
 # The key of a plan's lack that belongs to no interface.
 NOWHERE = ""
 
@@ -74,20 +73,11 @@ class Place:
     advertised: Ip
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A way to a network by one link. Args: protocol: who made it, a number of the kernel's."""
-
-    network: IPv4Network | IPv6Network
-    index: int
-    protocol: int = 0
-
-
 Plan = Mapping[str, Place | Lack]
 
 
 def no_flag(interface: Interface) -> Lack | None:
-    """Return what to do where the MULTICAST flag is missing."""
+    """Return what to do if the MULTICAST flag is missing."""
     if interface.multicast:
         return None
     what = f"{interface.name} has no MULTICAST flag"
@@ -113,7 +103,7 @@ def source_of(interface: Interface, group: Group) -> Ip | Lack:
 def plan(interfaces: Sequence[Interface], group: Group, bound: Ip, wanted: Sequence[str]) -> Plan:
     """Return by interface name where to advertise, and what is missing elsewhere.
 
-    Without names these are: loopback where the MCMP listener is on loopback; the interface that
+    Without names these are: loopback if the MCMP listener is on loopback; the interface that
     holds its address; for a wildcard every interface but loopback that is ready for multicast.
     Nobody is told of an address that another network may not reach, unless that was asked for.
 

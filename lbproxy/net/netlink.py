@@ -30,23 +30,23 @@ from pyroute2.netlink.rtnl import ifinfmsg as links
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
-from lbproxy.net.multicast import Ip, Route
-from lbproxy.net.watch import (
+from lbproxy.net.interfaces import (
     Address,
     AddressGone,
     AddressSeen,
     Event,
-    EventSource,
     Interface,
-    LinkGone,
-    LinkSeen,
-    LinkTable,
+    InterfaceGone,
+    InterfaceSeen,
+    InterfaceTable,
+    Ip,
+    Route,
 )
 
 _GROUPS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
 _READ_SIZE = 64 << 10  # the kernel makes no larger answers
 _TIMEOUT_S = 2.0  # it answers at once; a bound all the same
-_DUMP_TRIES = 5  # a dump during which something changed is begun anew
+_DUMP_TRIES = 5  # a dump during which something changed is begun again
 _DUMP_INTERRUPTED = 0x10
 _NOT_LASTING = addresses.IFA_F_TENTATIVE | addresses.IFA_F_DADFAILED | addresses.IFA_F_DEPRECATED
 _SCOPE_LINK = 253
@@ -56,8 +56,11 @@ _UNICAST = 1  # the type of a route that leads to a link
 _FIB_MATCH = 0x2000  # asks for the route that matched, not for what came of it
 
 
-class EventSocket(EventSource):
-    """Changes of links and addresses. Raises: OSError where netlink is out of reach."""
+class EventSocket:
+    """Changes of links and addresses, as they happen.
+
+    Raises: OSError if netlink is out of reach.
+    """
 
     def __init__(self) -> None:
         self._marshal = MarshalRtnl()
@@ -93,7 +96,7 @@ def dump_events() -> list[Event]:
 
 def read_interfaces() -> tuple[Interface, ...]:
     """Return all interfaces. Raises: OSError."""
-    table = LinkTable()
+    table = InterfaceTable()
     table.apply(dump_events())
     return table.interfaces()
 
@@ -109,7 +112,7 @@ def read_routes(network: IPv4Network) -> tuple[Route, ...]:
 
 
 def route_to(ip: Ip) -> Route | None:
-    """Return the route that the kernel takes where a program names no interface; None: no one.
+    """Return the route that the kernel takes if a program names no interface; None: no one.
 
     Raises: OSError.
     """
@@ -237,8 +240,8 @@ def _events(messages: Iterable[Any]) -> Iterator[Event]:
 def _link_event(kind: int, message: Any) -> Event:
     index, flags = int(message["index"]), int(message["flags"])
     if kind == rtnl.RTM_DELLINK:
-        return LinkGone(index)
-    return LinkSeen(
+        return InterfaceGone(index)
+    return InterfaceSeen(
         Interface(
             index,
             str(message.get_attr("IFLA_IFNAME")),

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from lbproxy.net.multicast import Group, Lack, Route, no_flag, source_of
+from lbproxy.net.interfaces import Interface, Route
+from lbproxy.net.multicast import Group, Lack, no_flag, source_of
 from lbproxy.net.netlink import read_interfaces, route_to
-from lbproxy.net.watch import Interface
 
 _PROC = Path("/proc")
 _STRICT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class InterfaceState:
+class InterfaceReadiness:
     """One interface. Args: joined: some program here listens to the group; missing: what keeps
     advertisements from going out or coming in; notes: what may do so in some networks.
     """
@@ -28,7 +28,7 @@ class InterfaceState:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Readiness:
     """The machine. Args: route: what programs that name no interface use; device: its interface's
     name; missing: what is missing for them.
     """
@@ -37,11 +37,11 @@ class State:
     route: Route | None
     device: str
     missing: tuple[Lack, ...]
-    interfaces: tuple[InterfaceState, ...]
+    interfaces: tuple[InterfaceReadiness, ...]
 
 
-def read_state(group: Group, proc: Path = _PROC) -> State:
-    """Return how things are now. Raises: OSError where netlink does not answer."""
+def read_readiness(group: Group, proc: Path = _PROC) -> Readiness:
+    """Return how things are now. Raises: OSError if netlink does not answer."""
     interfaces = read_interfaces()
     route = route_to(group.ip)
     names = {each.index: each.name for each in interfaces}
@@ -56,11 +56,11 @@ def read_state(group: Group, proc: Path = _PROC) -> State:
             ),
         )
     joined = _joined(group, proc)
-    states = tuple(_state(each, group, each.name in joined, proc) for each in interfaces)
-    return State(group, route, device, missing, states)
+    each_one = tuple(_readiness(each, group, each.name in joined, proc) for each in interfaces)
+    return Readiness(group, route, device, missing, each_one)
 
 
-def _state(interface: Interface, group: Group, joined: bool, proc: Path) -> InterfaceState:
+def _readiness(interface: Interface, group: Group, joined: bool, proc: Path) -> InterfaceReadiness:
     source = source_of(interface, group)
     lacks = (source if isinstance(source, Lack) else None, no_flag(interface))
     missing = tuple(lack for lack in lacks if lack is not None)
@@ -74,7 +74,7 @@ def _state(interface: Interface, group: Group, joined: bool, proc: Path) -> Inte
                 f"sysctl -w net.ipv4.conf.{name.replace('.', '/')}.rp_filter=2",
             ),
         )
-    return InterfaceState(interface, joined, missing, notes)
+    return InterfaceReadiness(interface, joined, missing, notes)
 
 
 def _rp_filter(interface: Interface, proc: Path) -> int:

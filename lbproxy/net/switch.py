@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 
-from lbproxy.net.multicast import Lack, Route
+from lbproxy.net.interfaces import Interface, Route
+from lbproxy.net.multicast import Lack
 from lbproxy.net.netlink import (
     add_route,
     read_interfaces,
@@ -16,7 +17,6 @@ from lbproxy.net.netlink import (
     remove_route,
     set_multicast,
 )
-from lbproxy.net.watch import Interface
 
 NETWORK = IPv4Network("224.0.0.0/4")
 # Protocols that iproute2 has no name for: the route is ours; and so was the flag.
@@ -33,7 +33,7 @@ class SwitchError(Exception):
 
 
 def enable(name: str) -> tuple[str, ...]:
-    """Set the MULTICAST flag and add the route 224.0.0.0/4, where they are missing.
+    """Set the MULTICAST flag and add the route 224.0.0.0/4, if they are missing.
 
     Returns what was done, nothing if nothing was needed. Raises: SwitchError; OSError
     (PermissionError without CAP_NET_ADMIN).

@@ -1,7 +1,6 @@
 """The network interfaces of this machine, followed while they come, change and go.
 
-A *link* is what the kernel calls an interface without its addresses. `LinkTable` is plain state;
-`LinkWatcher` keeps one true by events, and reads everything anew where events were lost.
+`InterfaceWatcher` keeps a table true by events, and reads everything again if events were lost.
 """
 
 from __future__ import annotations
@@ -9,123 +8,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable
 from typing import Protocol
+
+from lbproxy.net.interfaces import Event, Interface, InterfaceTable
 
 _log = logging.getLogger("lbproxy.links")
 # Events come in groups (an address goes, the next one comes): what is between them is of no use.
 SETTLE_S = 0.1
 # A longer burst is read on in the next turn of the loop: each costs about half a millisecond.
 MAX_READS = 8
-# After a failure (no descriptor left, say) the watch is opened anew.
+# After a failure (no descriptor left, say) the watch is opened again.
 RETRY_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """One address of an interface.
-
-    Args: prefix: its network's length; lasting: passed the kernel's checks and is not on its way
-    out; primary: not one that came second or that privacy changes; local: only for this machine.
-    """
-
-    ip: IPv4Address | IPv6Address
-    prefix: int
-    lasting: bool = True
-    primary: bool = True
-    local: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """A network interface. Args: running: has a carrier; addresses: oldest first."""
-
-    index: int
-    name: str
-    up: bool = True
-    running: bool = True
-    multicast: bool = True
-    loopback: bool = False
-    addresses: tuple[Address, ...] = ()
-
-    def holds(self, ip: IPv4Address | IPv6Address) -> bool:
-        """Return True where the address is one of this interface."""
-        if self.loopback and ip.is_loopback:
-            return True
-        return any(address.ip == ip for address in self.addresses)
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSeen:
-    """A link came or changed. Args: interface: without addresses."""
-
-    interface: Interface
-
-
-@dataclass(frozen=True, slots=True)
-class LinkGone:
-    """A link is no more, and its addresses with it."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class AddressSeen:
-    """An address came or changed."""
-
-    index: int
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class AddressGone:
-    """An address is no more."""
-
-    index: int
-    ip: IPv4Address | IPv6Address
-    prefix: int
-
-
-Event = LinkSeen | LinkGone | AddressSeen | AddressGone
-_AddressKey = tuple[IPv4Address | IPv6Address, int]
-
-
-class LinkTable:
-    """What is known of all links. Bounded by what the kernel holds."""
-
-    def __init__(self) -> None:
-        self._links: dict[int, Interface] = {}
-        self._addresses: dict[int, dict[_AddressKey, Address]] = {}
-
-    def apply(self, events: Sequence[Event]) -> None:
-        """Take in what happened, in order; what comes twice changes nothing."""
-        for event in events:
-            match event:
-                case LinkSeen(interface):
-                    self._links[interface.index] = interface
-                case LinkGone(index):
-                    self._links.pop(index, None)
-                    self._addresses.pop(index, None)
-                case AddressSeen(index, address):
-                    self._addresses.setdefault(index, {})[address.ip, address.prefix] = address
-                case AddressGone(index, ip, prefix):
-                    self._addresses.get(index, {}).pop((ip, prefix), None)
-
-    def interfaces(self) -> tuple[Interface, ...]:
-        """Return all interfaces with their addresses, by index."""
-        return tuple(
-            Interface(
-                *(link.index, link.name, link.up, link.running, link.multicast, link.loopback),
-                tuple(self._addresses.get(index, {}).values()),
-            )
-            for index, link in sorted(self._links.items())
-        )
-
-
 class EventSource(Protocol):
-    """An open subscription to changes of links and addresses."""
+    """An open subscription to changes of interfaces and addresses."""
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when something happened."""
@@ -148,7 +46,7 @@ def subscribe() -> EventSource:
     return EventSocket()
 
 
-class Links(Protocol):
+class Interfaces(Protocol):
     """The interfaces of this machine, for whoever wants to hear when they change."""
 
     def start(self, on_change: Callable[[], None]) -> None:
@@ -161,7 +59,7 @@ class Links(Protocol):
         """Watch no more; may be called again."""
 
 
-class LinkWatcher(Links):
+class InterfaceWatcher(Interfaces):
     """Follows the kernel's events; calls back on the event loop's thread, soon after the last one.
 
     Args: source: opens the subscription.
@@ -174,7 +72,7 @@ class LinkWatcher(Links):
         self._settling: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._failing = False
-        self._table = LinkTable()
+        self._table = InterfaceTable()
         self._on_change: Callable[[], None] = lambda: None
 
     def interfaces(self) -> tuple[Interface, ...]:
@@ -182,7 +80,7 @@ class LinkWatcher(Links):
         return self._table.interfaces()
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Read everything, then watch. Where that fails it is logged, and tried again."""
+        """Read everything, then watch. If that fails it is logged, and tried again."""
         self._loop = asyncio.get_running_loop()
         self._on_change = on_change
         self._open()
@@ -229,7 +127,7 @@ class LinkWatcher(Links):
 
     def _read_all(self) -> None:
         assert self._source is not None
-        table = LinkTable()
+        table = InterfaceTable()
         table.apply(self._source.dump())
         self._table = table
 

@@ -17,7 +17,7 @@ def needed(connections: int) -> int:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Raise the soft limit to what is needed, or as far as it goes, and warn where that is less."""
+    """Raise the soft limit to what is needed, or as far as it goes, and warn if that is less."""
     wanted = needed(connections)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:

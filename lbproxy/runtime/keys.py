@@ -14,7 +14,7 @@ def affinity_keys(config: Config) -> dict[str, bytes]:
     """Return the key of each pool that sets a cookie of its own.
 
     A pool without a key file gets a key that is good until the process ends.
-    Raises: OSError where a key file cannot be read.
+    Raises: OSError if a key file cannot be read.
     """
     keys: dict[str, bytes] = {}
     for name, pool in config.pools.items():

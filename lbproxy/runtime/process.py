@@ -21,12 +21,12 @@ _log = logging.getLogger("lbproxy.process")
 def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) -> int:
     """Serve until TERM or INT, then drain and return.
 
-    TERM or INT a second time ends at once; USR1 opens the access log anew; HUP is ignored with a
+    TERM or INT a second time ends at once; USR1 opens the access log again; HUP is ignored with a
     line in the log, so that a terminal that closes ends nothing.
 
     Args: path: of the configuration, for messages; on_ready: called once all listeners accept.
-    Returns: 0, or 1 where exchanges had to be cut off.
-    Raises: BindError; TlsError, AdminError, McmpError, StateError, OSError where something that the
+    Returns: 0, or 1 if exchanges had to be cut off.
+    Raises: BindError; TlsError, AdminError, McmpError, StateError, OSError if something that the
     configuration names cannot be used.
     """
     raise_descriptor_limit(config.limits.connections)
@@ -66,7 +66,7 @@ async def _serve(service: Service, path: Path, on_ready: Callable[[], None] | No
 
 
 async def _drained(service: Service, at_once: asyncio.Event) -> bool:
-    """Drain until it is done or a second signal comes; return True where nothing was cut off."""
+    """Drain until it is done or a second signal comes; return True if nothing was cut off."""
     draining = asyncio.ensure_future(service.drain())
     hurry = asyncio.ensure_future(at_once.wait())
     await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)

@@ -1,31 +1,131 @@
-"""Opening the sockets that listeners accept on."""
+"""Every socket that lbproxy listens on: opened here, before anything else, and handed in.
+
+Who accepts on a socket has it from here: a control plane that ends and begins again finds the
+connections that waited meanwhile. A worker that drains closes the listeners' sockets, so that new
+clients are refused; what other processes hold of them stays open. Sockets that follow the network
+interfaces of the machine, which come and go, are not among them: see `lbproxy.net`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import socket
 import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lbproxy.config.addresses import Bind
-from lbproxy.control.binding import why_not_bound
+from lbproxy.config.schema import Config
+from lbproxy.runtime.binding import why_not_bound
 
 BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
+_ADMIN_BACKLOG = 128  # what aiohttp sets again
+_MCMP_BACKLOG = 1024  # after a restart all nodes come at once
+_PRIVATE = 0o600
 
 
 class BindError(Exception):
     """An address cannot be listened on; the text says which, why, and what to do."""
 
 
-def open_socket(bind: Bind) -> socket.socket:
+class AdminBindError(BindError):
+    """The admin API's address cannot be listened on."""
+
+
+class McmpBindError(BindError):
+    """The MCMP listener's address cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What is listened on, not blocking. Owns the sockets, and the files of Unix sockets.
+
+    Args: listeners: by name; admin, mcmp: None if the configuration has none; files: of Unix
+    sockets, with what tells each from one that another process has put in its place.
+    """
+
+    listeners: Mapping[str, socket.socket] = field(default_factory=dict)
+    admin: socket.socket | None = None
+    mcmp: socket.socket | None = None
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Listen no more, and remove the files; may be called again."""
+        for sock in (*self.listeners.values(), self.admin, self.mcmp):
+            if sock is not None:
+                sock.close()
+        for path, mark in self.files.items():
+            with contextlib.suppress(FileNotFoundError):
+                if _mark(path) == mark:
+                    os.unlink(path)
+
+
+def open_all(config: Config) -> Sockets:
+    """Open every socket that a configuration names: listeners, admin API, MCMP, in this order.
+
+    Raises: BindError: then none is left open.
+    """
+    listeners: dict[str, socket.socket] = {}
+    files: dict[str, tuple[int, int]] = {}
+    admin = mcmp = None
+    try:
+        for listener in config.listeners:
+            listeners[listener.name] = open_socket(listener.bind)
+            files |= _file(listener.bind)
+        if config.admin is not False:
+            bind = config.admin.bind
+            admin = open_socket(
+                bind, _ADMIN_BACKLOG, mode=_PRIVATE, what="admin.bind", error=AdminBindError
+            )
+            files |= _file(bind)
+        if config.mcmp is not False:
+            bind = config.mcmp.bind
+            mcmp = open_socket(
+                bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError
+            )
+            files |= _file(bind)
+    except BaseException:
+        Sockets(listeners, admin, mcmp, files).close()
+        raise
+    return Sockets(listeners, admin, mcmp, files)
+
+
+def port_of(sock: socket.socket | None) -> int:
+    """Return the TCP port of a listening socket; 0 for a Unix socket, or none."""
+    name = sock.getsockname() if sock is not None else None
+    return int(name[1]) if isinstance(name, tuple) else 0
+
+
+def open_socket(
+    bind: Bind,
+    backlog: int = BACKLOG,
+    *,
+    mode: int | None = None,
+    what: str = "cannot listen on",
+    error: type[BindError] = BindError,
+) -> socket.socket:
     """Return a listening socket, not blocking.
 
-    Raises: BindError.
+    Args: mode: of a Unix socket's file, None to leave it to the umask; what: begins the text of
+    an error. Raises: `error`.
     """
     try:
-        sock = _unix_socket(bind.path) if bind.path else _tcp_socket(bind)
-    except OSError as error:
-        raise BindError(f"cannot listen on {bind}: {why_not_bound(bind, error)}") from None
-    sock.setblocking(False)
+        return _listening(bind, backlog, mode)
+    except OSError as cause:
+        raise error(f"{what} {bind}: {why_not_bound(bind, cause)}") from None
+
+
+def _listening(bind: Bind, backlog: int, mode: int | None) -> socket.socket:
+    """Raises: OSError."""
+    sock = _unix_socket(bind.path, mode) if bind.path else _tcp_socket(bind)
+    try:
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -39,19 +139,20 @@ def _tcp_socket(bind: Bind) -> socket.socket:
             only_v6 = 0 if bind.host == "::" else 1
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
         sock.bind((bind.host, bind.port))
-        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def _unix_socket(path: str) -> socket.socket:
+def _unix_socket(path: str, mode: int | None) -> socket.socket:
+    """Return a socket at `path`, in the place of one whose process died."""
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
-        sock.listen(BACKLOG)
+        if mode is not None:
+            os.chmod(path, mode)  # before listen(): nobody connects in between
     except OSError:
         sock.close()
         raise
@@ -59,10 +160,13 @@ def _unix_socket(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket that an earlier process left behind, and nothing else."""
+    """Remove the socket that an earlier process left behind, and nothing else.
+
+    Raises: FileExistsError: something else is there.
+    """
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
+            raise FileExistsError(errno.EEXIST, "not a socket", path)
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -72,3 +176,13 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
         except OSError:
             return
+
+
+def _file(bind: Bind) -> dict[str, tuple[int, int]]:
+    return {bind.path: _mark(bind.path)} if bind.path else {}
+
+
+def _mark(path: str) -> tuple[int, int]:
+    """Return what tells a file from another one of the same name."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

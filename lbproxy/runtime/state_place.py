@@ -14,7 +14,7 @@ _log = logging.getLogger("lbproxy.state")
 
 
 def state_place(environment: Mapping[str, str], config: Path) -> Path | None:
-    """Return the usual place of this configuration's state, None where there is none.
+    """Return the usual place of this configuration's state, None if there is none.
 
     That is the folder that systemd made for the service, else the user's own for state.
     Args: config: the configuration; several of one user do not share a file.
@@ -34,7 +34,7 @@ def state_place(environment: Mapping[str, str], config: Path) -> Path | None:
 
 
 def with_state(config: Config, path: Path, environment: Mapping[str, str]) -> Config:
-    """Return the configuration with the usual place where it names none, and say which it is.
+    """Return the configuration with the usual place if it names none, and say which it is.
 
     A place that cannot be used is said, and does without: nobody asked for it.
     """

@@ -17,12 +17,12 @@ from rich.console import Console
 
 from lbproxy.cli import main, net, net_listen
 from lbproxy.cli.arguments import Exit
-from lbproxy.control.mcmp.advertiser import open_sender
 from lbproxy.net import readiness as multicast_state
 from lbproxy.net import switch as multicast_switch
-from lbproxy.net.multicast import Lack, Place, Route
+from lbproxy.net.interfaces import Address, Interface, Route
+from lbproxy.net.multicast import Lack, Place
+from lbproxy.net.sender import open_sender
 from lbproxy.net.switch import SwitchError
-from lbproxy.net.watch import Address, Interface
 from lbproxy.wire.advertise import Advertisement, render, salt
 
 GROUP = "239.255.64.8"

@@ -8,10 +8,10 @@ import pytest
 
 from lbproxy.cli import main
 from lbproxy.config.schema import Config
-from lbproxy.control.admin.server import AdminBindError, AdminError
+from lbproxy.control.admin.server import AdminError
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime import process
-from lbproxy.runtime.sockets import BindError
+from lbproxy.runtime.sockets import AdminBindError, BindError
 
 GOOD = """\
 listeners: [{name: http, bind: "127.0.0.1:0"}]

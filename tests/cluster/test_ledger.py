@@ -137,3 +137,24 @@ def test_certificates_are_those_in_use() -> None:
     ledger.take(2, WorkerStats(certificates={"CN=a": 20.0}, files=(new,)))
     assert ledger.total().certificates == {"CN=a": 20.0}
     assert ledger.total().files == (new,)
+
+
+def test_one_worker_is_taken_at_its_word() -> None:
+    """The usual case, where a thousand nodes need not be added up."""
+    ledger = Ledger()
+    first, later = WorkerStats(accepted={"http": 1}), WorkerStats(accepted={"http": 2})
+    ledger.take(1, first)
+    assert ledger.total() is first
+    ledger.take(1, later)
+    assert ledger.total() is later
+
+
+def test_what_was_added_up_is_added_up_once() -> None:
+    ledger = Ledger()
+    ledger.take(1, WorkerStats(accepted={"http": 1}))
+    ledger.take(2, WorkerStats(accepted={"http": 2}))
+    total = ledger.total()
+    assert ledger.total() is total
+    ledger.retire(1)
+    assert ledger.total() is not total
+    assert ledger.total().accepted == {"http": 3}

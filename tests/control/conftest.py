@@ -52,11 +52,11 @@ class Tls:
 class Workers:
     """Counters that a test fills in."""
 
-    counters: WorkerStats = field(default_factory=WorkerStats)
+    counted: WorkerStats = field(default_factory=WorkerStats)
     requests: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
-    def stats(self) -> WorkerStats:
-        return self.counters
+    async def counters(self) -> dict[int, WorkerStats]:
+        return {1: self.counted}
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         return self.requests.get((pool, node, context), 0)

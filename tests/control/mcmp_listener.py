@@ -11,6 +11,7 @@ from typing import Any
 from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import Access, Peer
 from lbproxy.control.mcmp.server import McmpServer
+from lbproxy.runtime.sockets import open_socket
 from lbproxy.wire.mcmp_answer import McmpAnswer
 from lbproxy.wire.mcmp_http import McmpRequest
 from tests.java_node import JavaAnswer, read_answer
@@ -129,7 +130,8 @@ async def listening(
     settings = McmpSettings.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
     clock, gate = Clock(), Gate(settings, lambda: 0.0)
     office = Office(handle, at_once)
-    server = McmpServer(settings, gate, office, clock)
+    sock = open_socket(settings.bind)
+    server = McmpServer(settings, sock, gate, office, clock)
     site = Site(server, gate, clock, office.bad)
     try:
         await server.start()
@@ -137,6 +139,7 @@ async def listening(
     finally:
         await server.stop()
         await server.stop()
+        sock.close()
         for line in site.lines:
             line.writer.transport.abort()
         await asyncio.sleep(0)

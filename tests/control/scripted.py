@@ -9,8 +9,8 @@ from lbproxy.control.discovery.resolver import (
     Fault,
     ResolveError,
     Resolver,
-    Service,
     Services,
+    SrvRecord,
     in_order,
 )
 
@@ -56,7 +56,7 @@ class Scripted(Resolver):
         made = []
         for text in services:
             priority, weight, port, target = text.split()
-            made.append(Service(target, int(port), int(priority), int(weight)))
+            made.append(SrvRecord(target, int(port), int(priority), int(weight)))
         self.answers[name] = Services(tuple(made), TTL_S)
 
     async def asked_again(self, name: str, times: int = 2) -> None:

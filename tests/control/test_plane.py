@@ -15,8 +15,9 @@ from lbproxy.cluster.node import Admin, Health, Node, Source
 from lbproxy.cluster.registry import Registry, UnknownName
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
-from lbproxy.control import plane
+from lbproxy.control import plane, publisher
 from lbproxy.control.health import probes
+from lbproxy.control.part import Part
 from lbproxy.control.plane import ControlPlane
 
 if TYPE_CHECKING:
@@ -145,10 +146,10 @@ async def test_the_first_change_is_published_at_once_and_those_behind_it_togethe
 ) -> None:
     urls = [f"http://127.0.0.1:{port}" for port in range(1, 21)]
     async with start(*urls, health=False) as run:
-        await asyncio.sleep(2 * plane.GATHER_S)
+        await asyncio.sleep(2 * publisher.GATHER_S)
         # So long that a machine that stalls does not come to its end in the midst of the commands.
-        monkeypatch.setattr(plane, "GATHER_S", 1.5)
-        monkeypatch.setattr(plane, "PAUSE_A_NODE_S", 1.0)
+        monkeypatch.setattr(publisher, "GATHER_S", 1.5)
+        monkeypatch.setattr(publisher, "PAUSE_A_NODE_S", 1.0)
         before = len(run.published)
         for number in range(1, 21):
             run.plane.command("idp", f"node{number}", Admin.DRAINING, "test")
@@ -223,11 +224,98 @@ async def test_ejections_of_a_node_that_is_gone_are_forgotten(start: Start) -> N
     async with start("http://127.0.0.1:1", health=False, ejection=ejection) as run:
         registry = run.plane._registry
         guest = replace(run.node(), name="guest", route="guest", port=2, source=Source.DNS)
-        run.plane._note(registry.add(guest, run.clock()))
+        run.plane.note(registry.add(guest, run.clock()))
         run.plane.node_failed("idp", "guest", "connect_refused")
-        assert run.plane._control_stats().ejections == {("idp", "guest"): 1}
-        run.plane._note(registry.remove("idp", "guest", "test"))
-        assert not run.plane._control_stats().ejections
+        assert run.plane._facts.stats().ejections == {("idp", "guest"): 1}
+        run.plane.note(registry.remove("idp", "guest", "test"))
+        assert not run.plane._facts.stats().ejections
+
+
+async def test_ejections_of_a_node_that_left_by_itself_are_forgotten(start: Start) -> None:
+    ejection = {"failures": 1, "max_fraction": 1.0}
+    async with start("http://127.0.0.1:1", health=False, ejection=ejection) as run:
+        registry = run.plane._registry
+        guest = replace(run.node(), name="guest", route="guest", port=2, source=Source.MCMP)
+        run.plane.note(registry.add(guest, run.clock()))
+        run.plane.node_failed("idp", "guest", "connect_refused")
+        assert run.plane._facts.stats().ejections == {("idp", "guest"): 1}
+        changes = registry.remove("idp", "guest", "REMOVE-APP /*")
+        run.plane.told(changes, "peer 10.0.0.5:1 REMOVE-APP", logging.getLogger("lbproxy.mcmp"))
+        assert not run.plane._facts.stats().ejections
+
+
+async def test_everything_that_changes_is_in_the_journal(start: Start) -> None:
+    async with start("http://127.0.0.1:1", health=False) as run:
+        run.plane.command("idp", "node1", Admin.DRAINING, "drain by the admin API")
+        run.plane.command("idp", "node1", Admin.DRAINING, "again")
+        registry = run.plane._registry
+        guest = replace(run.node(), name="guest", route="guest", port=2, source=Source.MCMP)
+        changes = registry.add(guest, run.clock())
+        run.plane.told(changes, "peer 10.0.0.5:1 CONFIG", logging.getLogger("lbproxy.mcmp"))
+        first, second = run.plane.journal.since(0)
+    assert (first.node, first.after, first.reason) == (
+        "node1",
+        "draining",
+        "drain by the admin API",
+    )
+    assert (second.node, second.after, second.by) == ("guest", "present", "peer 10.0.0.5:1 CONFIG")
+
+
+class Witness(Part):
+    """A part that notes what becomes of it."""
+
+    def __init__(self, name: str, seen: list[str]) -> None:
+        self.name = name
+        self.seen = seen
+        self.ticked = asyncio.Event()
+
+    async def start(self) -> None:
+        self.seen.append(f"{self.name} start")
+
+    async def settle(self) -> None:
+        self.seen.append(f"{self.name} settle")
+
+    async def run(self) -> None:
+        self.seen.append(f"{self.name} run")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.seen.append(f"{self.name} ran")
+
+    async def tick(self, now: float) -> None:
+        self.ticked.set()
+
+    def arrange(self) -> None:
+        self.seen.append(f"{self.name} arrange")
+
+    def published(self, snapshot: Snapshot) -> None:
+        self.seen.append(f"{self.name} published")
+
+    async def stop(self) -> None:
+        self.seen.append(f"{self.name} stop")
+
+
+async def test_the_life_of_the_parts(
+    configure: Callable[..., Config],
+    workers: Workers,
+    jitter: NoJitter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plane, "TICK_S", 0.005)
+    run = Run(configure("http://127.0.0.1:1", health=False), workers, jitter)
+    seen: list[str] = []
+    parts = [Witness("a", seen), Witness("b", seen)]
+    run.plane._parts = [*parts]
+    await run.plane.start()
+    begun = ["start", "arrange", "published", "settle"]
+    assert seen[:8] == [f"{name} {what}" for what in begun for name in "ab"]
+    for part in parts:
+        await asyncio.wait_for(part.ticked.wait(), 10)
+    assert sorted(seen[8:]) == ["a run", "b run"]
+    seen.clear()
+    await run.plane.stop()
+    assert sorted(seen[:2]) == ["a ran", "b ran"]
+    assert seen[2:] == ["b stop", "a stop"]
 
 
 async def test_shutting_down_is_not_ready(start: Start) -> None:

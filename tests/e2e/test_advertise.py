@@ -16,8 +16,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from lbproxy.config.sources import AdvertiseSettings
-from lbproxy.control.mcmp.advertiser import Advertiser, open_sender
+from lbproxy.control.mcmp.advertiser import Advertiser
 from lbproxy.net.multicast import Place
+from lbproxy.net.sender import open_sender
 from lbproxy.wire.advertise import Advertisement, Reaction, judge, render, salt
 from tests.e2e.announced_tomcat import LIBRARIES
 from tests.e2e.artifacts import Missing, fetch, tool

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from lbproxy.runtime import service
+from lbproxy.proxy import plane as service
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, Message, NodePeer, Peer, Stage

@@ -11,10 +11,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from lbproxy.control.mcmp.advertiser import open_sender
-from lbproxy.net.listener import MAX_HEARD, Heard, Listener, ListenError
+from lbproxy.net.interfaces import Interface
+from lbproxy.net.listener import MAX_HEARD, GroupListener, Heard, ListenError
 from lbproxy.net.multicast import Group, Place
-from lbproxy.net.watch import Interface
+from lbproxy.net.sender import open_sender
 
 V4, V6 = ip_address("239.255.64.6"), ip_address("ff15::6bb6")
 LO = Interface(1, "lo", loopback=True)
@@ -40,7 +40,7 @@ def send(group: Group, datagram: bytes) -> int:
 
 def test_what_comes_and_from_where(port: int) -> None:
     group = Group(V4, port)
-    with closing(Listener(group, [LO])) as listener:
+    with closing(GroupListener(group, [LO])) as listener:
         assert listener.joined == [LO]
         sender = send(group, b"hello")
         assert listener.receive(SOON_S) == Heard(b"hello", f"127.0.0.1:{sender}", 1)
@@ -49,14 +49,14 @@ def test_what_comes_and_from_where(port: int) -> None:
 
 def test_a_group_of_ipv6_is_joined(port: int) -> None:
     """What comes to it is heard between namespaces; loopback has no multicast of IPv6."""
-    with closing(Listener(Group(V6, port), [LO])) as listener:
+    with closing(GroupListener(Group(V6, port), [LO])) as listener:
         assert listener.joined == [LO]
 
 
 def test_two_hear_the_same(port: int) -> None:
     """As a node and this command on one machine do."""
     group = Group(V4, port)
-    with closing(Listener(group, [LO])) as one, closing(Listener(group, [LO])) as other:
+    with closing(GroupListener(group, [LO])) as one, closing(GroupListener(group, [LO])) as other:
         send(group, b"hello")
         for each in (one, other):
             heard = each.receive(SOON_S)
@@ -65,7 +65,7 @@ def test_two_hear_the_same(port: int) -> None:
 
 
 def test_what_is_sent_to_the_port_alone_is_not_heard(port: int) -> None:
-    with closing(Listener(Group(V4, port), [LO])) as listener:
+    with closing(GroupListener(Group(V4, port), [LO])) as listener:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"direct", ("127.0.0.1", port))
         assert listener.receive(0.2) is None
@@ -74,7 +74,10 @@ def test_what_is_sent_to_the_port_alone_is_not_heard(port: int) -> None:
 def test_groups_of_others_are_not_heard(port: int) -> None:
     """What another program has joined reaches every socket on the port unless told otherwise."""
     other = Group(ip_address("239.255.64.7"), port)
-    with closing(Listener(Group(V4, port), [LO])) as ours, closing(Listener(other, [LO])) as theirs:
+    with (
+        closing(GroupListener(Group(V4, port), [LO])) as ours,
+        closing(GroupListener(other, [LO])) as theirs,
+    ):
         send(other, b"not ours")
         assert theirs.receive(SOON_S) is not None
         assert ours.receive(0) is None
@@ -82,7 +85,7 @@ def test_groups_of_others_are_not_heard(port: int) -> None:
 
 def test_much_is_cut(port: int) -> None:
     group = Group(V4, port)
-    with closing(Listener(group, [LO])) as listener:
+    with closing(GroupListener(group, [LO])) as listener:
         send(group, b"x" * 2 * MAX_HEARD)
         heard = listener.receive(SOON_S)
         assert heard is not None
@@ -91,7 +94,7 @@ def test_much_is_cut(port: int) -> None:
 
 def test_an_interface_that_refuses_is_told(port: int) -> None:
     gone = Interface(0x7FFFFFF0, "gone")
-    with closing(Listener(Group(V4, port), [gone, LO])) as listener:
+    with closing(GroupListener(Group(V4, port), [gone, LO])) as listener:
         assert listener.joined == [LO]
         assert [str(lack) for lack in listener.lacks] == ["gone: No such device"]
 
@@ -99,16 +102,16 @@ def test_an_interface_that_refuses_is_told(port: int) -> None:
 def test_nowhere_to_join(port: int) -> None:
     gone = Interface(0x7FFFFFF0, "gone")
     with pytest.raises(ListenError, match="anywhere: gone: No such device"):
-        Listener(Group(V4, port), [gone])
+        GroupListener(Group(V4, port), [gone])
     with pytest.raises(ListenError, match="no interface is ready"):
-        Listener(Group(V4, port), [])
+        GroupListener(Group(V4, port), [])
 
 
 def test_a_port_that_is_not_shared() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("0.0.0.0", 0))
         with pytest.raises(ListenError, match="does not share it"):
-            Listener(Group(V4, holder.getsockname()[1]), [LO])
+            GroupListener(Group(V4, holder.getsockname()[1]), [LO])
 
 
 def test_too_many_groups(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,4 +125,4 @@ def test_too_many_groups(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "setsockopt", full)
     with pytest.raises(ListenError, match="igmp_max_memberships"):
-        Listener(Group(V4, port), [LO])
+        GroupListener(Group(V4, port), [LO])

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
+from lbproxy.net.interfaces import Address, Interface
 from lbproxy.net.multicast import (
     DEFAULT_GROUP,
     NOWHERE,
@@ -17,7 +18,6 @@ from lbproxy.net.multicast import (
     parse_group,
     plan,
 )
-from lbproxy.net.watch import Address, Interface
 
 GROUP_V6 = parse_group("[ff15::1]:23364")
 ANY, ANY_V6 = ip_address("0.0.0.0"), ip_address("::")

@@ -15,8 +15,7 @@ from pyroute2.netlink import rtnl  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 
 from lbproxy.net import netlink
-from lbproxy.net.multicast import Route
-from lbproxy.net.watch import Interface
+from lbproxy.net.interfaces import Interface, Route
 
 NO_SUCH_LINK = 0x7FFFFFF0
 

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from lbproxy.net import readiness as multicast_state
-from lbproxy.net.multicast import DEFAULT_GROUP, Lack, Route, parse_group
-from lbproxy.net.readiness import InterfaceState, State, joined_v4, joined_v6, read_state
-from lbproxy.net.watch import Address, Interface
+from lbproxy.net.interfaces import Address, Interface, Route
+from lbproxy.net.multicast import DEFAULT_GROUP, Lack, parse_group
+from lbproxy.net.readiness import (
+    InterfaceReadiness,
+    Readiness,
+    joined_v4,
+    joined_v6,
+    read_readiness,
+)
 
 ETH0 = Interface(2, "eth0.10", addresses=(Address(ip_address("192.0.2.5"), 24),))
 LO = Interface(
@@ -51,10 +57,10 @@ def test_a_table_of_another_kernel_is_no_error(text: str) -> None:
 
 def state(
     monkeypatch: pytest.MonkeyPatch, proc: Path, route: Route | None, group: str | None = None
-) -> tuple[State, dict[str, InterfaceState]]:
+) -> tuple[Readiness, dict[str, InterfaceReadiness]]:
     monkeypatch.setattr(multicast_state, "read_interfaces", lambda: (LO, ETH0))
     monkeypatch.setattr(multicast_state, "route_to", lambda ip: route)
-    found = read_state(DEFAULT_GROUP if group is None else parse_group(group), proc)
+    found = read_readiness(DEFAULT_GROUP if group is None else parse_group(group), proc)
     return found, {each.interface.name: each for each in found.interfaces}
 
 

@@ -8,9 +8,8 @@ from ipaddress import IPv4Network, ip_address
 import pytest
 
 from lbproxy.net import switch as multicast_switch
-from lbproxy.net.multicast import Route
+from lbproxy.net.interfaces import Address, Interface, Route
 from lbproxy.net.switch import NETWORK, SwitchError, disable, enable
-from lbproxy.net.watch import Address, Interface
 
 BOOT = 3
 

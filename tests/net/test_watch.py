@@ -12,19 +12,18 @@ from ipaddress import ip_address
 
 import pytest
 
-from lbproxy.net import watch as links
-from lbproxy.net.watch import (
+from lbproxy.net import watch
+from lbproxy.net.interfaces import (
     Address,
     AddressGone,
     AddressSeen,
     Event,
-    EventSource,
     Interface,
-    LinkGone,
-    LinkSeen,
-    LinkTable,
-    LinkWatcher,
+    InterfaceGone,
+    InterfaceSeen,
+    InterfaceTable,
 )
+from lbproxy.net.watch import EventSource, InterfaceWatcher
 
 ETH0 = Interface(2, "eth0")
 FIRST = Address(ip_address("192.0.2.1"), 24)
@@ -32,33 +31,33 @@ SECOND = Address(ip_address("192.0.2.2"), 24)
 
 
 def table(*events: Event) -> tuple[Interface, ...]:
-    made = LinkTable()
+    made = InterfaceTable()
     made.apply(events)
     return made.interfaces()
 
 
 def test_a_link_with_its_addresses() -> None:
-    found = table(LinkSeen(ETH0), AddressSeen(2, FIRST), AddressSeen(2, SECOND))
+    found = table(InterfaceSeen(ETH0), AddressSeen(2, FIRST), AddressSeen(2, SECOND))
     assert found == (Interface(2, "eth0", addresses=(FIRST, SECOND)),)
 
 
 def test_what_comes_twice_changes_nothing() -> None:
-    events: list[Event] = [LinkSeen(ETH0), AddressSeen(2, FIRST)]
+    events: list[Event] = [InterfaceSeen(ETH0), AddressSeen(2, FIRST)]
     assert table(*events, *events) == table(*events)
 
 
 def test_a_link_changes_and_keeps_its_addresses() -> None:
     down = Interface(2, "renamed", up=False, running=False, multicast=False)
-    (found,) = table(LinkSeen(ETH0), AddressSeen(2, FIRST), LinkSeen(down))
+    (found,) = table(InterfaceSeen(ETH0), AddressSeen(2, FIRST), InterfaceSeen(down))
     assert (found.name, found.up, found.running, found.multicast) == ("renamed", *[False] * 3)
     assert found.addresses == (FIRST,)
 
 
 def test_an_address_changes_and_goes() -> None:
     lasting = Address(FIRST.ip, 24, lasting=False)
-    (found,) = table(LinkSeen(ETH0), AddressSeen(2, FIRST), AddressSeen(2, lasting))
+    (found,) = table(InterfaceSeen(ETH0), AddressSeen(2, FIRST), AddressSeen(2, lasting))
     assert found.addresses == (lasting,)
-    (found,) = table(LinkSeen(ETH0), AddressSeen(2, FIRST), AddressGone(2, FIRST.ip, 24))
+    (found,) = table(InterfaceSeen(ETH0), AddressSeen(2, FIRST), AddressGone(2, FIRST.ip, 24))
     assert found.addresses == ()
 
 
@@ -69,19 +68,21 @@ def test_the_same_address_with_another_prefix_stays() -> None:
         AddressSeen(2, wider),
         AddressGone(2, FIRST.ip, 24),
     ]
-    (found,) = table(LinkSeen(ETH0), *events)
+    (found,) = table(InterfaceSeen(ETH0), *events)
     assert found.addresses == (wider,)
 
 
 def test_a_link_takes_its_addresses_along() -> None:
     """The kernel may give the index to another link."""
-    assert table(LinkSeen(ETH0), AddressSeen(2, FIRST), LinkGone(2)) == ()
-    (found,) = table(LinkSeen(ETH0), AddressSeen(2, FIRST), LinkGone(2), LinkSeen(ETH0))
+    assert table(InterfaceSeen(ETH0), AddressSeen(2, FIRST), InterfaceGone(2)) == ()
+    (found,) = table(
+        InterfaceSeen(ETH0), AddressSeen(2, FIRST), InterfaceGone(2), InterfaceSeen(ETH0)
+    )
     assert found.addresses == ()
 
 
 def test_what_was_never_there_may_go() -> None:
-    assert table(LinkGone(7), AddressGone(7, FIRST.ip, 24)) == ()
+    assert table(InterfaceGone(7), AddressGone(7, FIRST.ip, 24)) == ()
 
 
 class Subscription(EventSource):
@@ -121,12 +122,12 @@ class Machine:
     """Opens subscriptions in turn. `refusals`: errors that come before the next one."""
 
     def __init__(self) -> None:
-        self.state: list[Event] = [LinkSeen(ETH0)]
+        self.state: list[Event] = [InterfaceSeen(ETH0)]
         self.refusals: list[OSError] = []
         self.opened: list[Subscription] = []
         self.tries = 0
         self.changes: asyncio.Queue[tuple[Interface, ...]] = asyncio.Queue()
-        self.watcher = LinkWatcher(self.subscribe)
+        self.watcher = InterfaceWatcher(self.subscribe)
 
     def subscribe(self) -> EventSource:
         self.tries += 1
@@ -141,8 +142,8 @@ class Machine:
 
 @pytest.fixture
 async def machine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
-    monkeypatch.setattr(links, "SETTLE_S", 0.01)
-    monkeypatch.setattr(links, "RETRY_S", 0.01)
+    monkeypatch.setattr(watch, "SETTLE_S", 0.01)
+    monkeypatch.setattr(watch, "RETRY_S", 0.01)
     made = Machine()
     yield made
     made.watcher.stop()
@@ -167,7 +168,7 @@ async def test_changes_that_come_together_are_told_once(machine: Machine) -> Non
 
 async def test_a_long_burst_is_read_in_turns(machine: Machine) -> None:
     machine.start()
-    many = [Address(ip_address(0x0A000000 + n), 8) for n in range(3 * links.MAX_READS)]
+    many = [Address(ip_address(0x0A000000 + n), 8) for n in range(3 * watch.MAX_READS)]
     machine.opened[0].happen(*([AddressSeen(2, each)] for each in many))
     while (await machine.changes.get())[0].addresses != tuple(many):
         pass
@@ -176,12 +177,12 @@ async def test_a_long_burst_is_read_in_turns(machine: Machine) -> None:
 @pytest.mark.parametrize("code", [errno.ENOBUFS, errno.EIO])
 async def test_after_lost_events_everything_is_read_anew(machine: Machine, code: int) -> None:
     machine.start()
-    machine.state = [LinkSeen(Interface(3, "eth1"))]
+    machine.state = [InterfaceSeen(Interface(3, "eth1"))]
     machine.opened[0].happen([AddressSeen(2, FIRST)], OSError(code, "lost"))
     while await machine.changes.get() != (Interface(3, "eth1"),):
         pass
     assert machine.opened[0].closed
-    machine.opened[1].happen([LinkGone(3)])
+    machine.opened[1].happen([InterfaceGone(3)])
     assert await machine.changes.get() == ()
 
 
@@ -216,7 +217,7 @@ async def test_a_dump_that_fails_leaves_nothing_open(machine: Machine) -> None:
 
 async def test_after_stop_nothing_is_told(machine: Machine) -> None:
     machine.start()
-    machine.opened[0].happen([LinkGone(2)])
+    machine.opened[0].happen([InterfaceGone(2)])
     machine.watcher.stop()
     machine.watcher.stop()
     assert machine.opened[0].closed

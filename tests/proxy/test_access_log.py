@@ -14,7 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lbproxy.cluster.node import Node
+from lbproxy.cluster.sticky import RESULT_NAMES, STEP_NAMES
+from lbproxy.config.schema import ForwardingSettings, PoolSettings, TimeoutsSettings
 from lbproxy.proxy.access_log import AccessLog
+from lbproxy.proxy.exchange.record import Record
+from lbproxy.proxy.forwarding.asker import Asker
+from lbproxy.proxy.forwarding.rules import ForwardingRules
+from lbproxy.proxy.nodes.link import Link
+from lbproxy.proxy.nodes.pool import Pool
+from lbproxy.wire.request_head import RequestHead
 
 NOW = 1_783_000_000.25
 
@@ -43,10 +52,21 @@ def write(
     node: str = "node1",
     reason: str = "",
 ) -> None:
-    log.write(
-        now, client, method, host, target, 200, 512, 4096, 0.0123456, upstream_s,
-        "idp", node, "owner", 1, "TLSv1.3", reason, b"id.1",
-    )  # fmt: skip
+    head = RequestHead()
+    head.method, head.authority, head.target = method, host, target
+    record = Record(asker(client), head, 0.0, b"id.1")
+    record.pool = Pool("idp", PoolSettings(), TimeoutsSettings(), b"", 0)
+    record.link = Link(Node("idp", node, "", "http", "192.0.2.1", 80), 1, 1.0) if node else None
+    record.status, record.reason = 200, reason
+    record.bytes_in, record.bytes_out = 512, 4096
+    record.upstream_s, record.retries = upstream_s, 1
+    record.step, record.result = STEP_NAMES.index("route"), RESULT_NAMES.index("owner")
+    log.write(record, now, 0.0123456)
+
+
+def asker(client: str) -> Asker:
+    rules = ForwardingRules(ForwardingSettings(), "gate")
+    return Asker(rules, client, False, True, "TLSv1.3", None)
 
 
 def lines(log: AccessLog, log_file: Path) -> list[dict[str, Any]]:
@@ -70,7 +90,7 @@ def test_a_line_holds_every_field_in_order(log: AccessLog, log_file: Path) -> No
         ("upstream_ms", 10.1),
         ("pool", "idp"),
         ("node", "node1"),
-        ("sticky", "owner"),
+        ("sticky", "route:owner"),
         ("retries", 1),
         ("tls", "TLSv1.3"),
         ("reason", None),

@@ -9,7 +9,10 @@ import h11
 import pytest
 
 from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure
-from lbproxy.proxy.answers import Shape, answer, https_location, redirect, shape, wants_json
+from lbproxy.proxy.answers import Answer, Shape, https_location, page, redirect, shape, wants_json
+from lbproxy.proxy.downstream.http1_answers import as_http1
+from lbproxy.wire.http1_head import GET, HEAD
+from lbproxy.wire.request_head import RequestHead
 
 DATE = b"Tue, 15 Nov 1994 08:12:31 GMT"
 ANSWERED = [failure for failure in Failure if failure.status not in (NO_ANSWER, CLIENT_GONE)]
@@ -34,9 +37,15 @@ def read(data: bytes, method: str = "GET") -> tuple[h11.Response, dict[bytes, by
 def made(
     failure: Failure, *, json: bool = False, head: bool = False, request_id: bytes = b"id.1"
 ) -> bytes:
-    return answer(
-        failure, wants_json=json, head=head, request_id=request_id, close=False, date=DATE
-    )
+    form = Shape.PROBLEM if json else Shape.PAGE
+    return sent(page(failure, form, request_id, DATE), method=HEAD if head else GET)
+
+
+def sent(answer: Answer, method: int = GET, close: bool = False) -> bytes:
+    """An answer as a client of HTTP/1.1 gets it."""
+    head = RequestHead()
+    head.method_id = method
+    return as_http1(answer, head, close or answer.close)
 
 
 class Page(HTMLParser):
@@ -99,15 +108,7 @@ def test_programs_get_problem_documents(failure: Failure) -> None:
 @pytest.mark.parametrize("failure", ANSWERED)
 def test_clients_of_oauth_get_its_errors(failure: Failure) -> None:
     """RFC 6749: a code of its list, a description of printable ASCII without quotes."""
-    data = answer(
-        failure,
-        wants_json=False,
-        oauth=True,
-        head=False,
-        request_id=b"id.1",
-        close=False,
-        date=DATE,
-    )
+    data = sent(page(failure, Shape.OAUTH, b"id.1", DATE))
     _, fields, body = read(data)
     assert fields[b"content-type"] == b"application/json"
     problem = json.loads(body)
@@ -165,9 +166,7 @@ def test_head_has_the_fields_and_no_body() -> None:
 
 
 def test_the_connection_ends_where_the_caller_says_so() -> None:
-    data = answer(
-        Failure.NO_NODE, wants_json=False, head=False, request_id=b"x", close=True, date=DATE
-    )
+    data = sent(page(Failure.NO_NODE, Shape.PAGE, b"x", DATE), close=True)
     assert read(data)[1][b"connection"] == b"close"
 
 
@@ -234,7 +233,7 @@ def test_redirects_stay_on_the_host(
 
 
 def test_a_redirect_keeps_the_method_and_has_no_body() -> None:
-    data = redirect(b"https://idp.example/", request_id=b"x", close=True, date=DATE)
+    data = sent(redirect(b"https://idp.example/", b"x", DATE), close=True)
     response, fields, body = read(data)
     assert response.status_code == 308
     assert fields[b"location"] == b"https://idp.example/"

@@ -15,7 +15,7 @@ from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
 from lbproxy.control.admin.server import AdminError
 from lbproxy.runtime.service import Service
-from lbproxy.runtime.sockets import BindError
+from lbproxy.runtime.sockets import AdminBindError, BindError, McmpBindError
 
 
 def configured(directory: Path, **sections: Any) -> Config:
@@ -85,14 +85,30 @@ async def test_everything_is_given_back(tmp_path: Path) -> None:
 
 
 async def test_a_start_that_fails_can_be_stopped(tmp_path: Path) -> None:
+    before = descriptors()
+    token = tmp_path / "token"
+    token.write_text("a long random text, or so")
+    service = Service(configured(tmp_path, admin={"bind": "127.0.0.1:0", "token_file": str(token)}))
+    token.write_text("\n")  # since it was checked
+    service.open()
+    with pytest.raises(AdminError, match="is empty"):
+        await service.start()
+    await service.stop()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize(("section", "error"), [("admin", AdminBindError), ("mcmp", McmpBindError)])
+def test_what_is_taken_is_said_before_anything_begins(
+    tmp_path: Path, section: str, error: type[BindError]
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         before = descriptors()
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
-        service = Service(configured(tmp_path, admin={"bind": bind}))
-        service.open()
-        with pytest.raises(AdminError):
-            await service.start()
-        await service.stop()
+        settings = {"bind": bind} | ({"pool": "idp"} if section == "mcmp" else {})
+        pools = {"pools": {"idp": {"balance": "load"}}} if section == "mcmp" else {}
+        text = f"{section}.bind {bind}: it is in use; stop what listens there"
+        with pytest.raises(error, match=text):
+            Service(configured(tmp_path, **{section: settings}, **pools)).open()
         assert descriptors() == before

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 
 from lbproxy.config.addresses import Bind, parse_bind
-from lbproxy.runtime.sockets import BindError, open_socket
+from lbproxy.config.read import parse_config
+from lbproxy.config.schema import Config
+from lbproxy.runtime.sockets import BindError, McmpBindError, open_all, open_socket, port_of
 
 
 def connectable(address: tuple[str, int] | str, family: socket.AddressFamily) -> bool:
@@ -100,7 +103,7 @@ def test_the_unix_socket_of_a_living_process_is_not(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("precious")
-    with pytest.raises(BindError):
+    with pytest.raises(BindError, match="not a socket"):
         open_socket(unix(tmp_path / "s"))
     assert (tmp_path / "s").read_text() == "precious"
 
@@ -116,3 +119,49 @@ def test_a_failure_leaves_no_descriptor(tmp_path: Path) -> None:
         with pytest.raises(BindError):
             open_socket(parse_bind(text))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def everything(tmp_path: Path) -> Config:
+    document = f"""
+listeners:
+  - {{name: tcp, bind: "127.0.0.1:0"}}
+  - {{name: door, bind: "unix:{tmp_path}/door"}}
+pools: {{idp: {{}}}}
+routes: [{{pool: idp}}]
+admin: {{bind: "unix:{tmp_path}/admin"}}
+mcmp: {{bind: "unix:{tmp_path}/mcmp", pool: idp}}
+access_log: false
+"""
+    result = parse_config(document, "test.yaml", tmp_path)
+    assert result.config is not None, result.problems
+    return result.config
+
+
+def test_everything_is_opened_and_goes_with_its_files(tmp_path: Path) -> None:
+    sockets = open_all(everything(tmp_path))
+    assert port_of(sockets.listeners["tcp"]) > 0
+    assert port_of(sockets.admin) == port_of(sockets.mcmp) == 0
+    for name in ("admin", "mcmp"):
+        assert connectable(str(tmp_path / name), socket.AF_UNIX)
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, "for this user alone"
+    sockets.close()
+    sockets.close()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_file_of_a_successor_stays(tmp_path: Path) -> None:
+    sockets = open_all(everything(tmp_path))
+    (tmp_path / "admin").unlink()
+    with open_socket(unix(tmp_path / "admin")):
+        sockets.close()
+        assert connectable(str(tmp_path / "admin"), socket.AF_UNIX)
+
+
+def test_one_that_cannot_be_opened_closes_the_others(tmp_path: Path) -> None:
+    config = everything(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    with open_socket(unix(tmp_path / "mcmp")):
+        with pytest.raises(McmpBindError, match=f"mcmp.bind unix:{tmp_path}/mcmp: it is in use"):
+            open_all(config)
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["mcmp"]

@@ -16,7 +16,7 @@ from lbproxy.cluster.node import Admin, Node
 from lbproxy.cluster.registry import UnknownName
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.control.admin.guard import guard, problem, problems
-from lbproxy.control.admin.metrics import Metrics, requests_in_flight
+from lbproxy.control.admin.metrics import Metrics
 
 COMMANDS = {
     "enable": Admin.ENABLED,
@@ -34,11 +34,11 @@ class Commands(Protocol):
     def command(self, pool: str, node: str, admin: Admin, reason: str) -> None:
         """Set what is wanted of a node. Raises: UnknownName."""
 
-    def stats(self) -> WorkerStats:
-        """Return the workers' counters."""
+    async def counters(self) -> WorkerStats:
+        """Return what the workers have counted, having asked them."""
 
     def not_ready(self) -> str | None:
-        """Return why no traffic should come, None where it may."""
+        """Return why no traffic should come, None if it may."""
 
 
 def make_admin_app(
@@ -49,7 +49,7 @@ def make_admin_app(
     check_host: bool,
     metrics_token: bytes | None = None,
 ) -> web.Application:
-    """Return the API as an aiohttp application. Args: as of `admin_guard.guard`."""
+    """Return the API as an aiohttp application. Args: as of `guard.guard`."""
     api = _Api(commands, metrics)
     app = web.Application(
         middlewares=[
@@ -85,25 +85,28 @@ class _Api:
         return _json({"ready": True})
 
     async def metrics(self, request: web.Request) -> web.Response:
+        await self._commands.counters()
         now, accept = self._metrics.frozen(), request.headers.get("Accept", "")
         body, content_type = await asyncio.to_thread(now.render, accept)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def list_nodes(self, request: web.Request) -> web.Response:
-        stats = self._commands.stats()
+        stats = await self._commands.counters()
         return _json({"nodes": [_describe(node, stats) for node in self._commands.nodes()]})
 
     async def command_node(self, request: web.Request) -> web.Response:
         pool, name, command = (request.match_info[key] for key in ("pool", "node", "command"))
         if command not in COMMANDS:
             return problem(404, f"no such command; there are {', '.join(sorted(COMMANDS))}")
+        # Asked for first: nothing comes between the command and what is told of it.
+        stats = await self._commands.counters()
         before = self._openness(pool)
         try:
             self._commands.command(pool, name, COMMANDS[command], f"{command} by the admin API")
         except UnknownName as error:
             return problem(404, str(error))
         node = next(n for n in self._commands.nodes() if (n.pool, n.name) == (pool, name))
-        document = _describe(node, self._commands.stats())
+        document = _describe(node, stats)
         after = self._openness(pool)
         if after < before:
             rest = "; the others are not up" if after is Openness.IN_PANIC else ""
@@ -133,7 +136,7 @@ def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
         "load": node.load,
         "reported": node.reported.value,
         "quarantined": node.quarantined,
-        "in_flight": requests_in_flight(stats, node),
+        "in_flight": stats.in_flight(node.pool, node.name),
         "reason": "; ".join(filter(None, (node.reason, node.commanded))),
         "observed": node.reason,
         "commanded": node.commanded,

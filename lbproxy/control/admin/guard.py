@@ -36,7 +36,7 @@ def problem(status: int, detail: str, **members: object) -> web.Response:
 
 
 def is_loopback_authority(authority: str) -> bool:
-    """True where a Host field names this machine: localhost or a loopback address, any port."""
+    """True if a Host field names this machine: localhost or a loopback address, any port."""
     try:
         parts = urlsplit(f"//{authority}")
         host = parts.hostname or ""
@@ -77,7 +77,7 @@ def guard(
 ) -> Middleware:
     """Return the middleware that keeps strangers out.
 
-    Args: token: None where none is demanded; check_host: Host must name this machine;
+    Args: token: None if none is demanded; check_host: Host must name this machine;
     metrics_token: good for /metrics as well, and for nothing else.
     """
 

@@ -82,7 +82,7 @@ class ControlStats:
 class ClusterCollector(Collector):
     """Every metric of lbproxy itself.
 
-    Args: nodes, stats, probes, messages, control: read anew at each collection; `probes` counts by
+    Args: nodes, stats, probes, messages, control: read at each collection; `probes` counts by
     pool, node, result; `messages` those of MCMP by command and result.
     """
 
@@ -220,7 +220,7 @@ class ClusterCollector(Collector):
         for node in nodes:
             labels = [node.pool, node.name]
             up.add_metric(labels, 1.0 if node.usable else 0.0)
-            in_flight.add_metric(labels, requests_in_flight(stats, node))
+            in_flight.add_metric(labels, stats.in_flight(node.pool, node.name))
             for state in Admin:
                 admin.add_metric([*labels, state.value], float(node.admin is state))
             ejected.add_metric(labels, float(node.ejected))
@@ -237,13 +237,6 @@ class ClusterCollector(Collector):
 
 
 _NODE = ["pool", "node"]
-
-
-def requests_in_flight(stats: WorkerStats, node: Node) -> int:
-    """Return the requests that are at the node now."""
-    pool = stats.pools.get(node.pool)
-    counters = pool.nodes.get(node.name) if pool is not None else None
-    return counters.in_flight if counters is not None else 0
 
 
 def _simple(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> Metric:

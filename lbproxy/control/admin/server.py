@@ -1,31 +1,24 @@
-"""Where the admin API listens: a TCP address or a Unix socket."""
+"""Serves the admin API on a socket that was opened for it: a TCP address or a Unix socket."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import socket
-import stat
+from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import AdminSettings
 from lbproxy.control.admin.api import Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
-from lbproxy.control.binding import why_not_bound
-
-_BACKLOG = 64
+from lbproxy.control.part import Part
 
 
 class AdminError(Exception):
     """The admin API cannot start; the text says what to do."""
-
-
-class AdminBindError(AdminError):
-    """The admin API's address cannot be listened on."""
 
 
 def read_token(path: str, key: str = "token_file") -> bytes:
@@ -42,29 +35,14 @@ def read_token(path: str, key: str = "token_file") -> bytes:
     return token
 
 
-def bind_unix(path: str) -> socket.socket:
-    """Return a socket at `path` that only this user opens, in the place of one that died.
-
-    Raises: OSError, also where something listens there already or the file is no socket.
-    """
-    if os.path.exists(path):
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise FileExistsError(17, "not a socket", path)
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(path)
-            except ConnectionRefusedError:
-                os.unlink(path)
-            else:
-                raise OSError(98, "something listens there already", path)
-    listening = socket.socket(socket.AF_UNIX)
+def is_loopback_bind(bind: Bind) -> bool:
+    """True if only this machine reaches the address."""
+    if bind.path or bind.host == "localhost":
+        return True
     try:
-        listening.bind(path)
-        os.chmod(path, 0o600)  # before listen(): nobody connects in between
-    except OSError:
-        listening.close()
-        raise
-    return listening
+        return ip_address(bind.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _http_logger() -> logging.Logger:
@@ -80,57 +58,43 @@ def _is_no_bad_request(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-class AdminServer:
-    """Owns the listening socket of the admin API.
+class AdminServer(Part):
+    """Serves the admin API.
 
-    Args: admin: where to listen and the token. Raises: AdminError for a token file without one.
+    Args: admin: the token, and whether one is needed; listening: the socket, which stays its
+    owner's. Raises: AdminError for a token file without one.
     """
 
-    def __init__(self, admin: AdminSettings, commands: Commands, metrics: Metrics) -> None:
+    name = "admin"
+
+    def __init__(
+        self, admin: AdminSettings, listening: socket.socket, commands: Commands, metrics: Metrics
+    ) -> None:
         token = read_token(admin.token_file) if admin.token_file is not None else None
         scraper = None
         if admin.metrics_token_file is not None:
             scraper = read_token(admin.metrics_token_file, "metrics_token_file")
-        if token is None and not admin.bind.is_local:
+        if token is None and not is_loopback_bind(admin.bind):
             raise AdminError(f"admin.bind {admin.bind} is beyond loopback: set admin.token_file")
         check_host = token is None and not admin.bind.path
-        self._bind = admin.bind
+        self._listening = listening
         self._app = make_admin_app(
             commands, metrics, token=token, check_host=check_host, metrics_token=scraper
         )
         self._runner: web.AppRunner | None = None
 
-    @property
-    def port(self) -> int:
-        """The TCP port that it listens on, 0 for a Unix socket."""
-        address = self._runner.addresses[0] if self._runner is not None else None
-        return address[1] if isinstance(address, tuple) else 0
-
     async def start(self) -> None:
-        """Listen. Raises: AdminBindError that names the address."""
-        runner = web.AppRunner(
+        """Begin to accept."""
+        self._runner = web.AppRunner(
             self._app, access_log=None, shutdown_timeout=1.0, logger=_http_logger()
         )
-        await runner.setup()
-        try:
-            site: web.BaseSite
-            if self._bind.path:
-                listening = bind_unix(self._bind.path)
-                site = web.SockSite(runner, listening, backlog=_BACKLOG)
-            else:
-                site = web.TCPSite(runner, self._bind.host, self._bind.port, backlog=_BACKLOG)
-            await site.start()
-        except OSError as error:
-            await runner.cleanup()
-            why = why_not_bound(self._bind, error)
-            raise AdminBindError(f"admin.bind {self._bind}: {why}") from error
-        self._runner = runner
+        await self._runner.setup()
+        # A descriptor of its own: the event loop closes what it accepted on.
+        site = web.SockSite(self._runner, self._listening.dup())
+        await site.start()
 
     async def stop(self) -> None:
-        """Close the socket and the connections; may be called again."""
+        """Accept no more and close the connections; may be called again."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-            if self._bind.path:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._bind.path)

@@ -21,7 +21,7 @@ MAX_OF_A_FILE = 20
 
 
 def hash_of(config: Config) -> str:
-    """Return what differs where settings do, wherever they are written and in whatever order."""
+    """Return what differs if settings do, wherever they are written and in whatever order."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 

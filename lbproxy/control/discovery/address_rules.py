@@ -52,7 +52,7 @@ class AddressRules:
         self._allow = tuple(allow)
 
     def refusal(self, address: str) -> str | None:
-        """Return what speaks against an address, None where nothing does."""
+        """Return what speaks against an address, None if nothing does."""
         given = ip_address(address)
         if any(given in network for network in self._allow):
             return None

@@ -8,7 +8,7 @@ said once. A node that comes is in quarantine until a probe succeeds; one that w
 another node has is refused by the registry, and that is said once as well.
 
 Of SRV records only the nodes of the lowest priority take traffic while any of them can; the others
-stand by. Which answer stands for which nodes is in `discovery_plan`. An answer is at most 64 KiB,
+stand by. Which answer stands for which nodes is in `wanted`. An answer is at most 64 KiB,
 some 4,000 nodes.
 """
 
@@ -23,9 +23,7 @@ from ipaddress import ip_address
 from lbproxy.cluster.health import Aspect, Transition
 from lbproxy.cluster.node import Admin, Node, Reported, Source
 from lbproxy.cluster.registry import Changes, Conflict, Registry
-from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config import sources
-from lbproxy.control.admin.metrics import requests_in_flight
 from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.names import retry_delay
 from lbproxy.control.discovery.resolver import ResolveError, Resolver
@@ -35,6 +33,7 @@ from lbproxy.control.discovery.wanted import (
     nodes_of_services,
     verification,
 )
+from lbproxy.control.workers import Counters
 
 _log = logging.getLogger("lbproxy.dns")
 # A node that DNS has lost is not removed sooner: some servers hand out a part of the records, and
@@ -46,13 +45,15 @@ GRACE_S = 10.0
 class Surroundings:
     """What a discovery needs of the control plane.
 
-    Args: note: takes changes to log and publish; stats: the workers' counters; clock: monotonic
-    seconds; drain_s: how long requests of a node that left may take.
+    Args: note: takes changes to log and publish; publish: hands on what is new at once; counters:
+    of the workers; clock: monotonic seconds; drain_s: how long requests of a node that left may
+    take.
     """
 
     registry: Registry
     note: Callable[[Changes], None]
-    stats: Callable[[], WorkerStats]
+    publish: Callable[[], None]
+    counters: Counters
     clock: Callable[[], float]
     drain_s: float
 
@@ -112,21 +113,21 @@ class Discovery:
         """Return pool and name of the nodes that are drained because DNS has lost them."""
         return frozenset((self._pool, name) for name, each in self._leaving.items() if each.drained)
 
+    def is_due(self, now: float) -> bool:
+        """Return True if a node's grace is over, so that it matters what the workers count."""
+        return bool(self._due(now))
+
     def sweep(self, now: float) -> None:
         """Remove the nodes that have left and are done; to be called about once a second."""
         around = self._around
-        due = {
-            name: leaving
-            for name, leaving in self._leaving.items()
-            if now - leaving.since >= min(GRACE_S, around.drain_s)
-        }
-        stats = around.stats() if due else None
+        due = self._due(now)
+        stats = around.counters.last()
         for name, leaving in due.items():
             entry = self._roster.entries.get(name)
-            if entry is None or stats is None:
+            if entry is None:
                 del self._leaving[name]
                 continue
-            busy = requests_in_flight(stats, entry.node)
+            busy = stats.in_flight(entry.node.pool, name)
             if busy and now - leaving.since < around.drain_s:
                 continue
             del self._leaving[name]
@@ -161,6 +162,14 @@ class Discovery:
             reason = f"SRV priority {priority}; priority {chosen} serves"
             change = Transition(Aspect.REPORT, *words, reason)
             self._around.note(self._roster.changes(entry, change))
+
+    def _due(self, now: float) -> dict[str, _Leaving]:
+        grace_s = min(GRACE_S, self._around.drain_s)
+        return {
+            name: leaving
+            for name, leaving in self._leaving.items()
+            if now - leaving.since >= grace_s
+        }
 
     async def _ask(self) -> float:
         """Ask once and follow the answer; return how long it holds. Raises: ResolveError."""

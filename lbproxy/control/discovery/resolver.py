@@ -1,6 +1,6 @@
 """Names become addresses and services: the hosts file first, then DNS.
 
-aiodns (c-ares) does what is on the wire: servers, tries, EDNS, and TCP where an answer was cut
+aiodns (c-ares) does what is on the wire: servers, tries, EDNS, and TCP if an answer was cut
 short. The rest is done here, because its own ways lose what is needed: which of the two kinds of
 address failed, and how long an answer may be kept.
 
@@ -34,7 +34,7 @@ TRIES = 2  # at each server
 # c-ares ends every question by itself; this bound holds if it should not: two tries at three
 # servers, the second of them with twice the time.
 PATIENCE = 10
-MAX_QUESTIONS = 64  # at once: 1,000 names shall not flood a server
+MAX_QUESTIONS = 64  # at once: 1,000 names must not flood a server
 
 Kind = Literal["A", "AAAA", "SRV"]
 
@@ -54,7 +54,7 @@ class Fault(Enum):
 
     @property
     def certain(self) -> bool:
-        """True where DNS says that there is nothing, rather than that it does not know."""
+        """True if DNS says that there is nothing, rather than that it does not know."""
         return self in (Fault.NXDOMAIN, Fault.NO_DATA)
 
 
@@ -71,7 +71,7 @@ _FAULTS = {
 
 
 class ResolveError(Exception):
-    """A name gave nothing. Args: name: what was asked for last; detail: where `fault` says less."""
+    """A name gave nothing. Args: name: what was asked for last; detail: what `fault` leaves out."""
 
     def __init__(self, fault: Fault, name: str, detail: str = "") -> None:
         self.fault = fault
@@ -85,7 +85,7 @@ class Addresses:
     """What a name leads to.
 
     Args: addresses: IPv4 first, each kind in the order of its numbers, so that equal sets are
-    equal; ttl_s: how long it may be kept, within the settings' bounds; unanswered: 4 or 6 where
+    equal; ttl_s: how long it may be kept, within the settings' bounds; unanswered: 4 or 6 if
     that question failed, so that what was known of that kind still holds.
     """
 
@@ -95,7 +95,7 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class SrvRecord:
     """One SRV record. Args: target: in lower case, without the last dot."""
 
     target: str
@@ -108,7 +108,7 @@ class Service:
 class Services:
     """The SRV records of a name, in a stable order, each once. Args: ttl_s: as of Addresses."""
 
-    services: tuple[Service, ...]
+    services: tuple[SrvRecord, ...]
     ttl_s: float
 
 
@@ -256,10 +256,10 @@ def _addresses(result: pycares.DNSResult) -> list[str]:
     ]
 
 
-def _services(result: pycares.DNSResult) -> tuple[Service, ...]:
+def _services(result: pycares.DNSResult) -> tuple[SrvRecord, ...]:
     # RFC 2782: a target of "." says that the service is not to be had.
     found = {
-        Service(target, record.data.port, record.data.priority, record.data.weight)
+        SrvRecord(target, record.data.port, record.data.priority, record.data.weight)
         for record in result.answer
         if isinstance(record.data, pycares.SRVRecordData)
         and (target := record.data.target.lower().removesuffix("."))

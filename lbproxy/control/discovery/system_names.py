@@ -9,12 +9,13 @@ Source: hosts(5), resolv.conf(5).
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Generic, TypeVar
+
+from lbproxy.files import mark_of
 
 HOSTS = Path("/etc/hosts")
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -87,7 +88,7 @@ class SystemNames:
         self._search = _Watched(resolv_conf, parse_search)
 
     async def addresses(self, name: str) -> tuple[str, ...]:
-        """Return what the hosts file says of a name; empty where it does not know it."""
+        """Return what the hosts file says of a name; empty if it does not know it."""
         return (await self._hosts.get()).get(name.lower().removesuffix("."), ())
 
     async def search(self) -> Search:
@@ -105,18 +106,11 @@ class _Watched(Generic[T]):
         self._meaning = parse("")
 
     async def get(self) -> T:
-        mark = self._present()
+        mark = mark_of(self._path)
         if mark != self._mark:
             self._meaning = await asyncio.to_thread(self._read)
             self._mark = mark
         return self._meaning
-
-    def _present(self) -> object:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return (found.st_ino, found.st_size, found.st_mtime_ns)
 
     def _read(self) -> T:
         try:

@@ -5,13 +5,13 @@ address in its shortest form, with `-` for `:` (names hold no colons).
 
 Services: the node is target and port, and its name the target, so that it stays the same node when
 the target's address changes. A second port of one target gets its port behind the name. The route
-is the target's first label where no other node has it.
+is the target's first label if no other node has it.
 
 What that means for affinity in front of Keycloak on Kubernetes: DNS does not tell the node name
 that Keycloak writes into AUTH_SESSION_ID. A pod makes one up at every start (host name and a
 random number), so the step `route` finds nobody; `own_cookie` works with every kind of record, and
 so does `learned`. With SRV records of a StatefulSet's headless service the first label is the
-pod's name: `route` works where Keycloak is told to use it as its node name
+pod's name: `route` works if Keycloak is told to use it as its node name
 (KC_SPI_CACHE_EMBEDDED__DEFAULT__NODE_NAME, or jboss.node.name of old ones, from metadata.name).
 
 Source: RFC 2782 (SRV), RFC 5952 (text of IPv6 addresses).
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from lbproxy.cluster.node import Node, NodeTls, needs_resolving
 from lbproxy.config.sources import DiscoverSettings
 from lbproxy.config.units import NODE_NAME
-from lbproxy.control.discovery.resolver import Service
+from lbproxy.control.discovery.resolver import SrvRecord
 
 MAX_WEIGHT = 1000  # as of configured nodes
 # Beside nodes with a weight one without gets so much of the least of them, if there is room.
@@ -66,14 +66,14 @@ def nodes_of_addresses(addresses: Iterable[str], port: int) -> tuple[Wanted, ...
 
 
 def nodes_of_services(
-    services: Iterable[Service], known: Iterable[Node]
+    services: Iterable[SrvRecord], known: Iterable[Node]
 ) -> tuple[tuple[Wanted, ...], dict[str, str]]:
     """Return a node for each target and port, and the targets that can be none, with the reason.
 
     Args: known: the nodes that came from this name before; they keep their names and routes.
     """
     refused: dict[str, str] = {}
-    first: dict[tuple[str, int], Service] = {}
+    first: dict[tuple[str, int], SrvRecord] = {}
     for service in sorted(services, key=lambda each: (each.priority, each.target, each.port)):
         fault = _fault(service.target)
         if fault is None:

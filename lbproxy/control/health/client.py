@@ -1,6 +1,6 @@
 """One probe: an HTTP request on a new connection, and failures named by their likely cause.
 
-A new connection each time (`Connection: close`): a probe shall find out whether the node accepts
+A new connection each time (`Connection: close`): a probe has to find out whether the node accepts
 connections, not whether an old one is still there. Redirects are not followed, at most 64 KiB of a
 body are read, and a node that asks for a client certificate gets none. Names are never resolved
 here: a probe goes where the data plane goes.
@@ -39,7 +39,7 @@ class Target:
     """Where a probe goes.
 
     Args: host: name or literal address; host_field: None for the host; addresses: where the host
-    is, tried in turn; none where it is an address itself; fields: what an http node is told, too.
+    is, tried in turn; none if it is an address itself; fields: what an http node is told, too.
     """
 
     scheme: str

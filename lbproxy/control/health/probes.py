@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,6 +25,8 @@ from lbproxy.config.profiles import load_profile
 from lbproxy.config.secrets import read_secret
 from lbproxy.control.health import ajp as ajp_probe
 from lbproxy.control.health.client import Answer, ProbeClient, ProbeError, Target, in_turn
+from lbproxy.control.part import Part
+from lbproxy.files import FileMark, mark_of
 from lbproxy.terminal import shown
 
 _log = logging.getLogger("lbproxy.cluster")
@@ -59,13 +60,15 @@ class _Running:
     task: asyncio.Task[None]
 
 
-class Prober:
+class Prober(Part):
     """Probes every node of every pool that has `health` on, once it has an address.
 
     Args: pools: settings by name; observe: called with pool, node and each result; state: what
     probes said of a node so far, None if it is gone; random: for jitter; forwarding: how nodes are
-    told that clients come by https, None where they do not.
+    told that clients come by https, None if they do not.
     """
+
+    name = "prober"
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class Prober:
         # By pool, node and result (ok, soft, fail): what metrics show.
         self.counts: Counter[tuple[str, str, str]] = Counter()
 
-    def sync(self, snapshot: Snapshot) -> None:
+    def published(self, snapshot: Snapshot) -> None:
         """Probe the nodes of this snapshot from now on, and no others.
 
         What did not change since the last one costs next to nothing: pools and nodes are compared
@@ -142,7 +145,7 @@ class Prober:
             self._group = group
             try:
                 if self._wanted is not None:
-                    self.sync(self._wanted)
+                    self.published(self._wanted)
                 await asyncio.Event().wait()
             finally:
                 self._group = None
@@ -151,7 +154,7 @@ class Prober:
 
     async def _probe_forever(self, node: Node, wait_s: float) -> None:
         settings = self._pools[node.pool].health
-        assert settings is not False, "sync() leaves such pools out"
+        assert settings is not False, "published() leaves such pools out"
         loop = asyncio.get_running_loop()
         await asyncio.sleep(wait_s)
         while True:
@@ -186,7 +189,7 @@ class Prober:
         return replace(result, reason=self._explained(f"{reason}{said}", node, settings))
 
     def _explained(self, reason: str, node: Node, settings: schema.HealthSettings) -> str:
-        """Return why a probe failed; where another address than the node's url was asked, with
+        """Return why a probe failed; if another address than the node's url was asked, with
         that address, and what sets it right."""
         port = health_port(node, settings)
         if port is None or port == node.port:
@@ -254,7 +257,7 @@ class Prober:
 
 
 def first_line(body: bytes) -> str:
-    """Return what a node says first, for a person; empty where that is nothing.
+    """Return what a node says first, for a person; empty if that is nothing.
 
     Pages are read without their tags, and data whose first line is a bracket as a whole.
     """
@@ -276,7 +279,7 @@ def _where(node: Node) -> tuple[object, ...]:
 
 
 def health_port(node: Node, settings: schema.HealthSettings) -> int | None:
-    """Return the port of its health page, None where that is its url's."""
+    """Return the port of its health page, None if that is its url's."""
     return node.health_port or settings.port
 
 
@@ -285,24 +288,25 @@ def _say_pong(answer: Answer) -> str:
 
 
 class _Secrets:
-    """The secrets of AJP nodes, read again where their files change."""
+    """The secrets of AJP nodes, read again if their files change."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, int, int], bytes]] = {}
+        self._known: dict[str, tuple[FileMark, bytes]] = {}
 
     async def read(self, path: str | None) -> bytes:
         """Return a file's secret. Raises: ProbeError."""
         if path is None:
             return b""
+        mark = mark_of(path)
+        known = self._known.get(path)
+        if known is not None and known[0] == mark:
+            return known[1]
         try:
-            found = os.stat(path)
-            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
-            known = self._known.get(path)
-            if known is None or known[0] != mark:
-                known = (mark, await asyncio.to_thread(read_secret, path))
-                self._known[path] = known
+            secret = await asyncio.to_thread(read_secret, path)
         except OSError as error:
             raise ProbeError(f"cannot read secret_file {path}: {error.strerror}") from None
         except ValueError as error:
             raise ProbeError(f"secret_file: {error}") from None
-        return known[1]
+        if mark is not None:
+            self._known[path] = (mark, secret)
+        return secret

@@ -7,7 +7,6 @@ send, or have a certificate. Nothing in a message stands for an address.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -17,6 +16,7 @@ from lbproxy.cluster.node import Source
 from lbproxy.config.addresses import Network
 from lbproxy.config.check_helpers import MIN_TOKEN_CHARACTERS
 from lbproxy.config.sources import McmpSettings
+from lbproxy.files import mark_of
 from lbproxy.wire.mcmp import McmpFault, Refused
 from lbproxy.wire.mcmp_http import McmpRequest
 from lbproxy.wire.mcmp_signature import Verifier, key_of
@@ -58,17 +58,8 @@ def make_peer(name: object) -> Peer:
 
 
 def within(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:
-    """Return True where the address lies in one of the networks."""
+    """Return True if the address lies in one of the networks."""
     return any(address in network for network in networks)
-
-
-def print_of(path: str) -> tuple[int, int, int] | None:
-    """Return what tells one state of a file from the next, None where it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class Access:
@@ -86,11 +77,11 @@ class Access:
         self._verifier: Verifier | None = None
         self._token_file = agents.token_file if agents is not False else None
         if self._token_file is not None:
-            self._seen = print_of(self._token_file)
+            self._seen = mark_of(self._token_file)
             self._verifier = Verifier(_read_key(self._token_file), since=clock())
 
     def admits(self, peer: Peer) -> bool:
-        """Return True where a peer may connect at all; others learn nothing."""
+        """Return True if a peer may connect at all; others learn nothing."""
         return self._may_be_node(peer) or self._may_be_agent(peer)
 
     def source(self, peer: Peer, request: McmpRequest) -> Source:
@@ -117,10 +108,10 @@ class Access:
         return Source.AGENT
 
     def reload_if_changed(self) -> None:
-        """Read the token's file if it changed; where it holds none the old token stays."""
+        """Read the token's file if it changed; if it holds none the old token stays."""
         if self._token_file is None:
             return
-        now = print_of(self._token_file)
+        now = mark_of(self._token_file)
         if now == self._seen:
             return
         self._seen = now

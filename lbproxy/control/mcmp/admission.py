@@ -33,8 +33,8 @@ Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 class Admission:
     """Makes nodes of what is announced.
 
-    Args: resolve: returns the addresses that a name leads to, none where it leads nowhere; known:
-    returns the address at which a node of this route is, None where it is not.
+    Args: resolve: returns the addresses that a name leads to, none if it leads nowhere; known:
+    returns the address at which a node of this route is, None if it is not.
     """
 
     def __init__(

@@ -14,7 +14,6 @@ import errno
 import logging
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -24,10 +23,10 @@ from uuid import UUID, uuid4
 from lbproxy.config import secrets
 from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.config.units import format_duration
+from lbproxy.net.interfaces import Interface, Ip
 from lbproxy.net.multicast import (
     NOWHERE,
     Group,
-    Ip,
     Lack,
     Place,
     no_flag,
@@ -35,11 +34,11 @@ from lbproxy.net.multicast import (
     plan,
     source_of,
 )
-from lbproxy.net.watch import Interface, Links, LinkWatcher
+from lbproxy.net.sender import open_sender
+from lbproxy.net.watch import Interfaces, InterfaceWatcher
 from lbproxy.wire.advertise import Advertisement, render, salt, unreachable
 
 _log = logging.getLogger("lbproxy.advertise")
-HOPS = 10  # as httpd and Undertow
 _WHAT_HELPS = {
     errno.EPERM: "a firewall of this machine refuses it; look at `nft list ruleset`",
     errno.EACCES: "a firewall of this machine refuses it; look at `nft list ruleset`",
@@ -65,28 +64,6 @@ def read_key(path: str, what: str = "mcmp.advertise.key_file") -> bytes:
         raise AdvertiseError(f"{what} {path}: {error.strerror}") from None
     except ValueError as error:
         raise AdvertiseError(f"{what} {error}") from None
-
-
-def open_sender(place: Place) -> socket.socket:
-    """Return a socket whose datagrams leave by this interface. Raises: OSError."""
-    v6 = place.source.version == 6
-    sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        if v6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, place.index)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOPS)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
-        else:
-            # struct ip_mreqn: the source is named, or loopback would send from 0.0.0.0.
-            by = struct.pack("=4s4si", bytes(4), place.source.packed, place.index)
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, by)
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 class _Sender:
@@ -127,8 +104,8 @@ class _Sender:
 class Advertiser:
     """Sends advertisements from start() to stop(), on the event loop's thread.
 
-    Args: address: the MCMP listener's, port not 0; scheme: of that listener; links: of this
-    machine; now: seconds since 1970; new_id: for each start and each new address.
+    Args: address: the MCMP listener's, port not 0; scheme: of that listener; machine: the
+    interfaces of this one; now: seconds since 1970; new_id: for each start and each new address.
     Raises: AdvertiseError for a group or a key file that cannot be used.
     """
 
@@ -138,7 +115,7 @@ class Advertiser:
         address: tuple[str, int],
         scheme: Literal["http", "https"],
         *,
-        links: Links | None = None,
+        machine: Interfaces | None = None,
         now: Callable[[], float] = time.time,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
@@ -161,7 +138,7 @@ class Advertiser:
         self._settings = settings
         self._port = address[1]
         self._scheme = scheme
-        self._links: Links = links if links is not None else LinkWatcher()
+        self._machine: Interfaces = machine if machine is not None else InterfaceWatcher()
         self._now = now
         self._new_id = new_id
         self._senders: dict[str, _Sender] = {}
@@ -177,14 +154,14 @@ class Advertiser:
             *(self._group, format_duration(self._settings.interval)),
             "set" if self._key_set else "not set",
         )
-        self._links.start(self._look)
+        self._machine.start(self._look)
         self._look()
         self._due = loop.time() + self._settings.interval
         self._timer = loop.call_at(self._due, self._tick)
 
     async def stop(self) -> None:
         """Send no more; may be called again. Nodes are not told: they know no farewell."""
-        self._links.stop()
+        self._machine.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -204,7 +181,7 @@ class Advertiser:
 
     def _look(self) -> None:
         """Bring the senders in line with the interfaces as they are now."""
-        interfaces = {each.name: each for each in self._links.interfaces()}
+        interfaces = {each.name: each for each in self._machine.interfaces()}
         planned = plan(
             tuple(interfaces.values()), self._group, self._bound, self._settings.interfaces
         )
@@ -253,7 +230,7 @@ class Advertiser:
         self._lacks[name] = lack
 
     def _leave(self, name: str, reason: str) -> bool:
-        """Send there no more; return False where nothing was sent before."""
+        """Send there no more; return False if nothing was sent before."""
         sender = self._senders.get(name)
         if sender is None or sender.place is None:
             return False

@@ -19,13 +19,13 @@ from lbproxy import __version__
 from lbproxy.cluster.contexts import ContextState, Hosts, may_lack, remove_contexts
 from lbproxy.cluster.membership import Membership
 from lbproxy.cluster.node import Health, Node, Source
-from lbproxy.cluster.registry import Change, Changes, Conflict, UnknownName
+from lbproxy.cluster.registry import Changes, Conflict, UnknownName
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import Access, Peer
 from lbproxy.control.mcmp.admission import Admission, Resolve, balancer_settings
 from lbproxy.control.mcmp.ping import Pinger
-from lbproxy.control.mcmp.report import Reports, balancer_records, told_hosts
+from lbproxy.control.mcmp.report import McmpReports, balancer_records, told_hosts
 from lbproxy.wire.mcmp import (
     BROKEN,
     METHODS,
@@ -58,7 +58,7 @@ _STATES = {
     AppVerb.DISABLE: ContextState.DISABLED,
     AppVerb.STOP: ContextState.STOPPED,
 }
-# A node that is refused says the same every 10 s; the log shall not.
+# A node that is refused says the same every 10 s; the log must not.
 QUIET_S = 300.0
 MAX_SAID = 1000
 # What STOP-APP waits for the end of the last requests, and how often it looks.
@@ -74,14 +74,17 @@ T = TypeVar("T")
 class Plane(Protocol):
     """What the commands need of the control plane."""
 
-    def changed(self) -> None:
-        """Publish a snapshot soon, if there is something new."""
+    def note(self, changes: Changes) -> None:
+        """Log, keep and publish changes that came by themselves."""
+
+    def told(self, changes: Changes, by: str, log: logging.Logger) -> None:
+        """Log and keep changes that a peer brought about, and publish them within a moment."""
 
     def publish_now(self) -> None:
         """Publish a snapshot, if there is something new."""
 
-    def stats(self) -> WorkerStats:
-        """Return the workers' counters."""
+    async def counters(self) -> WorkerStats:
+        """Return what the workers have counted, having asked them."""
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         """Return the requests that are at a node for one of its contexts."""
@@ -112,7 +115,7 @@ class McmpCommands:
         self._access = access
         self._admission = Admission(settings, resolve, self._host_of)
         self._pinger = Pinger()
-        self._reports = Reports()
+        self._reports = McmpReports()
         self._server_id = server_id
         self._clock = clock
         self._said: OrderedDict[str, float] = OrderedDict()
@@ -173,8 +176,8 @@ class McmpCommands:
             case PingCommand():
                 return await self._ping(command)
             case QueryCommand.INFO:
-                nodes, stats = self._members.nodes(), self._plane.stats()
-                return McmpAnswer(body=self._reports.info(nodes, stats))
+                stats = await self._plane.counters()
+                return McmpAnswer(body=self._reports.info(self._members.nodes(), stats))
             case QueryCommand.DUMP:
                 balancers = balancer_records(self._members.balancers())
                 records = self._reports.records(self._members.nodes())
@@ -301,9 +304,7 @@ class McmpCommands:
         return None if node is None else node.host
 
     def _note(self, peer: Peer, method: str, changes: Changes) -> None:
-        for change in changes:
-            _tell_change(peer, method, change)
-        self._plane.changed()
+        self._plane.told(changes, f"peer {peer.text} {method}", _log)
 
     def _tell_refusal(self, peer: Peer, method: str, message: str) -> None:
         """Log a refusal, once in a while for the same peer and reason."""
@@ -315,7 +316,7 @@ class McmpCommands:
 
 
 def _told(node: Node) -> Hosts:
-    """Return what a node knows to be here; the rest it announces anew. An agent reads no INFO."""
+    """Return what a node knows to be here; the rest it announces again. An agent reads no INFO."""
     return () if node.source is Source.AGENT else told_hosts(node)
 
 
@@ -328,12 +329,3 @@ def _remember(known: OrderedDict[str, T], key: str, value: T, limit: int) -> Non
     known.move_to_end(key)
     if len(known) > limit:
         known.popitem(last=False)
-
-
-def _tell_change(peer: Peer, method: str, change: Change) -> None:
-    _log.log(
-        logging.WARNING if change.alarming else logging.INFO,
-        "peer %s %s: pool %s node %s: %s %s -> %s: %s",
-        *(peer.text, method, change.pool, change.node, change.what.value),
-        *(change.before, change.after, change.reason),
-    )

@@ -18,7 +18,7 @@ from lbproxy.wire.mcmp_answer import McmpAnswer, render_answer
 from lbproxy.wire.mcmp_http import BadMessage, McmpRequest, RequestReader
 
 _log = logging.getLogger("lbproxy.mcmp")
-# Longer than a node's tick of 10 s several times over; it opens an idle connection anew by itself.
+# Longer than a node's tick of 10 s several times over; it opens another connection by itself.
 IDLE_S = 120.0
 MESSAGE_S = 20.0  # a node gives up after so long, too
 ANSWER_S = 15.0  # the longest PING, and some; a node waits for 20
@@ -33,7 +33,7 @@ class Handler(Protocol):
     """Carries out requests."""
 
     def answer_at_once(self, request: McmpRequest, peer: Peer) -> McmpAnswer | None:
-        """Carry out a request that waits for nothing; None where it is one for `handle`."""
+        """Carry out a request that waits for nothing; None if it is one for `handle`."""
 
     async def handle(self, request: McmpRequest, peer: Peer) -> McmpAnswer:
         """Carry out any request."""
@@ -133,7 +133,7 @@ class McmpConnection(asyncio.Protocol):
     def _answered(self, request: McmpRequest) -> bool:
         """Answer at once, without a task, what can be.
 
-        Not where more has come behind it: between two requests of a peer the others have a turn.
+        Not if more has come behind it: between two requests of a peer the others have a turn.
         """
         if not self._reader.idle or not self._writable.is_set():
             return False
@@ -164,7 +164,7 @@ class McmpConnection(asyncio.Protocol):
         except BadMessage as error:
             self._handler.note_bad(error.message, self.peer)
             if error.too_large:
-                # A limit may be raised, so no node shall take it for the last word.
+                # A limit may be raised, so no node may take it for the last word.
                 answer = McmpAnswer(500, fault=McmpFault.MEM, message=f"MEM: {error.message}")
             else:
                 answer = McmpAnswer(error.status, message=error.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from collections.abc import Callable
 
@@ -14,29 +15,34 @@ from lbproxy.control.mcmp.access import Access, McmpError
 from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser
 from lbproxy.control.mcmp.commands import McmpCommands, Plane
 from lbproxy.control.mcmp.server import McmpServer
+from lbproxy.control.part import Part
 from lbproxy.wire.mcmp import METHODS, McmpFault
 
 _RESULTS = ("ok", *(fault.value.lower() for fault in McmpFault))
 _NO_MESSAGES = {(method, result): 0 for method in METHODS for result in _RESULTS}
 
 
-class Mcmp:
+class McmpPart(Part):
     """The listener, the commands and the nodes that they are about.
 
-    Args: resolver: of names that nodes announce; plane: publishes and counts; clock: monotonic
-    seconds.
+    Args: listening: the listener's socket; resolver: of names that nodes announce; plane: publishes
+    and counts; clock: monotonic seconds.
     Raises: McmpError for settings that cannot be used.
     """
+
+    name = "mcmp"
 
     def __init__(
         self,
         settings: sources.McmpSettings,
+        listening: socket.socket,
         resolver: Resolver,
         registry: Registry,
         plane: Plane,
         clock: Callable[[], float],
     ) -> None:
         bounds = Bounds(settings.max.nodes, settings.max.contexts, settings.max.aliases)
+        self._plane = plane
         self._members = Membership(registry, settings.pool, bounds, settings.forget)
         self._settings = settings
         self._advertiser: Advertiser | None = None
@@ -51,12 +57,7 @@ class Mcmp:
             server_id=secrets.randbits(31),
             clock=clock,
         )
-        self._server = McmpServer(settings, access, self._commands, clock)
-
-    @property
-    def port(self) -> int:
-        """The TCP port of the listener, 0 for a Unix socket."""
-        return self._server.port
+        self._server = McmpServer(settings, listening, access, self._commands, clock)
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -64,7 +65,7 @@ class Mcmp:
         return _NO_MESSAGES | self._commands.counts
 
     async def start(self) -> None:
-        """Listen, and say where. Raises: McmpError."""
+        """Accept nodes, and say where. Raises: McmpError."""
         await self._server.start()
         if self._settings.advertise is not False:
             address = (self._settings.bind.host, self._server.port)
@@ -81,6 +82,10 @@ class Mcmp:
         if advertiser is not None:
             await advertiser.stop()
         await self._server.stop()
+
+    async def tick(self, now: float) -> None:
+        """Remove what is gone."""
+        self._plane.note(self.sweep(now))
 
     def sweep(self, now: float) -> Changes:
         """Remove the nodes that are down and silent for long."""

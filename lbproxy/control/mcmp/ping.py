@@ -24,11 +24,11 @@ class Pinger:
         self._client = ProbeClient()
 
     async def ping(self, node: Node) -> bool:
-        """Return True where a node answers, in PING_TIMEOUT_S at most once it is its turn."""
+        """Return True if a node answers, in PING_TIMEOUT_S at most once it is its turn."""
         return await self._ask(node.scheme, node.host, node.port, node.targets, node.tls)
 
     async def ping_at(self, address: PingAddress, node: Node) -> bool:
-        """Return True where something answers at an address. Args: node: that is known there."""
+        """Return True if something answers at an address. Args: node: that is known there."""
         host = address.host
         targets = node.targets if host == node.host else (host,)
         tls = node.tls if address.scheme == node.scheme else NodeTls()

@@ -13,7 +13,7 @@ from lbproxy.wire.mcmp_info import HostRecord, InfoPieces, NodeRecord, info_piec
 _NONE = NodeStats()
 
 
-class Reports:
+class McmpReports:
     """Tells of nodes, again and again: after our restart every node asks for INFO.
 
     A node has a number that it keeps while it is there, and what INFO says of it is kept until the
@@ -82,7 +82,7 @@ class Reports:
 
 def told_hosts(node: Node) -> Hosts:
     """Return the virtual hosts of which INFO tells the node in its own words. What others have it
-    announces anew after CONFIG, without a word on what they have no more."""
+    announces again after CONFIG, without a word on what they have no more."""
     return tuple(host for host in node.virtual_hosts or () if _host(host).tellable)
 
 

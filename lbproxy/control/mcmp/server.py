@@ -7,29 +7,24 @@ reference, sections 2 and 10.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from lbproxy.config.addresses import Bind
 from lbproxy.config.sources import McmpSettings
-from lbproxy.control.admin.server import bind_unix
-from lbproxy.control.binding import why_not_bound
+from lbproxy.control.admin.server import is_loopback_bind
 from lbproxy.control.mcmp.access import Access, McmpError, Peer, make_peer
 from lbproxy.control.mcmp.connection import Handler, McmpConnection
 from lbproxy.control.mcmp.tls import TlsFiles
 
 _log = logging.getLogger("lbproxy.mcmp")
-_BACKLOG = 1024  # after a restart all nodes come at once
 TICK_S = 1.0
 HANDSHAKE_S = 10.0
 ACCEPT_PAUSE_S = 0.1
-# Of a node: the connection that it keeps, and one anew before the old one is known to be gone.
+# Of a node: the connection that it keeps, and another before the old one is known to be gone.
 # Nodes may sit behind one address, so that one may take half of all.
 PER_NODE = 2
 SPARE = 64
@@ -37,28 +32,27 @@ QUIET_S = 60.0  # a stranger is told of once in so long
 MAX_STRANGERS = 1000
 
 
-class McmpBindError(McmpError):
-    """The MCMP listener's address cannot be listened on."""
-
-
 class McmpServer:
-    """Accepts nodes. Owns: the socket from open() on, its connections, its tasks.
+    """Accepts nodes. Owns: its connections, its tasks.
 
-    Args: handler: carries out requests. Raises: McmpError where it would listen to strangers, or
-    where the files of `mcmp.tls` cannot be used.
+    Args: listening: the socket, which stays its owner's; handler: carries out requests.
+    Raises: McmpError if it would listen to strangers, or if the files of `mcmp.tls` cannot be
+    used.
     """
 
     def __init__(
         self,
         settings: McmpSettings,
+        listening: socket.socket,
         access: Access,
         handler: Handler,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         bind = settings.bind
-        if not settings.allow and settings.agents is False and not bind.is_local:
+        if not settings.allow and settings.agents is False and not is_loopback_bind(bind):
             raise McmpError(f"mcmp.bind {bind} is beyond loopback: set mcmp.allow")
         self._bind = bind
+        self._listening = listening
         self._access = access
         self._handler = handler
         self._clock = clock
@@ -66,7 +60,6 @@ class McmpServer:
         self._max_connections = PER_NODE * settings.max.nodes + SPARE
         self._max_per_peer = settings.max.nodes + SPARE // 2
         self._tls = TlsFiles(settings.tls) if settings.tls is not False else None
-        self._socket: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[McmpConnection] = set()
         self._per_peer: Counter[str] = Counter()
@@ -75,7 +68,7 @@ class McmpServer:
     @property
     def port(self) -> int:
         """The TCP port that it listens on, 0 for a Unix socket."""
-        name = self._socket.getsockname() if self._socket is not None else None
+        name = self._listening.getsockname()
         return name[1] if isinstance(name, tuple) else 0
 
     @property
@@ -84,13 +77,8 @@ class McmpServer:
         return "http" if self._tls is None else "https"
 
     async def start(self) -> None:
-        """Listen. Raises: McmpBindError that names the address."""
-        try:
-            self._socket = _open(self._bind)
-        except OSError as error:
-            why = why_not_bound(self._bind, error)
-            raise McmpBindError(f"mcmp.bind {self._bind}: {why}") from error
-        self._own(self._accept(self._socket), "mcmp accept")
+        """Begin to accept."""
+        self._own(self._accept(self._listening), "mcmp accept")
         self._own(self._watch(), "mcmp watch")
         _log.info(
             "nodes may announce themselves at %s (%s)",
@@ -99,17 +87,11 @@ class McmpServer:
         )
 
     async def stop(self) -> None:
-        """Close the socket and every connection; may be called again."""
+        """Accept no more and close every connection; may be called again."""
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        listening, self._socket = self._socket, None
-        if listening is not None:
-            listening.close()
-            if self._bind.path:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._bind.path)
         for connection in [*self._connections]:
             connection.abort()
 
@@ -202,26 +184,3 @@ class McmpServer:
 
 def _key(peer: Peer) -> str:
     return str(peer.address or "unix")
-
-
-def _open(bind: Bind) -> socket.socket:
-    """Return a listening socket. Raises: OSError."""
-    if bind.path:
-        listening = bind_unix(bind.path)
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-        return listening
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            only_v6 = 0 if bind.host == "::" else 1  # `[::]` means every address
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
-        listening.bind((bind.host, bind.port))
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-    except OSError:
-        listening.close()
-        raise
-    return listening

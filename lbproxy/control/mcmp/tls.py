@@ -1,4 +1,4 @@
-"""TLS of the MCMP listener: client certificates are demanded, files that change are loaded anew."""
+"""TLS of the MCMP listener: client certificates are demanded, changed files are loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 import ssl
 
 from lbproxy.config.sources import McmpTlsSettings
-from lbproxy.control.mcmp.access import McmpError, print_of
+from lbproxy.control.mcmp.access import McmpError
+from lbproxy.files import FileMark, mark_of
 
 _log = logging.getLogger("lbproxy.mcmp")
 
@@ -14,7 +15,7 @@ _log = logging.getLogger("lbproxy.mcmp")
 class TlsFiles:
     """The certificate of the listener and the authority of the nodes.
 
-    Raises: McmpError where they cannot be used.
+    Raises: McmpError if they cannot be used.
     """
 
     def __init__(self, settings: McmpTlsSettings) -> None:
@@ -26,7 +27,7 @@ class TlsFiles:
             raise McmpError(f"mcmp.tls: {_explain(settings, error)}") from None
 
     def reload_if_changed(self) -> None:
-        """Load files that changed; where they cannot be used the old ones stay."""
+        """Load files that changed; if they cannot be used the old ones stay."""
         now = self._look()
         if now == self._seen:
             return
@@ -39,9 +40,9 @@ class TlsFiles:
         else:
             _log.info("mcmp.tls: %s: loaded", self._settings.cert)
 
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _look(self) -> tuple[FileMark | None, ...]:
         settings = self._settings
-        return tuple(map(print_of, (settings.cert, settings.key, settings.client_ca)))
+        return tuple(map(mark_of, (settings.cert, settings.key, settings.client_ca)))
 
 
 def _make(settings: McmpTlsSettings) -> ssl.SSLContext:

@@ -18,7 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lbproxy.cluster.snapshot import Snapshot
-from lbproxy.control.memory.state import BadState, Encoder, Key, State, decode
+from lbproxy.control.memory.state import BadState, Encoder, Key, SavedState, decode
 
 _log = logging.getLogger("lbproxy.state")
 EVERY_S = 1.0
@@ -98,8 +98,8 @@ class StateFile:
                 self._lock.unlink()
             os.close(descriptor)
 
-    def read(self) -> State:
-        """Return what the file holds; nothing where there is none, or none that can be used."""
+    def read(self) -> SavedState:
+        """Return what the file holds; nothing if there is none, or none that can be used."""
         try:
             with self._path.open("rb") as file:
                 data = file.read(MAX_FILE + 1)
@@ -107,10 +107,10 @@ class StateFile:
                 raise BadState(f"larger than {MAX_FILE >> 20} MiB")
             return decode(data)
         except FileNotFoundError:
-            return State()
+            return SavedState()
         except (BadState, OSError) as error:
             self._set_aside(_words(error))
-            return State()
+            return SavedState()
 
     def put(self, snapshot: Snapshot, passing: Collection[Key]) -> None:
         """Keep this from now on. Args: as of `Encoder.encode`; neither may change."""

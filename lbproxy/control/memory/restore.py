@@ -28,7 +28,7 @@ from lbproxy.config.schema import Config
 from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.wanted import verification
 from lbproxy.control.mcmp.access import LOOPBACK, within
-from lbproxy.control.memory.state import SavedNode, State
+from lbproxy.control.memory.state import SavedNode, SavedState
 
 _REASON = "as before the restart"
 
@@ -37,7 +37,9 @@ class _NotAllowed(Exception):
     """The configuration does not allow it any more; the text says why."""
 
 
-def restore(state: State, config: Config, registry: Registry, now: float) -> tuple[int, list[str]]:
+def restore(
+    state: SavedState, config: Config, registry: Registry, now: float
+) -> tuple[int, list[str]]:
     """Take in what is allowed. Returns: how many nodes, and a line for what was not taken in."""
     rules = AddressRules(config.resolver.allow)
     balancers = {(each.pool, each.settings.name): each.settings for each in state.balancers}
@@ -146,7 +148,7 @@ def _discovered(saved: SavedNode, config: Config, rules: AddressRules) -> Node:
 
 
 def _leaves(hosts: Hosts) -> bool:
-    """Return True where an agent takes its node out: told to announce it, it would take it for
+    """Return True if an agent takes its node out: told to announce it, it would take it for
     gone, and not say the rest."""
     return any(each.state is not ContextState.ENABLED for host in hosts for each in host.contexts)
 

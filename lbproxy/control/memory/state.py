@@ -3,7 +3,7 @@ discovered, what they said, what operators commanded. No secrets, no files' name
 
 The form is JSON with a version, one node a line. A file of another version, or one that does not
 hold what it must, is no state at all: half of one could be worse than none. What is not kept: loads
-(a node reports anew within seconds) and health (it is found out anew).
+(a node reports again within seconds) and health (it is found out again).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BadState(ValueError):
 class SavedNode:
     """A node of another source than the configuration, as of `Node`.
 
-    Args: server_name: that its certificate must hold, where that was learned with the node.
+    Args: server_name: that its certificate must hold, if that was learned with the node.
     """
 
     pool: str
@@ -66,7 +66,7 @@ class SavedBalancer:
 
 @dataclass(frozen=True, slots=True)
 class SavedCommand:
-    """What is wanted of a node, whatever its source, where that is not the usual."""
+    """What is wanted of a node, whatever its source, if that is not the usual."""
 
     pool: str
     node: Name
@@ -84,7 +84,7 @@ class SavedAddresses:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SavedState:
     """Everything that the file holds."""
 
     nodes: tuple[SavedNode, ...] = ()
@@ -93,14 +93,14 @@ class State:
     addresses: tuple[SavedAddresses, ...] = ()
 
 
-_STATE = TypeAdapter(State)
+_STATE = TypeAdapter(SavedState)
 _NODE = TypeAdapter(SavedNode)
 _REST = TypeAdapter(
     tuple[tuple[SavedBalancer, ...], tuple[SavedCommand, ...], tuple[SavedAddresses, ...]]
 )
 
 
-def decode(data: bytes) -> State:
+def decode(data: bytes) -> SavedState:
     """Return the state in a file. Raises: BadState."""
     try:
         document = json.loads(data)
@@ -120,7 +120,7 @@ def decode(data: bytes) -> State:
 
 
 class Encoder:
-    """Turns snapshots into files; what did not change since the last one is not made anew."""
+    """Turns snapshots into files; what did not change since the last one is not made again."""
 
     def __init__(self) -> None:
         self._known: dict[Key, tuple[Node, SavedNode, bytes]] = {}

@@ -33,7 +33,8 @@ class Connection(Pipe):
     Args: speaker; secure: the node speaks TLS.
 
     Attributes: address: of the node, as it was connected to; idle_since, idle_until: monotonic
-    seconds at which it was last given back, and at which its time is over; served: requests begun on it; from the second on it may have been stale.
+    seconds at which it was last given back, and at which its time is over; served: requests begun
+    on it; from the second on it may have been stale.
     """
 
     def __init__(self, speaker: Speaker, secure: bool) -> None:

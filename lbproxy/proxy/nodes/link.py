@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import ssl
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -15,6 +14,7 @@ from lbproxy.cluster.node import Node
 from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
+from lbproxy.files import mark_of
 from lbproxy.proxy.nodes.connection import Connection, Speaker
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
 from lbproxy.proxy.nodes.tls import UpstreamTls
@@ -288,17 +288,16 @@ class Link(Member):
         file = self.node.secret_file
         if file is None:
             return
+        mark = mark_of(file)
+        if mark is not None and mark == self._secret_mark:
+            return
         try:
-            found = os.stat(file)
-            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if mark == self._secret_mark:
-                return
             self.secret = read_secret(file)
         except (OSError, ValueError) as error:
             self._secret_mark = ()
             self._unusable = f"no AJP secret: {error}"
         else:
-            self._secret_mark = mark
+            self._secret_mark = mark or ()
             self._unusable = ""
 
     def _move(self, targets: tuple[str, ...]) -> None:

@@ -15,7 +15,6 @@ them, so TLS 1.2 resumption has forward secrecy only beyond a restart.
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,15 +29,13 @@ from lbproxy.cluster.node import Node, NodeTls
 from lbproxy.cluster.stats import CertificateEnd
 from lbproxy.config.certificates import UNREADABLE, trusting
 from lbproxy.config.schema import CertificateSettings, ListenerTlsSettings
+from lbproxy.files import FileMark, mark_of
 from lbproxy.wire.client_hello import ClientHello
 
 # TLS 1.2: forward secrecy and authenticated encryption, nothing else. TLS 1.3 has only such.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 _ALPN = ["http/1.1"]
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
-# What tells one state of a file from the next: modification time, size, inode; None: unreadable.
-_Print = tuple[int, int, int] | None
 
 
 class TlsError(Exception):
@@ -165,7 +162,7 @@ class ServerTls:
 
     def __init__(self, settings: ListenerTlsSettings) -> None:
         self._settings = settings
-        self._prints = [_print_of(certificate) for certificate in settings.certificates]
+        self._marks = [_marks_of(certificate) for certificate in settings.certificates]
         self._loaded = [_load(certificate, settings) for certificate in settings.certificates]
         self._names: dict[frozenset[str], _Names] = {}
         self.only: _Names | None = None
@@ -191,10 +188,10 @@ class ServerTls:
         results: list[Reload] = []
         for index, certificate in enumerate(self._settings.certificates):
             # Taken before reading: what changes meanwhile is seen next time.
-            print_now = _print_of(certificate)
-            if print_now == self._prints[index]:
+            marks = _marks_of(certificate)
+            if marks == self._marks[index]:
                 continue
-            self._prints[index] = print_now
+            self._marks[index] = marks
             try:
                 self._loaded[index] = _load(certificate, self._settings)
             except TlsError as error:
@@ -295,16 +292,8 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(name.lower() for name in alternatives.get_values_for_type(x509.DNSName))
 
 
-def _print_of(certificate: CertificateSettings) -> tuple[_Print, _Print]:
-    return _file_print(certificate.cert), _file_print(certificate.key)
-
-
-def _file_print(path: str) -> _Print:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+def _marks_of(certificate: CertificateSettings) -> tuple[FileMark | None, FileMark | None]:
+    return mark_of(certificate.cert), mark_of(certificate.key)
 
 
 def client_context(tls: NodeTls) -> ssl.SSLContext:

@@ -32,7 +32,7 @@ class Commands:
     """A control plane without one."""
 
     registry: Registry
-    counters: WorkerStats = field(default_factory=WorkerStats)
+    counted: WorkerStats = field(default_factory=WorkerStats)
     reason: str | None = None
     broken: bool = False
 
@@ -44,8 +44,8 @@ class Commands:
     def command(self, pool: str, node: str, admin: Admin, reason: str) -> None:
         self.registry.command(pool, node, admin, reason, 1.0)
 
-    def stats(self) -> WorkerStats:
-        return self.counters
+    async def counters(self) -> WorkerStats:
+        return self.counted
 
     def not_ready(self) -> str | None:
         return self.reason
@@ -63,7 +63,7 @@ async def connect(commands: Commands) -> AsyncIterator[Callable[..., object]]:
     clients: list[Client] = []
 
     async def make(token: bytes | None = None, check_host: bool = True) -> Client:
-        collector = ClusterCollector(commands.nodes, commands.stats, dict)
+        collector = ClusterCollector(commands.nodes, lambda: commands.counted, dict)
         app = make_admin_app(commands, Metrics(collector), token=token, check_host=check_host)
         client = TestClient(TestServer(app))
         clients.append(client)

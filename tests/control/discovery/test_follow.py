@@ -18,12 +18,23 @@ from lbproxy.config.schema import Config
 from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.follow import GRACE_S, Discovery, Surroundings
 from lbproxy.control.discovery.resolver import Fault
+from lbproxy.control.workers import Counters
 from tests.control.scripted import Scripted
 
 NAME, SRV = "kc.idp.svc", "_http._tcp.kc.idp.svc"
 DRAIN_S = 30.0
 OK, FAIL = ProbeResult(Outcome.OK, "HTTP 200"), ProbeResult(Outcome.FAIL, "refused")
 YAML = [{"name": "node1", "url": "http://10.0.0.1:8080"}]
+
+
+class Heard(Counters):
+    """The counters as a test has them."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def last(self) -> WorkerStats:
+        return self._run.stats()
 
 
 class Run:
@@ -43,7 +54,9 @@ class Run:
         self.resolver = Scripted()
         self.changes: list[str] = []
         self.in_flight: dict[str, int] = {}
-        around = Surroundings(self.registry, self._note, self._stats, lambda: self.now, DRAIN_S)
+        around = Surroundings(
+            self.registry, self._note, lambda: None, Heard(self), lambda: self.now, DRAIN_S
+        )
         settings = self.config.pools["idp"].discover
         assert settings is not None
         rules = AddressRules([ip_network("127.0.0.9/32")])
@@ -53,7 +66,7 @@ class Run:
     def _note(self, changes: Changes) -> None:
         self.changes += [f"{c.node}: {c.what.value} {c.before} -> {c.after}" for c in changes]
 
-    def _stats(self) -> WorkerStats:
+    def stats(self) -> WorkerStats:
         nodes = {name: NodeStats([0] * 6, {}, count, 0) for name, count in self.in_flight.items()}
         return WorkerStats({"idp": PoolStats(nodes, [0] * 20, 0.0, 0, {}, [0] * 6)})
 

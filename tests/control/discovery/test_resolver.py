@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lbproxy.config.sources import ResolverSettings
-from lbproxy.control.discovery.resolver import Addresses, Fault, ResolveError, Resolver, Service
+from lbproxy.control.discovery.resolver import Addresses, Fault, ResolveError, Resolver, SrvRecord
 from lbproxy.control.discovery.system_names import SystemNames
 from tests.dns_server import REFUSED, SERVFAIL, DnsServer, Records, Silence, serving
 
@@ -149,9 +149,9 @@ async def test_services(make: Make, server: DnsServer) -> None:
     found = await make().services(name)
     assert found.ttl_s == 20.0
     assert found.services == (
-        Service("a.example", 8080, 10, 0),
-        Service("b.example", 8080, 10, 5),
-        Service("a.example", 81, 20, 1),
+        SrvRecord("a.example", 8080, 10, 0),
+        SrvRecord("b.example", 8080, 10, 5),
+        SrvRecord("a.example", 81, 20, 1),
     )
     server.set("_off._tcp.idp.example", "SRV", "0 0 0 .")
     with pytest.raises(ResolveError) as caught:

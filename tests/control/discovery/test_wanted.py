@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lbproxy.cluster.node import Node, Source
 from lbproxy.config.sources import DiscoverSettings
 from lbproxy.config.units import NODE_NAME, ROUTE_SUFFIX
-from lbproxy.control.discovery.resolver import Service
+from lbproxy.control.discovery.resolver import SrvRecord
 from lbproxy.control.discovery.wanted import (
     Wanted,
     nodes_of_addresses,
@@ -22,15 +22,15 @@ from lbproxy.control.discovery.wanted import (
 DOMAIN = "kc.idp.svc.cluster.local"
 
 
-def srv(target: str, port: int = 8080, priority: int = 0, weight: int = 1) -> Service:
-    return Service(target, port, priority, weight)
+def srv(target: str, port: int = 8080, priority: int = 0, weight: int = 1) -> SrvRecord:
+    return SrvRecord(target, port, priority, weight)
 
 
 def known(name: str, route: str, host: str, port: int = 8080) -> Node:
     return Node("idp", name, route, "http", host, port, source=Source.DNS)
 
 
-def plan(*services: Service, there: tuple[Node, ...] = ()) -> list[Wanted]:
+def plan(*services: SrvRecord, there: tuple[Node, ...] = ()) -> list[Wanted]:
     wanted, refused = nodes_of_services(services, there)
     assert refused == {}
     return list(wanted)
@@ -123,11 +123,11 @@ def test_targets_that_are_no_names(target: str) -> None:
 
 
 hosts = st.sampled_from([f"{a}.{b}" for a in ("kc-0", "kc-1", "kc") for b in ("x.ab", "y.ab")])
-services = st.builds(Service, hosts, st.integers(1, 4), st.integers(0, 2), st.integers(0, 65535))
+services = st.builds(SrvRecord, hosts, st.integers(1, 4), st.integers(0, 2), st.integers(0, 65535))
 
 
 @given(st.lists(st.lists(services, max_size=12), max_size=4))
-def test_names_and_routes_are_unique_and_stay(answers: list[list[Service]]) -> None:
+def test_names_and_routes_are_unique_and_stay(answers: list[list[SrvRecord]]) -> None:
     there: dict[tuple[str, int], Node] = {}
     for answer in answers:
         wanted, refused = nodes_of_services(answer, there.values())

@@ -53,7 +53,7 @@ class Watch:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        self.prober.sync(self.registry.snapshot())
+        self.prober.published(self.registry.snapshot())
         task = asyncio.create_task(self.prober.run())
         try:
             yield
@@ -310,7 +310,7 @@ async def test_a_node_without_an_address_is_not_probed_until_it_has_one(
             await asyncio.sleep(0)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe")]
         watching.registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
-        watching.prober.sync(watching.registry.snapshot())
+        watching.prober.published(watching.registry.snapshot())
         assert (await watching.next())[1].outcome is Outcome.OK
     assert node.seen[0].headers["Host"] == f"idp.internal:{node.port}"
 
@@ -325,13 +325,13 @@ async def test_a_node_whose_address_went_and_came_back_is_probed_again(
     async with watching.running():
         assert (await watching.next())[1].outcome is Outcome.OK
         registry.set_addresses("idp", "node1", (), "DNS")
-        prober.sync(registry.snapshot())
+        prober.published(registry.snapshot())
         await asyncio.sleep(0)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe ")]
         while not watching.results.empty():
             watching.results.get_nowait()
         registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
-        prober.sync(registry.snapshot())
+        prober.published(registry.snapshot())
         assert (await watching.next())[1].outcome is Outcome.OK
 
 
@@ -355,7 +355,7 @@ async def test_ajp_nodes_are_asked_over_ajp(watch: Callable[..., Watch], tmp_pat
         (node,) = watching.registry.nodes()
         with_secret = replace(node, secret_file=str(secret))
         async with watching.running():
-            watching.prober.sync(Snapshot(2, {"idp": PoolSnapshot("idp", (with_secret,))}))
+            watching.prober.published(Snapshot(2, {"idp": PoolSnapshot("idp", (with_secret,))}))
             while (await watching.next())[1].outcome is not Outcome.SOFT or len(seen) < 3:
                 pass
             secret.write_text("another")
@@ -431,13 +431,13 @@ async def test_nodes_come_and_go(watch: Callable[..., Watch], serve: Serve) -> N
     whole = watching.registry.snapshot()
     async with watching.running():
         await asyncio.wait_for(asyncio.gather(first.probed.wait(), second.probed.wait()), 10)
-        watching.prober.sync(watching.without("node2"))
+        watching.prober.published(watching.without("node2"))
         assert not [key for key in watching.prober.counts if key[1] == "node2"]
         while not watching.results.empty():
             watching.results.get_nowait()
         assert {(await watching.next())[0] for _ in range(5)} == {"node1"}
         second.probed.clear()
-        watching.prober.sync(whole)
+        watching.prober.published(whole)
         await asyncio.wait_for(second.probed.wait(), 10)
 
 
@@ -450,7 +450,7 @@ async def test_a_node_that_moved_is_probed_at_its_new_place(
         await asyncio.wait_for(old.probed.wait(), 10)
         (node,) = watching.registry.nodes()
         moved = PoolSnapshot("idp", (replace(node, port=new.port),))
-        watching.prober.sync(Snapshot(2, {"idp": moved}))
+        watching.prober.published(Snapshot(2, {"idp": moved}))
         await asyncio.wait_for(new.probed.wait(), 10)
         count = len(old.seen)
         for _ in range(3):
@@ -468,7 +468,7 @@ async def test_a_change_of_state_restarts_nothing(
         before = {task.get_name(): task for task in asyncio.all_tasks()}["probe idp/node1"]
         (known,) = watching.registry.nodes()
         drained = PoolSnapshot("idp", (replace(known, weight=7),))
-        watching.prober.sync(Snapshot(2, {"idp": drained}))
+        watching.prober.published(Snapshot(2, {"idp": drained}))
         await watching.next()
         assert not before.done()
 
@@ -500,10 +500,10 @@ async def test_only_what_changed_is_compared(
     monkeypatch.setattr(probes, "_where", noting)
     async with watching.running():
         await watching.next()
-        watching.prober.sync(watching.registry.snapshot())
+        watching.prober.published(watching.registry.snapshot())
         assert compared == []
         watching.registry.command("idp", "node2", Admin.DRAINING, "told", 0.0)
-        watching.prober.sync(watching.registry.snapshot())
+        watching.prober.published(watching.registry.snapshot())
         assert set(compared) == {"node2"}
 
 
@@ -525,9 +525,9 @@ async def test_a_node_that_joins_many_is_probed_at_once(
     async with watching.running():
         await watching.next()
         assert waits == [pytest.approx(0.25)] * 50
-        watching.prober.sync(watching.without("node1"))
+        watching.prober.published(watching.without("node1"))
         waits.clear()
-        watching.prober.sync(whole)
+        watching.prober.published(whole)
         while not waits:
             await watching.next()
         assert waits == [pytest.approx(0.005)]

@@ -7,7 +7,6 @@ import errno
 import itertools
 import logging
 import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -20,9 +19,11 @@ import pytest
 
 from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.control.mcmp import advertiser as module
-from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, open_sender, read_key
+from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, read_key
+from lbproxy.net.interfaces import Address, Interface
 from lbproxy.net.multicast import Place
-from lbproxy.net.watch import Address, Interface, Links
+from lbproxy.net.sender import open_sender
+from lbproxy.net.watch import Interfaces
 from lbproxy.wire.advertise import Judgement, Reaction, judge, salt
 
 GROUP = "239.255.64.5"
@@ -35,7 +36,7 @@ LO = Interface(
 ONCE = 3600.0  # no second datagram during a test
 
 
-class Machine(Links):
+class Machine(Interfaces):
     """Interfaces that a test sets."""
 
     def __init__(self, *interfaces: Interface) -> None:
@@ -132,7 +133,9 @@ async def begin(node: Node) -> AsyncIterator[Begin]:
         settings = AdvertiseSettings.model_validate(
             {"group": node.group, "interval": ONCE} | changes
         )
-        made = Advertiser(settings, (address, 6666), "https", links=machine, now=now, new_id=new_id)
+        made = Advertiser(
+            settings, (address, 6666), "https", machine=machine, now=now, new_id=new_id
+        )
         started.append(made)
         await made.start()
         return made
@@ -169,7 +172,7 @@ async def test_a_late_turn_of_the_loop_makes_later_ones_not_late(node: Node) -> 
     """Datagrams keep to their times, and those that were missed are not made up for."""
     loop = asyncio.get_running_loop()
     settings = AdvertiseSettings.model_validate({"group": node.group, "interval": "10s"})
-    made = Advertiser(settings, ("127.0.0.1", 6666), "http", links=Machine(LO))
+    made = Advertiser(settings, ("127.0.0.1", 6666), "http", machine=Machine(LO))
     await made.start()
     try:
         began = made._due - 10.0
@@ -393,38 +396,14 @@ def test_a_key_ends_before_the_end_of_its_line(tmp_path: Path, content: bytes) -
 @pytest.mark.parametrize("address", ["fe80::1%lo", "fe80::1", "224.0.0.1", "localhost"])
 def test_an_address_that_nodes_could_not_come_to(address: str) -> None:
     with pytest.raises(AdvertiseError, match=r"mcmp\.bind .* cannot be advertised: "):
-        Advertiser(AdvertiseSettings(), (address, 6666), "http", links=Machine())
+        Advertiser(AdvertiseSettings(), (address, 6666), "http", machine=Machine())
 
 
 def test_a_group_that_is_none() -> None:
     with pytest.raises(AdvertiseError, match="no multicast group"):
         Advertiser(
-            AdvertiseSettings(group="10.0.0.1:23364"), ("127.0.0.1", 6666), "http", links=Machine()
+            AdvertiseSettings(group="10.0.0.1:23364"),
+            ("127.0.0.1", 6666),
+            "http",
+            machine=Machine(),
         )
-
-
-def test_the_socket_of_an_interface() -> None:
-    """The interface and the source are named, never left to the routes."""
-    place = Place("lo", 1, ip_address("127.0.0.1"), ip_address("127.0.0.1"))
-    with open_sender(place) as sock:
-        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 10
-        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP) == 1
-        source = sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4)
-        assert source == socket.inet_aton("127.0.0.1")
-        assert not sock.getblocking()
-
-
-def test_the_socket_of_an_interface_by_ipv6() -> None:
-    place = Place("lo", 1, ip_address("::1"), ip_address("::1"))
-    with open_sender(place) as sock:
-        v6 = socket.IPPROTO_IPV6
-        assert sock.getsockopt(v6, socket.IPV6_MULTICAST_HOPS) == 10
-        assert sock.getsockopt(v6, socket.IPV6_MULTICAST_LOOP) == 1
-        (index,) = struct.unpack("=i", sock.getsockopt(v6, socket.IPV6_MULTICAST_IF, 4))
-        assert index == 1
-
-
-def test_no_such_interface() -> None:
-    place = Place("gone", 0x7FFFFFF0, ip_address("192.0.2.1"), ip_address("192.0.2.1"))
-    with pytest.raises(OSError, match=r"\[Errno"):
-        open_sender(place)

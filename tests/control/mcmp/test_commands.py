@@ -13,11 +13,12 @@ from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.health import Outcome, ProbeResult
 from lbproxy.cluster.membership import Bounds, Membership
 from lbproxy.cluster.node import Admin, Node, Reported, Source
-from lbproxy.cluster.registry import Registry
+from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.config.sources import McmpSettings
+from lbproxy.control.journal import Journal
 from lbproxy.control.mcmp import commands as mcmp_commands
 from lbproxy.control.mcmp.access import Access, make_peer
 from lbproxy.control.mcmp.commands import EMPTIED_S, MAX_SAID, QUIET_S, McmpCommands
@@ -40,13 +41,16 @@ class FakePlane:
         self.seen: list[ContextState] = []
         self.asked = asyncio.Event()
 
-    def changed(self) -> None:
-        pass
+    def note(self, changes: Changes) -> None:
+        raise AssertionError("nothing comes by itself here")
+
+    def told(self, changes: Changes, by: str, log: logging.Logger) -> None:
+        Journal().note(changes, by, log)
 
     def publish_now(self) -> None:
         self.published.append(self.registry.snapshot())
 
-    def stats(self) -> WorkerStats:
+    async def counters(self) -> WorkerStats:
         return WorkerStats()
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Health, Node, Reported, Source, Tuning
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
-from lbproxy.control.mcmp.report import Reports, balancer_records, told_hosts
+from lbproxy.control.mcmp.report import McmpReports, balancer_records, told_hosts
 from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode
 from lbproxy.wire.mcmp_info import HostRecord, NodeRecord, info_pieces, join_info
 from tests.java_node import parse_info
@@ -28,7 +28,7 @@ KC1 = Node(
 
 
 def test_a_record_holds_what_the_node_said() -> None:
-    assert Reports().records((KC1,)) == [
+    assert McmpReports().records((KC1,)) == [
         NodeRecord(
             number=1,
             node=AnnouncedNode(
@@ -44,9 +44,9 @@ def test_a_record_holds_what_the_node_said() -> None:
 def test_info_tells_what_was_counted() -> None:
     counters = NodeStats(codes=[0, 0, 30, 5, 0, 1], in_flight=4)
     stats = WorkerStats(pools={"idp": PoolStats(nodes={"kc1": counters})})
-    body = Reports().info((KC1,), stats)
+    body = McmpReports().info((KC1,), stats)
     assert ",Elected: 40,Read: 0,Transfered: 0,Connected: 4,Load: 88\n" in body
-    body = Reports().info((KC1,), WorkerStats())
+    body = McmpReports().info((KC1,), WorkerStats())
     assert ",Elected: 0,Read: 0,Transfered: 0,Connected: 0,Load: 88\n" in body
 
 
@@ -63,23 +63,23 @@ def test_info_tells_what_was_counted() -> None:
 )
 def test_loads(more: dict[str, object], load: int) -> None:
     node = replace(KC1, **more)  # type: ignore[arg-type]
-    (record,) = Reports().records((node,))
+    (record,) = McmpReports().records((node,))
     assert record.load == load
 
 
-def numbers(reports: Reports, *routes: str) -> list[int]:
+def numbers(reports: McmpReports, *routes: str) -> list[int]:
     nodes = tuple(replace(KC1, route=route, name=route) for route in routes)
     return [record.number for record in reports.records(nodes)]
 
 
 def test_a_number_is_a_nodes_own_while_it_is_there() -> None:
-    reports = Reports()
+    reports = McmpReports()
     assert numbers(reports, "a", "b") == [1, 2]
     assert numbers(reports, "b", "c") == [2, 3]
     assert numbers(reports, "a", "c", "b") == [4, 3, 2]
 
 
-def told_anew(reports: Reports, nodes: tuple[Node, ...], in_flight: int) -> str:
+def told_anew(reports: McmpReports, nodes: tuple[Node, ...], in_flight: int) -> str:
     """Return INFO made from the beginning. Args: in_flight: of kc1; the others have nothing."""
     return join_info(
         [
@@ -93,7 +93,7 @@ def told_anew(reports: Reports, nodes: tuple[Node, ...], in_flight: int) -> str:
 
 
 def test_info_is_the_same_whether_it_was_told_before_or_not() -> None:
-    reports = Reports()
+    reports = McmpReports()
     counters = NodeStats()
     stats = WorkerStats(pools={"idp": PoolStats(nodes={"kc1": counters})})
     odd = replace(KC1, route="odd", name="odd", domain="é")
@@ -123,7 +123,7 @@ def test_info_is_the_same_whether_it_was_told_before_or_not() -> None:
 def test_a_node_knows_its_own_names_again(host: VirtualHost, known_again: bool) -> None:
     node = replace(KC1, virtual_hosts=(host,))
     assert told_hosts(node) == ((host,) if known_again else ())
-    (read,) = parse_info(Reports().info((node,), WorkerStats()))["kc1"]
+    (read,) = parse_info(McmpReports().info((node,), WorkerStats()))["kc1"]
     assert ("h" in read.aliases) is known_again
     assert len(read.contexts) == 1
 
@@ -136,5 +136,5 @@ def test_balancers_are_told_as_they_were_announced() -> None:
 
 
 def test_nothing_is_told_of_nobody() -> None:
-    assert Reports().records(()) == []
-    assert Reports().info((), WorkerStats()) == ""
+    assert McmpReports().records(()) == []
+    assert McmpReports().info((), WorkerStats()) == ""

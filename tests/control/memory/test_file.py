@@ -16,7 +16,7 @@ from lbproxy.cluster.node import Node, Source
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.control.memory import file as state_file
 from lbproxy.control.memory.file import StateError, StateFile
-from lbproxy.control.memory.state import State
+from lbproxy.control.memory.state import SavedState
 
 BAD = b'{"format": "lbproxy state", "version": 9}'
 
@@ -29,7 +29,7 @@ def snapshot(*names: str) -> Snapshot:
     return Snapshot(1, {"idp": PoolSnapshot("idp", nodes)})
 
 
-def names(state: State) -> list[str]:
+def names(state: SavedState) -> list[str]:
     return [node.name for node in state.nodes]
 
 
@@ -45,7 +45,7 @@ async def write(path: Path, *nodes: str) -> None:
 
 
 async def test_what_is_written_is_read(path: Path) -> None:
-    assert StateFile(str(path)).read() == State()
+    assert StateFile(str(path)).read() == SavedState()
     await write(path, "n1", "n2")
     assert names(StateFile(str(path)).read()) == ["n1", "n2"]
     await write(path, "n3")
@@ -160,26 +160,26 @@ def test_a_file_that_is_no_use_is_set_aside(
     path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_bytes(content)
-    assert StateFile(str(path)).read() == State()
+    assert StateFile(str(path)).read() == SavedState()
     assert not path.exists()
     assert path.with_name("state.json.unusable").read_bytes() == content
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"state_file {path}: ")
     assert line.endswith(f"; set aside as {path}.unusable; nodes have to join again")
-    assert StateFile(str(path)).read() == State()
+    assert StateFile(str(path)).read() == SavedState()
     assert len(caplog.records) == 1
 
 
 def test_a_huge_file_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_file, "MAX_FILE", 100)
     path.write_bytes(b" " * 101)
-    assert StateFile(str(path)).read() == State()
+    assert StateFile(str(path)).read() == SavedState()
     assert not path.exists()
 
 
 def test_a_directory_in_its_place(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.mkdir()
-    assert StateFile(str(path)).read() == State()
+    assert StateFile(str(path)).read() == SavedState()
     assert "Is a directory" in caplog.text
 
 

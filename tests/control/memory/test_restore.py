@@ -19,7 +19,7 @@ from lbproxy.control.memory.state import (
     SavedBalancer,
     SavedCommand,
     SavedNode,
-    State,
+    SavedState,
     decode,
 )
 
@@ -73,7 +73,7 @@ def config(pools: dict[str, Any] | None = None, **more: Any) -> Config:
 
 
 def take_in(
-    state: State, settings: Config | None = None
+    state: SavedState, settings: Config | None = None
 ) -> tuple[dict[str, Node], list[str], Registry]:
     settings = settings or config()
     registry = Registry(settings, 0.0)
@@ -84,7 +84,7 @@ def take_in(
 
 
 def test_an_announced_node() -> None:
-    state = State((ANNOUNCED,), (SavedBalancer("idp", BALANCER),))
+    state = SavedState((ANNOUNCED,), (SavedBalancer("idp", BALANCER),))
     nodes, refused, registry = take_in(state)
     assert refused == []
     node = nodes["n1"]
@@ -103,14 +103,14 @@ def test_an_announced_node() -> None:
 
 def test_a_restored_node_is_one_that_announced_itself() -> None:
     """It goes on saying things, and is forgotten when its probes fail for long."""
-    _, _, registry = take_in(State((ANNOUNCED,)))
+    _, _, registry = take_in(SavedState((ANNOUNCED,)))
     members = Membership(registry, "idp", Bounds(10, 10, 10), 60.0)
     members.report("n1", 80, Source.MCMP, 6.0)
     assert members.find("n1", Source.MCMP).load == 80
 
 
 def test_a_node_is_known_from_before_until_it_announces_itself() -> None:
-    _, _, registry = take_in(State((ANNOUNCED,)))
+    _, _, registry = take_in(SavedState((ANNOUNCED,)))
     members = Membership(registry, "idp", Bounds(10, 10, 10), 60.0)
     members.report("n1", 80, Source.MCMP, 6.0)
     assert members.restored("n1", Source.MCMP)
@@ -122,13 +122,13 @@ def test_a_node_is_known_from_before_until_it_announces_itself() -> None:
 def test_an_agent_that_takes_its_node_out_is_not_disturbed(state: ContextState) -> None:
     """Told that the node is not known it would think that it is gone."""
     hosts = (VirtualHost(("h",), (Context("/", state),)),)
-    _, _, registry = take_in(State((replace(AGENT, virtual_hosts=hosts),)))
+    _, _, registry = take_in(SavedState((replace(AGENT, virtual_hosts=hosts),)))
     members = Membership(registry, "idp", Bounds(10, 10, 10), 60.0)
     assert members.restored("n1", Source.AGENT) is (state is ContextState.ENABLED)
 
 
 def test_a_discovered_node() -> None:
-    nodes, refused, _ = take_in(State((ADDRESS, SERVICE)))
+    nodes, refused, _ = take_in(SavedState((ADDRESS, SERVICE)))
     assert refused == []
     assert nodes["10.0.0.6"].targets == ("10.0.0.6",)
     node = nodes["kc-0.example"]
@@ -139,9 +139,9 @@ def test_a_discovered_node() -> None:
 
 def test_the_name_that_an_https_node_announced_is_held_against_it() -> None:
     saved = replace(ANNOUNCED, scheme="https", server_name="n1.internal")
-    assert take_in(State((saved,)))[0]["n1"].tls == NodeTls(server_name="n1.internal")
+    assert take_in(SavedState((saved,)))[0]["n1"].tls == NodeTls(server_name="n1.internal")
     settings = config(mcmp=MCMP | {"node_tls": {"server_name": "idp.internal"}})
-    assert take_in(State((saved,)), settings)[0]["n1"].tls.server_name == "idp.internal"
+    assert take_in(SavedState((saved,)), settings)[0]["n1"].tls.server_name == "idp.internal"
 
 
 def test_commands_hold_for_nodes_of_every_source() -> None:
@@ -151,7 +151,7 @@ def test_commands_hold_for_nodes_of_every_source() -> None:
         SavedCommand("idp", "gone", Admin.STOPPED),
         SavedCommand("gone", "yaml", Admin.STOPPED),
     )
-    nodes, refused, _ = take_in(State((ANNOUNCED,), (), commands))
+    nodes, refused, _ = take_in(SavedState((ANNOUNCED,), (), commands))
     assert (nodes["yaml"].admin, nodes["n1"].admin) == (Admin.STOPPED, Admin.DRAINING)
     assert [line.partition(":")[0] for line in refused] == [
         "stopped of node gone",
@@ -170,7 +170,7 @@ def test_commands_hold_for_nodes_of_every_source() -> None:
     ],
 )
 def test_addresses_of_names(known: SavedAddresses, targets: tuple[str, ...]) -> None:
-    nodes, refused, _ = take_in(State((), (), (), (known,)))
+    nodes, refused, _ = take_in(SavedState((), (), (), (known,)))
     assert nodes["yaml"].targets == targets
     assert refused == []
 
@@ -178,7 +178,7 @@ def test_addresses_of_names(known: SavedAddresses, targets: tuple[str, ...]) -> 
 def test_a_node_that_is_a_configured_one_is_not_let_in() -> None:
     known = SavedAddresses("idp", "yaml", "yaml.example", ("10.0.0.5",))
     twin = replace(ANNOUNCED, scheme="http", port=80)
-    nodes, refused, _ = take_in(State((twin,), (), (), (known,)))
+    nodes, refused, _ = take_in(SavedState((twin,), (), (), (known,)))
     assert "n1" not in nodes
     (line,) = refused
     assert "has the address http://10.0.0.5:80 of node 'yaml'" in line
@@ -219,7 +219,7 @@ OPEN = POOLS["idp"]
     ],
 )
 def test_what_is_allowed_no_more(saved: SavedNode, settings: Config, words: str) -> None:
-    nodes, refused, _ = take_in(State((saved,)), settings)
+    nodes, refused, _ = take_in(SavedState((saved,)), settings)
     assert set(nodes) <= {"yaml"}
     (line,) = refused
     assert line.startswith(f"node {saved.name} of pool {saved.pool}: ")
@@ -228,14 +228,14 @@ def test_what_is_allowed_no_more(saved: SavedNode, settings: Config, words: str)
 
 def test_a_node_on_this_machine_is_allowed_where_no_networks_are_named() -> None:
     saved = replace(ANNOUNCED, host="127.0.0.1")
-    assert set(take_in(State((saved,)))[0]) == {"n1", "yaml"}
+    assert set(take_in(SavedState((saved,)))[0]) == {"n1", "yaml"}
 
 
 def test_contexts_that_are_not_taken_in_any_more() -> None:
-    nodes, _, _ = take_in(State((ANNOUNCED,)), config(mcmp=MCMP | {"contexts": ["/auth"]}))
+    nodes, _, _ = take_in(SavedState((ANNOUNCED,)), config(mcmp=MCMP | {"contexts": ["/auth"]}))
     (host,) = nodes["n1"].virtual_hosts or ()
     assert [context.path for context in host.contexts] == ["/auth"]
-    nodes, _, _ = take_in(State((ANNOUNCED,)), config(mcmp=MCMP | {"contexts": ["/other"]}))
+    nodes, _, _ = take_in(SavedState((ANNOUNCED,)), config(mcmp=MCMP | {"contexts": ["/other"]}))
     assert nodes["n1"].virtual_hosts == ()
 
 
@@ -243,18 +243,18 @@ def test_no_more_nodes_than_are_allowed() -> None:
     many = tuple(
         replace(ANNOUNCED, name=f"n{i}", route=f"n{i}", host=f"10.0.0.{i}") for i in range(5)
     )
-    nodes, refused, _ = take_in(State(many), config(mcmp=MCMP | {"max": {"nodes": 3}}))
+    nodes, refused, _ = take_in(SavedState(many), config(mcmp=MCMP | {"max": {"nodes": 3}}))
     assert len(nodes) == 4
     assert len(refused) == 2
 
 
 def test_addresses_of_services_are_held_against_the_rules() -> None:
     saved = replace(SERVICE, addresses=("127.0.0.1", "10.0.0.7"))
-    assert take_in(State((saved,)))[0]["kc-0.example"].addresses == ("10.0.0.7",)
+    assert take_in(SavedState((saved,)))[0]["kc-0.example"].addresses == ("10.0.0.7",)
 
 
 def test_a_restart_after_a_restart_finds_the_same() -> None:
-    state = State(
+    state = SavedState(
         (ANNOUNCED, ADDRESS, SERVICE),
         (SavedBalancer("idp", BALANCER),),
         (SavedCommand("idp", "n1", Admin.DRAINING),),

@@ -21,7 +21,7 @@ from lbproxy.control.memory.state import (
     SavedBalancer,
     SavedCommand,
     SavedNode,
-    State,
+    SavedState,
     decode,
 )
 
@@ -128,7 +128,7 @@ def test_it_is_json_that_a_person_can_read() -> None:
     lines = data.decode().splitlines()
     assert [line for line in lines if '"name":"n2"' in line]
     assert len(lines) == 5
-    assert decode(Encoder().encode(snapshot(), ())) == State()
+    assert decode(Encoder().encode(snapshot(), ())) == SavedState()
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_network
 
 import pytest
 
 from lbproxy.config.schema import ForwardedFields, ForwardingSettings
-from lbproxy.proxy.forwarding.asker import ClientView
+from lbproxy.proxy.forwarding.asker import Asker, asker_of_peer
 from lbproxy.proxy.forwarding.rules import ForwardingRules, drop_rules
 from lbproxy.wire.http1_head import HeadLimits
 from lbproxy.wire.http1_render import render
 from lbproxy.wire.http1_request import RequestParser
+from lbproxy.wire.request_head import RequestHead
 
 TRUSTED = (ip_network("10.0.0.0/8"),)
 
 
 def view(
     peer: str, *, scheme: bytes = b"https", fields: str = "x-forwarded", chain: bool = False
-) -> ClientView:
+) -> Asker:
     settings = ForwardingSettings(
         trusted_proxies=TRUSTED, fields=ForwardedFields(fields), chain=chain
     )
-    return ClientView(ForwardingRules(settings, "gate"), peer, scheme)
+    return asker_of_peer(ForwardingRules(settings, "gate"), peer, scheme)
+
+
+class Somewhere(asyncio.BaseTransport):
+    """A transport that knows nothing of its peer."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+
+def request(authority: bytes, received: list[tuple[bytes, bytes]] | None) -> RequestHead:
+    """A request's head with these forwarded fields."""
+    head = RequestHead()
+    head.authority = authority
+    head.received = received
+    return head
 
 
 def lines(text: str) -> bytes:
@@ -50,7 +67,7 @@ def test_a_stranger_is_what_the_socket_says() -> None:
 )
 def test_addresses_are_written_in_each_dialects_form(peer: str, shown: str, node: str) -> None:
     some = view(peer, fields="both")
-    assert some.client_address == shown
+    assert some.address == shown
     assert some.lines(b"idp.example") == lines(
         f"""X-Forwarded-For: {shown}
         X-Forwarded-Proto: https
@@ -95,24 +112,50 @@ def test_a_trusted_proxy_speaks_for_its_client() -> None:
         (b"X-Forwarded-Host", b"idp.example"),
         (b"X-Forwarded-Port", b"8443"),
     ]
-    assert some.believed_lines(b"inner:80", received) == lines(
+    first = some.of(request(b"inner:80", received))
+    assert first.lines(b"inner:80") == lines(
         """X-Forwarded-For: 198.51.100.9
         X-Forwarded-Proto: https
         X-Forwarded-Host: idp.example:8443
         X-Forwarded-Port: 8443
         X-Forwarded-Server: gate"""
     )
-    assert (some.client_address, some.scheme) == ("198.51.100.9", b"https")
-    # The next request on the connection is another client's.
-    some.believed_lines(b"inner:80", None)
-    assert (some.client_address, some.scheme) == ("10.0.0.1", b"http")
+    # The next request on the connection is another client's, and changes nothing of the first.
+    second = some.of(request(b"inner:80", None))
+    assert (first.address, first.https) == ("198.51.100.9", True)
+    assert (second.address, second.https) == ("10.0.0.1", False)
+    assert (some.address, some.https) == ("10.0.0.1", False)
+
+
+def test_each_request_of_a_trusted_proxy_has_its_own_asker() -> None:
+    """The second is read before the first is answered: each has its own client everywhere."""
+    proxy = view("10.0.0.1", scheme=b"http")
+    said = [
+        [(b"X-Forwarded-For", b"198.51.100.9"), (b"X-Forwarded-Proto", b"https")],
+        [(b"X-Forwarded-For", b"203.0.113.7"), (b"X-Forwarded-Proto", b"http")],
+    ]
+    first, second = (proxy.of(request(b"idp.example", received)) for received in said)
+    assert (first.address, first.https) == ("198.51.100.9", True)
+    assert (second.address, second.https) == ("203.0.113.7", False)
+    assert b"X-Forwarded-For: 198.51.100.9\r\n" in first.lines(b"idp.example")
+    assert b"X-Forwarded-For: 203.0.113.7\r\n" in second.lines(b"idp.example")
+    transport = Somewhere()
+    facts = first.facts(transport), second.facts(transport)
+    assert [each.remote_addr for each in facts] == [b"198.51.100.9", b"203.0.113.7"]
+    assert [each.secure for each in facts] == [True, False]
+
+
+def test_a_stranger_has_one_asker_for_all_requests() -> None:
+    stranger = view("198.51.100.9")
+    claim = [(b"X-Forwarded-For", b"6.6.6.6")]
+    assert stranger.of(request(b"idp.example", claim)) is stranger
 
 
 def test_a_chain_holds_only_vouched_addresses() -> None:
     """The claim 6.6.6.6 is left out: some providers read the leftmost address."""
     some = view("10.0.0.1", fields="both", chain=True)
     received = [(b"X-Forwarded-For", b"6.6.6.6, 198.51.100.9, 10.0.0.2")]
-    assert some.believed_lines(b"h", received) == lines(
+    assert some.of(request(b"h", received)).lines(b"h") == lines(
         """X-Forwarded-For: 198.51.100.9, 10.0.0.2, 10.0.0.1
         X-Forwarded-Proto: https
         X-Forwarded-Host: h
@@ -137,13 +180,15 @@ def test_a_chain_holds_only_vouched_addresses() -> None:
 )
 def test_nonsense_counts_as_not_received(name: bytes, value: bytes) -> None:
     some = view("10.0.0.1", scheme=b"http")
-    assert some.believed_lines(b"idp.example", [(name, value)]) == some.lines(b"idp.example")
+    assert some.of(request(b"idp.example", [(name, value)])).lines(b"idp.example") == some.lines(
+        b"idp.example"
+    )
 
 
 def test_a_server_name_cannot_break_the_head() -> None:
     rules = ForwardingRules(ForwardingSettings(server_name="gate\r\nX: y"), "machine")
     assert (
-        ClientView(rules, "1.2.3.4", b"http")
+        asker_of_peer(rules, "1.2.3.4", b"http")
         .lines(b"h")
         .endswith(b"\r\nX-Forwarded-Server: gate--X--y\r\n")
     )
@@ -167,7 +212,7 @@ def test_a_head_is_rendered_with_our_lines_and_our_framing(fields: bytes, framin
     assert head is not None
     client = view("198.51.100.9")
     kept = fields if fields.startswith(b"Content-Length") else b""
-    assert render(head, client.own_lines(head, b"id1")) == (
+    assert render(head, client.lines(head.authority) + b"X-Request-Id: id1\r\n") == (
         b"GET /a?b HTTP/1.1\r\nHost: c\r\n"
         + kept
         + client.lines(b"c")

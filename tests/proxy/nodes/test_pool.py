@@ -13,7 +13,6 @@ from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, Vi
 from lbproxy.cluster.node import Admin, Health, Node, Reported
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config.read import parse_config
-from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.exchange.downstream import Downstream
 from lbproxy.proxy.exchange.exchange import Exchange
 from lbproxy.proxy.forwarding.asker import asker_of_peer
@@ -87,7 +86,7 @@ def test_a_pool_without_contexts_has_no_applications() -> None:
     assert desk.pool.announced is None
     found, exchange = desk.ask("/x")
     assert found in ("a", "b")
-    assert exchange.application is None
+    assert exchange.serving is None
 
 
 def test_a_new_load_changes_nothing_but_the_load() -> None:
@@ -97,7 +96,7 @@ def test_a_new_load_changes_nothing_but_the_load() -> None:
     _, before = desk.ask("/a")
     desk.apply(first, replace(second, load=3, reason="x"))
     _, after = desk.ask("/a")
-    assert after.application is before.application
+    assert after.serving is before.serving
     assert desk.pool.links["b"].load == 3.0
     found = [desk.ask("/a")[0] for _ in range(106)]
     assert found.count("b") == 6
@@ -140,21 +139,21 @@ def test_counts_of_nodes_that_are_gone_are_swept(monkeypatch: pytest.MonkeyPatch
     assert announced is not None
     applications = announced.applications
     _, kept = desk.ask("/a")
-    assert kept.application is not None
-    tally = applications.tally(kept.application, desk.pool.links["a"])
+    assert kept.serving is not None
+    tally = applications.tally(kept.serving, desk.pool.links["a"])
     tally.count += 1
     for number in range(1100):
         desk.apply(node(f"n{number}"))
         _, exchange = desk.ask("/a")
-        assert exchange.application is not None
-        applications.tally(exchange.application, desk.pool.links[f"n{number}"])
+        assert exchange.serving is not None
+        applications.tally(exchange.serving, desk.pool.links[f"n{number}"])
     assert applications.in_flight("a", "/a") == 1
     desk.apply(node("a"))
     _, again = desk.ask("/a")
-    assert again.application is not None
-    assert applications.tally(again.application, desk.pool.links["a"]) is tally
+    assert again.serving is not None
+    assert applications.tally(again.serving, desk.pool.links["a"]) is tally
     # An application that has not heard of a snapshot yet uses no count that was swept.
-    assert applications.tally(kept.application, desk.pool.links["a"]) is tally
+    assert applications.tally(kept.serving, desk.pool.links["a"]) is tally
 
 
 PATHS = ("/", "/a", "/a/b", "/c")

@@ -13,10 +13,11 @@ from lbproxy.cluster.node import Node
 from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
-from lbproxy.control.discovery import dns
-from lbproxy.control.discovery.dns import Dns
+from lbproxy.control.discovery import part as dns
 from lbproxy.control.discovery.follow import Surroundings
+from lbproxy.control.discovery.part import Dns
 from lbproxy.control.discovery.resolver import Addresses
+from lbproxy.control.workers import Counters
 from tests.control.scripted import Scripted
 
 SRV = "_http._tcp.kc.example"
@@ -34,23 +35,35 @@ CONFIG = Config.model_validate(
 )
 
 
+class Idle:
+    """Workers that serve nobody."""
+
+    async def counters(self) -> dict[int, WorkerStats]:
+        return {}
+
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        return 0
+
+
 class Run:
     def __init__(self, resolver: Scripted) -> None:
         self.registry = Registry(CONFIG, 0.0)
-        around = Surroundings(self.registry, self._note, WorkerStats, lambda: 0.0, 30.0)
+        around = Surroundings(
+            self.registry, self._note, self.publish, Counters(Idle()), lambda: 0.0, 30.0
+        )
         self.dns = Dns(CONFIG, around, resolver)
 
     def _note(self, changes: Changes) -> None:
         pass
 
     def publish(self) -> None:
-        self.dns.sync(self.registry.snapshot())
+        self.dns.published(self.registry.snapshot())
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         self.publish()
         task = asyncio.create_task(self.dns.run())
-        await self.dns.settle(self.publish)
+        await self.dns.settle()
         try:
             yield
         finally:
@@ -76,7 +89,7 @@ async def test_a_start_is_over_when_everything_was_answered() -> None:
         resolver.set("kc.example", "10.0.0.9")
         await resolver.asked_again("kc.example")
         assert run.dns.passing() == {("c", "10.0.0.2")}
-        run.dns.sweep(1e9)
+        await run.dns.tick(1e9)
         assert run.dns.passing() == frozenset()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
@@ -12,17 +11,20 @@ from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.follow import Discovery, Surroundings
 from lbproxy.control.discovery.names import Names
 from lbproxy.control.discovery.resolver import Resolver
+from lbproxy.control.part import Part
 
 _log = logging.getLogger("lbproxy.dns")
 # A start waits for first answers so many times resolver.timeout: a dead first server costs one.
 START_PATIENCE = 2.5
 
 
-class Dns:
+class Dns(Part):
     """Owns what asks the resolver, not the resolver itself.
 
     Args: around: the control plane, as far as discovery needs it.
     """
+
+    name = "dns"
 
     def __init__(self, config: Config, around: Surroundings, resolver: Resolver) -> None:
         settings = config.resolver
@@ -43,27 +45,23 @@ class Dns:
             for discovery in self._discoveries:
                 group.create_task(discovery.watch(), name="discovery")
 
-    async def settle(self, publish: Callable[[], None]) -> None:
-        """Wait until everything was asked for once, or for as long as a start may take.
-
-        run() must have been started, as a task. Args: publish: hands on the nodes that were found,
-        to sync() among others.
-        """
+    async def settle(self) -> None:
+        """Wait until everything was asked for once, or for as long as a start may take."""
         try:
             async with asyncio.timeout(self._patience_s):
                 await asyncio.gather(*(each.answered.wait() for each in self._discoveries))
-                publish()
+                self._around.publish()
                 await self._names.settle()
         except TimeoutError:
             _log.warning("DNS is slow: starting before every first answer is there")
-        publish()
+        self._around.publish()
 
-    def sync(self, snapshot: Snapshot) -> None:
+    def published(self, snapshot: Snapshot) -> None:
         """Keep the addresses of this snapshot's nodes from now on."""
         self._names.sync(snapshot)
 
     def arrange(self) -> None:
-        """Follow the health of nodes where SRV priorities say who stands by."""
+        """Follow the health of nodes whose SRV priorities say who stands by."""
         for discovery in self._discoveries:
             discovery.arrange()
 
@@ -71,8 +69,10 @@ class Dns:
         """Return pool and name of the nodes that are drained because DNS has lost them."""
         return frozenset[tuple[str, str]]().union(*(each.passing() for each in self._discoveries))
 
-    def sweep(self, now: float) -> None:
-        """Remove discovered nodes that have left; to be called about once a second."""
+    async def tick(self, now: float) -> None:
+        """Remove discovered nodes that have left."""
+        if any(discovery.is_due(now) for discovery in self._discoveries):
+            await self._around.counters.now()
         for discovery in self._discoveries:
             discovery.sweep(now)
 

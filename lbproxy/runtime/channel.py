@@ -1,0 +1,36 @@
+"""How the control plane and its workers reach each other."""
+
+from __future__ import annotations
+
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.cluster.stats import WorkerStats
+from lbproxy.control.plane import ControlPlane
+from lbproxy.proxy.worker import Worker
+
+_THE_WORKER = 1
+
+
+class Direct:
+    """The channel between a worker and the control plane if both share a process."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.control: ControlPlane | None = None
+
+    def publish(self, snapshot: Snapshot) -> None:
+        if self.worker is not None:
+            self.worker.apply(snapshot)
+
+    async def counters(self) -> dict[int, WorkerStats]:
+        return {} if self.worker is None else {_THE_WORKER: self.worker.stats()}
+
+    async def in_flight(self, pool: str, node: str, context: str) -> int:
+        return 0 if self.worker is None else self.worker.in_flight(pool, node, context)
+
+    def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None:
+        if self.control is not None:
+            self.control.node_failed(pool, node, reason, client)
+
+    def node_recovered(self, pool: str, node: str) -> None:
+        if self.control is not None:
+            self.control.node_recovered(pool, node)

@@ -159,7 +159,7 @@ def _oauth_error(status: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OwnAnswer:
     """A whole answer of our own, in no protocol yet.
 
     Args: reason: for the log; fields: names and values, without those of the body's framing; close:
@@ -178,7 +178,7 @@ class Answer:
         return HTTPStatus(self.status).phrase.encode()
 
 
-def refusal(failure: Failure, head: RequestHead, request_id: bytes, date: bytes) -> Answer:
+def refusal(failure: Failure, head: RequestHead, request_id: bytes, date: bytes) -> OwnAnswer:
     """Return the answer to a request that has failed, in the shape that its client can read.
 
     Args: failure: with a status for the client; head: of the request; request_id: shown and sent
@@ -194,7 +194,7 @@ def refusal(failure: Failure, head: RequestHead, request_id: bytes, date: bytes)
     return page(failure, form, request_id, date)
 
 
-def page(failure: Failure, form: Shape, request_id: bytes, date: bytes) -> Answer:
+def page(failure: Failure, form: Shape, request_id: bytes, date: bytes) -> OwnAnswer:
     """Return the answer of a failure in one shape. Args: as `refusal`."""
     text = _TEXTS[failure.status]
     shown = request_id.decode("ascii", "replace")
@@ -239,7 +239,7 @@ def page(failure: Failure, form: Shape, request_id: bytes, date: bytes) -> Answe
     ]
     if failure.retry_after:
         fields.append((b"Retry-After", b"%d" % RETRY_AFTER_S))
-    return Answer(failure.status, failure.reason, tuple(fields), body, failure.close)
+    return OwnAnswer(failure.status, failure.reason, tuple(fields), body, failure.close)
 
 
 def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
@@ -255,7 +255,7 @@ def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
     return b"https://" + name + (b"" if port == 443 else b":%d" % port) + target
 
 
-def redirect(location: bytes, request_id: bytes, date: bytes) -> Answer:
+def redirect(location: bytes, request_id: bytes, date: bytes) -> OwnAnswer:
     """Return the 308 answer to `location`, a URL from `https_location`.
 
     308 keeps the method and the body. The client may store it; a cache that serves others may not,
@@ -268,10 +268,10 @@ def redirect(location: bytes, request_id: bytes, date: bytes) -> Answer:
         (b"Content-Length", b"0"),
         (b"X-Request-Id", request_id),
     )
-    return Answer(308, "redirect", fields)
+    return OwnAnswer(308, "redirect", fields)
 
 
-def options(request_id: bytes, date: bytes) -> Answer:
+def options(request_id: bytes, date: bytes) -> OwnAnswer:
     """Return the answer to an OPTIONS request that goes no further: what is passed on at all.
 
     Source: RFC 9110 section 7.6.2.
@@ -282,7 +282,7 @@ def options(request_id: bytes, date: bytes) -> Answer:
         (b"Content-Length", b"0"),
         (b"X-Request-Id", request_id),
     )
-    return Answer(200, "max_forwards", fields)
+    return OwnAnswer(200, "max_forwards", fields)
 
 
 def wants_json(accept: bytes | None) -> bool:

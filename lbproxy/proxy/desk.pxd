@@ -24,6 +24,8 @@ cdef class Desk:
     cdef double _due
     cdef object _notices
     cdef bytes _date
+    cdef bytes _authority
+    cdef bytes _host
     cdef double _wall
 
     cpdef start(self, double now)
@@ -34,4 +36,5 @@ cdef class Desk:
     cpdef count_rejected(self, str reason)
     cdef bytes request_id(self)
     cpdef bytes date(self)
+    cpdef bytes host_of(self, bytes authority)
     cdef log(self, Record record, double now)

@@ -21,6 +21,7 @@ from lbproxy.proxy.nodes.notices import NodeNotices
 from lbproxy.proxy.request_ids import RequestIds
 from lbproxy.proxy.rules import Rules
 from lbproxy.wire.ajp13_request import Ajp13Encoder
+from lbproxy.wire.authority import host_of
 
 # What a failure counts as in a node's latency, in seconds.
 FAILURE_COST_S = 1.0
@@ -76,6 +77,8 @@ class Desk:
         self._due: float = 0.0
         self._notices = NodeNotices()
         self._date: bytes = b""
+        self._authority: bytes = b""
+        self._host: bytes = b""
         self._wall: float = time() - monotonic()  # added to monotonic seconds: Unix seconds
 
     def start(self, now: float) -> None:
@@ -148,6 +151,16 @@ class Desk:
         if not self._date:
             self._date = formatdate(usegmt=True).encode()
         return self._date
+
+    def host_of(self, authority: bytes) -> bytes:
+        """Return the host in a valid authority, in lower case without port.
+
+        The last answer is remembered: most requests name the same host.
+        """
+        if authority != self._authority:
+            self._host = host_of(authority)
+            self._authority = authority
+        return self._host
 
     def log(self, record: Record, now: float) -> None:
         """Write the access-log line of a request that has ended. Args: now: monotonic seconds."""

@@ -9,7 +9,15 @@ import h11
 import pytest
 
 from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure
-from lbproxy.proxy.answers import Answer, Shape, https_location, page, redirect, shape, wants_json
+from lbproxy.proxy.answers import (
+    OwnAnswer,
+    Shape,
+    https_location,
+    page,
+    redirect,
+    shape,
+    wants_json,
+)
 from lbproxy.proxy.downstream.http1_answers import as_http1
 from lbproxy.wire.http1_head import GET, HEAD
 from lbproxy.wire.request_head import RequestHead
@@ -41,7 +49,7 @@ def made(
     return sent(page(failure, form, request_id, DATE), method=HEAD if head else GET)
 
 
-def sent(answer: Answer, method: int = GET, close: bool = False) -> bytes:
+def sent(answer: OwnAnswer, method: int = GET, close: bool = False) -> bytes:
     """An answer as a client of HTTP/1.1 gets it."""
     head = RequestHead()
     head.method_id = method

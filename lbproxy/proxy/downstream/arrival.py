@@ -12,7 +12,7 @@ from lbproxy.errors import Denied, Failure
 from lbproxy.proxy import answers
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.answers import Answer
+    from lbproxy.proxy.answers import OwnAnswer
     from lbproxy.proxy.downstream.listener import ListenerState
     from lbproxy.proxy.exchange.exchange import Exchange
 
@@ -90,7 +90,7 @@ def _redirects(exchange: Exchange, listener: ListenerState) -> bool:
     return listener.secure or not exchange.asker.https
 
 
-def _redirect(exchange: Exchange, listener: ListenerState) -> Answer | None:
+def _redirect(exchange: Exchange, listener: ListenerState) -> OwnAnswer | None:
     """Return the redirect to https, None if the request names no place to go to."""
     head = exchange.head
     asker = exchange.asker

@@ -13,7 +13,7 @@ from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.request_head import RequestHead
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.answers import Answer
+    from lbproxy.proxy.answers import OwnAnswer
     from lbproxy.proxy.exchange.exchange import Exchange
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -90,7 +90,7 @@ class Http1Answers(Downstream):
             head.parts.append(b"\r\n")
             self.pipe.write(b"".join(head.parts))
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: OwnAnswer) -> None:
         """Send a whole answer of our own."""
         exchange = self.exchange
         assert exchange is not None
@@ -119,7 +119,7 @@ class Http1Answers(Downstream):
         return exchange
 
 
-def as_http1(answer: Answer, head: RequestHead, close: bool) -> bytes:
+def as_http1(answer: OwnAnswer, head: RequestHead, close: bool) -> bytes:
     """Return an answer of our own as bytes of HTTP/1.1.
 
     Args: head: of the request; to HEAD the body stays away; close: the connection ends with it.

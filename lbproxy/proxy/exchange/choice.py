@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.sticky import FAILOVER, OWNER, UNKNOWN_ROUTE, Verdict
@@ -11,7 +11,6 @@ from lbproxy.errors import Failure, Retry, may_go_again
 from lbproxy.proxy.exchange.record import Record
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.routing.paths import DoubtfulPath
-from lbproxy.wire.authority import host_of
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.shared_caches import kept_by_shared_caches
 
@@ -43,7 +42,7 @@ class Choice(Record):
 
     def name_host(self) -> None:
         """Work out the host that routes and contexts are looked up by."""
-        self.host = host_of(self.head.authority)
+        self.host = self.desk.host_of(self.head.authority)
 
     def choose(self, now: float) -> Link | None:
         """Choose the node; return its link, or None: then `lack` says why."""
@@ -69,7 +68,8 @@ class Choice(Record):
             if verdict.result == UNKNOWN_ROUTE:
                 self.desk.route_unknown(self)
             if verdict.member is not None:
-                return cast(Link, verdict.member)
+                assert isinstance(verdict.member, Link)
+                return verdict.member
         return pool.pick(verdict, now, None, self.serving)
 
     def lack(self) -> Failure:

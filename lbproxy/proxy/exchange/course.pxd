@@ -19,6 +19,7 @@ cdef class Course(Choice):
     cdef public bint whole
     cdef public bint invited
     cdef public int held_for
+    cdef public bytes early
 
     cdef begin_course(self, Desk desk, Downstream downstream)
     cdef enter(self, int stage)
@@ -29,3 +30,6 @@ cdef class Course(Choice):
     cpdef heard(self)
     cpdef hold(self, int why)
     cpdef release(self, int why)
+    cpdef keep_early(self, bytes payload)
+    @cython.locals(early=bytes)
+    cpdef bytes take_early(self)

@@ -34,7 +34,7 @@ class Course(Choice):
     deadline: monotonic seconds at which the stage is overdue; response_timeout: how long the node,
     or a place in the waiting room, has in seconds; whole: the client has sent all of the request;
     invited: the client was told to send the body that it holds back; held_for: reasons why the body
-    is not read.
+    is not read; early: what came of the body before there was an upstream.
     """
 
     def begin_course(self, desk: Desk, downstream: Downstream) -> None:
@@ -48,6 +48,7 @@ class Course(Choice):
         self.whole: bool = self.head.length == NO_BODY
         self.invited: bool = False
         self.held_for: int = 0
+        self.early: bytes = b""
 
     @property
     def responded(self) -> bool:
@@ -100,3 +101,16 @@ class Course(Choice):
             self.downstream.go_on(why)
             if why == SLOW_NODE:
                 self.limit(self.clients_turn())
+
+    def keep_early(self, payload: bytes) -> None:
+        """Keep a piece of the body for an upstream that is still to come, or to be trusted.
+
+        The client is not read any further, so this stays one buffer.
+        """
+        self.early = self.early + payload if self.early else payload
+
+    def take_early(self) -> bytes:
+        """Return what came of the body before there was an upstream, once."""
+        early = self.early
+        self.early = b""
+        return early

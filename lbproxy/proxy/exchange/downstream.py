@@ -6,7 +6,7 @@ HTTP/1.1, one request after the other; a protocol with streams plays it once for
 
 from __future__ import annotations
 
-from lbproxy.proxy.answers import Answer
+from lbproxy.proxy.answers import OwnAnswer
 from lbproxy.wire.ajp13_request import Facts
 from lbproxy.wire.http1_response import ResponseHead
 
@@ -47,7 +47,7 @@ class Downstream:
         """Send bytes of a tunnel."""
         raise NotImplementedError
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: OwnAnswer) -> None:
         """Send a whole answer of our own."""
         raise NotImplementedError
 

@@ -22,7 +22,6 @@ cdef double _NEVER
 cdef class Exchange(Course):
     cdef public Upstream upstream
     cdef public object connecting
-    cdef public bytes early
     cdef public bytes request_trailers
     cdef public double sent_at
     cdef public bytes trailers
@@ -42,9 +41,6 @@ cdef class Exchange(Course):
     cdef _connect(self, Link link)
     @cython.locals(upstream=Upstream)
     cpdef take(self, bytes payload, bint last)
-    cpdef keep_early(self, bytes payload)
-    @cython.locals(early=bytes)
-    cpdef bytes take_early(self)
 
     cpdef pinging(self)
     cpdef asked(self)
@@ -93,5 +89,5 @@ cdef class Exchange(Course):
     @cython.locals(pool=Pool, answered=bint)
     cdef _end(self, double now, int status, str reason)
 
-@cython.locals(ready=list, parked=Exchange)
+@cython.locals(ready=list, exchange=Exchange)
 cpdef send_parked(Desk desk)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy import answers
@@ -33,6 +33,7 @@ from lbproxy.proxy.exchange.stages import (
     holds,
     late,
 )
+from lbproxy.proxy.exchange.upstream import Upstream
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.transport.pipe import NO_NODE
 from lbproxy.wire.fields import find_part
@@ -41,10 +42,9 @@ from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.request_head import RequestHead
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.answers import Answer
+    from lbproxy.proxy.answers import OwnAnswer
     from lbproxy.proxy.desk import Desk
     from lbproxy.proxy.exchange.downstream import Downstream
-    from lbproxy.proxy.exchange.upstream import Upstream
     from lbproxy.proxy.forwarding.asker import Asker
     from lbproxy.proxy.nodes.waiting import WaitingRoom
     from lbproxy.wire.ajp13_request import Facts
@@ -71,7 +71,6 @@ class Exchange(Course):
         self.begin_course(desk, downstream)
         self.upstream: Upstream | None = None
         self.connecting: asyncio.Task[None] | None = None
-        self.early: bytes = b""  # what came of the body before there was an upstream
         self.request_trailers: bytes = b""
         self.sent_at: float = started  # negative: the clock is read when it is sent
         self.trailers: bytes = b""
@@ -149,7 +148,9 @@ class Exchange(Course):
         if connection is None:
             self._connect(link)
         else:
-            self._attach(cast("Upstream", connection.speaker))
+            speaker = connection.speaker
+            assert isinstance(speaker, Upstream)
+            self._attach(speaker)
 
     def _attach(self, upstream: Upstream) -> None:
         self.connecting = None
@@ -173,7 +174,8 @@ class Exchange(Course):
         except ConnectError as error:
             self.fail(error.failure, str(error))
         else:
-            self._attach(cast("Upstream", speaker))
+            assert isinstance(speaker, Upstream)
+            self._attach(speaker)
 
     def take(self, payload: bytes, last: bool) -> None:
         """Take a piece of the request's body, without framing. Args: last: it ends with it."""
@@ -185,19 +187,6 @@ class Exchange(Course):
             upstream.send_body(payload, last)
         else:
             self.keep_early(payload)
-
-    def keep_early(self, payload: bytes) -> None:
-        """Keep a piece of the body for an upstream that is still to come, or to be trusted.
-
-        The client is not read any further, so this stays one buffer.
-        """
-        self.early = self.early + payload if self.early else payload
-
-    def take_early(self) -> bytes:
-        """Return what came of the body before there was an upstream, once."""
-        early = self.early
-        self.early = b""
-        return early
 
     # What the upstream says of the request.
 
@@ -410,7 +399,7 @@ class Exchange(Course):
         self.answer(failure)
 
     def refuse(self, failure: Failure) -> None:
-        """Answer without a node: none can be asked, or none may be. Nothing was sent."""
+        """OwnAnswer without a node: none can be asked, or none may be. Nothing was sent."""
         self._let_go()
         if self.stage != BEGUN:
             self.enter(BEGUN)
@@ -422,7 +411,7 @@ class Exchange(Course):
         """End with an answer to a failure."""
         self.reply(answers.refusal(failure, self.head, self.request_id, self.desk.date()))
 
-    def reply(self, answer: Answer) -> None:
+    def reply(self, answer: OwnAnswer) -> None:
         """End with an answer of our own."""
         self.downstream.answer(answer)
         self.bytes_out = 0 if self.head.method_id == HEAD else len(answer.body)
@@ -508,9 +497,9 @@ def send_parked(desk: Desk) -> None:
     ready = desk.ready
     desk.ready = []
     for exchange in ready:
-        parked = cast(Exchange, exchange)
-        if parked.stage == PARKED:  # else its client has left meanwhile
+        assert isinstance(exchange, Exchange)
+        if exchange.stage == PARKED:  # else its client has left meanwhile
             try:
-                parked._send(False)
+                exchange._send(False)
             except Exception:
                 _log.exception("a fault of lbproxy while sending a request")

@@ -13,7 +13,6 @@ and waiting has no counterpart in the configuration; the pool's own cookies are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.contexts import BalancerSettings
@@ -89,11 +88,14 @@ class Announced:
             if verdict.domain:
                 inside = application.pick_inside(verdict.domain, now, session, tried)
                 if inside is not None:
-                    return cast(Link, inside)
+                    assert isinstance(inside, Link)
+                    return inside
             settings = self.balancers.get(verdict.balancer)
             if settings is not None and settings.force:
                 return None
-        return cast(Link, application.pick(now, session, tried))
+        found = application.pick(now, session, tried)
+        assert found is None or isinstance(found, Link)
+        return found
 
     def forgets(self, verdict: Verdict, link: Link) -> bool:
         """Return True where a session that fails over to `link` is to be taken from the request."""

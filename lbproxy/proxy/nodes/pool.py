@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from lbproxy.cluster.balance import Member, make_balancer
 from lbproxy.cluster.candidates import candidates
 from lbproxy.cluster.node import Node, differ_in_load_only
@@ -286,7 +284,8 @@ class Pool:
             return self.announced.pick(application, verdict, now, tried)
         session = None if verdict is None else verdict.session
         member = self.balancer.pick(now, session, tried)
-        return cast(Link, member)  # only links are ever given to the balancer
+        assert member is None or isinstance(member, Link)  # the balancer was given nothing else
+        return member
 
     def learn(self, set_cookies: list[bytes], link: Link) -> None:
         """A node has set cookies: remember which node a session's id came from."""

@@ -3,7 +3,7 @@ import cython
 from lbproxy.proxy.desk cimport Desk
 from lbproxy.proxy.exchange.exchange cimport Exchange
 from lbproxy.proxy.nodes.link cimport Link
-from lbproxy.proxy.upstream.single cimport SingleUpstream, learns_session, our_lines
+from lbproxy.proxy.upstream.single cimport SingleUpstream, learns_session
 from lbproxy.wire.ajp13_request cimport Facts
 from lbproxy.wire.ajp13_response cimport Ajp13Reader
 from lbproxy.wire.request_head cimport RequestHead
@@ -37,7 +37,7 @@ cdef class AjpUpstream(SingleUpstream):
     cdef send_request(self, Exchange exchange)
     cdef bint _in_doubt(self, Exchange exchange) except -1
     @cython.locals(
-        link=Link, facts=Facts, packet=bytes, head=RequestHead,
+        link=Link, facts=Facts, packet=bytes, lines=bytes, head=RequestHead,
     )
     cdef _forward(self, Exchange exchange)
     @cython.locals(held=bytes)

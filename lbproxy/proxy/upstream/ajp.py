@@ -19,7 +19,7 @@ from lbproxy.errors import Failure
 from lbproxy.proxy.exchange.exchange import Exchange
 from lbproxy.proxy.exchange.stages import ANSWERING
 from lbproxy.proxy.transport.pipe import SLOW_NODE
-from lbproxy.proxy.upstream.single import SingleUpstream, ended, learns_session, our_lines
+from lbproxy.proxy.upstream.single import SingleUpstream, ended, learns_session
 from lbproxy.wire.ajp13 import (
     CPING,
     DATA_OVERHEAD,
@@ -103,10 +103,10 @@ class AjpUpstream(SingleUpstream):
         facts.secret = link.secret
         facts.route = link.route
         head = exchange.head
+        lines = exchange.asker.lines(head.authority)
+        lines += b"X-Request-Id: " + exchange.request_id + b"\r\n"
         try:
-            packet = self.desk.ajp_encoder.forward_request(
-                head, our_lines(exchange), facts, link.packet_size
-            )
+            packet = self.desk.ajp_encoder.forward_request(head, lines, facts, link.packet_size)
         except BadHead as error:
             # Nothing was sent, and no other node of this kind would take it.
             self.exchange = None

@@ -3,7 +3,7 @@ import cython
 from lbproxy.proxy.exchange.exchange cimport Exchange
 from lbproxy.proxy.nodes.connection cimport Connection
 from lbproxy.proxy.rules cimport Rules
-from lbproxy.proxy.upstream.single cimport SingleUpstream, learns_session, our_lines
+from lbproxy.proxy.upstream.single cimport SingleUpstream, learns_session
 from lbproxy.wire.http1_body cimport ChunkedReader
 from lbproxy.wire.http1_render cimport render
 from lbproxy.wire.request_head cimport RequestHead

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lbproxy.errors import Failure
 from lbproxy.proxy.exchange.exchange import Exchange
 from lbproxy.proxy.exchange.stages import TUNNEL
-from lbproxy.proxy.upstream.single import SingleUpstream, ended, learns_session, our_lines
+from lbproxy.proxy.upstream.single import SingleUpstream, ended, learns_session
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_body import ChunkedReader, chunks
 from lbproxy.wire.http1_head import CHUNKED, NO_BODY, UNTIL_CLOSE
@@ -47,7 +47,7 @@ class Http1Upstream(SingleUpstream):
         exchange.asked()
         connection = self.connection
         head = exchange.head
-        request = render(head, our_lines(exchange))
+        request = render(head, exchange.asker.lines(head.authority), exchange.request_id)
         body = b""
         if head.length != NO_BODY:
             body = self._frame(exchange, exchange.take_early(), exchange.whole)

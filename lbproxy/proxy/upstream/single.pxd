@@ -5,7 +5,6 @@ from lbproxy.proxy.exchange.exchange cimport Exchange
 from lbproxy.proxy.exchange.upstream cimport Upstream
 from lbproxy.proxy.nodes.connection cimport Connection
 from lbproxy.proxy.nodes.link cimport Link
-from lbproxy.wire.request_head cimport RequestHead
 
 cdef int SLOW_CLIENT, SLOW_NODE
 cdef long long NO_BODY
@@ -35,6 +34,4 @@ cdef class SingleUpstream(Upstream):
     cpdef pause_writing(self)
     cpdef resume_writing(self)
 
-@cython.locals(head=RequestHead)
-cpdef bytes our_lines(Exchange exchange)
 cpdef bint learns_session(Exchange exchange) except -1

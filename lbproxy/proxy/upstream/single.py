@@ -194,12 +194,6 @@ class SingleUpstream(Upstream):
         self.connection.transport = transport
 
 
-def our_lines(exchange: Exchange) -> bytes:
-    """Return the field lines that every request to a node gets from us, each with CRLF."""
-    head = exchange.head
-    return exchange.asker.lines(head.authority) + b"X-Request-Id: " + exchange.request_id + b"\r\n"
-
-
 def learns_session(exchange: Exchange) -> bool:
     """Return True if the pool learns from cookies that nodes set whose a session is."""
     return exchange.pool is not None and exchange.pool.learns

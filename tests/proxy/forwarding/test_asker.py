@@ -212,7 +212,7 @@ def test_a_head_is_rendered_with_our_lines_and_our_framing(fields: bytes, framin
     assert head is not None
     client = view("198.51.100.9")
     kept = fields if fields.startswith(b"Content-Length") else b""
-    assert render(head, client.lines(head.authority) + b"X-Request-Id: id1\r\n") == (
+    assert render(head, client.lines(head.authority), b"id1") == (
         b"GET /a?b HTTP/1.1\r\nHost: c\r\n"
         + kept
         + client.lines(b"c")
@@ -220,4 +220,4 @@ def test_a_head_is_rendered_with_our_lines_and_our_framing(fields: bytes, framin
         + framing
         + b"\r\n"
     )
-    assert client.asked_https()
+    assert client.https

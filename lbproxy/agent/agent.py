@@ -86,7 +86,7 @@ class Agent:
 
     @property
     def joined(self) -> bool:
-        """True where a proxy may send the node new sessions."""
+        """True if a proxy may send the node new sessions."""
         return self.goal is Goal.SERVE and any(
             each.standing.phase is Phase.ENABLED for each in self._all()
         )

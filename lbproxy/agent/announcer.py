@@ -69,12 +69,12 @@ class Announcer:
 
     @property
     def finished(self) -> bool:
-        """True where leaving is over here."""
+        """True if leaving is over here."""
         return finished(self.standing, self._goal, _now())
 
     @property
     def failing(self) -> bool:
-        """True where the proxy knows the node, and what was last asked of it was not done."""
+        """True if the proxy knows the node, and what was last asked of it was not done."""
         return self.standing.registered and self.standing.failures > 0
 
     def pursue(self, goal: Goal) -> None:

@@ -132,7 +132,7 @@ class Desk:
 def ask(bind: Bind, command: str, timeout_s: float) -> Iterator[str]:
     """Yield the lines that a running agent answers. Blocks.
 
-    Args: timeout_s: between two lines. Raises: OSError, such as ConnectionRefusedError where no
+    Args: timeout_s: between two lines. Raises: OSError, such as ConnectionRefusedError if no
     agent runs.
     """
     family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET

@@ -43,7 +43,7 @@ def target_of(node: AgentNodeSettings) -> Target:
 
 
 def beside(node: AgentNodeSettings, target: Target) -> str:
-    """Return where a probe went, for its reason; empty where that is the node's url."""
+    """Return where a probe went, for its reason; empty if that is the node's url."""
     url = parse_node_url(node.url)
     if (url.host, url.port) == (target.host, target.port):
         return ""

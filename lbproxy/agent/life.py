@@ -155,7 +155,7 @@ class Standing:
 
     @property
     def registered(self) -> bool:
-        """True where the proxy may send requests to the node."""
+        """True if the proxy may send requests to the node."""
         return self.phase not in _NOWHERE
 
 
@@ -220,7 +220,7 @@ def setting_out(standing: Standing) -> Standing:
 
 
 def finished(standing: Standing, goal: Goal, now: float) -> bool:
-    """Return True where, on the way out, nothing is left to say to this proxy.
+    """Return True if, on the way out, nothing is left to say to this proxy.
 
     At the end one that has failed all the time is not asked yet again.
     """
@@ -231,7 +231,7 @@ def finished(standing: Standing, goal: Goal, now: float) -> bool:
 
 
 def abandoned(standing: Standing, now: float) -> bool:
-    """Return True where a registered proxy has not answered for too long to be waited for."""
+    """Return True if a registered proxy has not answered for too long to be waited for."""
     if not standing.registered or not standing.lost:
         return False
     silent = standing.heard is None or now - standing.heard > SILENT_S

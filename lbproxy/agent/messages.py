@@ -80,7 +80,7 @@ def outcome_of(reply: McmpReply) -> StepOutcome:
 
 
 def requests_in(reply: McmpReply) -> int:
-    """Return how many requests the answer to STOP-APP counts; 0 where it does not say."""
+    """Return how many requests the answer to STOP-APP counts; 0 if it does not say."""
     text = reply.value("Requests") or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 

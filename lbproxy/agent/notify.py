@@ -13,7 +13,7 @@ _log = logging.getLogger("lbproxy.agent")
 
 
 class Notifier:
-    """Says nothing where nobody asked. Args: environment: may hold NOTIFY_SOCKET."""
+    """Says nothing if nobody asked. Args: environment: may hold NOTIFY_SOCKET."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")

@@ -40,7 +40,7 @@ def credentials_of(config: AgentConfig, environment: Mapping[str, str]) -> Crede
 def run(config: AgentConfig, on_ready: Callable[[], None] | None = None) -> int:
     """Announce the node until TERM or INT, then let it leave.
 
-    A second signal takes it out at once. Returns: 0 where it drained, or was never announced;
+    A second signal takes it out at once. Returns: 0 if it drained, or was never announced;
     1 where requests were cut off or a proxy did not answer. Raises: BindError.
     """
     return asyncio.run(_serve(config, on_ready))

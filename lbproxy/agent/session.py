@@ -187,7 +187,7 @@ class _OpenConnection:
 
     @property
     def ended(self) -> bool:
-        """True where the other side has closed it."""
+        """True if the other side has closed it."""
         return self._reader.at_eof()
 
     async def exchange(self, data: bytes) -> McmpReply:

@@ -186,7 +186,7 @@ def _table(nodes: Sequence[NodeView]) -> Table:
 
 
 def since(for_s: float | None) -> str:
-    """Return how long ago that was, in its largest unit; nothing where it is not known."""
+    """Return how long ago that was, in its largest unit; nothing if it is not known."""
     if for_s is None:
         return ""
     for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):

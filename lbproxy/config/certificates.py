@@ -99,7 +99,7 @@ def _soon(leaf: x509.Certificate) -> timedelta:
 def names_in(file: str) -> frozenset[str] | None:
     """Return the names and addresses that a certificate is for, in lower case.
 
-    That is what clients and SNI go by, the alternative names alone. Returns: None where the file
+    That is what clients and SNI go by, the alternative names alone. Returns: None if the file
     holds no certificate.
     """
     try:

@@ -34,7 +34,7 @@ class Known:
     doubtful_within: Callable[[Path], bool] = _never
 
     def any_doubtful(self, *paths: Path) -> bool:
-        """Return True where one of the values is doubtful."""
+        """Return True if one of the values is doubtful."""
         return any(map(self.doubtful, paths))
 
 

@@ -151,7 +151,7 @@ def _unnamed(config: Config, known: Known) -> Iterator[Finding]:
 
 
 def _is_named(host: str, names: Collection[str]) -> bool:
-    """Return True where a certificate for one of the names serves some of what a route takes."""
+    """Return True if a certificate for one of the names serves some of what a route takes."""
     if host.startswith("*."):
         return any(name == host or name.endswith(host[1:]) for name in names)
     host = host.strip("[]")

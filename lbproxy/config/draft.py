@@ -47,11 +47,11 @@ class Doubts:
         self._above.update(place[:end] for end in range(len(place)))
 
     def at(self, path: Path) -> bool:
-        """Return True where the value at the path, or a section that holds it, is in doubt."""
+        """Return True if the value at the path, or a section that holds it, is in doubt."""
         return any(path[:end] in self._places for end in range(len(path) + 1))
 
     def within(self, path: Path) -> bool:
-        """Return True where any of what is at the path or below it is in doubt."""
+        """Return True if any of what is at the path or below it is in doubt."""
         return path in self._above or self.at(path)
 
 

@@ -17,7 +17,7 @@ from lbproxy.config.findings import Path
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to write instead. Args: target: the key, with its section; None where there is none."""
+    """What to write instead. Args: target: the key, with its section; None if there is none."""
 
     target: str | None
     text: str

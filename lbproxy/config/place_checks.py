@@ -45,7 +45,7 @@ def _overlaps(binds: list[tuple[Path, Bind]]) -> Iterator[Finding]:
 
 
 def _takes_in(wide: str, host: str) -> bool:
-    """Return True where who listens on `wide` listens on `host`, too: `[::]` is IPv4 as well."""
+    """Return True if who listens on `wide` listens on `host`, too: `[::]` is IPv4 as well."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -161,7 +161,7 @@ def _exposed_in_vain(pool: PoolSettings, path: Path) -> Iterator[Finding]:
 
 
 def _may_be_reached(config: Config, known: Known, name: str) -> bool:
-    """Return True where a route leads to the pool, or may be meant to."""
+    """Return True if a route leads to the pool, or may be meant to."""
     if known.any_doubtful(("routes",), ("pools", name, NAME_KEY)):
         return True
     for index, route in enumerate(config.routes):
@@ -272,7 +272,7 @@ def _share_a_host(config: Config, known: Known, one: str, other: str) -> bool:
 
 
 def _takes(pattern: str | None, host: str | None) -> bool:
-    """Return True where a route's host takes all that another one does."""
+    """Return True if a route's host takes all that another one does."""
     if pattern is None or pattern == host:
         return True
     return host is not None and pattern[:1] == "*" and host.removeprefix("*").endswith(pattern[1:])

@@ -93,7 +93,7 @@ class Ports:
 
 
 def _why_not(port: int) -> str | None:
-    """Return why a port cannot be listened on, None where it can."""
+    """Return why a port cannot be listened on, None if it can."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -124,7 +124,7 @@ class House:
 
     Args: directory: where the files go; node_count; on_end: called on a thread with name and
     return code of a node that ended by itself; on_return: with its name and process id once it runs
-    again, None where it will not.
+    again, None if it will not.
     """
 
     directory: Path
@@ -198,7 +198,7 @@ class House:
                 return
 
     def _restart(self, node: NodeProcess) -> bool:
-        """Start a node again at its port; return False where there is no more need."""
+        """Start a node again at its port; return False if there is no more need."""
         old = node.process
         with self._starting:
             if self._stopping.is_set():

@@ -68,7 +68,7 @@ def absolute(base: str, reference: str) -> str:
 
 
 def path_of(url: object) -> str:
-    """Return the path of a URL, empty where it has none or is no URL."""
+    """Return the path of a URL, empty if it has none or is no URL."""
     try:
         return urlsplit(str(url)).path
     except ValueError:

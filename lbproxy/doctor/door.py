@@ -170,7 +170,7 @@ class Door:
     def certificate_error(self) -> str | None:
         """Return why a client would not trust the certificate, None if it would.
 
-        Raises: DoorError where no handshake comes about for another reason.
+        Raises: DoorError if no handshake comes about for another reason.
         """
         try:
             context = ssl.create_default_context(cafile=self.ca)

@@ -146,7 +146,7 @@ def detect(door: Door) -> ProviderFacts | None:
     """Return the provider whose discovery document answers, or should: a failure where others
     are not found. None if there is no such.
 
-    Raises: DoorError where nobody ever answers.
+    Raises: DoorError if nobody ever answers.
     """
     failed: list[ProviderFacts] = []
     candidates = (*DETECTABLE, PROFILES["generic"])
@@ -191,7 +191,7 @@ def _unreachable(origin: Origin, error: DoorError) -> CheckResult:
 
 
 def _check_pinned(door: Door) -> None:
-    """Raises: DoorError where --resolve leaves out the port at hand: today's door would be examined
+    """Raises: DoorError if --resolve leaves out the port at hand: today's door would be examined
     in place of the one that is to come."""
     host, port = door.origin.host, door.origin.port
     if door.pins.names(host) and not door.pins.pinned(host, port):
@@ -201,7 +201,7 @@ def _check_pinned(door: Door) -> None:
 def _secure_door(door: Door) -> Door:
     """Return the https door that an http address leads to, else the same one.
 
-    Raises: DoorError where nobody answers.
+    Raises: DoorError if nobody answers.
     """
     location = _ask_again(door, "/").first("location") or ""
     if door.origin.scheme == "http" and location.lower().startswith("https:"):

@@ -76,7 +76,7 @@ class Examination:
 
     @property
     def healthy(self) -> bool:
-        """True where there are hints at most."""
+        """True if there are hints at most."""
         return all(finding.level is Level.HINT for finding in self.findings)
 
 

@@ -173,7 +173,7 @@ def _holds(marker: str, reply: Reply) -> bool:
 
 
 def _changes_issuer(door: Door, target: str, replies: list[Reply], found: Survey | None) -> bool:
-    """True where forged fields bring an issuer that nothing else brings."""
+    """True if forged fields bring an issuer that nothing else brings."""
     # As often without: nodes that disagree change it by themselves.
     honest: set[str | None] = {_issuer(door.get(target)) for _ in range(_FORGED_TIMES)}
     if found is not None:

@@ -57,11 +57,11 @@ class Pins:
         return (host,)
 
     def names(self, host: str) -> bool:
-        """True where some port of this host is pinned."""
+        """True if some port of this host is pinned."""
         return any(pin.host in (host, ANY_HOST) for pin in self.pins)
 
     def pinned(self, host: str, port: int) -> bool:
-        """True where connections there do not go by DNS."""
+        """True if connections there do not go by DNS."""
         return any(pin.host in (host, ANY_HOST) and pin.port == port for pin in self.pins)
 
 

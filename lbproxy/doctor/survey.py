@@ -44,7 +44,7 @@ class Survey:
 
     @property
     def nothing_but(self) -> str | None:
-        """Return what comes back where nobody gets anything, None where somebody does."""
+        """Return what comes back where nobody gets anything, None if somebody does."""
         if any(status not in _NOWHERE and status < 500 for status in self.ends):
             return None
         return " and ".join([*map(str, sorted(self.ends)), *sorted(self.errors)]) or None
@@ -96,7 +96,7 @@ def survey(door: Door, facts: ProviderFacts) -> Survey:
 
 
 def metadata_of(reply: Reply) -> dict[str, object] | None:
-    """Return the provider's metadata, None where the answer is something else."""
+    """Return the provider's metadata, None if the answer is something else."""
     document = reply.json() if reply.status == 200 else None
     return document if document is not None and "issuer" in document else None
 
@@ -107,7 +107,7 @@ def _led(metadata: Mapping[str, object]) -> set[Place]:
 
 
 def local_target(door: Door, reply: Reply) -> str | None:
-    """Return the target that a redirect leads to on the same host, None where it leads away."""
+    """Return the target that a redirect leads to on the same host, None if it leads away."""
     location = reply.first("location")
     if reply.status not in REDIRECTS or location is None:
         return None

@@ -34,7 +34,7 @@ class PerClient:
         self._open: dict[str | int, int] = {}
 
     def admit(self, address: str) -> bool:
-        """Count one connection more, or return False where the client has enough.
+        """Count one connection more, or return False if the client has enough.
 
         An admitted connection is to be released; an empty address (a Unix socket) is not counted.
         """

@@ -408,7 +408,7 @@ class Visibility:
         return self.hidden_by(path) is not None
 
     def hidden_by(self, path: bytes) -> bytes | None:
-        """Return the prefix that hides the path, NOT_EXPOSED, or None where it is visible.
+        """Return the prefix that hides the path, NOT_EXPOSED, or None if it is visible.
 
         Raises: DoubtfulPath: the answer is 400.
         """

@@ -160,5 +160,5 @@ class RouteTable(Generic[Payload]):
         return index if index < len(self._payloads) - 1 else None
 
     def divided(self, host: bytes) -> bool:
-        """Return True where it depends on the path which route a request to the host takes."""
+        """Return True if it depends on the path which route a request to the host takes."""
         return self._finder.everywhere(host) < 0

@@ -72,7 +72,7 @@ class AnnouncedNode:
     """What CONFIG says of a node.
 
     Args: host: name in lower case or literal address, without brackets and zone; scheme: what Type
-    says, in lower case; flush: off, on or auto; ping_s, smax, ttl_s, timeout_s: None where the
+    says, in lower case; flush: off, on or auto; ping_s, smax, ttl_s, timeout_s: None if the
     proxy shall choose.
     """
 

@@ -75,7 +75,7 @@ def status_answer(route: str, ok: bool, server_id: int) -> McmpAnswer:
 
 
 def ping_answer(route: str | None, ok: bool, server_id: int) -> McmpAnswer:
-    """Answer PING. Args: route: None where no node was named."""
+    """Answer PING. Args: route: None if no node was named."""
     named = "" if route is None else f"JVMRoute={_value(route)}&"
     return McmpAnswer(body=f"Type=PING-RSP&{named}State={_state(ok)}&id={server_id}\n")
 

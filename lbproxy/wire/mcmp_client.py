@@ -34,7 +34,7 @@ class McmpReply:
 
     @property
     def done(self) -> bool:
-        """True where the command was carried out."""
+        """True if the command was carried out."""
         return self.status == 200
 
     def value(self, name: str) -> str | None:
@@ -90,7 +90,7 @@ class ReplyReader:
         self._data += data
 
     def next(self, *, ended: bool = False) -> McmpReply | None:
-        """Return the next answer, None where more bytes are needed.
+        """Return the next answer, None if more bytes are needed.
 
         Args: ended: the other side closed. Raises: BadAnswer.
         """

@@ -44,12 +44,12 @@ class McmpRequest:
 
     @property
     def wildcard(self) -> bool:
-        """True where it is about a whole node: the path is `*` or ends in `/*`."""
+        """True if it is about a whole node: the path is `*` or ends in `/*`."""
         path = self.target.partition("?")[0]
         return path == "*" or path.endswith("/*")
 
     def field(self, name: str) -> bytes | None:
-        """Return the value of a field, None where there is none or more than one."""
+        """Return the value of a field, None if there is none or more than one."""
         values = [value for key, value in self.fields if key == name]
         return values[0] if len(values) == 1 else None
 
@@ -70,7 +70,7 @@ class RequestReader:
 
     @property
     def full(self) -> bool:
-        """True where a whole message is held, or what can never become one."""
+        """True if a whole message is held, or what can never become one."""
         return len(self._data) > MAX_HEAD + self._max_body
 
     @property
@@ -83,7 +83,7 @@ class RequestReader:
         self._data += data
 
     def next(self) -> McmpRequest | None:
-        """Return the next request, or None where more bytes are needed. Raises: BadMessage."""
+        """Return the next request, or None if more bytes are needed. Raises: BadMessage."""
         if self._head is None:
             self._head = self._read_head()
             if self._head is None:

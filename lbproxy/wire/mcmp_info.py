@@ -42,7 +42,7 @@ class HostRecord:
 
     @property
     def tellable(self) -> bool:
-        """True where INFO tells of it as the node spells it, so that the node knows it again."""
+        """True if INFO tells of it as the node spells it, so that the node knows it again."""
         return all(map(_is_plain, self.names))
 
     @property

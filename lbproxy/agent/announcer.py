@@ -35,7 +35,7 @@ _log = logging.getLogger("lbproxy.agent")
 class Setting:
     """What all announcers of an agent share.
 
-    Args: load: what STATUS shall say now; told: called after each step; random: for jitter.
+    Args: load: returns the load for STATUS; told: called after each step; random: for jitter.
     """
 
     node: AgentNodeSettings
@@ -46,26 +46,26 @@ class Setting:
 
 
 class Announcer:
-    """Brings one proxy to know of the node what the goal says, and keeps it so.
+    """Brings one proxy to the goal, and keeps it there.
 
-    Args: name: of the proxy, for people; standing: where it begins.
+    Args: name: of the proxy, for people; standing: that it begins with.
     """
 
     def __init__(
         self,
         name: str,
-        link: ProxySession,
+        session: ProxySession,
         setting: Setting,
         goal: Goal,
         standing: Standing | None = None,
     ) -> None:
         self.name = name
         self.standing = standing or Standing()
-        self._link = link
+        self._session = session
         self._setting = setting
         self._goal = goal
         self._changed = asyncio.Event()
-        self._trouble = ""  # what was last said of it, so that it is said once
+        self._trouble = ""  # what was last logged, so that it is logged once
 
     @property
     def finished(self) -> bool:
@@ -105,7 +105,7 @@ class Announcer:
                 except TimeoutError:
                     pass
         finally:
-            self._link.close()
+            self._session.close()
 
     async def _step(self) -> float | None:
         """Take one step and return the seconds to the next, None for until the goal changes."""
@@ -125,7 +125,7 @@ class Announcer:
         requests = 0
         for message in messages(step, self._setting.node, load):
             try:
-                reply = await self._link.send(message)
+                reply = await self._session.send(message)
             except SessionError as error:
                 return StepOutcome.LOST, 0, str(error)
             outcome = outcome_of(reply)
@@ -135,7 +135,7 @@ class Announcer:
         return StepOutcome.DONE, requests, ""
 
     def _tell(self, before: Phase, step: Step, outcome: StepOutcome, words: str) -> None:
-        """Log what is news: another phase, another trouble, and its end."""
+        """Log the news: another phase, another trouble, and its end."""
         route, phase = self._setting.node.route, self.standing.phase
         if outcome is StepOutcome.DONE:
             if phase is not before and phase is not Phase.CONFIGURED:

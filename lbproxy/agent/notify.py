@@ -1,4 +1,4 @@
-"""Tells systemd, where it asks, that the agent is ready, what it does, and that it ends.
+"""Tells systemd, if it asks, that the agent is ready, what it does, and that it ends.
 
 Source: systemd, sd_notify(3): datagrams to the socket in NOTIFY_SOCKET.
 """

@@ -40,8 +40,8 @@ def credentials_of(config: AgentConfig, environment: Mapping[str, str]) -> Crede
 def run(config: AgentConfig, on_ready: Callable[[], None] | None = None) -> int:
     """Announce the node until TERM or INT, then let it leave.
 
-    A second signal takes it out at once. Returns: 0 if it drained, or was never announced;
-    1 where requests were cut off or a proxy did not answer. Raises: BindError.
+    A second signal takes it out at once. Returns: 0 if it drained, or was never announced; 1 if
+    requests were cut off or a proxy did not answer. Raises: BindError.
     """
     return asyncio.run(_serve(config, on_ready))
 
@@ -85,7 +85,7 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
 
 
 async def _show(agent: Agent, notifier: Notifier) -> None:
-    """Keep systemd's status line true."""
+    """Keep systemd's status line up to date."""
     shown = agent.report()[0]
     notifier.ready(shown)
     while True:
@@ -97,7 +97,7 @@ async def _show(agent: Agent, notifier: Notifier) -> None:
 
 
 async def leave_alone(config: AgentConfig, environment: Mapping[str, str]) -> Left:
-    """Take the node out of every proxy where no agent runs that could."""
+    """Take the node out of every proxy if no agent runs that could."""
     use_unawaited_threads()
     agent = Agent(
         config, credentials_of(config, environment), lambda now: 0, random.Random(), leaving=True

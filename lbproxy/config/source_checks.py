@@ -1,4 +1,4 @@
-"""What must fit where nodes come from: addresses, secrets, and who may announce."""
+"""Checks of the sources of nodes: addresses, secrets, and who may announce."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def _advertise(advertise: AdvertiseSettings, mcmp: McmpSettings, path: Path) -> 
 
 
 def _unadvertisable(bind: Bind) -> str | None:
-    """Return why nodes could not come to this listener by what a datagram can say of it."""
+    """Return why nodes could not reach this listener by the address in a datagram."""
     if bind.path:
         return "nodes cannot be told to come to a Unix socket"
     try:

@@ -54,14 +54,14 @@ class Announcer:
     def __init__(
         self,
         name: str,
-        session: ProxySession,
+        link: ProxySession,
         setting: Setting,
         goal: Goal,
         standing: Standing | None = None,
     ) -> None:
         self.name = name
         self.standing = standing or Standing()
-        self._session = session
+        self._link = link
         self._setting = setting
         self._goal = goal
         self._changed = asyncio.Event()
@@ -105,7 +105,7 @@ class Announcer:
                 except TimeoutError:
                     pass
         finally:
-            self._session.close()
+            self._link.close()
 
     async def _step(self) -> float | None:
         """Take one step and return the seconds to the next, None for until the goal changes."""
@@ -125,7 +125,7 @@ class Announcer:
         requests = 0
         for message in messages(step, self._setting.node, load):
             try:
-                reply = await self._session.send(message)
+                reply = await self._link.send(message)
             except SessionError as error:
                 return StepOutcome.LOST, 0, str(error)
             outcome = outcome_of(reply)

@@ -198,8 +198,9 @@ def pause(
 ) -> float:
     """Return the seconds until the next step, if no other goal comes before.
 
-    Args: standing: after the step. Returns: 0 for at once. After failures the pause grows, with
-    jitter, up to the interval, or to LEAVE_PAUSE_S on the way out; after REFUSED it is at least SLOW_S.
+    Args: standing: after the step.
+    Returns: 0 for at once. After failures the pause grows, with jitter, up to the interval, or to
+    LEAVE_PAUSE_S on the way out; after REFUSED it is at least SLOW_S.
     """
     if outcome is StepOutcome.REFUSED:
         return max(SLOW_S, interval_s)

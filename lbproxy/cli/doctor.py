@@ -16,8 +16,8 @@ from lbproxy.cli.output import complain, tell_json, text
 from lbproxy.doctor.door import Origin
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, Level
 from lbproxy.doctor.resolve import Pins
+from lbproxy.doctor.results import CheckResult, Diagnosis, Examination, Level
 
 _EXIT_FINE, _EXIT_FINDINGS, _EXIT_USAGE = 0, 1, 2
 

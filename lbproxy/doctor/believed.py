@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from lbproxy.doctor.addresses import mismatch, path_of, without_query
 from lbproxy.doctor.door import Door, Reply
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, joined
 from lbproxy.doctor.forwarded import PLAIN
+from lbproxy.doctor.results import CheckResult, Diagnosis, joined
 from lbproxy.doctor.survey import Survey
 
 NAME = "proxy headers"

@@ -16,9 +16,9 @@ from lbproxy.doctor.exposure import (
     check_plain_listener,
 )
 from lbproxy.doctor.facts import DETECTABLE, PROFILES, ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, one_cause_once
 from lbproxy.doctor.forwarded import check_discovery, check_forged_fields, check_redirects
 from lbproxy.doctor.resolve import NO_PINS, Pins
+from lbproxy.doctor.results import CheckResult, Diagnosis, Examination, one_cause_once
 from lbproxy.doctor.survey import Survey, check_agreement, check_reach, metadata_of, survey
 from lbproxy.doctor.transport import check_certificate, check_cookies, check_hsts
 

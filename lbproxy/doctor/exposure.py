@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from lbproxy.doctor.addresses import without_query
 from lbproxy.doctor.door import DEFAULT_PORTS, Door, DoorError, Origin
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis
+from lbproxy.doctor.results import CheckResult, Diagnosis
 
 _CLOSED = frozenset({400, 403, 404})
 MAX_NAMED = 4  # spellings shown in one finding

@@ -15,7 +15,7 @@ from lbproxy.doctor.addresses import (
 )
 from lbproxy.doctor.door import Door, Origin, Reply
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, joined
+from lbproxy.doctor.results import CheckResult, Diagnosis, joined
 from lbproxy.doctor.survey import DISAGREE, REDIRECTS, Survey, local_target, metadata_of
 
 # What callers of these checks compare URLs by comes along with them.

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from lbproxy.doctor.addresses import Place, is_address, place_of, without_query
 from lbproxy.doctor.door import Door, DoorError, Reply
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis
+from lbproxy.doctor.results import CheckResult, Diagnosis
 
 # Two nodes that are chosen at random both answer in 99 of 100 surveys.
 TIMES_METADATA = 8

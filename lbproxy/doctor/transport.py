@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from lbproxy.doctor.door import Door, DoorError, Reply
 from lbproxy.doctor.facts import PROFILES, ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, Level, joined
 from lbproxy.doctor.forwarded import PLAIN
+from lbproxy.doctor.results import CheckResult, Diagnosis, Level, joined
 
 EXPIRES_SOON = timedelta(days=14)
 

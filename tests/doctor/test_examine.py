@@ -18,7 +18,7 @@ from lbproxy.doctor import examine as examine_module
 from lbproxy.doctor.door import Door, Origin, Reply
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import Examination, Level
+from lbproxy.doctor.results import Examination, Level
 
 if TYPE_CHECKING:
     from tests.doctor.conftest import House

@@ -1,4 +1,4 @@
-"""The demo's own application: starts a login, takes the code, shows what it got."""
+"""The demo's own application: starts a login, takes the code, shows the tokens."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Upper bounds in seconds of the histograms of requests; the last bucket is +Inf. Up to what an
-# answer may take where nobody set another limit (`timeouts.response`).
+# answer may take if nobody set another limit (`timeouts.response`).
 DURATION_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -21,7 +21,7 @@ STATUSES = (
     *(500, 502, 503, 504),
 )
 OTHER_STATUS = len(STATUSES)
-# By status: where in a list of counters it is.
+# By status: its index in a list of counters.
 STATUS_INDEX = bytes(
     STATUSES.index(status) if status in STATUSES else OTHER_STATUS for status in range(1000)
 )

@@ -96,7 +96,7 @@ async def test_nobody_there(house: House, unused_tcp_port: int) -> None:
 async def test_somebody_there_who_speaks_something_else(
     house: House, scheme: str, other: str
 ) -> None:
-    """Not what is wrong where nobody is there: no firewall, no proxy that is down."""
+    """It blames no firewall and no proxy that is down: somebody is there."""
     there = {"https": house.https, "http": house.http}[other]
     report = await run(house, Origin(scheme, there.host, there.port))
     (finding,) = report.findings

@@ -33,7 +33,7 @@ FAREWELL_S = 1.0
 OK, FAILED = "ok", "failed"
 
 
-class Desk:
+class ControlSocket:
     """The socket. Owns it and its callers' connections. Raises: BindError at the start."""
 
     def __init__(self, bind: Bind, agent: Agent) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lbproxy.agent.agent import Agent, Left
-from lbproxy.agent.control import Desk
+from lbproxy.agent.control import ControlSocket
 from lbproxy.agent.load import LoadSource
 from lbproxy.agent.notify import Notifier
 from lbproxy.agent.session import Credentials
@@ -52,7 +52,7 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
     asked = asyncio.Event()
     load = LoadSource(config)
     agent = Agent(config, credentials_of(config, os.environ), load, random.Random())
-    desk = Desk(config.control, agent) if config.control is not False else None
+    socket = ControlSocket(config.control, agent) if config.control is not False else None
 
     def end() -> None:
         if asked.is_set():
@@ -68,8 +68,8 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
             group.create_task(agent.run(), name="agent"),
             group.create_task(load.run(), name="load"),
         ]
-        if desk is not None:
-            tasks.append(group.create_task(desk.run(), name="control"))
+        if socket is not None:
+            tasks.append(group.create_task(socket.run(), name="control"))
         tasks.append(group.create_task(_show(agent, notifier), name="status"))
         _log.info("node %s at %s: load is %s", config.node.route, config.node.url, load.what)
         if on_ready is not None:
@@ -77,8 +77,8 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
         await asked.wait()
         notifier.stopping("leaving")
         left = await agent.leave()
-        if desk is not None:
-            await desk.finish()
+        if socket is not None:
+            await socket.finish()
         for task in tasks:
             task.cancel()
     return 0 if left.drained else 1

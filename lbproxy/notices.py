@@ -11,9 +11,9 @@ MAX_SUBJECTS = 1000
 
 
 class Notices:
-    """Says the same thing once in a while.
+    """Repeats a line only once in a while.
 
-    Args: log: where; every_s: seconds between two lines of one subject.
+    Args: log: the logger; every_s: seconds between two lines of one subject.
     """
 
     def __init__(self, log: logging.Logger, every_s: float) -> None:
@@ -26,7 +26,7 @@ class Notices:
         """Log a warning, or count it if the subject had one not long ago.
 
         Args: subject: what the lines are counted by; now: monotonic seconds; text: the line, with
-        nothing in it that a terminal would obey, or what makes it: for those that cost.
+        nothing in it that a terminal would obey, or a function that makes it, if that costs.
         """
         said = self._said.get(subject)
         if said is not None and now - said < self._every_s:

@@ -1,4 +1,4 @@
-"""What comes from outside, so that a terminal can stand it: names, paths, answers of a server.
+"""Makes texts from outside safe for a terminal: names, paths, answers of a server.
 
 Escape sequences move the cursor, rename the window or answer for the user; overrides of direction
 show a text that is another one; a line break forges a line. All of them are shown as Python writes
@@ -13,7 +13,7 @@ import logging
 def shown(text: str) -> str:
     """Return a text without anything that is not printable: `\\x1b[31m` for an escape sequence.
 
-    What is invisible counts as not printable: direction overrides, zero width, line separators.
+    Invisible characters count as not printable: direction overrides, zero width, line separators.
     """
     if text.isprintable():
         return text
@@ -28,7 +28,7 @@ def _escaped(character: str) -> str:
 
 
 class LogFormatter(logging.Formatter):
-    """Shows the message of a record as one line, and what a traceback says line by line."""
+    """Shows the message of a record as one line, and a traceback line by line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""

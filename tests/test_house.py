@@ -212,7 +212,7 @@ def test_files_stay_small(name: str) -> None:
 def test_compiled_modules_are_fresh(name: str) -> None:
     """A stale extension wins over an edited .py, so that tests would run yesterday's code.
 
-    Where a class that it uses from another module has grown, it cannot be imported at all.
+    If a class that it uses from another module has grown, it cannot be imported at all.
     """
     declaration = ROOT / name
     source = declaration.with_suffix(".py")

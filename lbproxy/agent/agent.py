@@ -1,8 +1,8 @@
 """The node's whole life: wait for its health, join, report, drain, leave, and come back.
 
-What is wanted of all proxies is one `Goal`: the stage of leaving, or else what the node's health
-allows. Leaving goes through the stages QUIET (for `drain.sessions`), STOP (until every proxy says
-that no request is left, or `drain.deadline`), GONE.
+All proxies get one `Goal`: the stage of leaving, or else what the node's health allows. Leaving
+goes through the stages QUIET (for `drain.sessions`), STOP (until every proxy says that no request
+is left, or `drain.deadline`), GONE.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Left:
 class Agent:
     """Announces one node to all proxies.
 
-    Args: load: returns 0..100, given monotonic seconds; leaving: it shall do nothing but leave,
-    and whatever announced the node before is gone.
+    Args: load: returns 0..100, given monotonic seconds; leaving: it does nothing but leave; the
+    agent that announced the node before is gone.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Agent:
         self._leaving: asyncio.Task[Left] | None = None
         self._unresolved: dict[str, str] = {}  # name -> why
         self._running = asyncio.Event()
-        self._started = asyncio.Event()  # it is known which proxies there are
+        self._started = asyncio.Event()  # every name has been resolved once
         self._news = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._announcers: dict[_Key, tuple[Announcer, asyncio.Task[None]]] = {}
 
     @property
     def goal(self) -> Goal:
-        """What is wanted of every proxy now."""
+        """The goal for every proxy now."""
         if self._stage is not None:
             return self._stage
         return Goal.SERVE if self._usable else Goal.HOLD
@@ -86,7 +86,7 @@ class Agent:
 
     @property
     def joined(self) -> bool:
-        """True where a proxy may send the node new sessions."""
+        """True if a proxy may send the node new sessions."""
         return self.goal is Goal.SERVE and any(
             each.standing.phase is Phase.ENABLED for each in self._all()
         )
@@ -122,13 +122,13 @@ class Agent:
                 self._group = None
 
     async def leave(self, *, until_restart: bool = False) -> Left:
-        """Drain the node and take it out of every proxy; return once that is over.
+        """Drain the node and take it out of every proxy; return at the end.
 
-        Whoever calls while it is under way, or after, gets the same end. The node stays out until
-        `join`, or, if every caller says `until_restart`, until its health was bad and is good
-        again.
+        A caller that comes meanwhile, or later, gets the same end. The node stays out until `join`,
+        or, if every caller says `until_restart`, until its health was bad and is good again.
         """
-        # Who has announced nothing yet has nothing to take back, whatever its names will lead to.
+        # An agent that has announced nothing yet has nothing to take back, whatever its names will
+        # lead to.
         await (self._started if self._only_leaves else self._running).wait()
         if self._leaving is None:
             assert self._group is not None, "run() is under way"
@@ -142,9 +142,9 @@ class Agent:
         return Left(False, "it was told to come back") if leaving.cancelled() else leaving.result()
 
     def hurry(self) -> None:
-        """End leaving at once: take the node out whatever is under way.
+        """End leaving at once: take the node out, even with requests under way.
 
-        Proxies that fail are waited for no more.
+        Wait no longer for proxies that fail.
         """
         self._hurried = True
         self._pursue(Goal.GONE)
@@ -175,7 +175,7 @@ class Agent:
             self._pursue(Goal.STOP)
             await self._settled(deadline)
         late = [(each.name, each.standing.requests) for each in self._all() if not each.finished]
-        # What ends now was cut off; what is asked of a proxy still gets its time.
+        # Requests that end now were cut off. A proxy that has been asked still gets its time.
         self._pursue(Goal.GONE)
         await self._settled(loop.time() + 2 * self._config.timeout)
         end = self._how_it_ended(late)
@@ -204,7 +204,8 @@ class Agent:
         return Left(True, "no request is left")
 
     async def _settled(self, until: float) -> None:
-        """Wait until leaving is over at every proxy, somebody is in a hurry, or the time comes."""
+        """Wait until leaving is over at every proxy, somebody is in a hurry, or the deadline
+        comes."""
         hurried = self._stage is Goal.GONE
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -249,7 +250,8 @@ class Agent:
         key = (place.scheme, place.address, place.port)
         if key in self._announcers:
             return
-        # Who only leaves does not know what an agent before has said: everything, perhaps.
+        # An agent that only leaves does not know what the one before it has said: everything,
+        # perhaps.
         loop = asyncio.get_running_loop()
         standing = Standing(Phase.ENABLED, heard=loop.time()) if self._only_leaves else None
         announcer = Announcer(
@@ -261,10 +263,10 @@ class Agent:
         self._announcers[key] = (announcer, task)
 
     async def _follow(self, url: NodeUrl) -> None:
-        """Announce to every address of a name, resolved anew each interval.
+        """Announce to every address of a name, resolved again each interval.
 
-        An address that is no longer named is told as long as it answers: a proxy that is being
-        taken out of service still sends requests to the node.
+        An address that has left the name is told as long as it answers: a proxy that is being taken
+        out of service still sends requests to the node.
         """
         while True:
             await asyncio.sleep(self._config.interval)

@@ -35,7 +35,7 @@ _log = logging.getLogger("lbproxy.agent")
 class Setting:
     """What all announcers of an agent share.
 
-    Args: load: what STATUS shall say now; told: called after each step; random: for jitter.
+    Args: load: returns the load for STATUS; told: called after each step; random: for jitter.
     """
 
     node: AgentNodeSettings
@@ -46,9 +46,9 @@ class Setting:
 
 
 class Announcer:
-    """Brings one proxy to know of the node what the goal says, and keeps it so.
+    """Brings one proxy to the goal, and keeps it there.
 
-    Args: name: of the proxy, for people; standing: where it begins.
+    Args: name: of the proxy, for people; standing: that it begins with.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class Announcer:
         self._setting = setting
         self._goal = goal
         self._changed = asyncio.Event()
-        self._trouble = ""  # what was last said of it, so that it is said once
+        self._trouble = ""  # what was last logged, so that it is logged once
 
     @property
     def finished(self) -> bool:
-        """True where leaving is over here."""
+        """True if leaving is over here."""
         return finished(self.standing, self._goal, _now())
 
     @property
     def failing(self) -> bool:
-        """True where the proxy knows the node, and what was last asked of it was not done."""
+        """True if the proxy knows the node, and what was last asked of it was not done."""
         return self.standing.registered and self.standing.failures > 0
 
     def pursue(self, goal: Goal) -> None:
@@ -135,7 +135,7 @@ class Announcer:
         return StepOutcome.DONE, requests, ""
 
     def _tell(self, before: Phase, step: Step, outcome: StepOutcome, words: str) -> None:
-        """Log what is news: another phase, another trouble, and its end."""
+        """Log the news: another phase, another trouble, and its end."""
         route, phase = self._setting.node.route, self.standing.phase
         if outcome is StepOutcome.DONE:
             if phase is not before and phase is not Phase.CONFIGURED:

@@ -1,4 +1,5 @@
-"""How others reach the running agent: one line in, lines out, the last one says how it ended.
+"""The socket by which others reach the running agent: one line in, lines out, the last one is the
+result.
 
     leave                 drain, and stay out until `join`
     leave until-restart   drain, and stay out until the node was down and is healthy again
@@ -6,7 +7,7 @@
     status                what is so
 
 The last line begins with `ok` or `failed`. Any program that can write a line to a socket will do,
-so that a hook in the node's container needs no lbproxy there.
+so a hook in the node's container needs no lbproxy there.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from lbproxy.runtime.sockets import open_socket
 _log = logging.getLogger("lbproxy.agent")
 COMMANDS = ("leave", "leave until-restart", "join", "status")
 MAX_LINE = 64
-# Each is a hook or a person; hooks that hang must not add up.
+# Each caller is a hook or a person; hooks that hang must not pile up.
 MAX_CALLERS = 16
 LINE_S = 5.0
 FAREWELL_S = 1.0
 OK, FAILED = "ok", "failed"
 
 
-class Desk:
-    """The socket. Owns it and whoever is served. Raises: BindError at the start."""
+class ControlSocket:
+    """The socket. Owns it and its callers' connections. Raises: BindError at the start."""
 
     def __init__(self, bind: Bind, agent: Agent) -> None:
         self._bind = bind
@@ -64,7 +65,7 @@ class Desk:
                     os.unlink(self._bind.path)
 
     async def finish(self) -> None:
-        """Let those who wait for the end of leaving hear it."""
+        """Tell the callers that wait for the end of leaving."""
         if self._callers:
             await asyncio.wait(self._callers, timeout=FAREWELL_S)
 
@@ -84,7 +85,7 @@ class Desk:
             asyncio.IncompleteReadError,
             asyncio.LimitOverrunError,
         ):
-            pass  # the caller is gone, or no caller of ours; what it began goes on
+            pass  # the caller is gone, or is none of ours; leaving that it began goes on
         finally:
             self._callers.discard(caller)
             writer.close()
@@ -132,7 +133,7 @@ class Desk:
 def ask(bind: Bind, command: str, timeout_s: float) -> Iterator[str]:
     """Yield the lines that a running agent answers. Blocks.
 
-    Args: timeout_s: between two lines. Raises: OSError, such as ConnectionRefusedError where no
+    Args: timeout_s: between two lines. Raises: OSError, such as ConnectionRefusedError if no
     agent runs.
     """
     family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET

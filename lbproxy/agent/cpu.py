@@ -1,9 +1,9 @@
 """How busy the CPU is, as load: 1 (busy) to 100 (idle), as MCMP counts; 0 is a standby.
 
-What is left of the CPU, smoothed: half at the start, as mod_cluster does, so that a node that is
-just warming up is not flooded. Of what: of the control group that is named;
-else, if the agent's own group or one around it has a limit (a container), of that limit; else of
-the whole machine.
+The load is the free share of the CPU, smoothed. It is half at the start, as in mod_cluster, so that
+a node that is just warming up is not flooded. The CPU is that of the control group that is named;
+else, if the agent's own group or one around it has a limit (a container), that limit; else the
+whole machine.
 
 Source: Linux, proc(5), `/proc/stat`; Documentation/admin-guide/cgroup-v2.rst, `cpu.stat`,
 `cpu.max`.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-# Two readings that are nearer say little.
+# Two readings that are closer together say little.
 LEAST_S = 0.2
 
 
@@ -27,17 +27,17 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counters at one time. Args: busy_s: of CPU time; whole_s: what there was to be had."""
+    """Counters at one time. Args: busy_s: seconds of CPU time used; whole_s: seconds there were."""
 
     busy_s: float
     whole_s: float
 
 
 def machine_reading(stat: str) -> Reading:
-    """Return what the first line of /proc/stat says. Raises: LoadError."""
+    """Return the counters in the first line of /proc/stat. Raises: LoadError."""
     fields = stat.partition("\n")[0].split()
     try:
-        # user nice system idle iowait irq softirq steal; what guests use is in user already.
+        # user nice system idle iowait irq softirq steal; user includes the time of guests.
         ticks = [int(field) for field in fields[1:9]]
         idle = ticks[3] + ticks[4]
     except (ValueError, IndexError):
@@ -73,7 +73,7 @@ def own_group(proc_cgroup: str) -> str | None:
 
 
 class Meter(Protocol):
-    """Says what was used. `what`: of what, for people."""
+    """Reads the CPU time used. `what`: whose it is, for people."""
 
     what: str
 
@@ -95,7 +95,7 @@ class MachineMeter:
 
 
 class GroupMeter:
-    """One control group. Args: folder: of its files; cpus: to be had."""
+    """One control group. Args: folder: of its files; cpus: of the machine."""
 
     def __init__(self, folder: Path, cpus: float, what: str) -> None:
         self._folder = folder
@@ -108,9 +108,9 @@ class GroupMeter:
 
 
 def find_meter(cgroup: str | None, root: Path, cpus: int) -> Meter:
-    """Return what measures the CPU. Args: cgroup: named in the configuration; cpus: the machine's.
+    """Return the meter of the CPU. Args: cgroup: named in the configuration; cpus: of the machine.
 
-    A named group that is not there yet is found out when it is read.
+    A named group that does not exist yet is noticed at the first reading.
     """
     groups = root / "sys/fs/cgroup"
     if cgroup is not None:
@@ -129,7 +129,7 @@ def find_meter(cgroup: str | None, root: Path, cpus: int) -> Meter:
 
 
 def _limits(groups: Path, name: str) -> list[tuple[str, float]]:
-    """Return the groups from this one outwards that have a limit, with it."""
+    """Return the groups that have a limit, with it, from this one outwards."""
     found = []
     path = PurePosixPath(name)
     for group in (path, *path.parents):
@@ -143,7 +143,7 @@ def _limits(groups: Path, name: str) -> list[tuple[str, float]]:
 
 
 def content_of(path: Path) -> str:
-    """Return what a small file holds. Raises: LoadError."""
+    """Return the content of a small file. Raises: LoadError."""
     try:
         with path.open("rb") as stream:
             return stream.read(64 << 10).decode("ascii", "replace")
@@ -152,15 +152,15 @@ def content_of(path: Path) -> str:
 
 
 class Smoothed:
-    """A share in use that follows what is measured. Args: smoothing_s: time in which two thirds of
-    a change are followed, 0: at once."""
+    """A share in use that follows the measured one. Args: smoothing_s: time in which it follows two
+    thirds of a change, 0: at once."""
 
     def __init__(self, smoothing_s: float) -> None:
         self._smoothing_s = smoothing_s
         self._busy = 0.5
 
     def follow(self, busy: float, elapsed_s: float) -> None:
-        """Take in what was measured. Args: elapsed_s: since the last measure."""
+        """Take in a measurement. Args: elapsed_s: since the last one."""
         part = 1 - math.exp(-elapsed_s / self._smoothing_s) if self._smoothing_s else 1.0
         self._busy += part * (max(0.0, min(1.0, busy)) - self._busy)
 
@@ -171,10 +171,10 @@ class Smoothed:
 
 
 class CpuLoad:
-    """What a meter says, smoothed.
+    """The load by a meter, smoothed.
 
-    Args: find: returns the meter, again after each trouble: a group may come late, or be made anew
-    with another limit; smoothing_s: as of Smoothed.
+    Args: find: returns the meter, and is asked again after each trouble: a group may come late, or
+    come back with another limit; smoothing_s: as of Smoothed.
     """
 
     def __init__(self, find: Callable[[], Meter], smoothing_s: float) -> None:
@@ -193,7 +193,7 @@ class CpuLoad:
         if self._last is not None:
             before, last = self._last
             whole = reading.whole_s - last.whole_s
-            # Counters start anew where a group was made anew; that one measure is left out.
+            # A group that was made again counts from zero; leave that one measurement out.
             if whole > 0 and reading.busy_s >= last.busy_s:
                 self._smoothed.follow((reading.busy_s - last.busy_s) / whole, now - before)
         self._last = (now, reading)

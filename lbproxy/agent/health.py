@@ -1,4 +1,4 @@
-"""Whether the node may take traffic, by probes of its health page."""
+"""Finds out by probes of the node's health page whether the node may take traffic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REMIND_S = 60.0
 
 
 def target_of(node: AgentNodeSettings) -> Target:
-    """Return the page that is asked for; of scheme auto the one to begin with."""
+    """Return the page to ask for; for scheme auto the one to begin with."""
     health, url = node.health, parse_node_url(node.url)
     host, port, path = url.host, health.port or url.port, health.path
     scheme = health.scheme
@@ -43,7 +43,7 @@ def target_of(node: AgentNodeSettings) -> Target:
 
 
 def beside(node: AgentNodeSettings, target: Target) -> str:
-    """Return where a probe went, for its reason; empty where that is the node's url."""
+    """Return where a probe went, for its reason; empty if that is the node's url."""
     url = parse_node_url(node.url)
     if (url.host, url.port) == (target.host, target.port):
         return ""
@@ -54,7 +54,7 @@ def beside(node: AgentNodeSettings, target: Target) -> str:
 class Watch:
     """Probes the node.
 
-    Args: changed: called whenever `health` is another.
+    Args: changed: called after each change of health.
     """
 
     def __init__(

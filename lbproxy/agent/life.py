@@ -15,19 +15,20 @@ from enum import Enum
 
 from lbproxy.cluster.health import RandomSource
 
-# Before a proxy is told again what it called hopeless: somebody may have changed its configuration.
+# Pause before a proxy hears again a message that it called hopeless: its configuration may have
+# changed.
 SLOW_S = 60.0
-# Between two questions how many requests are left.
+# Pause between two questions for the number of requests left.
 POLL_S = 0.5
-# Requests that were routed just before the answer may not be counted yet: zero counts twice.
+# A request that was routed just before the answer may be missing in it: zero has to come twice.
 ZEROS = 2
 FIRST_PAUSE_S = 0.25
-# A proxy that has been silent for so long is not waited for when the node leaves.
+# A leaving node does not wait for a proxy that has been silent for so long.
 SILENT_S = 60.0
-# So often, and from the first failure on for so long, a proxy that does not answer is tried while
-# the node leaves: one that is being restarted is back by then. One that has been silent for long
-# before is tried once. What answers, and be it that it will not, still sends requests to the node,
-# and is asked until the deadline.
+# While the node leaves, a proxy that does not answer is tried so often, and for so long from its
+# first failure on: a proxy that is being restarted is back by then. One that was silent long before
+# is tried once. A proxy that answers, even by a refusal, still sends requests to the node, and is
+# asked until the deadline.
 LEAVE_TRIES = 7
 LEAVE_LOST_S = 6.0
 LEAVE_PAUSE_S = 2.0
@@ -67,7 +68,7 @@ class Step(Enum):
 
 
 class StepOutcome(Enum):
-    """What became of a step."""
+    """How a step ended."""
 
     DONE = "done"
     UNKNOWN = "unknown"  # the proxy does not know the node (any more), or could not take it in
@@ -139,7 +140,7 @@ class Standing:
 
     Args: failures: steps in a row that were not done, but for CONFIG and ENABLE-APP among them;
     lost: steps in a row that got no answer; lost_since: monotonic seconds of the first of them;
-    forgotten: times that STATUS was answered so since it was last done; requests: still at the
+    forgotten: how often STATUS was answered UNKNOWN since it was last done; requests: still at the
     node, as the last STOP-APP said; zeros: answers in a row that there is none; heard: monotonic
     seconds of the last answer, None before the first.
     """
@@ -155,7 +156,7 @@ class Standing:
 
     @property
     def registered(self) -> bool:
-        """True where the proxy may send requests to the node."""
+        """True if the proxy may send requests to the node."""
         return self.phase not in _NOWHERE
 
 
@@ -187,7 +188,7 @@ def note(
             phase = Phase.SETTLED
         return Standing(phase, requests=requests, zeros=zeros, heard=now)
     if step in (Step.CONFIG, Step.ENABLE):
-        # They say nothing about whether the node will be remembered.
+        # They do not tell whether the proxy will remember the node.
         return replace(standing, phase=phase, lost=0, requests=0, zeros=0, heard=now)
     return Standing(phase, heard=now)
 
@@ -197,8 +198,9 @@ def pause(
 ) -> float:
     """Return the seconds until the next step, if no other goal comes before.
 
-    Args: standing: after the step. Returns: 0 for at once; failures wait ever longer, with jitter,
-    but not longer than the interval, or LEAVE_PAUSE_S on the way out; except after REFUSED.
+    Args: standing: after the step.
+    Returns: 0 for at once. After failures the pause grows, with jitter, up to the interval, or to
+    LEAVE_PAUSE_S on the way out; after REFUSED it is at least SLOW_S.
     """
     if outcome is StepOutcome.REFUSED:
         return max(SLOW_S, interval_s)
@@ -207,7 +209,7 @@ def pause(
             return interval_s
         return POLL_S if step is Step.STOP and standing.phase is Phase.STOPPED else 0.0
     if outcome is StepOutcome.UNKNOWN and step is Step.STATUS and standing.forgotten == 1:
-        return 0.0  # it was restarted: the sooner it knows, the better
+        return 0.0  # the proxy was restarted: the sooner it knows, the better
     longest = LEAVE_PAUSE_S if step in _LEAVING_STEPS else interval_s
     return min(longest, FIRST_PAUSE_S * 2.0 ** min(standing.failures - 1, 16)) * (
         0.5 + random.random() / 2
@@ -215,14 +217,14 @@ def pause(
 
 
 def setting_out(standing: Standing) -> Standing:
-    """Return the standing with which leaving, or coming back, begins: earlier failures are over."""
+    """Return the standing with which leaving, or coming back, begins: without earlier failures."""
     return replace(standing, failures=0, lost=0, zeros=0)
 
 
 def finished(standing: Standing, goal: Goal, now: float) -> bool:
-    """Return True where, on the way out, nothing is left to say to this proxy.
+    """Return True if, on the way out, nothing is left to say to this proxy.
 
-    At the end one that has failed all the time is not asked yet again.
+    A proxy that has failed all the time is not asked again at the end.
     """
     if goal not in LEAVING:
         return False
@@ -231,7 +233,7 @@ def finished(standing: Standing, goal: Goal, now: float) -> bool:
 
 
 def abandoned(standing: Standing, now: float) -> bool:
-    """Return True where a registered proxy has not answered for too long to be waited for."""
+    """Return True if a registered proxy has not answered for too long to be waited for."""
     if not standing.registered or not standing.lost:
         return False
     silent = standing.heard is None or now - standing.heard > SILENT_S

@@ -1,4 +1,4 @@
-"""The load that is reported, whatever its source."""
+"""The load that the agent reports, by the source that the configuration names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lbproxy.agent.metric import MetricLoad
 from lbproxy.config.agent import AgentConfig
 
 _log = logging.getLogger("lbproxy.agent")
-# Until the first measure, and where there is none.
+# Until the first measurement, and if there is none.
 UNKNOWN_LOAD = 50
 
 
@@ -26,9 +26,9 @@ def load_in(text: str) -> int:
 
 
 class LoadSource:
-    """The load now; where it cannot be told, what it was before.
+    """The load now, or the last one that was known.
 
-    Attributes: what: it is of, for people. Args: root: of the file system.
+    Attributes: what: the source, for people. Args: root: of the file system.
     """
 
     def __init__(self, config: AgentConfig, root: Path = Path("/")) -> None:
@@ -52,7 +52,7 @@ class LoadSource:
         return self._value
 
     async def run(self) -> None:
-        """Ask for what must be asked for, until cancelled."""
+        """Ask the node's metrics, if they are the source, until cancelled."""
         if self._metric is not None:
             await self._metric.run()
         await asyncio.Event().wait()

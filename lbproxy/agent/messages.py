@@ -1,4 +1,4 @@
-"""The node as MCMP messages: which ones a step takes, and what each of them says."""
+"""The node as MCMP messages: those of each step, with their parameters."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _settings(node: AgentNodeSettings) -> Parameters:
         ("Maxattempts", "1"),
         ("Port", str(url.port)),
         ("StickySessionCookie", node.session_cookie),
-        # An identity node that is gone must not lock out whoever has its cookie.
+        # A node that is gone must not lock out the users who have its cookie.
         ("StickySessionForce", "No"),
         ("Timeout", _seconds(timeouts.response)),
         ("Type", url.scheme),
@@ -80,7 +80,7 @@ def outcome_of(reply: McmpReply) -> StepOutcome:
 
 
 def requests_in(reply: McmpReply) -> int:
-    """Return how many requests the answer to STOP-APP counts; 0 where it does not say."""
+    """Return how many requests the answer to STOP-APP counts; 0 if it does not say."""
     text = reply.value("Requests") or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 

@@ -1,4 +1,4 @@
-"""How busy the node's CPU is, as its own metrics tell it: from outside its container nobody sees.
+"""The load by the node's own metrics: from outside its container nobody sees its CPU.
 
 Source: Prometheus text format 0.0.4: a line is a name, perhaps labels in braces, and a number.
 """
@@ -38,7 +38,7 @@ def share_in(page: str, metric: str) -> float:
 
 
 class MetricLoad:
-    """What a metric says, smoothed. Args: interval_s: between two questions."""
+    """The load by a metric, smoothed. Args: interval_s: between two questions."""
 
     def __init__(
         self, settings: AgentLoadSettings, tls: sources.NodeTlsSettings, interval_s: float
@@ -80,7 +80,7 @@ class MetricLoad:
                 except LoadError as error:
                     self._trouble = str(error)
                 else:
-                    # The first one counts, too: it is a mean of the node's own.
+                    # The first value counts, too: it is a mean that the node has formed.
                     self._smoothed.follow(share, now - before if before is not None else 1.0)
                     self._trouble, before = None, now
                 await asyncio.sleep(self._interval_s)

@@ -1,4 +1,4 @@
-"""Tells systemd, where it asks, that the agent is ready, what it does, and that it ends.
+"""Tells systemd, if it asks, that the agent is ready, what it does, and that it ends.
 
 Source: systemd, sd_notify(3): datagrams to the socket in NOTIFY_SOCKET.
 """
@@ -13,7 +13,7 @@ _log = logging.getLogger("lbproxy.agent")
 
 
 class Notifier:
-    """Says nothing where nobody asked. Args: environment: may hold NOTIFY_SOCKET."""
+    """Says nothing if nobody asked. Args: environment: may hold NOTIFY_SOCKET."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")

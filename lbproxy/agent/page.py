@@ -1,4 +1,4 @@
-"""Pages of the node: its health, its metrics. A name is resolved by the system, each time anew."""
+"""Pages of the node: its health, its metrics. The system resolves the name for each question."""
 
 from __future__ import annotations
 

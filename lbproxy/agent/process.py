@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lbproxy.agent.agent import Agent, Left
-from lbproxy.agent.control import Desk
+from lbproxy.agent.control import ControlSocket
 from lbproxy.agent.load import LoadSource
 from lbproxy.agent.notify import Notifier
 from lbproxy.agent.session import Credentials
@@ -40,8 +40,8 @@ def credentials_of(config: AgentConfig, environment: Mapping[str, str]) -> Crede
 def run(config: AgentConfig, on_ready: Callable[[], None] | None = None) -> int:
     """Announce the node until TERM or INT, then let it leave.
 
-    A second signal takes it out at once. Returns: 0 where it drained, or was never announced;
-    1 where requests were cut off or a proxy did not answer. Raises: BindError.
+    A second signal takes it out at once. Returns: 0 if it drained, or was never announced; 1 if
+    requests were cut off or a proxy did not answer. Raises: BindError.
     """
     return asyncio.run(_serve(config, on_ready))
 
@@ -52,7 +52,7 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
     asked = asyncio.Event()
     load = LoadSource(config)
     agent = Agent(config, credentials_of(config, os.environ), load, random.Random())
-    desk = Desk(config.control, agent) if config.control is not False else None
+    socket = ControlSocket(config.control, agent) if config.control is not False else None
 
     def end() -> None:
         if asked.is_set():
@@ -68,8 +68,8 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
             group.create_task(agent.run(), name="agent"),
             group.create_task(load.run(), name="load"),
         ]
-        if desk is not None:
-            tasks.append(group.create_task(desk.run(), name="control"))
+        if socket is not None:
+            tasks.append(group.create_task(socket.run(), name="control"))
         tasks.append(group.create_task(_show(agent, notifier), name="status"))
         _log.info("node %s at %s: load is %s", config.node.route, config.node.url, load.what)
         if on_ready is not None:
@@ -77,15 +77,15 @@ async def _serve(config: AgentConfig, on_ready: Callable[[], None] | None) -> in
         await asked.wait()
         notifier.stopping("leaving")
         left = await agent.leave()
-        if desk is not None:
-            await desk.finish()
+        if socket is not None:
+            await socket.finish()
         for task in tasks:
             task.cancel()
     return 0 if left.drained else 1
 
 
 async def _show(agent: Agent, notifier: Notifier) -> None:
-    """Keep systemd's status line true."""
+    """Keep systemd's status line up to date."""
     shown = agent.report()[0]
     notifier.ready(shown)
     while True:
@@ -97,7 +97,7 @@ async def _show(agent: Agent, notifier: Notifier) -> None:
 
 
 async def leave_alone(config: AgentConfig, environment: Mapping[str, str]) -> Left:
-    """Take the node out of every proxy where no agent runs that could."""
+    """Take the node out of every proxy if no agent runs that could."""
     use_unawaited_threads()
     agent = Agent(
         config, credentials_of(config, environment), lambda now: 0, random.Random(), leaving=True

@@ -1,7 +1,7 @@
-"""One kept connection to one proxy: a message out, its answer in, within a time.
+"""A session with one proxy, on a kept connection: a message out, its answer in, within a time.
 
-Certificates and token are read for each connection, and a refusal ends one, so renewed ones are
-taken up. A connection that was kept may have been closed by the other side meanwhile: what fails on
+Certificates and token are read for each connection, and a refusal ends the connection, so renewed
+ones come into use. The proxy may have closed a kept connection meanwhile: a message that fails on
 it is sent once more on a new one, which is harmless because every command may come twice.
 """
 
@@ -34,10 +34,10 @@ class SessionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProxyAddress:
-    """Where a proxy is.
+    """The address of a proxy.
 
-    Args: scheme: http or https; host: the url's; address: where to connect to, the host or one of
-    its addresses.
+    Args: scheme: http or https; host: the url's; address: to connect to, the host or one of its
+    addresses.
     """
 
     scheme: str
@@ -85,7 +85,7 @@ class ProxySession:
         if self._connection is not None and self._connection.ended:
             self.close()
         if self._connection is not None:
-            with suppress(_Ended):  # just while it was idle: nothing is known to be wrong
+            with suppress(_Ended):  # the proxy closed it while it was idle: nothing is wrong
                 return await self._exchange(self._connection, message)
         return await self._exchange(None, message)
 
@@ -95,7 +95,7 @@ class ProxySession:
             async with asyncio.timeout(self._timeout_s):
                 connection = kept or await self._connect()
                 reply = await connection.exchange(self._rendered(connection.key, message))
-            # Who is refused may have another token by now, which only a new connection reads.
+            # After a refusal there may be another token, which only a new connection reads.
             keep = reply.keep_alive and reply.status != 403
             return reply
         except TimeoutError:
@@ -148,7 +148,8 @@ class ProxySession:
     async def _open(
         self, context: ssl.SSLContext | None, name: str | None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to where the name leads; if it leads nowhere now, to where it last led.
+        """Connect to the address that the name leads to, or, if it leads nowhere now, to the last
+        one.
 
         A node must be able to leave while the resolver is dead and the proxy is not.
         """
@@ -187,7 +188,7 @@ class _OpenConnection:
 
     @property
     def ended(self) -> bool:
-        """True where the other side has closed it."""
+        """True if the other side has closed it."""
         return self._reader.at_eof()
 
     async def exchange(self, data: bytes) -> McmpReply:

@@ -1,7 +1,7 @@
 """The command line. Each command's module offers `add_parser`, which sets `func` for its own.
 
-Only the module of the command at hand is imported, so that `lbproxy run` starts without what the
-others need.
+Only the module of the command at hand is imported, so `lbproxy run` starts without the libraries of
+the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 from lbproxy import __version__
 from lbproxy.cli.arguments import Exit, Subparsers
 
-# Command -> the module that registers it (and perhaps others).
+# Command -> the module that registers it, perhaps with others.
 _MODULES = {
     "run": "run",
     "check": "check",
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = cast(Callable[[argparse.Namespace], int], arguments.func)
     try:
         code = int(run(arguments))
-        sys.stdout.flush()  # at its end Python could only complain
+        sys.stdout.flush()  # Python could only complain at its end
     except BrokenPipeError:
-        # Who read our output has seen enough; Python would complain once more at its end.
+        # The reader of our output has seen enough. Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FINE
     except SystemExit as end:

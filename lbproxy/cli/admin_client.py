@@ -18,17 +18,17 @@ MAX_ANSWER = 64 << 20
 
 
 class AdminApiError(Exception):
-    """The admin API did not do what was asked. The text is one line for the operator."""
+    """The admin API did not do as asked. The text is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """One node as the admin API shows it.
 
-    Args: addresses: what its url's name leads to, none where it is an address; reported: what an
-    announced node says of itself, "nothing" for others; contexts: paths and states, None where
-    the node serves every path; for_s: how long its state has been what it is, None where the API
-    does not say; warning: what a command has brought about; raw: all that the API said.
+    Args: addresses: those that its url's name leads to, none if it is an address; reported: what an
+    announced node says of itself, "nothing" for others; contexts: paths and states, None if the
+    node serves every path; for_s: how long its state has been what it is, None if the API does not
+    say; warning: a side effect of the last command; raw: all that the API said.
     """
 
     pool: str
@@ -67,7 +67,7 @@ class _UnixConnection(http.client.HTTPConnection):
 class AdminClient:
     """Asks the admin API, one connection a request.
 
-    Args: address: http://host:port or unix:/path; token_file: None where no token is demanded.
+    Args: address: http://host:port or unix:/path; token_file: None if no token is demanded.
     Raises: AdminApiError for an address or a file that cannot be used.
     """
 

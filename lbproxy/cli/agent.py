@@ -19,7 +19,7 @@ from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import load_agent_config
 from lbproxy.runtime.sockets import BindError
 
-# Beyond what the configuration lets leaving last: the last answers of silent proxies.
+# Added to the longest time of leaving: the last answers of silent proxies.
 SPARE_S = 30.0
 
 
@@ -60,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what is asked for, with a configuration that is valid."""
+    """Run the command with a valid configuration."""
     action = str(arguments.action)
     if arguments.until_restart and action != "leave":
         complain("lbproxy agent", "--until-restart goes with leave")
@@ -93,7 +93,7 @@ def _announce(config: AgentConfig) -> int:
 
 
 def _ask(config: AgentConfig, action: str, *, until_restart: bool) -> int:
-    """Pass a command to the running agent; leave also where none runs."""
+    """Pass a command to the running agent; leave even if none runs."""
     if config.control is not False:
         command = f"{action} until-restart" if until_restart else action
         try:

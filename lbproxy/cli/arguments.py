@@ -1,4 +1,4 @@
-"""What commands share: their place in the argument parser, common options, exit codes."""
+"""Shared by commands: their place in the argument parser, common options, exit codes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _BARE = re.compile(r"[0-9]+(\.[0-9]+)?")
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-# Where the admin API is, where no option says so.
+# The address of the admin API if no option gives one.
 ADMIN_VARIABLE = "LBPROXY_ADMIN"
 
 
 def add_admin(parser: argparse.ArgumentParser, about: str, default: str | None) -> None:
-    """Register --admin and --token-file. Args: default: where LBPROXY_ADMIN is not set either."""
+    """Register --admin and --token-file. Args: default: if LBPROXY_ADMIN is not set either."""
     parser.add_argument(
         "--admin",
         default=os.environ.get(ADMIN_VARIABLE) or default,

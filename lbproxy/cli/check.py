@@ -31,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Print what is wrong with the file, and what it configures if nothing is."""
+    """Print the problems of the file, or what it configures if it has none."""
     file: Path = arguments.config
     result = load_config(file)
     if arguments.json:

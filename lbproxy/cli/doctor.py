@@ -16,8 +16,8 @@ from lbproxy.cli.output import complain, tell_json, text
 from lbproxy.doctor.door import Origin
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, Level
 from lbproxy.doctor.resolve import Pins
+from lbproxy.doctor.results import CheckResult, Diagnosis, Examination, Level
 
 _EXIT_FINE, _EXIT_FINDINGS, _EXIT_USAGE = 0, 1, 2
 
@@ -88,19 +88,19 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         tell_json(as_json(report))
     else:
-        # A pipe or a file has no width: what is wrapped there cannot be searched.
+        # A pipe or a file has no width: wrapped text could not be searched there.
         _print(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
     return _EXIT_FINE if report.healthy else _EXIT_FINDINGS
 
 
 def _pins(texts: list[str], origin: Origin) -> Pins:
-    """Return what --resolve says. Raises: ValueError."""
+    """Return the pins that --resolve gives. Raises: ValueError."""
     try:
         pins = Pins.parse(texts)
     except ValueError as error:
         raise ValueError(f"--resolve {error}") from None
     if texts and not pins.names(origin.host):
-        # The old door would be examined in place of the new one.
+        # Else the old door would be examined in place of the new one.
         raise ValueError(f"--resolve says nothing of {origin.host}, which is to be examined")
     return pins
 

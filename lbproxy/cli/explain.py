@@ -99,7 +99,7 @@ def _fail(message: str, code: Exit) -> int:
 
 
 def _configured(config: Config) -> dict[str, tuple[Node, ...]]:
-    """Return the nodes of the file, all up, their names taken to lead somewhere."""
+    """Return the nodes of the file, as if all were up and their names led somewhere."""
     made = {
         name: [node_from_config(name, node) for node in pool.nodes]
         for name, pool in config.pools.items()

@@ -1,4 +1,4 @@
-"""What would become of one request: the decisions of the request path, with their reasons.
+"""Explains one request: the decisions of the request path, with their reasons.
 
 The objects that serve requests decide (see `rehearsal`); here their decisions are put into words.
 """
@@ -66,7 +66,7 @@ def explain(
     live: bool = True,
     fields: Sequence[str] = (),
 ) -> Explanation:
-    """Return what would become of a request.
+    """Return the decisions on a request.
 
     Args: request: `GET https://idp.example.com/realms/x`; cookies: `name=value` each; nodes: by
     pool; now: monotonic seconds; live: these are all nodes of a running process, not only those
@@ -230,7 +230,7 @@ def _tell_affinity(found: Explanation, pool: Pool, choice: Choice) -> None:
         )
     found.step, found.result = STEP_NAMES[verdict.step], RESULT_NAMES[verdict.result]
     found.why.append(_affinity_text(verdict, pool))
-    # What a running process knows and this one does not.
+    # Things that only a running process knows.
     sticky = pool.settings.sticky or StickySettings()
     if StickyStep.LEARNED in sticky.by:
         found.why.append("learned sessions are known only to the running process")

@@ -16,7 +16,7 @@ from lbproxy.cli.output import complain, tell_json, text
 from lbproxy.cli.tables import table_console
 
 POLL_S = 0.5
-DEADLINE_S = 300.0  # of a wait that names none
+DEADLINE_S = 300.0  # of a wait without one
 _HEALTH_STYLE = {"up": "green", "degraded": "yellow", "down": "bold red", "unknown": "dim"}
 _ADMIN_STYLE = {"enabled": "green", "draining": "yellow", "stopped": "red"}
 _ABOUT = {
@@ -92,9 +92,9 @@ def command_node(arguments: argparse.Namespace) -> int:
 def find_node(nodes: Sequence[NodeView], wanted: str) -> NodeView:
     """Return the one node of that name, or of POOL/NODE.
 
-    Raises: AdminApiError that lists the candidates where there is none, or more than one.
+    Raises: AdminApiError that lists the candidates if there is none, or more than one.
     """
-    # A name may hold a slash itself: it is what a node calls itself.
+    # A name may hold a slash itself: a node chooses its name.
     found = [node for node in nodes if wanted in (node.name, f"{node.pool}/{node.name}")]
     if len(found) == 1:
         return found[0]
@@ -140,7 +140,8 @@ def _admin(node: NodeView) -> tuple[str, str]:
 
 
 def _table(nodes: Sequence[NodeView]) -> Table:
-    """Return the table; columns that only nodes from elsewhere fill are left out without them."""
+    """Return the table, without the columns that only nodes from outside the file fill if there are
+    none."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("pool", "node", "health", "admin"):
         table.add_column(heading, no_wrap=True)
@@ -186,7 +187,7 @@ def _table(nodes: Sequence[NodeView]) -> Table:
 
 
 def since(for_s: float | None) -> str:
-    """Return how long ago that was, in its largest unit; nothing where it is not known."""
+    """Return how long ago that was, in its largest unit; nothing if it is not known."""
     if for_s is None:
         return ""
     for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -196,7 +197,7 @@ def since(for_s: float | None) -> str:
 
 
 def _load(node: NodeView) -> str:
-    """Return the load, or what the node says instead of one."""
+    """Return the load, or the state that the node reports instead of one."""
     if node.reported in ("nothing", "active"):
         return "" if node.load is None else str(node.load)
     return node.reported

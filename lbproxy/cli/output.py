@@ -1,7 +1,7 @@
-"""What every command prints goes through here: nothing from outside reaches a terminal raw.
+"""All output of commands goes through here: nothing from outside reaches a terminal raw.
 
-Other modules of this package build no `Text` and call no `print`; a test holds them to it. A string
-that is handed to rich would be read as its markup, so what is shown is always a `Text`.
+Other modules of this package build no `Text` and call no `print`; a test holds them to it. rich
+would read a plain string as its markup, so everything shown is a `Text`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a worker decides by, without its sockets: parser, routes and pools, asked about one request.
+"""A worker's decisions without its sockets: parser, routes and pools, asked about one request.
 
 It holds the very objects that serve requests and keeps the order in which an exchange asks them.
 Everything that `explain` knows of the data plane is in this module.
@@ -30,8 +30,8 @@ from lbproxy.wire.http1_head import HeadLimits
 from lbproxy.wire.http1_request import RequestParser
 from lbproxy.wire.request_head import RequestHead
 
-# What nodes announce unless they are told otherwise; the admin API shows no settings of balancers.
-# Nor does it show whether sessions are forced to stay: lbproxy's own agent says that they are not.
+# The usual announcement of nodes: the admin API shows no settings of balancers. Whether sessions
+# are forced to stay is not known either: lbproxy's own agent says that they are not.
 USUAL = BalancerSettings("", force=False)
 _SEED = 0  # of draws, which the explanation never shows
 

@@ -1,4 +1,4 @@
-"""`lbproxy run`: serve what a configuration says."""
+"""`lbproxy run`: serve by a configuration."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None) -> int:
-    """Serve until a signal; return the exit code, having said why where it could not."""
+    """Serve until a signal; return the exit code. Says why if it cannot serve."""
     try:
         return process.run(config, path, on_ready)
     except BindError as error:

@@ -1,10 +1,10 @@
-"""The console for tables: as wide as the terminal, wider where there is none."""
+"""The console for tables: as wide as the terminal, wider if there is none."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
-# Columns where the table goes into a pipe or file; what is longer is folded.
+# Columns if the table goes into a pipe or file; longer lines are folded.
 PIPE_WIDTH = 200
 
 

@@ -4,7 +4,7 @@ Pure: no sockets, no threads, no clock (`now`, monotonic seconds, is passed in),
 
 Terms: a *node* is one identity-provider instance of a *pool*; its *route* is the suffix that it
 writes into session cookies; *health* is what was observed, *admin* what was commanded; a node is
-*usable* where nothing observed speaks against it, nor its own word; *weight* is set by the
+*usable* if neither an observation nor its own word speaks against it; *weight* is set by the
 operator, *load* reported by the node; *member* is a node as the balancer of one worker sees it.
 
 - `node`        the model: Node, Health, Admin, what may take traffic

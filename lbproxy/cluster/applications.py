@@ -1,15 +1,15 @@
-"""Who may be asked for which path, where nodes announce what they serve.
+"""Which nodes may be asked for which path, if nodes announce what they serve.
 
 An application is a context path and the nodes that have announced it; nodes that announce nothing
 (from the configuration or DNS) serve every path and belong to every application. The longest
-context that covers a path decides before its state is looked at: where every node has stopped
-`/auth`, a node's `/` does not get what is below `/auth`.
+context that covers a path decides before its state is looked at: if every node has stopped `/auth`,
+a node's `/` does not get the paths below `/auth`.
 
 Who of an application's nodes is in question is for `candidates.choose`, fed with what the context
-allows: new sessions where it is enabled, owned ones where it is enabled or disabled.
+allows: new sessions if it is enabled, owned ones if it is enabled or disabled.
 
-Where aliases are matched (`mcmp.match_alias`) only virtual hosts count of which an alias equals
-the request's host, with or without its port, in any case.
+If aliases are matched (`mcmp.match_alias`) only virtual hosts count of which an alias equals the
+request's host, with or without its port, in any case.
 
 Source: MCMP reference, sections 5, 6.1, 6.2.
 """
@@ -26,7 +26,7 @@ from lbproxy.cluster.node import Node
 ROOT = "/"
 # Looked up once: see `node`.
 _ENABLED, _DISABLED, _STOPPED = ContextState.ENABLED, ContextState.DISABLED, ContextState.STOPPED
-# Where several virtual hosts of a node hold one context, the one that allows most counts.
+# If several virtual hosts of a node hold one context, the one that allows most counts.
 _RANK = {_ENABLED: 0, _DISABLED: 1, _STOPPED: 2}
 
 Served = Mapping[str, ContextState]

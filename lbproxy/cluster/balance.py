@@ -1,4 +1,4 @@
-"""Choosing a member where no session decides: one class a policy.
+"""Choosing a member if no session decides: one class a policy.
 
 - Round robin serves whose turn it is (see `turns`), by weight or by what the nodes report.
 - Power of two choices compares two members drawn at random, which spreads load nearly as well as
@@ -155,8 +155,8 @@ class Balancer:
     def pick(self, now: float, session: bytes | None, tried: list[Member] | None) -> Member | None:
         """Return the member for a request, or None if every member was tried or there is none.
 
-        Args: session: the session's id where the client sent one; tried: members that this
-        request has already failed at.
+        Args: session: the session's id if the client sent one; tried: members that this request has
+        already failed at.
         """
         raise NotImplementedError
 
@@ -178,7 +178,7 @@ class RoundRobin(Balancer):
     """Smooth weighted round robin: no member is a whole request off its share."""
 
     def __init__(self, slow_start: float, seed: int) -> None:
-        """Args: seed: where the first cycle starts, so that workers do not run in step."""
+        """Args: seed: of the first cycle's start, so that workers do not run in step."""
         Balancer.__init__(self, slow_start)
         self._seed: int = seed & _MASK
         self._next: int = 0  # index of the member after the one picked last
@@ -416,7 +416,7 @@ class LeastRequests(TwoChoices):
     def __init__(self, slow_start: float, seed: int) -> None:
         """Args: seed: of the draws, different in each worker."""
         TwoChoices.__init__(self, slow_start, seed)
-        self._sums: list[float] = []  # running sums of the weights; empty where all are equal
+        self._sums: list[float] = []  # running sums of the weights; empty if all are equal
 
     def refresh(self) -> None:
         """As Balancer.refresh."""

@@ -2,10 +2,10 @@
 none is usable.
 
 - New sessions go to enabled nodes that are usable: to active ones that are up, then to active ones
-  that are degraded, and to standby ones only where no active one is usable.
+  that are degraded, and to standby ones only if no active one is usable.
 - Owned sessions stay with their node while it is usable, degraded, standby or draining: to move
   them would lose logins for certain.
-- Panic: where no enabled node is usable (or a share of them at or below the pool's panic
+- Panic: if no enabled node is usable (or a share of them at or below the pool's panic
   threshold), health is ignored, because all nodes failing in one way is likely the database, or
   the probe itself, and a 503 by us is certain. Nodes not probed yet count as not usable, so a pool
   that has just started serves by panic until the first answer.
@@ -47,8 +47,8 @@ def choose(members: Iterable[tuple[Node, bool]], panic_threshold: float) -> Cand
     """Return which of these nodes may be given new and owned sessions.
 
     Args: members: those that commands allow owned sessions, and whether new ones as well;
-    panic_threshold: usable share of the latter at or below which health is ignored; 0 for only
-    when none is. Where none takes new ones the share of all counts.
+    panic_threshold: usable share of the latter at or below which health is ignored; 0 for only when
+    none is. If none takes new ones the share of all counts.
     """
     serving: list[Node] = []
     enabled: list[Node] = []
@@ -94,7 +94,7 @@ def openness(nodes: Iterable[Node]) -> Openness:
 
 
 def is_held(nodes: Sequence[Node]) -> bool:
-    """True where a command keeps new sessions from nodes that would be given them else."""
+    """True if a command keeps new sessions from nodes that would be given them else."""
     level = openness(nodes)
     if level is Openness.OPEN:
         return False

@@ -66,8 +66,8 @@ def set_contexts(
     """Return the hosts with these contexts in this state; contexts and host are made if absent.
 
     The host is the one that shares an alias, in any case of letters, and gets those that it has
-    not. Where aliases tell of several hosts as one, those become one: a node's alias is in one
-    virtual host only, and the first word on a context stays.
+    not. If aliases tell of several hosts as one, those become one: a node's alias is in one virtual
+    host only, and the first word on a context stays.
     """
     found = _sharing(hosts, aliases)
     host = _joined(hosts[index] for index in found) if found else VirtualHost((), ())
@@ -102,12 +102,12 @@ def set_every_context(hosts: Hosts, state: ContextState) -> Hosts:
 
 
 def covers(hosts: Hosts, before: Hosts) -> bool:
-    """Return True where every context of `before` is there, in a host that shares an alias."""
+    """Return True if every context of `before` is there, in a host that shares an alias."""
     return all(_states(hosts, host, context) for host in before for context in host.contexts)
 
 
 def may_lack(hosts: Hosts, before: Hosts) -> bool:
-    """Return True where a node that was told of `before`, removed all of it and announced `hosts`
+    """Return True if a node that was told of `before`, removed all of it and announced `hosts`
     may have left out what it was told to be enabled.
 
     It enables no such context again, though it may stop it. One that does is not relying on what it

@@ -7,8 +7,8 @@ answer make a node degraded, not down.
 
 UNKNOWN is left at once by the first answer that is not a failure, but for DOWN only after `fall`
 failures: a node that boots for minutes is no flapping node, and neither state takes traffic while
-another node does. So it is with DOWN, once the node has announced itself anew: what was observed
-before its restart says nothing of it.
+another node does. So it is with DOWN, once the node has announced itself again: observations from
+before its restart say nothing about it.
 
 Ejection. Consecutive failures take a node out for `base`, the next time for twice as long, and so
 on. The count of failures lasts until a success: the first failure after an ejection starts the next
@@ -39,7 +39,7 @@ ProbeRules = schema.HealthSettings | AgentHealthSettings
 
 
 class RandomSource(Protocol):
-    """Where jitter comes from; random.Random is one."""
+    """The source of jitter; random.Random is one."""
 
     def random(self) -> float:
         """Return a number in [0, 1)."""
@@ -192,7 +192,7 @@ _LIKELY = {
 
 
 def demands_https(status: int, body: bytes | bytearray) -> bool:
-    """Return True where a node refuses for want of TLS at the client."""
+    """Return True if a node refuses for want of TLS at the client."""
     return status == _FORBIDDEN and b"https required" in body.lower()
 
 
@@ -242,7 +242,7 @@ EJECTED = "ejected"
 
 
 def may_eject(ejected: int, nodes: int, settings: schema.EjectionSettings) -> bool:
-    """Return True where one more of a pool's nodes may be ejected: of 2 at 0.5, one.
+    """Return True if one more of a pool's nodes may be ejected: of 2 at 0.5, one.
 
     Args: ejected: of them now; nodes: of the pool, whatever their state.
     """
@@ -259,7 +259,7 @@ def note_failure(
 ) -> tuple[EjectionState, Transition | None]:
     """Return the state after a failed connection, and the ejection that it caused, if any.
 
-    Args: allowed: what may_eject says. Where it is False the failure counts all the same; client:
+    Args: allowed: what may_eject says. If it is False the failure counts nevertheless; client:
     whose request met it, None if no request can have brought it about.
     """
     first = client if state.client is None else state.client

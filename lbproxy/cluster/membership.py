@@ -1,9 +1,9 @@
 """Nodes that announce themselves: how they join, what they say of themselves, how they leave.
 
-Everything may be said twice. Where a node stands is answered by three facts that do not mix: what
-it reports (`Node.reported`, its load and contexts), what probes find (`Node.health`) and what an
-operator commands (`Node.admin`, which a node's own words never change). A node that joins or moves
-is quarantined until a probe has succeeded.
+Everything may be said twice. The standing of a node is three facts that do not mix: what it reports
+(`Node.reported`, its load and contexts), what probes find (`Node.health`) and what an operator
+commands (`Node.admin`, which a node's own words never change). A node that joins or moves is
+quarantined until a probe has succeeded.
 
 Source: MCMP reference, sections 3.3, 4.1 to 4.4, 5.
 """
@@ -47,7 +47,7 @@ MAX_BALANCERS = 32
 STANDBY_LOAD, BROKEN_LOAD, KEEP_LOAD = 0, -1, -2
 # What is no load but a word; every other number is the load of an active node.
 _REPORTED = {STANDBY_LOAD: Reported.STANDBY, BROKEN_LOAD: Reported.BROKEN}
-# What a known node may say anew without becoming another one.
+# Facts that a known node may change without becoming another one.
 _TOLD = ("tls", "secret_file", "packet_size", "balancer", "domain", "tuning")
 
 
@@ -96,7 +96,7 @@ class Membership:
         return self._entry(route, source).node
 
     def restored(self, route: str, source: Source) -> bool:
-        """Return True where what is known of a node may be out of date. Raises: UnknownName."""
+        """Return True if what is known of a node may be out of date. Raises: UnknownName."""
         return self._entry(route, source).restored
 
     def balancers(self) -> tuple[BalancerSettings, ...]:
@@ -112,19 +112,19 @@ class Membership:
         paths: Collection[str] = (),
         untold: Collection[VirtualHost] = (),
     ) -> Changes:
-        """Take a node in, or take over what it says anew; the last word on a balancer holds.
+        """Take a node in, or take over its changes; the last word on a balancer holds.
 
-        A known node at its known address keeps contexts, load and health, but not its ejection:
-        it is back after a crash, or found lbproxy after one. If it is down, one probe that
-        succeeds brings it up, as with a node that joins. At another address it is taken for a
-        new one, though what an operator commanded stays. Another node at its address must be dead
-        or silent, or the newcomer has to wait: a node that has restarted with a new route shall
-        get in, but two hosts that announce one address (`127.0.0.1`) shall not push each other out
-        for ever.
+        A known node at its known address keeps contexts, load and health, but not its ejection: it
+        is back after a crash, or found lbproxy after one. If it is down, one probe that succeeds
+        brings it up, as with a node that joins. At another address it is taken for a new one,
+        though what an operator commanded stays. Another node at its address must be dead or silent,
+        or the newcomer has to wait: a node that has restarted with a new route gets in, but two
+        hosts that announce one address (`127.0.0.1`) must not push each other out again and again.
 
         Args: node: as it begins, with its source and balancer's name; aliases, paths: of contexts
         that it has and that begin stopped; untold: virtual hosts which it does not know to be here
-        and announces anew, so that what they had goes. Raises: Conflict; then nothing has changed.
+        and announces again, so that their old contexts go. Raises: Conflict; then nothing has
+        changed.
         """
         roster = self._roster
         known = roster.by_route.get(node.route)
@@ -182,7 +182,7 @@ class Membership:
         source: Source,
         now: float,
     ) -> Changes:
-        """Set contexts of a node, which come into being where they are not.
+        """Set contexts of a node; missing ones come into being.
 
         Raises: UnknownName; Conflict: too many.
         """
@@ -242,7 +242,7 @@ class Membership:
     def sweep(self, now: float) -> Changes:
         """Remove nodes that are down and silent for long; to be called about once a second.
 
-        Whatever a node says begins the time anew: one that is back after a crash has a process
+        Each message of a node begins the time again: one that is back after a crash has a process
         again, and its port will answer. Removed for what was before, it would be told so only by
         its next status, and be out for as long as it takes to announce everything once more.
         """
@@ -289,7 +289,7 @@ class Membership:
         return entry, self._roster.changes(entry, transition)
 
     def _update(self, entry: Entry, node: Node) -> Changes:
-        """Take over what a node says anew. It must report again if it was broken."""
+        """Take over a node's changes. It must report again if it was broken."""
         old = entry.node
         reported = Reported.AWAITED if old.reported is Reported.BROKEN else old.reported
         new = replace(old, reported=reported, **{name: getattr(node, name) for name in _TOLD})

@@ -16,7 +16,7 @@ class Health(Enum):
     """What probes and passive failures say. UNKNOWN until the first answer."""
 
     UP = "up"
-    DEGRADED = "degraded"  # answers, but with a `soft` code: used where no node is better
+    DEGRADED = "degraded"  # answers, but with a `soft` code: used if no node is better
     DOWN = "down"
     UNKNOWN = "unknown"
 
@@ -30,17 +30,17 @@ class Admin(Enum):
 
 
 class Reported(Enum):
-    """What the node says of itself, where it is one that reports."""
+    """A node's own word, if it is one that reports."""
 
     NOTHING = "nothing"  # it does not report, and need not
     AWAITED = "awaited"  # it joined, and has yet to say that it is ready
     ACTIVE = "active"
-    STANDBY = "standby"  # used only where no active node can be
+    STANDBY = "standby"  # used only if no active node can be
     BROKEN = "broken"  # not to be used until it says otherwise
 
 
 class Source(Enum):
-    """Where a node was learned from."""
+    """The source from which a node was learned."""
 
     CONFIG = "config"
     MCMP = "mcmp"
@@ -84,17 +84,17 @@ class Tuning:
 class Node:
     """One node of one pool at one moment; a change is a new value.
 
-    Args: scheme: http, https or ajp; load: 1..100 as reported, higher is more capacity, None if
-    the node reports none; up_since: monotonic seconds at which it last came up, for slow start;
+    Args: scheme: http, https or ajp; load: 1..100 as reported, higher is more capacity, None if the
+    node reports none; up_since: monotonic seconds at which it last came up, for slow start;
     ejected: passive failures took it out for now; reason: what was last observed of it; commanded:
     the last command on it, empty for none; since: monotonic seconds of the last change of health,
-    admin, ejected or reported; health_port: where its probes go, None for the pool's health.port;
-    addresses: what its host's name resolves to, empty where the host is an address; secret_file,
-    packet_size: of AJP; quarantined: it joined at run time and no probe has succeeded yet, so it
-    gets nothing, in a panic neither; virtual_hosts: what it serves, None for every path;
-    balancer: the name of its BalancerSettings; domain: its group for failover, empty for none;
-    gone_since: monotonic seconds since when its probes have heard nothing at all, None while any
-    was answered lately, in whatever way.
+    admin, ejected or reported; health_port: of its probes, None for the pool's health.port;
+    addresses: those of its host's name, empty if the host is an address; secret_file, packet_size:
+    of AJP; quarantined: it joined at run time and no probe has succeeded yet, so it gets no
+    request, not even in panic mode; virtual_hosts: what it serves, None for every path; balancer:
+    the name of its BalancerSettings; domain: its group for failover, empty for none; gone_since:
+    monotonic seconds since when its probes have heard nothing at all, None while any was answered
+    lately, in whatever way.
     """
 
     pool: str
@@ -134,7 +134,7 @@ class Node:
 
     @property
     def may_be_tried(self) -> bool:
-        """True where a request may be sent to it in a panic: it is known, has an address, and
+        """True if a request may be sent to it in a panic: it is known, has an address, and
         says nothing against it."""
         return not (
             self.quarantined
@@ -154,28 +154,28 @@ class Node:
 
     @property
     def seems_well(self) -> bool:
-        """True where nothing observed speaks against sending it a request."""
+        """True if nothing observed speaks against sending it a request."""
         return not self.ejected and (self.health is _UP or self.health is _DEGRADED)
 
     @property
     def usable(self) -> bool:
-        """True where it seems well and may be tried."""
+        """True if it seems well and may be tried."""
         return self.seems_well and self.may_be_tried
 
     @property
     def takes_new(self) -> bool:
-        """True where it may be given sessions that it does not own yet."""
+        """True if it may be given sessions that it does not own yet."""
         return self.admin is _ENABLED
 
     @property
     def takes_owned(self) -> bool:
-        """True where it may be given requests of sessions that it owns."""
+        """True if it may be given requests of sessions that it owns."""
         return self.admin is not _STOPPED
 
 
 @lru_cache(maxsize=4096)
 def needs_resolving(host: str) -> bool:
-    """Return True where a node's host is a name that leads to addresses.
+    """Return True if a node's host is a name that leads to addresses.
 
     What ends in a number is an address, as for every client: no name ends so (RFC 1123 section
     2.1).
@@ -184,5 +184,5 @@ def needs_resolving(host: str) -> bool:
 
 
 def differ_in_load_only(one: Node, other: Node) -> bool:
-    """Return True where two states of a node differ in what only balancing looks at, if at all."""
+    """Return True if two states of a node differ in what only balancing looks at, if at all."""
     return replace(one, load=other.load, weight=other.weight, reason=other.reason) == other

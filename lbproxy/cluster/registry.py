@@ -1,9 +1,9 @@
 """The registry: the one writer of what is known of the nodes.
 
 Probes, passive failures, commands and sources of nodes come in; changes to log and immutable
-snapshots come out. It neither logs nor asks for the time. What is said of a node or pool that is
-not there is ignored where it may simply be late (observations), and an error where a person or a
-peer should know (commands, removal).
+snapshots come out. It neither logs nor asks for the time. An observation of an unknown node or pool
+may simply be late, and is ignored. A command on one, or its removal, is an error, as a person or a
+peer should know.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Registry:
 
     @property
     def changed(self) -> bool:
-        """True where something changed since the last snapshot."""
+        """True if something changed since the last snapshot."""
         return any(pool.snapshot is None for pool in self._pools.values())
 
     def roster(self, pool: str) -> Roster:
@@ -191,10 +191,10 @@ class Registry:
     ) -> Changes:
         """Take in what the name of a node's host leads to.
 
-        A node that was discovered gets none that a node of another source has: that one was
-        given, this one turned out to be the same. Among discovered nodes addresses may change
-        hands, one after the other. Where a node of the configuration turns out to be one of another
-        source, that one goes: it would have been refused, had the name been known before.
+        A node that was discovered gets none that a node of another source has: that one was given,
+        this one turned out to be the same. Among discovered nodes addresses may change hands, one
+        after the other. If a node of the configuration turns out to be one of another source, that
+        one goes: it would have been refused, had the name been known before.
 
         Args: addresses: none while it has led nowhere; reason: for the log, and shown with the
         node until its health says something.

@@ -183,7 +183,7 @@ def _addresses(node: Node) -> set[Address]:
 
 
 def _indexed(node: Node) -> tuple[object, ...]:
-    """Return what decides where a node is indexed; cheaper than its addresses themselves."""
+    """Return the facts by which a node is indexed; cheaper than its addresses themselves."""
     return (node.host, node.port, node.addresses, node.balancer)
 
 

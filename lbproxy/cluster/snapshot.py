@@ -26,7 +26,7 @@ def changed_nodes(
 ) -> list[tuple[Node, Node]] | None:
     """Return the nodes that changed as they were and are, None if there are others than before.
 
-    Loads change many times a second if nodes are many: all of them need not be looked at then.
+    With many nodes, loads change many times a second: then not all nodes need a look.
     """
     if before is None or len(before.nodes) != len(after.nodes):
         return None

@@ -21,7 +21,7 @@ STATUSES = (
     *(500, 502, 503, 504),
 )
 OTHER_STATUS = len(STATUSES)
-# By status: where in a list of counters it is.
+# By status: its index in a list of counters.
 STATUS_INDEX = bytes(
     STATUSES.index(status) if status in STATUSES else OTHER_STATUS for status in range(1000)
 )

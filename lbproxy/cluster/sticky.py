@@ -1,7 +1,7 @@
 """Finding the owner of a session, step by step.
 
 Theory of operation. A pool's `sticky.by` names steps; each looks at what the client sent and may
-name an owner. The first step whose owner takes owned sessions wins. Where none does, the balancer
+name an owner. The first step whose owner takes owned sessions wins. If none does, the balancer
 chooses, and the verdict says why: the owner is known but gone or stopped (failover), a route was
 sent that nobody writes (unknown_route), or there is no session yet (new).
 
@@ -11,7 +11,7 @@ Routes may hold dots themselves (so the remainder comes first), signed values ho
 ranked routes (`id.n1.n2.n3`) are to be tried in their order. A route is compared whole: `node1` is
 not in `id.xnode1`.
 
-Applications. Where nodes announce what they serve, a node is an owner only for the paths that it
+Applications. If nodes announce what they serve, a node is an owner only for the paths that it
 serves: `decide` is told who can be one. An owner that is known but cannot is remembered in the
 verdict with its failover domain, and so is, for FORMER_S, one that has left the pool.
 
@@ -80,12 +80,12 @@ def _unquote(value: bytes) -> bytes:
 class Verdict:
     """What affinity says of one request.
 
-    Attributes: member: the owner, which takes it, or None where the balancer shall choose;
-    step: index into STEP_NAMES of the step that decided; result: index into RESULT_NAMES (FAILOVER
-    with a member: the hash step took over from an owner that is gone); session: the session's id,
-    the first value that was sent, or None; own: the member that our own cookie names, where that
-    step was reached; lost: an owner is known that cannot take the request, of this domain and with
-    these announced settings (their name, or empty).
+    Attributes: member: the owner, which takes it, or None if the balancer is to choose; step: index
+    into STEP_NAMES of the step that decided; result: index into RESULT_NAMES (FAILOVER with a
+    member: the hash step took over from an owner that is gone); session: the session's id, the
+    first value that was sent, or None; own: the member that our own cookie names, if that step was
+    reached; lost: an owner is known that cannot take the request, of this domain and with these
+    announced settings (their name, or empty).
     """
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class Affinity:
 
         Args: now: monotonic seconds, as in Balancer.pick; cookies: values of `cookie`, then of the
         `also` names, in the order sent; own: values of our own cookie; path_values: of the path
-        parameter; None or empty where none was sent; owners: the members that can be owners of
+        parameter; None or empty if none was sent; owners: the members that can be owners of
         what is asked for; None for all that take owned sessions.
         """
         verdict = Verdict()
@@ -237,10 +237,10 @@ class Affinity:
             self._learned.popitem(last=False)
 
     def needs_own_cookie(self, verdict: Verdict, member: Member) -> bool:
-        """Return True where the answer of `member` must carry our own cookie.
+        """Return True if the answer of `member` must carry our own cookie.
 
-        Not where the request's already names this member, nor where a step before own_cookie
-        says that it owns the session.
+        Not if the request's cookie names this member already, nor if a step before own_cookie says
+        that it owns the session.
         """
         if not self._uses_own or verdict.own is member:
             return False

@@ -6,7 +6,7 @@ be taken from its start on and is due at its end, 1/w later. Of the turns that h
 that is due first is taken (earliest eligible virtual deadline first). Started turns lie in one heap
 by deadline, the others in a second heap by start, so a pick costs O(log n), and no member is ever a
 whole request ahead of or behind its share, which deadlines alone do not reach (5:1:1 would be
-aaaaabc). Where all weights are equal this is plain rotation, and is done as such.
+aaaaabc). If all weights are equal this is plain rotation, and is done as such.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Schedule:
     def add(self, rank: int, weight: float, lead: float) -> None:
         """Add the one at the next index, after clear.
 
-        Args: rank: distinct; the lower goes first where turns tie; weight: above 0; lead: requests
+        Args: rank: distinct; the lower goes first if turns tie; weight: above 0; lead: requests
         that it is ahead of its share.
         """
         turn = Turn(len(self._turns), rank, weight, lead / weight)
@@ -111,8 +111,8 @@ class Schedule:
     def take(self, on_time: bool) -> Turn | None:
         """Take off the turn to serve, None if there is none left.
 
-        Args: on_time: no turn is off now. Where none has started (those that were behind have
-        left) time then goes on to the next start.
+        Args: on_time: no turn is off now. If none has started (those that were behind have left)
+        time goes on to the next start.
         """
         if on_time and not self._ready and self._waiting:
             turn = self._waiting[0]
@@ -143,5 +143,5 @@ class Schedule:
         _push(self._waiting, turn, turn.start)
 
     def is_long(self) -> bool:
-        """Return True where virtual time has grown so large that it should be set back."""
+        """Return True if virtual time has grown so large that it should be set back."""
         return self._time > 1e6

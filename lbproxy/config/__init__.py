@@ -1,12 +1,26 @@
 """Configuration: a YAML file becomes one validated, frozen `Config`.
 
 Terms: a *listener* accepts clients, a *pool* is the nodes behind one name, a *route* maps host and
-path to a pool, a *profile* is an identity provider's defaults for a pool, kept as data.
+path to a pool, a *profile* is an identity provider's defaults for a pool, kept as data; a *finding*
+is a problem whose place in the file is not known yet. Each section of the file is a class that ends
+in `Settings`.
 
-- `schema`    what a configuration may say (frozen models, units, defaults)
-- `units`     durations, sizes, addresses, networks as the schema's field types
-- `load`      YAML text -> `Config`; every error at once, with line and column
-- `profiles`  the identity providers' presets
-- `routes`    the route table: host and path -> pool
-- `paths`     every reading of a request path that a node could take
+The schema:
+
+- `schema`     the sections of lbproxy's file; `sources` those that say where nodes come from
+- `agent`      the sections of an agent's file
+- `model`      the base of all sections; `units` and `addresses` are the types of their values
+- `profiles`   the identity providers' presets
+- `reference`  the schema as a document and as JSON Schema
+
+From text to `Config`:
+
+- `read`       YAML text -> `Config`, or every error at once; `agent_load` does so for an agent
+- `document`   YAML text -> plain data, and the place of each part in the text
+- `draft`      mends a file that has errors, so that all of it can be checked
+- `messages`   pydantic's errors in plain words; `foreign` knows the words of other products
+- `findings`   problems and their places
+
+What no section can know alone: `checks`, with `pool_checks`, `source_checks`, `place_checks`,
+`certificates`, `secrets` and `check_helpers`; `agent_checks` for an agent.
 """

@@ -21,7 +21,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ajp": 8009}
 class Bind:
     """An address to listen on: host and port, or a Unix socket's path.
 
-    Args: host: a literal address or a name, "" where `path` is set; port: 0 lets the kernel choose.
+    Args: host: a literal address or a name, "" if `path` is set; port: 0 lets the kernel choose.
     """
 
     host: str = ""
@@ -61,7 +61,7 @@ def parse_bind(value: object) -> Bind:
 
 
 def _meant_bind(value: object) -> str:
-    """Return `; did you mean ...?` for a port alone or with a star, which elsewhere is enough."""
+    """Return `; did you mean ...?` for a port alone or with a star: other products take these."""
     match = re.fullmatch(r"(?:\*?:)?([0-9]{1,5})(?: +(?:ssl|tls|http2|quic).*)?", str(value))
     if not match or isinstance(value, bool) or int(match[1]) > MAX_PORT:
         return ""
@@ -123,7 +123,7 @@ def parse_node_url(text: str) -> NodeUrl:
     if not _is_host(host) or parts.netloc.endswith(":") or port == 0:
         raise ValueError(f"has no valid host and port; {wanted}")
     if ":" in host:
-        # In the one usual spelling: what looks different must not be the same node.
+        # In the one usual spelling, so that no node has two.
         address = IPv6Address(host)
         host = str(address.ipv4_mapped or address)
     return NodeUrl(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
@@ -137,7 +137,7 @@ def _is_host(host: str) -> bool:
             return False
         return True
     if host.replace(".", "").isdecimal():
-        # 10.0.0.300 is a slip of the pen and not a name to look up.
+        # 10.0.0.300 is a slip of the pen. Nobody wants it looked up as a name.
         try:
             IPv4Address(host)
         except ValueError:

@@ -1,4 +1,4 @@
-"""What an agent's own file may say: the node beside it, the lbproxies it announces that node to.
+"""The schema of an agent's own file: the node beside it, and the lbproxies that it announces it to.
 
 In the models durations are seconds (float). `False` is YAML's `off`. Unknown keys are errors. The
 text below each field is its description in `docs/agent.md` and in the JSON schema.
@@ -39,7 +39,7 @@ class AgentHealthSettings(Model):
     """How the agent sees whether the node may take traffic; the profile's values come first."""
 
     url: PageUrlText | None = None
-    """The page that is asked for, whole; null: made of the node's host and the keys below."""
+    """The whole url of the page; null: made of the node's host and the keys below."""
     path: Annotated[str, Field(pattern=PATH)] = "/api/status"
     """What is asked for."""
     port: Port | None = None
@@ -51,9 +51,9 @@ class AgentHealthSettings(Model):
     timeout: PositiveDuration = 2.0
     """How long an answer may take."""
     rise: Annotated[int, Field(gt=0)] = 2
-    """So many good answers in a row make it healthy again; the first one ever counts at once."""
+    """How many good answers in a row make it healthy again; the very first one counts at once."""
     fall: Annotated[int, Field(gt=0)] = 3
-    """So many bad answers in a row make it unhealthy: its load is reported as -1."""
+    """How many bad answers in a row make it unhealthy: its load is reported as -1."""
     expect: Codes = "200"
     """Status codes that are good: `"200"`, `"200,204"`, `"200-299"`."""
     soft: Codes = ""
@@ -63,7 +63,7 @@ class AgentHealthSettings(Model):
     host: str | None = None
     """The Host field of the probe; null: the address that is asked."""
     tls: NodeTlsSettings = NodeTlsSettings()
-    """Verification where the page is https."""
+    """Verification if the page is https."""
 
 
 class AgentTimeoutsSettings(Model):
@@ -104,7 +104,7 @@ class AgentTlsSettings(Model):
     ca: FilePath | None = None
     """PEM file of the authority that signed the proxies' certificates; null: the system's."""
     cert: FilePath | None = None
-    """PEM file of the agent's certificate; read anew for each connection."""
+    """PEM file of the agent's certificate; read again for each connection."""
     key: FilePath | None = None
     """PEM file of its private key, without a passphrase."""
     server_name: ServerName | None = None
@@ -126,8 +126,8 @@ class AgentLoadSettings(Model):
     own limit; null: the agent's own or an outer one with a limit (a container), else the machine.
     """
     url: PageUrlText | None = None
-    """The node's page of metrics in Prometheus' format, such as `http://127.0.0.1:9000/metrics`;
-    where it is https it is verified as `node.health.tls` says."""
+    """The node's page of metrics in Prometheus' format, such as `http://127.0.0.1:9000/metrics`; if
+    it is https it is verified as `node.health.tls` says."""
     metric: Annotated[str, Field(pattern=METRIC)] = "process_cpu_usage"
     """The metric that is the share of the CPU in use, 0 to 1."""
     smoothing: Duration = 15.0
@@ -138,9 +138,9 @@ class AgentDrainSettings(Model):
     """How the node leaves."""
 
     sessions: Duration = 0.0
-    """So long the node keeps its own sessions but gets no new ones."""
+    """How long the node keeps its own sessions but gets no new ones."""
     deadline: PositiveDuration = 60.0
-    """For the whole of leaving; requests that last longer are not waited for."""
+    """For the whole of leaving. The agent waits for no request that lasts longer."""
 
 
 class AgentConfig(Model):

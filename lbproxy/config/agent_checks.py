@@ -1,4 +1,5 @@
-"""What no section of an agent's file can know alone: how its parts fit, and what will bite."""
+"""Checks across the sections of an agent's file: do they fit together, and what will go wrong
+later?"""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def check(config: AgentConfig, environment: Mapping[str, str], known: Known) -> 
         for index, url in enumerate(proxies)
         if not known.doubtful(("proxies", index))
     )
-    # A proxy that is not known may be any.
+    # A proxy whose url is in doubt may be anywhere.
     unknown = known.doubtful_within(("proxies",))
     beside = unknown or all(is_loopback(url.host) for url in proxies)
     yield from _node(config.node, beside, ("node",))
@@ -99,7 +100,7 @@ def _tls(tls: AgentTlsSettings, used: bool, known: Known, path: Path) -> Iterato
         yield error(path, "needs cert and key, or neither")
     elif tls.cert is not None:
         try:
-            # A passphrase is not asked for: nobody sits there to give it.
+            # Do not ask for a passphrase: nobody sits there to type it.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(tls.cert, tls.key, lambda: "")
         except (ssl.SSLError, ValueError) as problem:
             yield error((*path, "cert"), f"is refused with its key by OpenSSL: {_reason(problem)}")

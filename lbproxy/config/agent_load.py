@@ -19,7 +19,7 @@ from lbproxy.config.messages import translated
 from lbproxy.config.profiles import NAMES, load_profile, with_defaults
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
-# Where the profile says how a page is found; a file that gives the page whole needs none of it.
+# By these keys the profile says where a page is. A file that gives the whole url needs none.
 _PLACE = ("path", "port", "scheme")
 
 
@@ -34,7 +34,7 @@ class AgentLoadResult:
 def load_agent_config(path: FilePath, environment: Mapping[str, str]) -> AgentLoadResult:
     """Return the configuration in a file. Never raises.
 
-    Args: environment: where `${NAME}` in the file is looked up.
+    Args: environment: holds the values for `${NAME}` in the file.
     """
     return _checked(read_file(path), path.absolute().parent, environment)
 
@@ -44,7 +44,7 @@ def parse_agent_config(
 ) -> AgentLoadResult:
     """Return the configuration in a text. Never raises.
 
-    Args: file: what the problems call it; base: absolute, where relative file names start.
+    Args: file: what the problems call it; base: the absolute folder of relative file names.
     """
     return _checked(read(text, file), base, environment)
 
@@ -59,7 +59,7 @@ def _checked(document: Document, base: FilePath, environment: Mapping[str, str])
     assert isinstance(data, dict), "as it was"
     findings += _page_twice(data)
     doubts = Doubts()
-    # What an unset variable stands in for is not known.
+    # Nobody knows the value that an unset variable was to give.
     for path in (*document.unread, *(finding.path for finding in findings)):
         doubts.add(path)
     data = _with_profile(data, findings, doubts)
@@ -104,7 +104,7 @@ def _filled_in(
         value = environment.get(match[1])
         if not value:
             findings.append(error(path, f"there is no environment variable {match[1]!r}"))
-        # What stands for it is valid wherever a name is, so that this is the only complaint.
+        # This text is valid in every place that takes a name, so there is only one complaint.
         return value or "unknown"
 
     return _VARIABLE.sub(value_of, data)
@@ -127,7 +127,7 @@ def _page_twice(data: dict[str, object]) -> Iterator[Finding]:
 def _with_profile(
     data: dict[str, object], findings: list[Finding], doubts: Doubts
 ) -> dict[str, object]:
-    """Return the data with what the profile says of a node below it."""
+    """Return the data with the profile's defaults for a node added."""
     name = data.get("profile", "generic")
     node = data.get("node")
     if isinstance(name, str) and name not in NAMES:

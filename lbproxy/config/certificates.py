@@ -1,4 +1,4 @@
-"""Certificates: can a listener's be used, how long still, and which of a node are trusted."""
+"""Certificates: can a listener use them, for how long, and whose does lbproxy trust at a node?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lbproxy.config.units import NO_FILE
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 _MONTH = timedelta(days=30)
 _SHORT_LIVED = timedelta(days=8)
-# What is raised by a certificate or key that is no such thing, or of an unknown kind.
+# Raised for a file that holds no certificate or key, or one of an unknown kind.
 UNREADABLE = (
     ValueError,
     UnsupportedAlgorithm,
@@ -92,15 +92,15 @@ def _lasts(leaf: x509.Certificate, path: Path, now: datetime) -> Iterator[Findin
 def _soon(leaf: x509.Certificate) -> timedelta:
     """Return how long before its end a certificate should have been renewed."""
     life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-    # Those of a few days are renewed by a program, at two thirds of their life or so.
+    # A program renews short-lived ones, at about two thirds of their life.
     return life / 4 if life <= _SHORT_LIVED else _MONTH
 
 
 def names_in(file: str) -> frozenset[str] | None:
     """Return the names and addresses that a certificate is for, in lower case.
 
-    That is what clients and SNI go by, the alternative names alone. Returns: None where the file
-    holds no certificate.
+    Only the alternative names: clients and SNI look at no others. Returns: None if the file holds
+    no certificate.
     """
     try:
         leaf = x509.load_pem_x509_certificates(FilePath(file).read_bytes())[0]
@@ -116,8 +116,8 @@ def names_in(file: str) -> frozenset[str] | None:
 def trusting(ca: str | None, verify: bool) -> ssl.SSLContext:
     """Return a context for connections to a node, the same one for requests and for probes.
 
-    Args: ca: file of the authorities that are trusted instead of the system's; an intermediate one
-    or the node's own certificate may stand there as well; verify: False trusts anybody.
+    Args: ca: file of the authorities that are trusted instead of the system's; it may also hold an
+    intermediate one, or the node's own certificate; verify: False trusts anybody.
     Raises: OSError: the file cannot be used; ssl.SSLError, which is one: it holds no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""Checks of which several modules have need: values given twice, stars, secrets too short."""
+"""Checks that several modules share: values given twice, stars, status codes, short secrets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _never(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a file, of which some values may be missing or wrong.
+    """The reliable part of a file, some of whose values may be missing or wrong.
 
-    Args: listeners, pools: names that it gives, also where what they name is invalid;
-    tls_listeners: those that have a tls section, good or not; doubtful: tells whether the value at
-    a path, or a section that holds it, is not what the file means; doubtful_within: the same of
-    anything at a path or below it. Nothing may be said that rests on a doubtful value other than
-    the one at the finding's own path, which is seen to elsewhere.
+    Args: listeners, pools: names that it gives, even those of invalid sections; tls_listeners:
+    those that have a tls section, good or not; doubtful: tells whether the value at a path, or a
+    section that holds it, may not be what the file means; doubtful_within: the same of anything at
+    a path or below it. No finding may rest on a doubtful value, except on the one at its own path:
+    `draft.certain` drops those findings.
     """
 
     listeners: Collection[str] = ()
@@ -34,7 +34,7 @@ class Known:
     doubtful_within: Callable[[Path], bool] = _never
 
     def any_doubtful(self, *paths: Path) -> bool:
-        """Return True where one of the values is doubtful."""
+        """Return True if one of the values is doubtful."""
         return any(map(self.doubtful, paths))
 
 
@@ -48,7 +48,7 @@ def duplicates(entries: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
 
 
 def no_wildcard(prefix: str, path: Path) -> Iterator[Finding]:
-    """Yield a warning for a path that is written as elsewhere, with a star for what is below it."""
+    """Yield a warning for a path with a star, by which other products mean everything below it."""
     if "*" in prefix:
         plain = prefix.partition("*")[0]
         yield warning(

@@ -1,4 +1,4 @@
-"""What no section can know alone: how the parts of a configuration fit, and what will bite.
+"""Checks across the sections of a file: do they fit together, and what will go wrong later?
 
 Each check reads valid models only and yields findings; it neither opens sockets nor resolves names.
 """
@@ -132,11 +132,11 @@ def _unnamed(config: Config, known: Known) -> Iterator[Finding]:
     names: set[str] = set()
     for index, listener in enumerate(config.listeners):
         if known.doubtful_within(("listeners", index, "tls")):
-            return  # one that is not known may name any
+            return  # one that cannot be read may name any
         for certificate in listener.tls.certificates if listener.tls else ():
             found = names_in(certificate.cert)
             if not found:
-                return  # which is said of the certificate itself
+                return  # there is a finding at the certificate itself
             names |= found
     said: set[str] = set()
     for index, route in enumerate(config.routes):
@@ -151,7 +151,7 @@ def _unnamed(config: Config, known: Known) -> Iterator[Finding]:
 
 
 def _is_named(host: str, names: Collection[str]) -> bool:
-    """Return True where a certificate for one of the names serves some of what a route takes."""
+    """Return True if a certificate for one of the names serves some host of a route."""
     if host.startswith("*."):
         return any(name == host or name.endswith(host[1:]) for name in names)
     host = host.strip("[]")
@@ -167,7 +167,7 @@ def _shadow(route: RouteSettings, first: Mapping[str | None, Mapping[str, int]])
     """Return the first earlier route that matches whenever this one does."""
     hosts: list[str | None] = [route.host, None]
     labels = (route.host or "").removeprefix("*.").split(".")
-    # What `*.b.c` takes, `*.c` takes as well; `a.b.c` is below `*.b.c`.
+    # `*.c` takes every host that `*.b.c` takes; `a.b.c` is below `*.b.c`.
     hosts += [f"*.{'.'.join(labels[start:])}" for start in range(1, len(labels))]
     parts = route.path.split("/")
     paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]

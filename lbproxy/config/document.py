@@ -1,4 +1,4 @@
-"""YAML text -> plain data, and where in the text each part of it stands.
+"""YAML text -> plain data, and the place of each part in the text.
 
 The text is composed to YAML's node graph and turned into data here, not by PyYAML's constructors:
 only mappings, lists and plain scalars exist, no tags, no merge keys, and a key is always text.
@@ -37,9 +37,9 @@ class Mark:
 class Document:
     """A file as data.
 
-    Args: data: dicts, lists, str, int, float, bool, None; None if the text is no YAML;
-    keys, values: where a path's key and its value begin; unread: paths whose value is not in the
-    data, which is a problem already.
+    Args: data: dicts, lists, str, int, float, bool, None; None if the text is no YAML; keys,
+    values: the places at which a path's key and its value begin; unread: paths whose value is
+    missing from the data, each with a problem of its own.
     """
 
     file: str
@@ -50,10 +50,10 @@ class Document:
     unread: list[Path] = field(default_factory=list)
 
     def place(self, path: Path, *, key: bool = False) -> Mark:
-        """Return where a person looks for the path.
+        """Return the place at which a person looks for the path.
 
-        That is its value, or its key if asked for or if the value begins below it; for what the
-        file does not hold it is the nearest parent.
+        That is its value, or its key if asked for or if the value begins below it; for a path that
+        is not in the file it is the nearest parent's.
         """
         while path:
             own, value = self.keys.get(path), self.values.get(path)
@@ -87,7 +87,7 @@ class Document:
 
 
 class _TooMuch(Exception):
-    """A bound was passed; the rest of the file is not read."""
+    """A limit was exceeded; the rest of the file is not read."""
 
     def __init__(self, mark: Mark, message: str) -> None:
         super().__init__(message)
@@ -236,7 +236,7 @@ def _scalar(node: ScalarNode) -> str | int | float | bool | None:
         return text.lower() in ("true", "yes", "on")
     try:
         if kind == "int":
-            # Octal (010) and base 60 (1:30) are what nobody means; they stay text.
+            # Nobody means octal (010) or base 60 (1:30): they stay text.
             return int(text, 10) if text.lstrip("+-") == "0" or text[:1] != "0" else text
         if kind == "float":
             return float(text)

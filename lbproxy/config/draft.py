@@ -1,8 +1,8 @@
-"""A configuration that has errors, mended so far that all of it can be checked in one go.
+"""Mends a configuration that has errors, so that all of it can be checked in one go.
 
-What pydantic refuses is taken out of a copy of the data; what must be there is filled in. So each
-entry keeps what is good of it: its name, its address, what it refers to. What was taken out or
-filled in is in doubt, and nothing is said that rests on it.
+It works on a copy of the data: a value that pydantic refuses is taken out, and a required one is
+filled in. So each entry keeps its good parts: its name, its address, its references. A value that
+was taken out or filled in is in doubt, and no finding may rest on it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lbproxy.config.messages import causes, data_path, field_at, meant, model_at
 from lbproxy.config.model import Model
 from lbproxy.config.units import MAY_BE_NO_FILE, NO_FILE, Kind
 
-# Each round mends all that the round before found; what is found below a mended section is the
-# reason for the next. The schema is seven levels deep.
+# Each round mends everything that the round before found. A mended section may show further errors
+# below it, which need another round. The schema is seven levels deep.
 MAX_ROUNDS = 20
 
 Root = TypeVar("Root", bound=Model)
-# By the kind of a field that must be there: what harms nobody, and clashes with nothing.
+# By the kind of a required field: a value that does no harm and clashes with nothing.
 _FILLERS = {
     "address": "127.0.0.1:0",
     "url": "http://192.0.2.1:9",
@@ -39,19 +39,19 @@ class Doubts:
 
     def __init__(self) -> None:
         self._places: set[Path] = set()
-        self._above: set[Path] = set()  # everything that holds one of them
+        self._above: set[Path] = set()  # every section that holds one of them
 
     def add(self, place: Path) -> None:
-        """Doubt what is at a place."""
+        """Doubt the value at a place."""
         self._places.add(place)
         self._above.update(place[:end] for end in range(len(place)))
 
     def at(self, path: Path) -> bool:
-        """Return True where the value at the path, or a section that holds it, is in doubt."""
+        """Return True if the value at the path, or a section that holds it, is in doubt."""
         return any(path[:end] in self._places for end in range(len(path) + 1))
 
     def within(self, path: Path) -> bool:
-        """Return True where any of what is at the path or below it is in doubt."""
+        """Return True if the value at the path, or any below it, is in doubt."""
         return path in self._above or self.at(path)
 
 
@@ -83,7 +83,7 @@ class _Items(list[object]):
 
 
 class _Section(dict[str, object]):
-    """A mapping that knows what those of its keys were that are others in the file."""
+    """A mapping that knows the file's own spelling of the keys that were changed."""
 
     def __init__(self, entries: dict[str, object]) -> None:
         super().__init__(entries)
@@ -101,8 +101,8 @@ def _copy(data: object) -> object:
 class Mender(Generic[Root]):
     """Mends a copy of the data until it is valid.
 
-    Args: data: the whole file; context: pydantic's validation context; root: of the file;
-    doubts: what is in doubt already, to which this adds.
+    Args: data: the whole file; context: pydantic's validation context; root: of the file; doubts:
+    the places in doubt so far; more are added.
     """
 
     def __init__(
@@ -119,13 +119,14 @@ class Mender(Generic[Root]):
         self._names = (f"unknown-to-lbproxy-{number}" for number in count())
 
     def mended(self, first: ValidationError) -> Root | None:
-        """Return what the file says but for what is in doubt, None if it cannot be mended.
+        """Return the file without the values in doubt, None if it cannot be mended.
 
-        Args: first: what was wrong with the whole.
+        Args: first: the errors of the whole file.
         """
         problem = first
         for _ in range(MAX_ROUNDS):
-            # From behind, so that what is taken out of a list moves nothing that is still to come.
+            # From the end, so that taking an entry out of a list moves no entry that is still to
+            # come.
             faults = sorted(
                 {
                     (data_path(details["loc"]), details["type"], NAME_KEY in details["loc"])
@@ -159,7 +160,7 @@ class Mender(Generic[Root]):
         return self._doubts.within(self.original(path))
 
     def _walk(self, path: Path) -> Iterator[tuple[str | int, object]]:
-        """Yield each part as it is in the file, and what is there."""
+        """Yield each part as it is in the file, and the value there."""
         tree = self._tree
         for part in path:
             name = part
@@ -214,7 +215,7 @@ class Mender(Generic[Root]):
                 parent.pop(last, None)
 
     def _filler(self, field: FieldInfo | None) -> object:
-        """Return what may stand where something must. Args: field: None for a named section."""
+        """Return a stand-in for a required value. Args: field: None for a named section."""
         if field is None:
             return _Section({})
         container, inner = get_origin(field.annotation), get_args(field.annotation)

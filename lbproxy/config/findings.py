@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and where."""
+"""Problems of a configuration and their places, and the words that point to them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-_LONG = 6  # letters; of a shorter word two are too much of it
+_LONG = 6  # letters; in a shorter word two slips are too many
 
 Path = tuple[str | int, ...]
-# What stands below a named section for its name, where that is meant and not what it holds.
+# Stands in a path for the name of a named section, as opposed to its content.
 NAME_KEY = "[key]"
 
 
 class Severity(Enum):
-    """ERROR: the configuration is not used; WARNING: it is, and something in it will bite."""
+    """ERROR: the configuration is not used; WARNING: it is, and something in it will go wrong
+    later."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -46,7 +47,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem before it is known where in the file it lies.
+    """A problem whose place in the file is not known yet.
 
     Args: at_key: the key itself is wrong, not its value; other: a second place that the message
     ends with, such as the first use of a name.
@@ -84,10 +85,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word of which this one may be a slip of the pen, None if there is none.
+    """Return the known word that this one may be a slip of, None if there is none.
 
-    One or two letters too many, too few, changed or exchanged, as the word is short or long: what
-    merely looks alike means something else as often as not.
+    A slip is one letter, in a long word two, too many, too few, changed or exchanged. Words that
+    merely look alike often mean something else.
     """
     allowed = 1 if len(word) < _LONG else 2
     close = [(_distance(word.lower(), each.lower(), allowed), each) for each in known]
@@ -96,7 +97,8 @@ def near(word: str, known: Iterable[str]) -> str | None:
 
 
 def _distance(one: str, other: str, most: int) -> int:
-    """Return how many slips lie between two words, or more than `most` where there are more."""
+    """Return how many slips lie between two words, or some number above `most` if there are
+    more."""
     if abs(len(one) - len(other)) > most:
         return most + 1
     before: list[int] = []

@@ -1,7 +1,7 @@
-"""What people write who come from nginx, HAProxy, Apache, Traefik, Envoy or Caddy.
+"""The words of nginx, HAProxy, Apache, Traefik, Envoy and Caddy, and what to write instead.
 
-One table: a word, perhaps in one section alone, and the key of this file that does the same, or why
-there is none. Words are compared without case and separators. A section is called as in the
+One table: a word, for some only in one section, and the key that does the same here, or the reason
+why there is none. Words are compared without case and separators. Sections are named as in the
 reference: `listeners[]`, `pools.NAME.nodes[]`.
 """
 
@@ -17,7 +17,7 @@ from lbproxy.config.findings import Path
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to write instead. Args: target: the key, with its section; None where there is none."""
+    """What to write instead. Args: target: the key with its section, None if there is none."""
 
     target: str | None
     text: str
@@ -26,7 +26,7 @@ class Advice:
 _LISTENER, _TLS, _POOL = "listeners[]", "listeners[].tls", "pools.NAME"
 _NODE, _ROUTE, _HEALTH = "pools.NAME.nodes[]", "routes[]", "pools.NAME.health"
 
-# Wherever they stand, unless the section says otherwise below.
+# In every section, unless there is an entry for the section below.
 _ANYWHERE: Mapping[str, str] = {
     "listeners": "frontend frontends entrypoint entrypoints listen virtualhost virtual_host",
     "pools": "upstream upstreams backend backends cluster clusters service services balancer "
@@ -189,7 +189,7 @@ _CIPHERS = (
 )
 _CLIENT_CERTIFICATES = "not supported; no certificate is asked of clients, but of nodes at mcmp.tls"
 
-# Why there is nothing of the kind.
+# Why there is no such setting.
 _NOT_HERE: Mapping[str, str] = {
     _RATE: "rate_limit rate_limits ratelimit limit_req limit_req_zone rate_limiting rate throttle "
     "sc_http_req_rate local_ratelimit request_rate average burst",
@@ -267,7 +267,7 @@ def _table() -> dict[tuple[str | None, str], Advice]:
 
 
 def section_of(path: Path) -> str:
-    """Return what the reference calls the section at a path of the file."""
+    """Return the reference's name for the section at a path of the file."""
     text = ""
     for index, part in enumerate(path):
         if isinstance(part, int):
@@ -315,7 +315,7 @@ _VALUES: Mapping[tuple[str, str], str] = {
     **{("probe", word): "request" for word in ("http", "get", "https", "httpchk")},
     **{("probe", word): "ping" for word in ("tcp", "cping", "connect", "options")},
 }
-# Where the nearest word does less than was asked for.
+# For words whose nearest counterpart does less than was asked for.
 _MORE = {
     "hash": "hash, which is of the session and not of the address: companies and mobile networks "
     "have one for all their people",

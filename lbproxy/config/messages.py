@@ -75,7 +75,7 @@ def sections(root: type[Model], path: str = "") -> Iterator[tuple[str, type[Mode
 
 
 def is_container(annotation: object) -> bool:
-    """Return True for a field that holds a list, or sections by name."""
+    """Return True if a field holds a list, or sections by name."""
     return _container(annotation) is not None
 
 
@@ -91,7 +91,7 @@ def translated(problem: ValidationError, root: type[Model] = Config) -> list[Fin
     """Return pydantic's errors as findings. Args: root: what was validated."""
     faults = causes(problem)
     unknown = [data_path(each["loc"]) for each in faults if each["type"] == "extra_forbidden"]
-    # Who wrote `uri` for url has not left url out.
+    # If the file says `uri` for url, url is not missing.
     written = {(*path[:-1], meant(path, root)) for path in unknown}
     return [
         _finding(details, root)
@@ -207,7 +207,7 @@ def _unknown_key(path: Path, root: type[Model]) -> str:
     return f"unknown key{hint} (allowed here: {', '.join(known)})"
 
 
-# The key of a section that a text in its place is likely meant for.
+# The key that a plain text in place of a section is likely meant for.
 _MAIN_KEY = {
     "access_log": "path",
     "admin": "bind",
@@ -229,7 +229,7 @@ def _whole(path: Path, value: object, root: type[Model]) -> str:
 
 
 def _hint(path: Path, value: object, expected: str) -> str:
-    """Return what was likely meant by a value that is none of those expected."""
+    """Return a hint at the likely meaning of a value that is none of those expected."""
     if not isinstance(value, str):
         return ""
     found = value_advice(path, value)

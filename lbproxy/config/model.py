@@ -1,4 +1,4 @@
-"""What every section of a configuration is made of: the base model and shared types."""
+"""The base of every section of a configuration, and the types that sections share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _on_or_off(value: object) -> str:
     return OFF_TAG if value is False else ON_TAG
 
 
-# Chosen by the value itself and not by trial, so that an error speaks of one of the two only.
+# The value itself decides, not a trial of both, so that an error is about one of the two only.
 OrOff = Annotated[
     Annotated[Section, Tag(ON_TAG)] | Annotated[Off, Tag(OFF_TAG)], Discriminator(_on_or_off)
 ]
@@ -44,5 +44,5 @@ class Model(BaseModel):
 
 
 def keys(model: type[Model]) -> dict[str, FieldInfo]:
-    """Return the fields of a section by their key in the file, which may be a word of Python's."""
+    """Return the fields of a section by their key in the file: `pass` is a keyword of Python."""
     return {field.alias or name: field for name, field in model.model_fields.items()}

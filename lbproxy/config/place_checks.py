@@ -1,4 +1,4 @@
-"""Whether the places that a configuration names can be used: addresses, and folders to write in."""
+"""Checks of the places that a configuration names: addresses to listen on, folders to write in."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _binds(config: Config) -> Iterator[tuple[Path, Bind]]:
 
 
 def _overlaps(binds: list[tuple[Path, Bind]]) -> Iterator[Finding]:
-    """Yield an error for each address that another one takes in; port 0 is a new one each time."""
+    """Yield an error for each address that another one includes; port 0 is a new one each time."""
     for number, (path, bind) in enumerate(binds):
         for before, other in binds[:number]:
             if not bind.port or bind.port != other.port or str(bind) == str(other):
@@ -45,7 +45,7 @@ def _overlaps(binds: list[tuple[Path, Bind]]) -> Iterator[Finding]:
 
 
 def _takes_in(wide: str, host: str) -> bool:
-    """Return True where who listens on `wide` listens on `host`, too: `[::]` is IPv4 as well."""
+    """Return True if listening on `wide` includes `host`: `[::]` is IPv4 as well."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -86,18 +86,18 @@ def _folders(config: Config, binds: list[tuple[Path, Bind]]) -> Iterator[Finding
 
 
 def _folder(file: str, path: Path, directive: str) -> Iterator[Finding]:
-    """Yield why a file cannot be written where it shall be.
+    """Yield why a file cannot be written in its place.
 
-    Who may write there is a warning: lbproxy may run as another user than this check.
+    Missing rights are a warning only: lbproxy may run as another user than this check.
     Args: directive: of systemd, which makes such a folder.
     """
     folder = FilePath(file).parent
     try:
         is_folder, there = folder.is_dir(), FilePath(file).is_dir()
-    except OSError:  # not even to be looked at
+    except OSError:  # this user may not even look there
         is_folder, there = True, False
     if not is_folder:
-        # Folders for state and sockets are made by systemd at start, and this may be before it.
+        # systemd makes the folders for state and sockets at start, which may not have come yet.
         say = error if directive == _LOGS else warning
         yield say(path, f"there is no directory {folder}; make it (systemd: {directive}=lbproxy)")
     elif there:

@@ -1,4 +1,4 @@
-"""What must fit in each pool, and what of it will bite."""
+"""Checks of each pool: do its parts fit together, and what will go wrong later?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lbproxy.config.sources import ConfiguredNode
 from lbproxy.config.units import format_duration
 from lbproxy.routing.paths import DoubtfulPath, Visibility
 
-# 128 bits, spaces and line breaks around it not counted.
+# 128 bits, without spaces and line breaks around it.
 MIN_KEY_BYTES = 16
 
 
@@ -38,7 +38,7 @@ def _pool(config: Config, known: Known, name: str, pool: PoolSettings) -> Iterat
     path: Path = ("pools", name)
     nodes = [((*path, "nodes", index), node) for index, node in enumerate(pool.nodes)]
     yield from duplicates(((*place, "name"), node.name) for place, node in nodes)
-    # A name used twice is a route used twice, which need not be said again.
+    # Two nodes of one name have one route, too: one finding is enough.
     by_name = {node.name: (place, node) for place, node in reversed(nodes)}
     yield from duplicates(
         ((*place, "route"), node.route or node.name)
@@ -51,7 +51,7 @@ def _pool(config: Config, known: Known, name: str, pool: PoolSettings) -> Iterat
         yield from _sticky(pool.sticky, known, (*path, "sticky"))
         if len(pool.nodes) == 1 and not may_gather(config, known, name):
             yield warning((*path, "sticky"), "has no effect: the pool has one node")
-    # Nodes that join by mcmp say themselves in which cookie their sessions are.
+    # Nodes that join by mcmp announce the cookie of their sessions themselves.
     joined = config.mcmp is not False and config.mcmp.pool == name
     unseen = not joined and not _sees_sessions(pool) and not _may_see_sessions(known, path)
     if pool.balance is Policy.HASH and unseen:
@@ -86,10 +86,10 @@ def _same_address(nodes: list[tuple[Path, ConfiguredNode]], known: Known) -> Ite
         if known.any_doubtful(place, (*path, "tls", "server_name")):
             continue
         url = parse_node_url(node.url)
-        # Behind one address there may be several, told apart by SNI.
+        # One address may lead to several nodes, told apart by SNI.
         key = (url.host, url.port, node.tls.server_name)
         earlier, name = first.setdefault(key, (place, node.name))
-        # Of a node written twice its name is said.
+        # For a node that is written twice there is a finding about its name.
         if earlier is not place and name != node.name:
             yield warning(
                 place,
@@ -102,7 +102,8 @@ def _same_address(nodes: list[tuple[Path, ConfiguredNode]], known: Known) -> Ite
 def _against_the_profile(
     config: Config, known: Known, name: str, pool: PoolSettings
 ) -> Iterator[Finding]:
-    """Yield where the file takes away what the provider needs of its front door."""
+    """Yield a finding for each key that takes away something the provider needs of its front
+    door."""
     path: Path = ("pools", name)
     profile = load_profile(pool.profile)
     wanted = PoolSettings.model_validate(profile.defaults)
@@ -116,7 +117,7 @@ def _against_the_profile(
     if known.doubtful_within((*path, "hide")) or known.doubtful_within((*path, "expose")):
         return
     before, now = _visible(wanted), _visible(pool)
-    # What the provider's list named is one thing; that a list replaces it is what is overlooked.
+    # People overlook that their list replaces the provider's.
     key = "hide" if pool.hide != wanted.hide else "expose"
     open_now = [
         prefix
@@ -161,7 +162,7 @@ def _exposed_in_vain(pool: PoolSettings, path: Path) -> Iterator[Finding]:
 
 
 def _may_be_reached(config: Config, known: Known, name: str) -> bool:
-    """Return True where a route leads to the pool, or may be meant to."""
+    """Return True if a route leads to the pool, or may be meant to."""
     if known.any_doubtful(("routes",), ("pools", name, NAME_KEY)):
         return True
     for index, route in enumerate(config.routes):
@@ -172,7 +173,7 @@ def _may_be_reached(config: Config, known: Known, name: str) -> bool:
     return False
 
 
-# What lbproxy itself writes into a request, or frames and routes it by, without separators.
+# Fields that lbproxy itself writes, or by which it frames and routes requests; without separators.
 _OURS = re.compile(
     "x?forwarded|xrequestid|(?:host|cookie|connection|contentlength|transferencoding|te|trailer|"
     "upgrade|expect|keepalive|maxforwards|proxyconnection|proxyauthorization|http2settings)$"
@@ -197,7 +198,7 @@ def _sticky(sticky: StickySettings, known: Known, path: Path) -> Iterator[Findin
     by = (*path, "by")
     yield from duplicates(((*by, index), step.value) for index, step in enumerate(sticky.by))
     needing = [step.value for step in sticky.by if step in _NEEDS_COOKIE]
-    # Which steps there are, and by what names, is what the profile says if not the file itself.
+    # The steps and their names come from the profile if the file does not give them.
     unknown = known.doubtful_within(by) or known.doubtful((*path[:-1], "profile"))
     if needing and sticky.cookie is None and not (unknown or known.doubtful((*path, "cookie"))):
         yield error(
@@ -212,7 +213,7 @@ def _sticky(sticky: StickySettings, known: Known, path: Path) -> Iterator[Findin
     if StickyStep.OWN_COOKIE in sticky.by:
         key_file = sticky.own_cookie.key_file
         if key_file is None and known.doubtful((*path, "own_cookie", "key_file")):
-            pass  # one is meant
+            pass  # the file means one
         elif key_file is None:
             yield warning(
                 path,
@@ -272,7 +273,7 @@ def _share_a_host(config: Config, known: Known, one: str, other: str) -> bool:
 
 
 def _takes(pattern: str | None, host: str | None) -> bool:
-    """Return True where a route's host takes all that another one does."""
+    """Return True if a route's host includes every host of another one."""
     if pattern is None or pattern == host:
         return True
     return host is not None and pattern[:1] == "*" and host.removeprefix("*").endswith(pattern[1:])

@@ -34,7 +34,7 @@ def load_config(path: Path) -> LoadResult:
 def parse_config(text: str, file: str, base: Path) -> LoadResult:
     """Return the configuration in a text. Never raises.
 
-    Args: file: what the problems call it; base: absolute, where relative file names start.
+    Args: file: what the problems call it; base: the absolute folder of relative file names.
     """
     return _checked(read(text, file), base)
 
@@ -99,8 +99,8 @@ def _with_defaults(
 ) -> dict[str, object]:
     """Return the data with each pool's profile below the pool's own keys.
 
-    A pool whose profile there is not is looked at with the one that was likely meant.
-    Nodes that join by mcmp report their load so that it is followed, which no profile can know.
+    A pool of an unknown profile gets the profile that was likely meant. Nodes that join by mcmp
+    report a load; their pool follows it unless the file says otherwise.
     """
     pools = raw.get("pools")
     if not isinstance(pools, dict):

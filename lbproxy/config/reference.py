@@ -1,7 +1,7 @@
 """The reference of the configuration, made from the schema: for people and for editors.
 
 `python -m lbproxy.config.reference` brings `docs/configuration.md` and `conf/lbproxy.schema.json`
-of a source tree up to date, and so the agent's `docs/agent.md` and `conf/agent.schema.json`.
+of a source tree up to date, and the agent's `docs/agent.md` and `conf/agent.schema.json`.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _profile(name: str) -> str:
 
 
 def updated(text: str, begin: str = BEGIN) -> str:
-    """Return a document with its generated part made anew. Args: begin: the line before it."""
+    """Return a document with its generated part renewed. Args: begin: the line before it."""
     made = markdown() if begin == BEGIN else agent_markdown()
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(END)

@@ -1,4 +1,4 @@
-"""What a configuration may say: frozen models with units and defaults.
+"""The schema of a configuration: frozen models with units and defaults.
 
 In the models durations are seconds (float) and sizes bytes (int). `False` is YAML's `off`.
 Unknown keys are errors. A pool's defaults come from its profile before these models see it.
@@ -68,11 +68,11 @@ class ListenerSettings(Model):
     tls: ListenerTlsSettings | None = None
     """Certificates; without this section the listener speaks plain HTTP."""
     redirect_to: str | None = None
-    """Name of a TLS listener: every request is answered 308 to the same host and path there, but
-    for those of which a trusted proxy says that they came by https. Where a balancer ends all TLS,
-    the listener's own name: then to `public_port`, or 443."""
+    """Name of a TLS listener: every request is answered 308 to the same host and path there, unless
+    a trusted proxy says that it came by https. If a balancer ends all TLS, name the listener
+    itself: then to `public_port`, or 443."""
     public_port: Annotated[int, Field(gt=0, le=65535)] | None = None
-    """The port that clients use, where a container or firewall maps it; redirects name it."""
+    """The port that clients use, if a container or firewall maps it; redirects name it."""
     proxy_protocol: ProxyProtocolSettings | None = None
     """Take the client's address from the PROXY protocol."""
 
@@ -104,7 +104,7 @@ class ForwardingSettings(Model):
 
 
 class Policy(Enum):
-    """How a node is chosen where no session decides."""
+    """How a node is chosen if no session decides."""
 
     ROUND_ROBIN = "round_robin"
     LEAST_REQUESTS = "least_requests"
@@ -176,13 +176,13 @@ class HealthSettings(Model):
     timeout: PositiveDuration = 2.0
     """How long an answer may take."""
     rise: Annotated[int, Field(gt=0)] = 2
-    """So many good answers in a row bring a node up."""
+    """How many good answers in a row bring a node up."""
     fall: Annotated[int, Field(gt=0)] = 3
-    """So many bad answers in a row take a node down."""
+    """How many bad answers in a row take a node down."""
     expect: Codes = "200"
     """Status codes that are good: `"200"`, `"200,204"`, `"200-299"`."""
     soft: Codes = ""
-    """Codes that mean degraded: the node is used only where no node is better."""
+    """Codes that mean degraded: the node is used only if no node is better."""
     body: str | None = None
     """Text that a good answer must hold."""
     host: str | None = None
@@ -193,16 +193,17 @@ class EjectionSettings(Model):
     """Passive: consecutive failures take a node out for a growing time."""
 
     failures: Annotated[int, Field(gt=0)] = 5
-    """So many failures in a row eject a node: to connect, or met by requests of two clients. One
-    client's requests alone eject none, nor does a request whose body is still on its way."""
+    """So many failures in a row eject a node. Failures to connect count, and those that requests of
+    two clients met. The requests of one client alone eject no node, nor does a request whose body
+    is still on its way."""
     base: PositiveDuration = 10.0
-    """The first ejection lasts so long, the next ones longer."""
+    """How long the first ejection lasts; the next ones last longer."""
     max_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Never more than this share of the pool's nodes."""
 
 
 class RetrySettings(Model):
-    """Which share of requests may be sent again; only those that may be replayed ever are."""
+    """How many requests may be sent again; only those that may be replayed ever are."""
 
     attempts: Annotated[int, Field(ge=0, le=5)] = 1
     """How often one request is tried on another node."""
@@ -234,7 +235,7 @@ class PoolSettings(Model):
     profile: str = "generic"
     """Defaults for this section: generic, fusionauth, keycloak, keycloak-legacy, wso2is, curity."""
     balance: Policy = Policy.ROUND_ROBIN
-    """How a node is chosen where no session decides; in the pool that nodes join by mcmp `load` is
+    """How a node is chosen if no session decides. In the pool that nodes join by mcmp, `load` is
     the default, whatever the profile."""
     sticky: OrOff[StickySettings] = False
     """Affinity of sessions to nodes, or off."""
@@ -256,19 +257,19 @@ class PoolSettings(Model):
     hide: tuple[PathPrefix, ...] = ()
     """Path prefixes that are 404 from outside, however they are spelled."""
     expose: tuple[PathPrefix, ...] = ()
-    """Where set, every other path is 404; `hide` still holds."""
+    """If set, every other path is 404; `hide` still holds."""
     hide_extensions: bool = False
     """A hidden prefix hides itself with a file extension, too (`/admin.json`): for nodes that drop
     extensions before they look for the action."""
     tenant_prefixes: tuple[PathPrefix, ...] = ()
     """Prefixes under which `hide` holds as well; `*` is one segment: `/t/*`."""
     strip: tuple[FieldName, ...] = ()
-    """Further request fields that a client may not set. One pool's list holds for all: a request
-    is cleaned before its pool is known."""
+    """Further request fields that a client may not set. One pool's list holds for all pools: fields
+    are removed before the pool is known."""
     passes: Annotated[tuple[FieldName, ...], Field(alias="pass")] = ()
-    """Fields that clients may set in this pool although their names say who the client is, what it
-    showed or asked for, which is removed otherwise. Any client may: name none that a node
-    believes."""
+    """Fields that clients may set in this pool, though by their names they say who the client is,
+    or what it showed or asked for; lbproxy removes such fields otherwise. Any client may set them:
+    name none that a node believes."""
     nodes: tuple[ConfiguredNode, ...] = ()
     """The nodes that are known; at least one, unless others are discovered or join."""
     discover: DiscoverSettings | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# Far more than any connector is given, and it fits the smallest AJP packet beside a head.
+# Longer than anybody's secret, and it fits into the smallest AJP packet beside a head.
 MAX_SECRET = 1 << 10
 
 
@@ -16,8 +16,8 @@ def can_be_sent(secret: bytes) -> bool:
 def read_secret(file: str) -> bytes:
     """Return what the file holds, without a newline at its end.
 
-    Raises: OSError; ValueError: nothing, too much, or what could not be sent: control bytes. Never
-    with the content.
+    Raises: OSError; ValueError: the file is empty, too large, or holds control bytes, which cannot
+    be sent. The text never holds the content.
     """
     secret = Path(file).read_bytes()
     secret = secret.removesuffix(b"\n").removesuffix(b"\r")
@@ -33,13 +33,13 @@ def read_secret(file: str) -> bytes:
 def read_key(file: str) -> bytes:
     """Return the security key of advertisements that the file holds, without the end of its line.
 
-    Raises: OSError; ValueError: no key, or one that nodes would read differently. Never with the
-    content.
+    Raises: OSError; ValueError: no key, or one that nodes would read differently. The text never
+    holds the content.
     """
     key = Path(file).read_bytes().rstrip(b"\r\n")
     if not key:
         raise ValueError(f"{file} is empty; write the nodes' key to it")
-    # Nodes put a question mark for all others, so that no digest would fit.
+    # Nodes put a question mark for all other letters, so no digest would match.
     if not all(0x20 <= byte < 0x7F for byte in key):
         raise ValueError(f"{file}: nodes understand keys of one line and ASCII only")
     return key

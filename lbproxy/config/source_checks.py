@@ -1,4 +1,4 @@
-"""What must fit where nodes come from: addresses, secrets, and who may announce."""
+"""Checks of the sources of nodes: addresses, secrets, and who may announce."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _NO_SECRET = (
 
 
 def gathers(config: Config, pool: str) -> bool:
-    """Return True where nodes may join this pool at run time."""
+    """Return True if nodes may join this pool at run time."""
     settings = config.pools[pool]
     joined = config.mcmp is not False and config.mcmp.pool == pool
     return joined or settings.discover is not None
 
 
 def may_gather(config: Config, known: Known, pool: str) -> bool:
-    """Return True where nodes may join this pool at run time, or may be meant to."""
+    """Return True if nodes may join this pool at run time, or may be meant to."""
     return gathers(config, pool) or known.any_doubtful(
         ("mcmp",), ("mcmp", "pool"), ("pools", pool, "discover")
     )
@@ -120,7 +120,7 @@ def _node(node: ConfiguredNode, known: Known, path: Path) -> Iterator[Finding]:
 def _ajp(
     secret_file: str | None, packet_size: int, scheme: str | None, path: Path
 ) -> Iterator[Finding]:
-    """Args: scheme: None where it is not known."""
+    """Args: scheme: None if it is not known."""
     if secret_file is not None:
         yield from _readable(read_secret, secret_file, (*path, "secret_file"))
     if scheme == "ajp" or scheme is None:
@@ -226,7 +226,7 @@ def _advertise(advertise: AdvertiseSettings, mcmp: McmpSettings, path: Path) -> 
 
 
 def _unadvertisable(bind: Bind) -> str | None:
-    """Return why nodes could not come to this listener by what a datagram can say of it."""
+    """Return why nodes could not reach this listener by the address in a datagram."""
     if bind.path:
         return "nodes cannot be told to come to a Unix socket"
     try:

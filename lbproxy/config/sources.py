@@ -1,4 +1,4 @@
-"""Where the nodes of a pool come from: the file, DNS, nodes or agents that announce themselves."""
+"""The sources of a pool's nodes: the file, DNS, nodes and agents that announce themselves."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NodeTlsSettings(Model):
 
 
 class NodeHealthSettings(Model):
-    """Where one node's probes go, where that is not as in the pool's `health`."""
+    """Where one node's probes go, if not as the pool's `health` says."""
 
     port: Port | None = None
     """The port of its health page; null: the pool's `health.port`."""
@@ -66,7 +66,7 @@ class ConfiguredNode(Model):
 
 
 class DiscoverSettings(Model):
-    """Nodes learned from DNS, resolved anew when the answer's time to live is over."""
+    """Nodes learned from DNS, resolved again when the answer's time to live is over."""
 
     dns: Annotated[str, Field(pattern=DNS_NAME)] | None = None
     """Name whose A and AAAA records are the nodes, such as a headless service."""
@@ -146,14 +146,14 @@ class McmpSettings(Model):
     contexts: tuple[PathPrefix, ...] = ()
     """Only these contexts are taken in; none: all of them."""
     all_stopped: Literal[503, 404] = 503
-    """Status below a context that every node which has it has stopped."""
+    """Status for paths below a context that all of its nodes have stopped."""
     tls: OrOff[McmpTlsSettings] = False
     """TLS with client certificates, or off."""
     max: McmpLimitsSettings = McmpLimitsSettings()
     """Bounds on what may be announced."""
     forget: PositiveDuration = 60.0
-    """A node that fails its probes and says nothing for so long is removed; a word of it begins the
-    time anew."""
+    """A node that fails its probes and sends nothing for so long is removed; each message begins
+    the time again."""
     advertise: OrOff[AdvertiseSettings] = False
     """Multicast advertisements, or off."""
     agents: OrOff[AgentsSettings] = False
@@ -161,7 +161,7 @@ class McmpSettings(Model):
     node_tls: NodeTlsSettings = NodeTlsSettings()
     """Verification of nodes that announce https."""
     secret_file: FilePath | None = None
-    """File with the secret that nodes demand which announce ajp."""
+    """File with the secret that nodes which announce ajp demand."""
     packet_size: PacketSize = 8 << 10
     """Largest AJP packet of nodes that announce ajp."""
 
@@ -178,4 +178,4 @@ class ResolverSettings(Model):
     max_ttl: PositiveDuration = 300.0
     """Answers are kept at most so long."""
     allow: tuple[IpNetwork, ...] = ()
-    """Loopback, link-local and metadata addresses to which names may lead all the same."""
+    """Loopback, link-local and metadata addresses to which names may lead nevertheless."""

@@ -1,4 +1,4 @@
-"""What a value may look like: text in the file, plain numbers and absolute paths in the program.
+"""The forms of values: text in the file, plain numbers and absolute paths in the program.
 
 Each `parse_*` raises ValueError with words that say what is allowed. The `Annotated` types at the
 end are the schema's field types; dumped as JSON they turn back into the text that a file holds.
@@ -139,7 +139,7 @@ def parse_codes(text: str) -> frozenset[int]:
 
 
 def _codes_text(value: object) -> str:
-    # `expect: 200` without quotes is a number to YAML and clear to everybody.
+    # `expect: 200` without quotes is a number in YAML, and its meaning is clear.
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -164,13 +164,13 @@ def _page_url_text(value: str) -> str:
 
 
 def parse_path_prefix(value: str) -> str:
-    """Return a path that requests can be under: they are looked up in their plainest reading."""
+    """Return a path that requests can be below: they are looked up in their plainest reading."""
     if "//" in value or not {".", ".."}.isdisjoint(value.split("/")):
         raise ValueError("must hold no empty segment (//) and none of dots alone (. or ..)")
     return value
 
 
-# What stands for a file whose name is in doubt, in a validation context that has this key.
+# Stands for a file whose name is in doubt, in a validation context that has this key.
 NO_FILE = "\0"
 MAY_BE_NO_FILE = "may_be_no_file"
 
@@ -192,13 +192,13 @@ def parse_file(value: str, info: ValidationInfo) -> str:
         if not value or not path.is_file():
             raise ValueError(f"there is no file {path}")
         path.open("rb").close()
-    except OSError as error:  # also where a directory on the way may not be entered
+    except OSError as error:  # even if a folder on the way may not be entered
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     return str(path)
 
 
 def _version_text(value: object) -> object:
-    # `min_version: 1.2` without quotes is a number to YAML and clear to everybody.
+    # `min_version: 1.2` without quotes is a number in YAML, and its meaning is clear.
     return str(value) if isinstance(value, float) else value
 
 
@@ -236,7 +236,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What the reference calls a field type."""
+    """The reference's name of a field type."""
 
     words: str
 

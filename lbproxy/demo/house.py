@@ -27,7 +27,7 @@ from lbproxy.demo.private import PrivateFiles
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 3.0
-RESTART_S = 5.0  # long enough for two probes to fail
+RESTART_S = 5.0  # two probes can fail in it
 MAX_RESTARTS = 5  # of a node, before which each ran for less than QUICK_S
 QUICK_S = 10.0
 
@@ -65,7 +65,7 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the proxy of the demo listens."""
+    """The ports of the demo's proxy."""
 
     https: int = 8443
     http: int = 8080
@@ -93,7 +93,7 @@ class Ports:
 
 
 def _why_not(port: int) -> str | None:
-    """Return why a port cannot be listened on, None where it can."""
+    """Return why a port cannot be listened on, None if it can."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -122,9 +122,9 @@ class NodeProcess:
 class House:
     """Everything of a demo but the proxy; use it as `with`, which ends and reaps the nodes.
 
-    Args: directory: where the files go; node_count; on_end: called on a thread with name and
-    return code of a node that ended by itself; on_return: with its name and process id once it runs
-    again, None where it will not.
+    Args: directory: of the files; node_count; on_end: called on a thread with name and return code
+    of a node that ended by itself; on_return: called with its name and its process id once it runs
+    again, or None if it will not.
     """
 
     directory: Path
@@ -198,14 +198,14 @@ class House:
                 return
 
     def _restart(self, node: NodeProcess) -> bool:
-        """Start a node again at its port; return False where there is no more need."""
+        """Start a node again at its port; return False if there is no more need."""
         old = node.process
         with self._starting:
             if self._stopping.is_set():
                 return False
             node.process = _start_node(node.name, self._secret, node.port)
         _close_pipes(old)
-        with contextlib.suppress(DemoError):  # its end comes next, and is told
+        with contextlib.suppress(DemoError):  # its end comes next, and is reported
             _read_port(node)
             if not self._stopping.is_set():
                 self.on_return(node.name, node.process.pid)
@@ -257,7 +257,7 @@ def _start_node(name: str, secret: Path, port: int = 0) -> subprocess.Popen[byte
 
 
 def _read_port(node: NodeProcess) -> int:
-    """Return the port that a node says it listens on."""
+    """Return the port that a node listens on, by its own word."""
     pipe = node.process.stdout
     assert pipe is not None
     with selectors.DefaultSelector() as selector:

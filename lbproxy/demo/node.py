@@ -40,7 +40,7 @@ def make_node_app(
 
 
 def _at_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Set `stop` when standard input ends, that is when whoever holds its other end is gone."""
+    """Set `stop` when standard input ends: the process at its other end is gone."""
     descriptor = sys.stdin.fileno()
 
     def read() -> None:
@@ -67,7 +67,7 @@ async def serve_node(app: web.Application, host: str, port: int, *, lifeline: bo
             loop.add_signal_handler(number, stop.set)
         if lifeline:
             _at_end_of_input(loop, stop)
-        # Only now: who reads the line may signal at once.
+        # Only now: the reader of the line may send a signal at once.
         bound_host, bound_port = runner.addresses[0][:2]
         print(json.dumps({"host": bound_host, "port": bound_port}), flush=True)
         await stop.wait()

@@ -93,7 +93,7 @@ class Provider:
         ]
 
     async def discovery(self, request: web.Request) -> web.Response:
-        """Answer the metadata, every URL under the origin that the proxy told."""
+        """Answer the metadata, with every URL below the origin that the proxy named."""
         origin = public_origin(request)
         return web.json_response(
             {
@@ -119,7 +119,7 @@ class Provider:
         return web.json_response(self._keys.jwk_set())
 
     async def authorize(self, request: web.Request) -> web.Response:
-        """Show the login form, or go straight back where the browser is logged in here."""
+        """Show the login form, or go straight back if the browser is logged in here."""
         origin = public_origin(request)
         query = request.query
         client_id, redirect_uri = query.get("client_id", ""), query.get("redirect_uri", "")
@@ -156,7 +156,7 @@ class Provider:
         return self._show_form(session, asked, origin)
 
     async def login(self, request: web.Request) -> web.Response:
-        """Take the form; where this node does not own the login, begin it again here."""
+        """Take the form; if this node does not own the login, begin it again here."""
         origin = public_origin(request)
         posted = await request.post()
         fields = {key: value for key, value in posted.items() if isinstance(value, str)}
@@ -167,7 +167,7 @@ class Provider:
             return self._refuse("This login form is too old. Go back to the application.")
         session = self.sessions.find(request.cookies.get(SESSION_COOKIE))
         if session is None or fields.get("form") not in session.forms:
-            # 409, so that a loss of the owner is seen in the proxy's figures, too.
+            # 409, so that the loss of an owner shows in the proxy's figures, too.
             return self._show_form(
                 session,
                 asked,
@@ -181,7 +181,7 @@ class Provider:
         ):
             error = "User name or password is wrong. Any name will do; the password is “demo”."
             return self._show_form(session, asked, origin, user=user, error=error)
-        # A new id after login: one that was planted in the browser before is worth nothing.
+        # A new id after login, so that one that was planted in the browser before is worthless.
         self.sessions.end(session)
         session = self.sessions.create()
         session.user, session.auth_time = user, int(self._clock())

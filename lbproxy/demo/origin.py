@@ -1,7 +1,7 @@
 """The public origin of a request, as an identity provider works it out.
 
-It believes the forwarded fields, as the real ones do behind a proxy that they trust: so what the
-proxy sends is what the issuer becomes, and a mistake shows at once.
+It believes the forwarded fields, as real providers do behind a proxy that they trust. So the issuer
+is made of what the proxy sends, and a mistake shows at once.
 """
 
 from __future__ import annotations

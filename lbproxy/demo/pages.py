@@ -63,7 +63,7 @@ def page(
 
 
 def login_form(*, form: str, request_token: str, user: str = "", error: str = "") -> str:
-    """Return the login form. `form`, `request_token`: what POST /login needs to go on."""
+    """Return the login form. `form`, `request_token`: POST /login needs them to go on."""
     alert = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
     invalid = ' aria-invalid="true"' if error else ""
     return f"""{alert}

@@ -1,4 +1,4 @@
-"""Secrets that only live as long as their process: files in memory, which no kill leaves behind."""
+"""Secrets that live only as long as their process: files in memory, which no kill leaves behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PrivateFiles:
     """Files of this user alone; use it as `with`, or leave it to the end of the process.
 
     On Linux they are memory that other programs of this user reach through /proc while this process
-    runs. Elsewhere they are in `directory`, and what kills the process leaves them there.
+    runs. Elsewhere they are in `directory`, and stay there if the process is killed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -35,7 +35,7 @@ class PrivateFiles:
         return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
     def close(self) -> None:
-        """Let go of all of them."""
+        """Remove all of them."""
         while self._descriptors:
             os.close(self._descriptors.pop())
         while self._paths:
@@ -50,7 +50,7 @@ class PrivateFiles:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only this user reads, also where it was there with other permissions."""
+    """Write a file that only this user reads, even if it was there with other permissions."""
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)

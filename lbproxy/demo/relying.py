@@ -1,4 +1,4 @@
-"""The demo's own application: starts a login, takes the code, shows what it got."""
+"""The demo's own application: starts a login, takes the code, shows the tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYP_FLOW = "demo-flow+jwt"
 
 
 def wants_json(request: web.Request) -> bool:
-    """True where the client asks for JSON and not for HTML."""
+    """True if the client asks for JSON and not for HTML."""
     accept = request.headers.get("Accept", "")
     return "application/json" in accept and "text/html" not in accept
 

@@ -35,8 +35,8 @@ Serve = Callable[[Config, Path, Callable[[], None]], int]
 def run_demo(directory: Path | None, ports: Ports, console: Console) -> int:
     """Run until Ctrl-C and return the proxy's exit code; no process is left behind.
 
-    Args: directory: where certificate, configuration and access log go, None for a temporary one.
-    Raises: DemoError; what `process.run` raises.
+    Args: directory: of certificate, configuration and access log, None for a temporary one.
+    Raises: DemoError; the errors of `process.run`.
     """
     ports.check()
 
@@ -92,7 +92,7 @@ def _tell(house: House, path: Path, ports: Ports, console: Console) -> None:
     console.print(running)
     for what, file in (("configuration", path), ("access log", path.parent / "access.log")):
         place = Text.assemble((f"{what:<17}", "bold"), (shown(str(file)), "cyan"))
-        console.print(place, soft_wrap=True)  # a path that is broken cannot be copied
+        console.print(place, soft_wrap=True)  # a broken path cannot be copied
     for trial in _trials(house, path, ports, origin):
         console.print(Text(f"\n{trial.what}", style="bold"))
         for command in trial.commands:
@@ -179,9 +179,9 @@ def _trials(house: House, path: Path, ports: Ports, origin: str) -> tuple[_Trial
 
 
 def folded(parts: Sequence[str], width: int) -> list[str]:
-    """Return a command as lines of a shell, broken between its parts where it is too long.
+    """Return a command as lines of a shell, broken between its parts if it is too long.
 
-    A wide window gets it as one line: that is what is copied most easily.
+    A wide window gets it as one line, which is copied most easily.
     """
     whole = " ".join(parts)
     if width >= _WIDE or len(whole) <= width:
@@ -197,7 +197,8 @@ def folded(parts: Sequence[str], width: int) -> list[str]:
 
 
 def own_name() -> str:
-    """Return how a shell elsewhere starts this program, which `make demo` puts into no PATH."""
+    """Return the command that starts this program from any shell: `make demo` puts it into no
+    PATH."""
     program = Path(sys.argv[0]).absolute()
     if program.name != "lbproxy":
         return shlex.join((sys.executable, "-m", "lbproxy"))

@@ -65,7 +65,7 @@ class Sessions:
         self._sessions.pop(session.id, None)
 
     def cookie_value(self, session: Session) -> str:
-        """Return what the browser keeps: the id, and behind the first dot the owner's route."""
+        """Return the cookie's value: the id, and behind the first dot the owner's route."""
         return f"{session.id}.{self._route}"
 
 

@@ -1,4 +1,4 @@
-"""What helps to try a proxy: headers shown, echo, streams, a switchable status."""
+"""Tools to try a proxy with: headers shown, echo, streams, a switchable status."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _number(request: web.Request, name: str, default: float, most: float) -> flo
 
 @dataclass(slots=True)
 class Tools:
-    """Handlers beside the identity provider. `status`: what GET /api/status answers."""
+    """Handlers beside the identity provider. `status`: the answer of GET /api/status."""
 
     name: str
     route: str
@@ -68,7 +68,7 @@ class Tools:
         return web.json_response({"node": self.name, "status": self.status})
 
     async def whoami(self, request: web.Request) -> web.Response:
-        """Show which node answers, whether the session lives here, and what was received."""
+        """Show which node answers, whether the session lives here, and the fields received."""
         session = self.sessions.find(request.cookies.get(SESSION_COOKIE))
         user = session.user if session is not None else None
         fields = [
@@ -119,7 +119,7 @@ class Tools:
         return web.json_response({"node": self.name, "seconds": seconds})
 
     async def echo(self, request: web.Request) -> web.StreamResponse:
-        """Send the body back as it comes. As octets: a browser shall not run what it was sent."""
+        """Send the body back as it comes, as octets, so that no browser runs it."""
         response = web.StreamResponse(
             headers={"Content-Type": "application/octet-stream", "X-Node": self.name}
         )

@@ -1,4 +1,4 @@
-"""Absolute URLs that a provider makes: where they lead, and whether clients can follow."""
+"""Absolute URLs that a provider makes: can clients follow them, and to which place?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mismatch(url: str, origin: Origin) -> str | None:
     if parts.scheme not in DEFAULT_PORTS:
         return None
     if host != origin.host:
-        # Where the origin is internal itself, only a step down to http shows that it is wrong.
+        # If the origin is internal itself, only a step down to http shows an error.
         wrong = is_internal(host) and (
             not is_internal(origin.host) or parts.scheme != origin.scheme
         )
@@ -50,7 +50,7 @@ def is_internal(host: str) -> bool:
 
 
 def without_query(url: str) -> str:
-    """Return a URL without what may be secret in it, also where it is no valid one."""
+    """Return a URL without its secret parts, even if it is no valid one."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -60,7 +60,7 @@ def without_query(url: str) -> str:
 
 
 def absolute(base: str, reference: str) -> str:
-    """Return where a reference leads; a reference that is no URL stays as it is."""
+    """Return the URL that a reference leads to; a reference that is no URL stays as it is."""
     try:
         return urljoin(base, reference)
     except ValueError:
@@ -68,7 +68,7 @@ def absolute(base: str, reference: str) -> str:
 
 
 def path_of(url: object) -> str:
-    """Return the path of a URL, empty where it has none or is no URL."""
+    """Return the path of a URL, empty if it has none or is no URL."""
     try:
         return urlsplit(str(url)).path
     except ValueError:
@@ -76,13 +76,13 @@ def path_of(url: object) -> str:
 
 
 def is_address(name: str, value: object) -> bool:
-    """True for what metadata hold of the provider's own addresses."""
+    """True if a value of the metadata is an address of the provider itself."""
     named = name in ("issuer", "jwks_uri") or name.endswith("_endpoint")
     return named and isinstance(value, str)
 
 
 def place_of(url: object) -> Place | None:
-    """Return where an absolute URL leads, None for what is none."""
+    """Return the origin of an absolute URL, None for any other text."""
     try:
         parts = urlsplit(str(url))
         port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)

@@ -1,7 +1,7 @@
-"""Does Keycloak believe the proxy? With its address set by hand only browsers' requests show it.
+"""Does Keycloak believe the proxy? If its address is set by hand, only browsers' requests show it.
 
-Where `hostname` is set, issuer, redirects and the login form look right without `proxy-headers`.
-But the node compares the Origin of a browser with the plain request that it sees: it answers 403 to
+If `hostname` is set, issuer, redirects and the login form look right without `proxy-headers`. But
+the node compares the Origin of a browser with the plain request that it sees: it answers 403 to
 token requests of pages that it made itself, such as the account console.
 """
 
@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from lbproxy.doctor.addresses import mismatch, path_of, without_query
 from lbproxy.doctor.door import Door, Reply
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, joined
 from lbproxy.doctor.forwarded import PLAIN
+from lbproxy.doctor.results import CheckResult, Diagnosis, joined
 from lbproxy.doctor.survey import Survey
 
 NAME = "proxy headers"
@@ -25,7 +25,7 @@ _CLIENT = "account-console"
 # Of RFC 7636 appendix B; nobody redeems a code here.
 _CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 _TIMES = 4
-# Not past another `<`: a page of nothing but tags that never end would be read anew for each.
+# Not past another `<`: else a page of nothing but unclosed tags would be read again for each.
 _ACTION = re.compile(rb'<form[^<>]*\saction="([^"]{1,4000})"')
 
 
@@ -73,7 +73,7 @@ def _wrong_form(form: Reply, door: Door, facts: ProviderFacts) -> list[Diagnosis
 def _refused(
     door: Door, facts: ProviderFacts, paths: dict[str, str], found: Survey
 ) -> list[Diagnosis]:
-    """Ask without and with the Origin of the provider's own pages: both must fare alike."""
+    """Ask without and with the Origin of the provider's own pages: both answers must be alike."""
     code = {
         "grant_type": "authorization_code",
         "client_id": _CLIENT,
@@ -88,7 +88,7 @@ def _refused(
         return []
     times = "" if browser.count(403) == _TIMES else f" ({browser.count(403)} times of {_TIMES})"
     place = f"{target} {plain[0]}, but 403{times} with Origin: {door.origin}"
-    # Where the issuer is http, too, both have one cause.
+    # If the issuer is http, too, both have one cause.
     told_plain = door.origin.scheme == "https" and all(
         issuer.startswith("http:") for issuer in found.issuers
     )

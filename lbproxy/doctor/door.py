@@ -64,7 +64,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. Args: target: as asked for; fields: in order, as received."""
+    """An answer. Args: target: of the request; fields: in order, as received."""
 
     origin: Origin
     target: str
@@ -86,7 +86,7 @@ class Reply:
         return next(iter(self.all(name)), None)
 
     def json(self) -> dict[str, object] | None:
-        """Return the body where it is a JSON object."""
+        """Return the body if it is a JSON object."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -99,8 +99,8 @@ class Door:
     """Sends requests to one origin and remembers the answers.
 
     Args: ca: PEM file that `certificate_error` trusts instead of the system's; requests themselves
-    go through whatever the certificate, so that one bad certificate does not hide the rest;
-    pins: where connections go instead of to what DNS says, Host and SNI stay the origin's.
+    accept any certificate, so that a bad one does not hide other faults; pins: addresses that
+    connections go to instead of those in DNS; Host and SNI stay the origin's.
     """
 
     origin: Origin
@@ -157,7 +157,7 @@ class Door:
         return reply
 
     def certificate(self) -> x509.Certificate:
-        """Return what the origin shows, trusted or not. Raises: DoorError."""
+        """Return the origin's certificate, trusted or not. Raises: DoorError."""
         try:
             with self._reach() as plain, self._secure(plain, _unverified()) as tls:
                 der = tls.getpeercert(binary_form=True)
@@ -170,7 +170,7 @@ class Door:
     def certificate_error(self) -> str | None:
         """Return why a client would not trust the certificate, None if it would.
 
-        Raises: DoorError where no handshake comes about for another reason.
+        Raises: DoorError if no handshake comes about for another reason.
         """
         try:
             context = ssl.create_default_context(cafile=self.ca)
@@ -187,7 +187,7 @@ class Door:
         if self.origin.scheme == "http":
             return plain
         try:
-            # The certificate has a check of its own; the others shall still say what they find.
+            # The certificate has a check of its own. A bad one must not stop the others.
             return self._secure(plain, _unverified())
         except OSError:
             plain.close()

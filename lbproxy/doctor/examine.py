@@ -16,9 +16,9 @@ from lbproxy.doctor.exposure import (
     check_plain_listener,
 )
 from lbproxy.doctor.facts import DETECTABLE, PROFILES, ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, one_cause_once
 from lbproxy.doctor.forwarded import check_discovery, check_forged_fields, check_redirects
 from lbproxy.doctor.resolve import NO_PINS, Pins
+from lbproxy.doctor.results import CheckResult, Diagnosis, Examination, one_cause_once
 from lbproxy.doctor.survey import Survey, check_agreement, check_reach, metadata_of, survey
 from lbproxy.doctor.transport import check_certificate, check_cookies, check_hsts
 
@@ -30,8 +30,8 @@ class Options:
     """How to examine.
 
     Args: profile: None to find it out; discovery: None for the profile's; ca: PEM file; insecure:
-    the certificate's issuer and name are not checked; http_port: where the plain listener may be;
-    page: one more that a browser opens; pins: where names lead instead of to what DNS says.
+    the certificate's issuer and name are not checked; http_port: of the plain listener, if there is
+    one; page: one more that a browser opens; pins: addresses of names, instead of those in DNS.
     """
 
     profile: str | None = None
@@ -45,7 +45,7 @@ class Options:
 
 
 def examine(origin: Origin, options: Options, now: datetime) -> Examination:
-    """Return what every check says. Never raises for what the other side does."""
+    """Return the result of every check. Never raises for anything that the other side does."""
     door = Door(origin, options.ca, options.timeout_s, pins=options.pins)
     try:
         _check_pinned(door)
@@ -74,13 +74,13 @@ def examine(origin: Origin, options: Options, now: datetime) -> Examination:
             outcomes.append(check())
         except DoorError as error:
             outcomes.append(CheckResult(name, skipped=f"no answer: {error}"))
-    hints = () if reach.findings else facts.hints  # what a dead door needs is something else
+    hints = () if reach.findings else facts.hints  # they do not help a dead door
     return Examination(
         str(door.origin), facts.name, one_cause_once(outcomes), hints, _addresses(door)
     )
 
 
-# What the proxy does by itself, whatever becomes of the nodes.
+# Checks of the proxy alone: they make sense even if no node answers.
 _WITHOUT_NODES = frozenset({"http listener", "certificate"})
 
 
@@ -107,7 +107,7 @@ def _checks(
 
 
 def check_provider(facts: ProviderFacts, found: Survey, options: Options) -> CheckResult:
-    """Say where it is not known whose door this is, or where its metadata are not to be had."""
+    """Say if the provider is unknown, or if its metadata cannot be had."""
     counted = found.statuses.get(facts.discovery, Counter())
     answered = " and ".join(map(str, sorted(counted))) or "no answer"
     if found.metadata:
@@ -143,10 +143,10 @@ def _no_metadata(what: str, evidence: str, cause: str, remedy: str) -> CheckResu
 
 
 def detect(door: Door) -> ProviderFacts | None:
-    """Return the provider whose discovery document answers, or should: a failure where others
-    are not found. None if there is no such.
+    """Return the provider whose discovery document answers, or should answer: by a failure, while
+    those of others are not found. None if there is none.
 
-    Raises: DoorError where nobody ever answers.
+    Raises: DoorError if nobody ever answers.
     """
     failed: list[ProviderFacts] = []
     candidates = (*DETECTABLE, PROFILES["generic"])
@@ -174,7 +174,7 @@ def _ask_again(door: Door, target: str) -> Reply:
 
 
 def _addresses(door: Door) -> tuple[str, ...]:
-    """Return where the door was reached if not by DNS."""
+    """Return the addresses of the door if they do not come from DNS."""
     host, port = door.origin.host, door.origin.port
     return door.pins.addresses(host, port) if door.pins.pinned(host, port) else ()
 
@@ -191,7 +191,7 @@ def _unreachable(origin: Origin, error: DoorError) -> CheckResult:
 
 
 def _check_pinned(door: Door) -> None:
-    """Raises: DoorError where --resolve leaves out the port at hand: today's door would be examined
+    """Raises: DoorError if --resolve leaves out the port at hand: today's door would be examined
     in place of the one that is to come."""
     host, port = door.origin.host, door.origin.port
     if door.pins.names(host) and not door.pins.pinned(host, port):
@@ -201,7 +201,7 @@ def _check_pinned(door: Door) -> None:
 def _secure_door(door: Door) -> Door:
     """Return the https door that an http address leads to, else the same one.
 
-    Raises: DoorError where nobody answers.
+    Raises: DoorError if nobody answers.
     """
     location = _ask_again(door, "/").first("location") or ""
     if door.origin.scheme == "http" and location.lower().startswith("https:"):

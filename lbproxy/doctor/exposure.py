@@ -1,4 +1,5 @@
-"""Checks of what must not be reachable: hidden paths, health and metrics, the plain listener."""
+"""Checks that some things cannot be reached: hidden paths, health and metrics, the plain
+listener."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from lbproxy.doctor.addresses import without_query
 from lbproxy.doctor.door import DEFAULT_PORTS, Door, DoorError, Origin
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis
+from lbproxy.doctor.results import CheckResult, Diagnosis
 
 _CLOSED = frozenset({400, 403, 404})
 MAX_NAMED = 4  # spellings shown in one finding
@@ -27,10 +28,10 @@ def spellings(prefix: str, tenants: tuple[str, ...]) -> Iterator[str]:
 
 
 def check_hidden_paths(door: Door, facts: ProviderFacts) -> CheckResult:
-    """Ask for what must stay inside, in every spelling; only 400, 403 and 404 are right."""
+    """Ask for paths that must stay inside, in every spelling; only 400, 403 and 404 are right."""
     if not facts.hidden:
         return CheckResult("hidden paths", skipped=f"profile {facts.name} names none")
-    # A door that answers everything alike shows nothing; the reader should know.
+    # A door that answers everything alike proves nothing. The reader should know.
     unknown = door.get(f"/doctor-{secrets.token_hex(4)}").status
     if unknown >= 500:
         return CheckResult("hidden paths", skipped=f"any path gets {unknown}: nothing can be told")
@@ -67,7 +68,7 @@ def check_observability(door: Door, facts: ProviderFacts) -> CheckResult:
     unknown = door.get(f"/doctor-{secrets.token_hex(4)}").status
     for path in dict.fromkeys(facts.observability):
         reply = door.get(path)
-        if reply.status == unknown == 503:  # that is what everything gets
+        if reply.status == unknown == 503:  # every path gets this answer
             continue
         kind = reply.first("content-type") or ""
         # Pages of the application itself are no health answer, and neither is a redirect to one.
@@ -91,7 +92,7 @@ def check_plain_listener(door: Door, http_port: int) -> CheckResult:
         return CheckResult("http listener", skipped="the address itself is http")
     host = door.origin.host
     if door.pins.names(host) and not door.pins.pinned(host, http_port):
-        # Today's listener says nothing of the one that is to come.
+        # Today's listener says nothing about the future one.
         why = f"--resolve says nothing of port {http_port}: add {host}:{http_port}:ADDRESS"
         return CheckResult("http listener", skipped=why)
     plain = door.at(Origin("http", host, http_port))

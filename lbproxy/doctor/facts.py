@@ -1,7 +1,7 @@
-"""What each identity provider has where: discovery, login pages, what must stay hidden.
+"""The paths of each identity provider: discovery, login pages, those that must stay hidden.
 
-Discovery, hidden paths and hints are the profiles' (`lbproxy.config.profiles`), so that the doctor
-looks for what lbproxy would do; here is only what a proxy does not need to know.
+Discovery, hidden paths and hints come from the profiles (`lbproxy.config.profiles`), so that the
+doctor expects what lbproxy would do. This module adds only what a proxy does not need to know.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import cast
 
 from lbproxy.config.profiles import NAMES, ProviderWords, load_profile
 
-# What a proxy or its exporter shows by default; no identity provider needs it in public.
+# Paths that a proxy or its exporter shows by default; no identity provider needs them in public.
 _ANYWHERE = ("/metrics", "/livez", "/readyz", "/api/v1/nodes")
 
 
 @dataclass(frozen=True, slots=True)
 class _Extra:
-    """What a profile does not say. Args: as in ProviderFacts; hidden: beside the profile's."""
+    """Additions to a profile. Args: as in ProviderFacts; hidden: beside the profile's."""
 
     pages: tuple[str, ...] = ()
     observability: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ _EXTRAS: Mapping[str, _Extra] = {
 class ProviderFacts:
     """One provider.
 
-    Args: discovery: path of the metadata; pages: what a browser opens; hidden: prefixes that
+    Args: discovery: path of the metadata; pages: those that a browser opens; hidden: prefixes that
     nobody outside may reach; observability: health and metrics; tenants: prefixes that lead to the
     same pages; hints: what to set at the provider; options: its own words for that.
     """
@@ -64,7 +64,7 @@ class ProviderFacts:
 
 
 def facts_of(name: str) -> ProviderFacts:
-    """Return what is known of a profile's provider. Args: name: one of NAMES."""
+    """Return the facts about a profile's provider. Args: name: one of NAMES."""
     profile, extra = load_profile(name), _EXTRAS[name]
     hide = cast("list[str]", profile.defaults.get("hide", []))
     prefixes = cast("list[str]", profile.defaults.get("tenant_prefixes", []))
@@ -85,7 +85,7 @@ def facts_of(name: str) -> ProviderFacts:
 
 PROFILES = {name: facts_of(name) for name in NAMES}
 
-# Which of these discovery documents answers tells the provider; the root's is everybody's.
+# The discovery document that answers tells the provider. Everybody has the one at the root.
 DETECTABLE = tuple(
     facts for facts in PROFILES.values() if facts.discovery != PROFILES["generic"].discovery
 )

@@ -1,4 +1,4 @@
-"""Checks of what the provider makes of the forwarded fields: redirects, discovery, forged ones."""
+"""Checks of the provider's use of forwarded fields: redirects, discovery, forged fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lbproxy.doctor.addresses import (
 )
 from lbproxy.doctor.door import Door, Origin, Reply
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, joined
+from lbproxy.doctor.results import CheckResult, Diagnosis, joined
 from lbproxy.doctor.survey import DISAGREE, REDIRECTS, Survey, local_target, metadata_of
 
 # What callers of these checks compare URLs by comes along with them.
@@ -45,7 +45,7 @@ def check_redirects(door: Door, facts: ProviderFacts, found: Survey | None = Non
             url = absolute(f"{door.origin}{reply.target}", location)
             wrong = mismatch(url, door.origin)
             if wrong is None and found is not None and place_of(url) in found.led:
-                # Another site may be right; that of wrong metadata is wrong as they are.
+                # Another site may be right, unless it comes from wrong metadata.
                 wrong = None if _is_under(url, door.origin) else "leads to another origin"
             if wrong is not None:
                 place = f"{reply.path} -> {without_query(url)}"
@@ -173,8 +173,8 @@ def _holds(marker: str, reply: Reply) -> bool:
 
 
 def _changes_issuer(door: Door, target: str, replies: list[Reply], found: Survey | None) -> bool:
-    """True where forged fields bring an issuer that nothing else brings."""
-    # As often without: nodes that disagree change it by themselves.
+    """True if forged fields bring an issuer that nothing else brings."""
+    # Ask as often without them: nodes that disagree change the issuer by themselves.
     honest: set[str | None] = {_issuer(door.get(target)) for _ in range(_FORGED_TIMES)}
     if found is not None:
         honest |= found.issuers

@@ -1,4 +1,4 @@
-"""Where a name leads instead of to what DNS says: a cut-over examined before DNS changes."""
+"""Addresses of names instead of those in DNS: examines a cut-over before DNS changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANY_HOST = "*"
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Where connections to a host and port go. Args: host: as in an Origin, or ANY_HOST."""
+    """The address for connections to a host and port. Args: host: as in an Origin, or ANY_HOST."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """Every pin; of two for the same host and port the later one holds."""
+    """Every pin. The later of two for the same host and port counts."""
 
     pins: tuple[Pin, ...] = ()
 
@@ -49,7 +49,7 @@ class Pins:
         return cls(tuple(Pin.parse(text) for text in texts))
 
     def addresses(self, host: str, port: int) -> tuple[str, ...]:
-        """Return where connections go, in turn: the host itself where nothing is said of it."""
+        """Return the addresses for connections, in turn: the host itself if it has no pin."""
         for name in (host, ANY_HOST):
             for pin in reversed(self.pins):
                 if (pin.host, pin.port) == (name, port):
@@ -57,11 +57,11 @@ class Pins:
         return (host,)
 
     def names(self, host: str) -> bool:
-        """True where some port of this host is pinned."""
+        """True if some port of this host is pinned."""
         return any(pin.host in (host, ANY_HOST) for pin in self.pins)
 
     def pinned(self, host: str, port: int) -> bool:
-        """True where connections there do not go by DNS."""
+        """True if connections there do not go by DNS."""
         return any(pin.host in (host, ANY_HOST) and pin.port == port for pin in self.pins)
 
 

@@ -1,7 +1,7 @@
 """The same questions several times, nothing forged: is anybody there, and do the nodes agree?
 
-Whatever changes from one answer to the next by itself must not be laid at the door of what a later
-check does. Each request goes on a connection of its own, so that a balancer may choose anew.
+Answers that differ by themselves must not be blamed on the forged fields of a later check. Each
+request goes on a connection of its own, so that a balancer may choose again.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from urllib.parse import urljoin, urlsplit
 from lbproxy.doctor.addresses import Place, is_address, place_of, without_query
 from lbproxy.doctor.door import Door, DoorError, Reply
 from lbproxy.doctor.facts import ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis
+from lbproxy.doctor.results import CheckResult, Diagnosis
 
-# Two nodes that are chosen at random both answer in 99 of 100 surveys.
+# With two nodes, chosen at random, both answer in 99 of 100 surveys.
 TIMES_METADATA = 8
 TIMES_PAGE = 4
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DISAGREE = "nodes disagree"  # key of findings
 
-# What a door says that leads nowhere: no such page, not this host, not for you, a dead node.
+# Answers of a door that leads nowhere: no such page, not this host, not for you, a dead node.
 _NOWHERE = frozenset({400, 403, 404, 410, 421})
 _TOO_MANY = 429
 _MAX_HOPS = 3
@@ -30,11 +30,11 @@ _MAX_HOPS = 3
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What came of it.
+    """The answers.
 
-    Args: metadata: the documents in the discovery answers; statuses: of each target, how often;
-    ends: the statuses in which every way ended, redirects on the same origin followed; errors: why
-    there was no answer.
+    Args: metadata: the documents in the discovery answers; statuses: of each target, with their
+    number; ends: the last status of each way, after redirects on the same origin; errors: why there
+    was no answer.
     """
 
     metadata: tuple[Mapping[str, object], ...] = ()
@@ -44,14 +44,14 @@ class Survey:
 
     @property
     def nothing_but(self) -> str | None:
-        """Return what comes back where nobody gets anything, None where somebody does."""
+        """Return the statuses of a door that serves nobody, None if it serves somebody."""
         if any(status not in _NOWHERE and status < 500 for status in self.ends):
             return None
         return " and ".join([*map(str, sorted(self.ends)), *sorted(self.errors)]) or None
 
     @property
     def issuers(self) -> frozenset[str]:
-        """Every issuer that was told."""
+        """Every issuer in the metadata."""
         return frozenset(str(each.get("issuer")) for each in self.metadata)
 
     def values(self, name: str) -> Counter[str]:
@@ -61,18 +61,18 @@ class Survey:
 
     @property
     def led(self) -> frozenset[Place]:
-        """Where the addresses in the metadata lead."""
+        """The origins of the addresses in the metadata."""
         return frozenset(place for each in self.metadata for place in _led(each))
 
     @property
     def disputed(self) -> frozenset[Place]:
-        """Where addresses lead that only some of the answers have."""
+        """The origins of addresses that only some of the answers have."""
         every = [_led(each) for each in self.metadata]
         return frozenset(place for place in self.led if not all(place in each for each in every))
 
 
 def survey(door: Door, facts: ProviderFacts) -> Survey:
-    """Ask for the metadata and what a browser opens, each several times. Raises: nothing."""
+    """Ask for the metadata and the pages of browsers, each several times. Raises: nothing."""
     metadata: list[Mapping[str, object]] = []
     statuses: dict[str, Counter[int]] = {}
     ends: Counter[int] = Counter()
@@ -86,7 +86,7 @@ def survey(door: Door, facts: ProviderFacts) -> Survey:
             except DoorError as error:
                 errors[str(error)] += 1
                 if sum(errors.values()) > TIMES_PAGE and not ends:
-                    break  # each may have cost its whole time
+                    break  # each may have taken its whole time
                 continue
             counted[reply.status] += 1
             ends[end] += 1
@@ -96,7 +96,7 @@ def survey(door: Door, facts: ProviderFacts) -> Survey:
 
 
 def metadata_of(reply: Reply) -> dict[str, object] | None:
-    """Return the provider's metadata, None where the answer is something else."""
+    """Return the provider's metadata, None if the answer is something else."""
     document = reply.json() if reply.status == 200 else None
     return document if document is not None and "issuer" in document else None
 
@@ -107,7 +107,7 @@ def _led(metadata: Mapping[str, object]) -> set[Place]:
 
 
 def local_target(door: Door, reply: Reply) -> str | None:
-    """Return the target that a redirect leads to on the same host, None where it leads away."""
+    """Return the target that a redirect leads to on the same host, None if it leads away."""
     location = reply.first("location")
     if reply.status not in REDIRECTS or location is None:
         return None
@@ -131,7 +131,7 @@ def _end(door: Door, reply: Reply) -> int:
 
 
 def check_reach(found: Survey, door: Door) -> CheckResult:
-    """Say first what makes the rest of no weight: nobody gets anything here."""
+    """Report first the fault beside which no other matters: the door serves nobody."""
     only = found.nothing_but
     if only is None:
         return CheckResult("reach")
@@ -200,6 +200,6 @@ def _different_statuses(found: Survey) -> Iterable[Diagnosis]:
 
 
 def _told(counted: Counter[str] | Counter[int]) -> str:
-    """Return what came, and how often."""
+    """Return the values, and how often each came."""
     every = counted.total()
     return ", ".join(f"{what} ({times} of {every})" for what, times in sorted(counted.items()))

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from lbproxy.doctor.door import Door, DoorError, Reply
 from lbproxy.doctor.facts import PROFILES, ProviderFacts
-from lbproxy.doctor.findings import CheckResult, Diagnosis, Level, joined
 from lbproxy.doctor.forwarded import PLAIN
+from lbproxy.doctor.results import CheckResult, Diagnosis, Level, joined
 
 EXPIRES_SOON = timedelta(days=14)
 
@@ -36,7 +36,7 @@ class SetCookie:
 
 
 def check_cookies(door: Door, facts: ProviderFacts = PROFILES["generic"]) -> CheckResult:
-    """Look at every cookie that the other checks were given."""
+    """Look at every cookie that the other checks received."""
     findings: dict[str, Diagnosis] = {}
     for reply in door.replies:
         for value in reply.all("set-cookie"):
@@ -101,7 +101,7 @@ def _covers(cookie_path: str, path: str) -> bool:
 
 
 def check_certificate(door: Door, *, insecure: bool, now: datetime) -> CheckResult:
-    """Expiry, and whether a client trusts it: chain and host name."""
+    """Check expiry and trust: chain and host name."""
     if door.origin.scheme != "https":
         return CheckResult("certificate", skipped="the address is http")
     findings = []
@@ -141,7 +141,7 @@ def check_certificate(door: Door, *, insecure: bool, now: datetime) -> CheckResu
 
 
 def check_hsts(door: Door) -> CheckResult:
-    """Hint at Strict-Transport-Security where it is missing."""
+    """Hint at Strict-Transport-Security if it is missing."""
     if door.origin.scheme != "https":
         return CheckResult("HSTS", skipped="the address is http")
     if any(reply.first("strict-transport-security") for reply in door.replies):

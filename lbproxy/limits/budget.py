@@ -9,7 +9,7 @@ _RETRY = 1_000_000
 class RetryBudget:
     """Every request pays in `ratio` of a retry, every retry takes out a whole one.
 
-    It needs no clock: what was saved while all went well is what a failure may cost.
+    It needs no clock: retries are paid for by the requests before.
     """
 
     def __init__(self, ratio: float, reserve: int = 10, cap: int = 1000) -> None:

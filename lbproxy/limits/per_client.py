@@ -1,8 +1,8 @@
 """Who a client is, and how many connections each has open.
 
-A client is an IPv4 address or an IPv6 /64, which is what one subscriber gets: with single IPv6
-addresses anyone could have as many limits as they like. Only clients with open connections are
-remembered, so the connection limit of the worker bounds the memory.
+A client is an IPv4 address or an IPv6 /64, as one subscriber gets it: by single IPv6 addresses
+anyone could have as many limits as they like. Only clients with open connections are remembered, so
+the connection limit of the worker bounds the memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipaddress import AddressValueError, IPv6Address
 
 
 def client_key(address: str) -> str | int:
-    """Return what connections from `address` are counted under.
+    """Return the key under which connections from `address` are counted.
 
     Args: address: literal; text that is no IPv6 address is its own key.
     """
@@ -34,7 +34,7 @@ class PerClient:
         self._open: dict[str | int, int] = {}
 
     def admit(self, address: str) -> bool:
-        """Count one connection more, or return False where the client has enough.
+        """Count one connection more, or return False if the client has enough.
 
         An admitted connection is to be released; an empty address (a Unix socket) is not counted.
         """

@@ -1,10 +1,10 @@
-"""Every reading of a request path that a node could take, and what outsiders may not reach.
+"""Every reading of a request path that a node could take, and the paths hidden from outsiders.
 
 lbproxy forwards a path byte for byte, so the node decides what it means, and nodes differ: they
 decode percent escapes once or twice, drop `;parameters` before or after resolving dot segments,
 merge slashes, take a backslash for a slash, take what follows two slashes for the name of a host,
 or none of these. A rule such as "hide /admin" must hold for the reading that the node takes, which
-is not known here. So it is asked of all of them:
+is not known here. So it is applied to all of them:
 
 - `readings` applies each of these steps to the path and to every result, in every order;
 - a path is hidden if any reading is (or if any reading lies outside of what is exposed);
@@ -24,21 +24,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-# Two escapes and a parameter make a dozen; whoever needs more is trying doors.
+# Two escapes and a parameter make a dozen. A client that needs more is trying doors.
 MAX_READINGS = 48
 # Of all readings together: the longest path that fits a request line may have eight of them.
 MAX_BYTES = 64 << 10
-# A filter and the application behind it may each decode once; a third time was not met.
+# A filter and the application behind it may each decode once; nobody decodes a third time.
 MAX_DECODES = 2
 # A tenant and an organisation of it make two; each more costs a look at every hidden prefix.
 MAX_TENANTS = 16
 
-# What `_look` finds in a reading: the steps that can change it.
+# Marks of `_look`: the steps that can change a reading.
 _ESCAPE, _PARAMETER, _BACKSLASH, _SLASHES, _END, _DOTS, _NETWORK = 1, 2, 4, 8, 16, 32, 64
 # HEX[byte]: the digit's value, or 255.
 HEX = bytes(int(chr(c), 16) if c in b"0123456789abcdefABCDEF" else 255 for c in range(256))
-# Letters beyond ASCII that are ASCII letters to some who ignore case: the Kelvin sign, the long s,
-# the sharp s, ligatures, and the Turkish i with and without its dot (to Java's equalsIgnoreCase).
+# Letters beyond ASCII that some programs take for ASCII letters if they ignore case: the Kelvin
+# sign, the long s, the sharp s, ligatures, and the Turkish i with and without its dot (to Java's
+# equalsIgnoreCase).
 _FOLDS = tuple(
     (letter.encode(), ascii)
     for letter, ascii in (
@@ -132,7 +133,7 @@ def readings(path: bytes) -> tuple[bytes, ...]:
 
 
 def refuse_doubtful(path: bytes) -> None:
-    """Refuse what no honest client sends, where no rule depends on how the path is read.
+    """Refuse what no honest client sends, if no rule depends on the reading of the path.
 
     Unlike `readings` it follows one order of the steps, the strictest, so it costs a few passes
     whatever the path is. Args: path: as `readings`. Raises: DoubtfulPath.
@@ -157,7 +158,7 @@ def _note(reading: bytes, decodes: int, found: dict[bytes, int], todo: list[byte
 
 
 def _refuse_broken(path: bytes) -> None:
-    """Refuse a path that is none. Only as received: `100%25` is `100%` to who decodes it."""
+    """Refuse broken escapes. Only in the path as received: `100%25` decodes to `100%`."""
     size = len(path)
     if size == 0 or path[0] != 0x2F:
         raise DoubtfulPath("the path does not begin with /")
@@ -252,8 +253,8 @@ def _cut_at_query(reading: bytes) -> bytes:
 def _without_host(reading: bytes) -> bytes:
     """Return what follows the first segment of a path that begins with slashes or backslashes.
 
-    Who reads it as browsers do takes that segment for a host, skips any number of them before it,
-    and ends it at a backslash as well: that is the reading with slashes instead.
+    A node that reads as browsers do takes that segment for a host, skips any number of slashes
+    before it, and ends it at a backslash as well: that is the reading with slashes instead.
     """
     size = len(reading)
     i = 0
@@ -265,8 +266,9 @@ def _without_host(reading: bytes) -> bytes:
 
 
 def _without_authority(reading: bytes) -> bytes:
-    """Return what follows the authority of a path that begins with two slashes, to who reads it as
-    a reference (RFC 3986 section 4.2): it may be empty, or hold a backslash."""
+    """Return what follows the authority of a path that begins with two slashes, as a node reads it
+    that takes it for a reference (RFC 3986 section 4.2). The authority may be empty, or hold a
+    backslash."""
     if not reading.startswith(b"//"):
         return reading
     end = reading.find(b"/", 2)
@@ -274,7 +276,7 @@ def _without_authority(reading: bytes) -> bytes:
 
 
 def _decoded(reading: bytes) -> bytes:
-    """Return the path with its percent escapes decoded once; what is no escape stays."""
+    """Return the path with its percent escapes decoded once; other percent signs stay."""
     size = len(reading)
     kept = bytearray(size)
     digits = HEX
@@ -326,7 +328,7 @@ def _resolved(reading: bytes) -> bytes:
 
 
 def _folded(reading: bytes) -> bytes:
-    """Return the reading as a node that ignores case compares it to ASCII, also beyond ASCII."""
+    """Return the reading as a node that ignores case compares it, even letters beyond ASCII."""
     folded = reading.lower()
     if not folded.isascii():
         for letter, plain_letters in _FOLDS:
@@ -352,7 +354,7 @@ def _begins(path: bytes, prefix: bytes, start: int, extensions: bool) -> bool:
 
 
 def _after_tenant(path: bytes, segments: tuple[bytes, ...], start: int) -> int:
-    """Return where the path goes on behind a tenant prefix (`t`, `*`) at `start`, or -1."""
+    """Return the offset behind a tenant prefix (`t`, `*`) at `start`, or -1."""
     size = len(path)
     for segment in segments:
         if start >= size:
@@ -367,7 +369,7 @@ def _after_tenant(path: bytes, segments: tuple[bytes, ...], start: int) -> int:
 
 
 class Visibility:
-    """What of a pool outsiders may reach.
+    """The paths of a pool that outsiders may reach.
 
     Prefixes hold by whole segments: `/admin` hides `/admin` and `/admin/x`, not `/administrator`;
     with a slash at its end, `/realms/` exposes only what lies below. Hidden prefixes are compared
@@ -376,9 +378,10 @@ class Visibility:
 
     Some frameworks cut a file's extension off before they look for the action, so that
     `/admin.json` is `/admin`. This is no reading like the others: elsewhere `/admin.css` is an
-    honest file. Where it holds, whatever follows the dot is hidden, as no action is called so.
+    honest file. If the rule is on, everything behind the dot is hidden: no action has a name with a
+    dot.
 
-    Args: hide, expose, tenant_prefixes, hide_extensions: as in `config.schema.Pool`.
+    Args: hide, expose, tenant_prefixes, hide_extensions: as in `PoolSettings`.
     """
 
     def __init__(
@@ -408,7 +411,7 @@ class Visibility:
         return self.hidden_by(path) is not None
 
     def hidden_by(self, path: bytes) -> bytes | None:
-        """Return the prefix that hides the path, NOT_EXPOSED, or None where it is visible.
+        """Return the prefix that hides the path, NOT_EXPOSED, or None if it is visible.
 
         Raises: DoubtfulPath: the answer is 400.
         """

@@ -1,4 +1,4 @@
-"""The route table: host and path -> what the operator routed there.
+"""The route table: host and path -> the operator's route.
 
 The first route in the file that matches wins. A lookup does not walk the routes: it asks one
 dictionary for each prefix of the path that could be a route's, and keeps the smallest index.
@@ -74,7 +74,7 @@ def _find(first: dict[bytes, int], longest: int, path: bytes, best: int) -> int:
 
 
 class RouteFinder:
-    """Host and path -> index of the first route that matches, `none` where none does."""
+    """Host and path -> index of the first route that matches, `none` if none does."""
 
     def __init__(self, entries: Sequence[tuple[bytes | None, bytes]]) -> None:
         none = len(entries)
@@ -89,7 +89,7 @@ class RouteFinder:
                 continue
             chain = _Chain([groups[k] for k in _wider(key) if k in groups], none)
             if key.startswith(b"*."):
-                # `*.example.com` is kept as `.example.com`, what the names below it end with.
+                # `*.example.com` is kept as `.example.com`, the end of every name below it.
                 self._suffixes[key[1:]] = chain
             else:
                 self._exact[key] = chain
@@ -99,7 +99,7 @@ class RouteFinder:
         return self._chain(host).find(path)
 
     def everywhere(self, host: bytes) -> int:
-        """Return the index of the one route that every path of a host takes, -1 where the path
+        """Return the index of the one route that every path of a host takes, -1 if the path
         decides."""
         chain = self._chain(host)
         return -1 if chain.groups else chain.root
@@ -160,5 +160,5 @@ class RouteTable(Generic[Payload]):
         return index if index < len(self._payloads) - 1 else None
 
     def divided(self, host: bytes) -> bool:
-        """Return True where it depends on the path which route a request to the host takes."""
+        """Return True if it depends on the path which route a request to the host takes."""
         return self._finder.everywhere(host) < 0

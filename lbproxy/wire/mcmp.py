@@ -20,20 +20,21 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 PROTOCOL = "0.2.1"
-BROKEN, STANDBY, KEEP = -1, 0, -2  # what Load says besides 1..100; KEEP changes nothing
+BROKEN, STANDBY, KEEP = -1, 0, -2  # values of Load besides 1..100; KEEP changes nothing
 
 
 class McmpFault(Enum):
-    """What an error means to the node. SYNTAX: it never speaks to us again until it restarts."""
+    """The meaning of an error to the node. SYNTAX: it does not speak to us again until it
+    restarts."""
 
     SYNTAX = "SYNTAX"  # can never become valid
-    MEM = "MEM"  # may become valid: the node announces everything anew at its next tick
+    MEM = "MEM"  # may become valid: the node announces everything again at its next tick
 
 
 class Refused(Exception):
     """A command that is not carried out.
 
-    Args: message: one line for the node's log; status: 500, or what says that the node itself is
+    Args: message: one line for the node's log; status: 500, or another one if the node itself is
     not the reason.
     """
 
@@ -45,7 +46,7 @@ class Refused(Exception):
 
 
 class AppVerb(Enum):
-    """What becomes of contexts. The value is the method."""
+    """Commands on contexts. The value is the method."""
 
     ENABLE = "ENABLE-APP"
     DISABLE = "DISABLE-APP"
@@ -55,7 +56,7 @@ class AppVerb(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedBalancer:
-    """What CONFIG says of a balancer. Args: name: in lower case; attempts: after the first try."""
+    """A balancer in CONFIG. Args: name: in lower case; attempts: after the first try."""
 
     name: str = "mycluster"
     sticky: bool = True
@@ -69,11 +70,11 @@ class AnnouncedBalancer:
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedNode:
-    """What CONFIG says of a node.
+    """A node in CONFIG.
 
-    Args: host: name in lower case or literal address, without brackets and zone; scheme: what Type
-    says, in lower case; flush: off, on or auto; ping_s, smax, ttl_s, timeout_s: None where the
-    proxy shall choose.
+    Args: host: name in lower case or literal address, without brackets and zone; scheme: Type in
+    lower case; flush: off, on or auto; ping_s, smax, ttl_s, timeout_s: None if the proxy is to
+    choose.
     """
 
     route: str
@@ -120,7 +121,8 @@ class StatusCommand:
 
 @dataclass(frozen=True, slots=True)
 class PingAddress:
-    """Where a PING shall go. Args: scheme: http, https or ajp; host: as in AnnouncedNode."""
+    """The address that a PING asks about. Args: scheme: http, https or ajp; host: as in
+    AnnouncedNode."""
 
     scheme: str
     host: str
@@ -136,7 +138,7 @@ class PingCommand:
 
 
 class QueryCommand(Enum):
-    """What has no parameters. The value is the method."""
+    """Commands without parameters. The value is the method."""
 
     INFO = "INFO"
     DUMP = "DUMP"

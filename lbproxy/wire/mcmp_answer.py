@@ -24,13 +24,13 @@ _REASONS = {
     501: "Not Implemented",
     503: "Service Unavailable",
 }
-# What stays as it is in the value of an answer: paths, names, lists. The rest is percent-encoded.
+# Stays as it is in the value of an answer: paths, names, lists. The rest is percent-encoded.
 _LEGIBLE = "/,:*+@[]()!$~"
 
 
 @dataclass(frozen=True, slots=True)
 class McmpAnswer:
-    """What a node is told. Args: fault: of a refusal; message: one line for its log."""
+    """An answer to a node. Args: fault: of a refusal; message: one line for its log."""
 
     status: int = 200
     body: str = ""
@@ -47,7 +47,8 @@ def refusal(refused: Refused) -> McmpAnswer:
 
 
 def render_answer(answer: McmpAnswer, *, close: bool = False) -> bytes:
-    """Return an answer's bytes. Args: close: the connection ends after it, which must then be."""
+    """Return an answer's bytes. Args: close: it says that the connection ends, and the caller ends
+    it."""
     lines = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}"]
     if answer.fault is not None:
         lines += [f"Version: {PROTOCOL}", f"Type: {answer.fault.value}"]
@@ -75,7 +76,7 @@ def status_answer(route: str, ok: bool, server_id: int) -> McmpAnswer:
 
 
 def ping_answer(route: str | None, ok: bool, server_id: int) -> McmpAnswer:
-    """Answer PING. Args: route: None where no node was named."""
+    """Answer PING. Args: route: None if no node was named."""
     named = "" if route is None else f"JVMRoute={_value(route)}&"
     return McmpAnswer(body=f"Type=PING-RSP&{named}State={_state(ok)}&id={server_id}\n")
 
@@ -100,5 +101,5 @@ def _state(ok: bool) -> str:
 
 
 def _value(text: str) -> str:
-    # Nodes look for pairs between `&`, so a value must not hold one; ASCII is a must everywhere.
+    # Nodes look for pairs between `&`, so a value must hold none, and nothing but ASCII.
     return quote(text, safe=_LEGIBLE)

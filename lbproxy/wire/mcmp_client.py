@@ -19,12 +19,12 @@ _STATUS = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: .*)?")
 
 
 class BadAnswer(Exception):
-    """What came is no answer; the text says why."""
+    """The other side sent no answer; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class McmpReply:
-    """An answer as read. Args: fault: what `Type` says; message: what `Mess` says."""
+    """An answer as read. Args: fault: of `Type`; message: of `Mess`."""
 
     status: int
     body: str = ""
@@ -34,11 +34,11 @@ class McmpReply:
 
     @property
     def done(self) -> bool:
-        """True where the command was carried out."""
+        """True if the command was carried out."""
         return self.status == 200
 
     def value(self, name: str) -> str | None:
-        """Return what a body of `name=value` pairs says of a name, such as Requests or State."""
+        """Return the value of a name in a body of `name=value` pairs, such as Requests or State."""
         for pair in self.body.strip().split("&"):
             key, _, value = pair.partition("=")
             if key == name:
@@ -70,12 +70,12 @@ def render_command(
 
 
 def render_body(parameters: Sequence[tuple[str, str]]) -> bytes:
-    """Return the body of a command: what a signature covers."""
+    """Return the body of a command, which a signature covers."""
     return render_form(list(parameters)).encode("ascii")
 
 
 def render_target(*, everything: bool = False, prefix: str = "/") -> str:
-    """Return the target of a command: what a signature covers."""
+    """Return the target of a command, which a signature covers."""
     return f"{prefix}*" if everything else prefix
 
 
@@ -86,11 +86,11 @@ class ReplyReader:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Take in what came."""
+        """Take in bytes of the connection."""
         self._data += data
 
     def next(self, *, ended: bool = False) -> McmpReply | None:
-        """Return the next answer, None where more bytes are needed.
+        """Return the next answer, None if more bytes are needed.
 
         Args: ended: the other side closed. Raises: BadAnswer.
         """

@@ -1,8 +1,8 @@
 """The requests of one connection on which MCMP is spoken: bytes in, whole messages out.
 
-Nodes send HTTP/1.1 with methods of their own, a Content-Length where there is a body and never a
-Content-Type. Read strictly: doubtful framing is refused and ends the connection, and so does what
-exceeds a limit, which is never cut short. Source: MCMP reference, section 2; RFC 9112.
+Nodes send HTTP/1.1 with methods of their own, a Content-Length if there is a body, and never a
+Content-Type. They are read strictly: doubtful framing is refused and ends the connection, as does a
+message above a limit; nothing is cut short. Source: MCMP reference, section 2; RFC 9112.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class BadMessage(Exception):
-    """What came is no message that can be read on; the connection must end.
+    """The bytes are no valid message; the connection must end.
 
-    Args: status: to answer with; too_large: a limit was exceeded, which may be another tomorrow.
+    Args: status: to answer with; too_large: a limit was exceeded, which an operator may raise.
     """
 
     def __init__(self, status: int, message: str, *, too_large: bool = False) -> None:
@@ -44,12 +44,12 @@ class McmpRequest:
 
     @property
     def wildcard(self) -> bool:
-        """True where it is about a whole node: the path is `*` or ends in `/*`."""
+        """True if it is about a whole node: the path is `*` or ends in `/*`."""
         path = self.target.partition("?")[0]
         return path == "*" or path.endswith("/*")
 
     def field(self, name: str) -> bytes | None:
-        """Return the value of a field, None where there is none or more than one."""
+        """Return the value of a field, None if there is none or more than one."""
         values = [value for key, value in self.fields if key == name]
         return values[0] if len(values) == 1 else None
 
@@ -57,20 +57,20 @@ class McmpRequest:
 class RequestReader:
     """Reads the requests of one connection. Args: max_body: bytes.
 
-    What was fed and not yet read is held, so feed no more while `full`.
+    It holds bytes that were fed and not read yet, so feed no more while `full`.
     """
 
     def __init__(self, max_body: int) -> None:
         self._max_body = max_body
         self._data = bytearray()
-        self._head: tuple[McmpRequest, int] | None = None  # a head whose body, so long, is awaited
+        self._head: tuple[McmpRequest, int] | None = None  # awaiting so long a body
         # A node that reports sends the same head again and again.
         self._last = b""
         self._last_read: tuple[McmpRequest, int] | None = None
 
     @property
     def full(self) -> bool:
-        """True where a whole message is held, or what can never become one."""
+        """True if it holds a whole message, or more bytes than a message may have."""
         return len(self._data) > MAX_HEAD + self._max_body
 
     @property
@@ -79,11 +79,11 @@ class RequestReader:
         return not self._data and self._head is None
 
     def feed(self, data: bytes) -> None:
-        """Take in what came."""
+        """Take in bytes of the connection."""
         self._data += data
 
     def next(self) -> McmpRequest | None:
-        """Return the next request, or None where more bytes are needed. Raises: BadMessage."""
+        """Return the next request, or None if more bytes are needed. Raises: BadMessage."""
         if self._head is None:
             self._head = self._read_head()
             if self._head is None:

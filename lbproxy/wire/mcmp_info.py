@@ -1,12 +1,12 @@
-"""The bodies of INFO and DUMP: what is known of nodes, one line an item.
+"""The bodies of INFO and DUMP: the known nodes, one line an item.
 
 A node compares INFO with its own state and repairs what differs, so it must be consistent: nodes
-first, then virtual hosts, then contexts; never a part of a node that is not there; one virtual
-host for each set of aliases, and the aliases exactly as the node spelled them.
+first, then virtual hosts, then contexts; never a part of a node without the node; one virtual host
+for each set of aliases, and the aliases exactly as the node spelled them.
 
-What is not ASCII, or holds a comma, cannot stand here as the node spelled it, and is written as a
-string of JSON (`"b\u00fccher.example"`). In INFO all names of such a virtual host are, so that a
-node finds none of its own: it announces anew what that host has. Did it find its host with an
+A name that is not ASCII, or holds a comma, cannot stand here as the node spelled it, and is written
+as a string of JSON (`"b\u00fccher.example"`). In INFO all names of such a virtual host are written
+so, and the node finds none of its own: it announces that host again. If it found its host with an
 alias that it never had, it would remove everything first.
 
 Source: MCMP reference, sections 3.4 and 8.
@@ -29,7 +29,7 @@ _NODE_LINE = 256  # of a node, beside its names
 T = TypeVar("T")
 _CODES = {"ENABLED": 1, "DISABLED": 2, "STOPPED": 3}
 _FLUSH = {"off": 0, "on": 1, "auto": 2}
-# What httpd shows of a node that left the choice to it.
+# The values that httpd shows of a node that left the choice to it.
 _PING_S, _SMAX, _TTL_S, _TIMEOUT_S = 10.0, -1, 60.0, 0.0
 
 
@@ -42,7 +42,7 @@ class HostRecord:
 
     @property
     def tellable(self) -> bool:
-        """True where INFO tells of it as the node spells it, so that the node knows it again."""
+        """True if INFO tells of it as the node spells it, so that the node knows it again."""
         return all(map(_is_plain, self.names))
 
     @property
@@ -66,7 +66,7 @@ class NodeRecord:
 
     @property
     def size(self) -> int:
-        """About how many bytes DUMP takes to tell of it, and no less."""
+        """At least as many bytes as DUMP needs for it, and not many more."""
         names = [self.node.route, self.node.domain, self.balancer]
         for host in self.hosts:
             names += host.names
@@ -75,7 +75,7 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class InfoPieces:
-    """What INFO tells of one node, but for its counters: the same while nothing else changes.
+    """The lines of INFO about one node without its counters: the same while nothing else changes.
 
     Args: before, after: of the counters in the node's line; hosts, contexts: whole lines.
     """
@@ -118,7 +118,7 @@ def info_pieces(record: NodeRecord) -> InfoPieces:
 
 
 def _fitting(sized: Iterable[tuple[T, int]]) -> list[T]:
-    """Return what there is room for of what is told whole or not at all. Args: sized: in bytes."""
+    """Return the items that fit; each is told whole or not at all. Args: sized: in bytes."""
     room = MAX_LISTED
     fitting = []
     for each, size in sized:
@@ -132,8 +132,7 @@ def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
     """Return the body of INFO, of MAX_LISTED bytes at most.
 
     Nodes for which there is no room are left out whole, which makes them announce everything.
-    Args: told: of each node its pieces, the requests that it was chosen for, and of them those in
-    progress.
+    Args: told: each node's pieces, the number of its requests, and of those in progress.
     """
     told = _fitting((each, each[0].size) for each in told)
     lines = [
@@ -146,7 +145,7 @@ def join_info(told: Sequence[tuple[InfoPieces, int, int]]) -> str:
 
 
 def render_dump(balancers: Iterable[AnnouncedBalancer], nodes: Iterable[NodeRecord]) -> str:
-    """Return the body of DUMP; of nodes as many as INFO tells of."""
+    """Return the body of DUMP, with as many nodes as INFO has."""
     told = _fitting((node, node.size) for node in nodes)
     lines = [_dump_balancer(number, balancer) for number, balancer in enumerate(balancers, 1)]
     lines += map(_dump_node, told)
@@ -195,7 +194,7 @@ def _dump_node(record: NodeRecord) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    """Return True for what may stand in a line: nodes read ASCII, and cut at commas."""
+    """Return True if a text may stand in a line: nodes read ASCII, and cut at commas."""
     return name.isascii() and "," not in name
 
 
@@ -204,7 +203,7 @@ def _told(name: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    # No name that was announced holds a quotation mark: this is nobody's own.
+    # No announced name holds a quotation mark, so nobody takes this for its own.
     return json.dumps(name).replace(",", "\\u002c")
 
 

@@ -1,7 +1,7 @@
-"""From a request to a command: which parameters it has, what they mean, what is missing.
+"""From a request to a command: its parameters, their meaning, and the missing ones.
 
-Names are compared without regard to case, those that are not known are left alone (new nodes send
-new ones). Alias and Context may come several times; of every other name the last value holds.
+Names are compared without regard to case, unknown ones are left alone (new nodes send new ones).
+Alias and Context may come several times; of every other name the last value holds.
 
 Source: MCMP reference, sections 2.2 and 4.
 """
@@ -63,7 +63,7 @@ _PING_NAMES = frozenset({"jvmroute", "scheme", "host", "port"})
 
 
 def read_command(method: str, wildcard: bool, body: bytes) -> tuple[McmpCommand, tuple[str, ...]]:
-    """Return what a node wants, and the names of parameters that were left alone.
+    """Return a node's command, and the names of parameters that were left alone.
 
     Args: method: one of `mcmp.METHODS`; wildcard: the target ends in `*`. Raises: Refused.
     """
@@ -101,7 +101,7 @@ class _Given:
     def read(
         self, name: str, parse: Callable[[str, str], T], default: T, *, empty: bool = False
     ) -> T:
-        """Return what a parameter says. Args: empty: an empty value is one, too."""
+        """Return a parameter's value. Args: empty: an empty value is one, too."""
         text = self._single.get(name.lower())
         return default if text is None or not (text or empty) else parse(name, text)
 

@@ -5,10 +5,10 @@ The request carries one more field:
     Authorization: LBPROXY-HMAC-SHA256 ts=1760000000123, nonce=4f..., mac=9c...
 
 `mac` is the HMAC-SHA256 by the token over method, target, `ts`, `nonce` and body, each behind its
-length, so that no two messages look alike to it. `ts` is Unix time in milliseconds; a message is
+length, so that no two messages have the same input. `ts` is Unix time in milliseconds; a message is
 taken within a window around it, and its nonce once in that time. The Host field is not covered:
-what was sent to one lbproxy, another one with the same token takes, too. Whoever can hold back or
-carry over messages on the way is kept out by TLS, not by this.
+another lbproxy with the same token takes the message, too. TLS, not the signature, keeps out an
+attacker who can hold back or carry over messages on the way.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import hmac
 import re
 
 SCHEME = b"LBPROXY-HMAC-SHA256"
-WINDOW_S = 60.0  # clocks that are kept by NTP differ by far less
-# A thousand agents that say something every two seconds send 60,000 in two windows.
+WINDOW_S = 60.0  # clocks under NTP differ by far less
+# A thousand agents with a message every two seconds send 60,000 in two windows.
 MAX_NONCES = 100_000
 
 _FIELD = re.compile(
     rb"(?i:lbproxy-hmac-sha256)[ ]+"
     rb"ts=([0-9]{1,16}), ?nonce=([A-Za-z0-9_-]{16,64}), ?mac=([0-9a-f]{64})"
 )
-# Kept apart from whatever else the same token may sign one day.
+# Keeps these signatures apart from others that the same token may make one day.
 _PURPOSE = b"lbproxy mcmp 1"
 
 
@@ -57,7 +57,7 @@ class Verifier:
     fill the memory.
 
     Args: key: as `key_of` returns it; since: Unix seconds; older messages are refused, which keeps
-    out what was recorded before a restart, or another token, made the nonces forgotten.
+    out those that somebody recorded before a restart or a new token cleared the nonces.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Verifier:
     def check(
         self, header: bytes | None, method: bytes, target: bytes, body: bytes, now: float
     ) -> str | None:
-        """Return None for a good message, else why it is none, in words without a secret.
+        """Return None for a good message, else the reason in words without a secret.
 
         Args: header: the value of the only Authorization field; now: Unix seconds.
         """
@@ -106,7 +106,7 @@ class Verifier:
             self._new = set()
             self._began = now
         elif now < self._began:
-            self._began = now  # the clock was set back; without this nothing would be forgotten
+            self._began = now  # the clock was set back; without this no nonce would be forgotten
         if nonce in self._new or nonce in self._old:
             return "it was received before"
         if len(self._new) + len(self._old) >= self._max_nonces:

@@ -1,7 +1,8 @@
-"""Values in MCMP messages: forms as Java's URLEncoder writes them, and what a value may hold.
+"""Values in MCMP messages: forms as Java's URLEncoder writes them, and the rules for values.
 
-Refused rather than cut: what is too long is MEM (a limit may change), what can never be valid is
-SYNTAX, since that ends the node's interest in us for good. Source: MCMP reference, section 2.2.
+Values are refused, not cut: one that is too long with MEM (a limit may change), one that can never
+be valid with SYNTAX, which ends the node's interest in us for good. Source: MCMP reference, section
+2.2.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ MAX_VALUE = 255
 MAX_CONTEXT = 1024
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # The values are shown on consoles and written to logs. Beyond what the existing proxies forbid
-# (angle brackets, quotes, backslash, CR, LF): every other control character, and what reorders or
-# breaks lines of text.
+# (angle brackets, quotes, backslash, CR, LF): every other control character, and those that reorder
+# or break lines of text.
 _FORBIDDEN = re.compile("[<>\"'\\\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _TOKEN = re.compile(r"[!#$%&*+.^_`|~0-9A-Za-z-]+")
-# What may stand in a cookie's value, and is no comma: INFO's lines are cut at those.
+# Characters of a cookie's value but the comma: INFO's lines are cut at commas.
 _ROUTE = re.compile(r"[!-+\--:<-\[\]-~]+")
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|mi|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "mi": 60.0, "h": 3600.0}
@@ -32,18 +33,18 @@ _FLAGS |= {"no": False, "off": False, "false": False, "0": False}
 
 
 def syntax(message: str) -> NoReturn:
-    """Refuse what can never become valid."""
+    """Refuse a value that can never become valid."""
     raise Refused(McmpFault.SYNTAX, f"SYNTAX: {message}")
 
 
 def too_much(message: str) -> NoReturn:
-    """Refuse what is beyond a limit."""
+    """Refuse a value beyond a limit."""
     raise Refused(McmpFault.MEM, f"MEM: {message}")
 
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:
     """Return names and values in their order, decoded. Raises: Refused."""
-    if b"%" not in body:  # as in most reports: what separates is the same before and after
+    if b"%" not in body:  # as in most reports: separators are the same before and after
         pairs = (pair.partition("=") for pair in _decode(body).split("&") if pair)
         return [(name, value) for name, _, value in pairs]
     return [
@@ -108,7 +109,7 @@ def parse_token(name: str, text: str) -> str:
 
 
 def parse_flag(name: str, text: str) -> bool:
-    """Return what yes or no, on or off, true or false say. Raises: Refused."""
+    """Return True or False for yes or no, on or off, true or false. Raises: Refused."""
     flag = _FLAGS.get(text.lower())
     if flag is None:
         syntax(f"{name} must be yes or no")
@@ -165,8 +166,8 @@ def parse_port(name: str, text: str) -> int:
 def parse_host(name: str, text: str) -> str:
     """Return a name in lower case, or a literal address in its usual spelling.
 
-    Brackets and a zone (`[fe80::1%eth0]`) are taken off; an IPv4 address in the clothes of an IPv6
-    one is undressed, so that what looks different is not the same. Raises: Refused.
+    Brackets and a zone (`[fe80::1%eth0]`) are taken off; an IPv4-mapped IPv6 address becomes IPv4,
+    so that no address has two spellings. Raises: Refused.
     """
     host = text.lower()
     if host.startswith("[") and host.endswith("]"):

@@ -54,8 +54,8 @@ SYNTAX: Answer = (500, "Version: 0.2.1\r\nType: SYNTAX\r\nMess: SYNTAX: no\r\n",
 class Proxy:
     """Answers as an MCMP proxy does: by what it was told before.
 
-    Args: requests: what STOP-APP counts; override: answers in place of the usual one where it
-    returns one; verifier: demands signatures.
+    Args: requests: what STOP-APP counts; override: answers in place of the usual one if it returns
+    one; verifier: demands signatures.
     """
 
     port: int = 0

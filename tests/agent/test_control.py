@@ -12,7 +12,7 @@ import pytest
 
 from lbproxy.agent import control, life
 from lbproxy.agent.agent import Agent
-from lbproxy.agent.control import MAX_CALLERS, Desk, ask
+from lbproxy.agent.control import MAX_CALLERS, ControlSocket, ask
 from lbproxy.config.addresses import Bind
 from lbproxy.runtime.sockets import BindError
 from tests.agent.conftest import Proxy, Stage
@@ -24,12 +24,12 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def serving(bind: Bind, agent: Agent) -> AsyncIterator[Desk]:
-    desk = Desk(bind, agent)
-    task = asyncio.ensure_future(desk.run())
+async def serving(bind: Bind, agent: Agent) -> AsyncIterator[ControlSocket]:
+    socket = ControlSocket(bind, agent)
+    task = asyncio.ensure_future(socket.run())
     await asyncio.sleep(0)
-    yield desk
-    await desk.finish()
+    yield socket
+    await socket.finish()
     task.cancel()
     await asyncio.wait({task})
 
@@ -106,8 +106,8 @@ async def test_the_last_caller_hears_the_end_though_the_agent_ends(
 async def test_over_loopback_by_any_program(stage: Stage) -> None:
     """As bash writes to /dev/tcp/127.0.0.1/PORT."""
     agent, _ = await joined(stage)
-    async with serving(Bind("127.0.0.1", 0), agent) as desk:
-        reader, writer = await asyncio.open_connection("127.0.0.1", desk.port)
+    async with serving(Bind("127.0.0.1", 0), agent) as socket:
+        reader, writer = await asyncio.open_connection("127.0.0.1", socket.port)
         writer.write(b"leave until-restart\n")
         text = await reader.read()
         writer.close()
@@ -184,7 +184,7 @@ async def test_one_agent_a_socket(stage: Stage, tmp_path: Path) -> None:
     bind = Bind(path=str(tmp_path / "a.sock"))
     async with serving(bind, agent):
         with pytest.raises(BindError, match="in use"):
-            Desk(bind, agent)
+            ControlSocket(bind, agent)
         assert (await told(bind, "status"))[-1] == "ok joined"
 
 

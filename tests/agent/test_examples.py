@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lbproxy.agent import life
-from lbproxy.agent.control import Desk
+from lbproxy.agent.control import ControlSocket
 from lbproxy.cli import main
 from lbproxy.config.addresses import Bind
 from lbproxy.config.agent import AgentConfig
@@ -148,9 +148,9 @@ async def test_the_hook_returns_when_the_node_is_drained(
     small = stage.config(page, proxy)
     agent = stage.agent(small)
     await proxy.heard("STATUS 70")
-    desk = Desk(Bind("127.0.0.1", 0), agent)
-    serving = asyncio.ensure_future(desk.run())
-    hook = asyncio.ensure_future(run_hook(pod, config, desk.port))
+    socket = ControlSocket(Bind("127.0.0.1", 0), agent)
+    serving = asyncio.ensure_future(socket.run())
+    hook = asyncio.ensure_future(run_hook(pod, config, socket.port))
     await proxy.heard("STOP-APP /", 2)
     assert not hook.done()
     proxy.requests = 0

@@ -124,7 +124,7 @@ def test_and_so_is_one_that_was_gone_for_a_while() -> None:
 
 
 def test_a_proxy_that_forgets_at_once_is_not_told_in_a_hurry() -> None:
-    """CONFIG and ENABLE-APP taken, STATUS not: for ever, if it were without a pause."""
+    """CONFIG and ENABLE-APP taken, STATUS not: without a pause this would go round and round."""
     standing = JOINED
     pauses = []
     for _ in range(8):

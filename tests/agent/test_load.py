@@ -1,4 +1,4 @@
-"""The load that is reported: from a file, a number, this machine; and where it cannot be told."""
+"""The load that is reported: from a file, a number, this machine; and if it cannot be told."""
 
 from __future__ import annotations
 

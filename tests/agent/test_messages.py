@@ -74,7 +74,7 @@ def test_what_is_not_configured_is_left_to_the_proxy() -> None:
 
 
 def test_a_context_is_a_message_of_its_own() -> None:
-    """Their answers are added up where requests are counted."""
+    """Their answers are added up to the number of requests."""
     of = node(contexts=("/", "/auth"), aliases=("a", "b"))
     for step, verb in (
         (Step.ENABLE, AppVerb.ENABLE),

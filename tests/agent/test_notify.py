@@ -1,4 +1,4 @@
-"""What systemd is told, where it asks."""
+"""What systemd is told, if it asks."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ async def test_a_dead_resolver_does_not_hold_up_the_end(
     code, said = await process.ends()
     assert code == 0, said
     if every_address:
-        leave = await lab.start("leave", PYTHONPATH=path)  # where no agent runs
+        leave = await lab.start("leave", PYTHONPATH=path)  # if no agent runs
         code, said = await leave.ends()
         assert code == 1
         assert "failed it may still be known to lb.internal" in said

@@ -23,7 +23,7 @@ STATUS = Message("STATUS", (("JVMRoute", "n1"), ("Load", "50")))
 REMOVE = Message("REMOVE-APP", (("JVMRoute", "n1"),), everything=True)
 
 
-def link_to(stage: Stage, proxy: Proxy, **settings: Any) -> ProxySession:
+def session_to(stage: Stage, proxy: Proxy, **settings: Any) -> ProxySession:
     config = stage.config(None, proxy)
     place = ProxyAddress("http", "127.0.0.1", proxy.port, "127.0.0.1")
     return ProxySession(place, credentials(config, settings.pop("token", None)), 1.0)
@@ -31,10 +31,10 @@ def link_to(stage: Stage, proxy: Proxy, **settings: Any) -> ProxySession:
 
 async def test_a_connection_is_kept(stage: Stage) -> None:
     proxy = await stage.proxy(states={"n1": "ENABLE-APP"})
-    link = link_to(stage, proxy)
-    assert (await link.send(STATUS)).value("State") == "OK"
-    assert (await link.send(REMOVE)).done
-    link.close()
+    session = session_to(stage, proxy)
+    assert (await session.send(STATUS)).value("State") == "OK"
+    assert (await session.send(REMOVE)).done
+    session.close()
     assert proxy.connections == 1
     assert [each.target for each in proxy.commands] == ["/", "/*"]
     assert proxy.commands[0].fields["Host"] == f"127.0.0.1:{proxy.port}"
@@ -42,27 +42,27 @@ async def test_a_connection_is_kept(stage: Stage) -> None:
 
 async def test_one_that_was_closed_meanwhile_is_renewed(stage: Stage) -> None:
     proxy = await stage.proxy(states={"n1": "ENABLE-APP"})
-    link = link_to(stage, proxy)
-    await link.send(STATUS)
+    session = session_to(stage, proxy)
+    await session.send(STATUS)
     proxy.hang_up()
-    assert (await link.send(STATUS)).done
-    link.close()
+    assert (await session.send(STATUS)).done
+    session.close()
     assert proxy.connections == 2
 
 
 async def test_one_that_breaks_while_it_is_used_is_tried_once_more(stage: Stage) -> None:
     """Between asking whether it is open and writing on it, it may go."""
     proxy = await stage.proxy(states={"n1": "ENABLE-APP"})
-    link = link_to(stage, proxy)
-    await link.send(STATUS)
+    session = session_to(stage, proxy)
+    await session.send(STATUS)
 
     async def hang_up(command: Command) -> None:
         if proxy.connections == 1:
             proxy.hang_up()
 
     proxy.before = hang_up
-    assert (await link.send(STATUS)).done
-    link.close()
+    assert (await session.send(STATUS)).done
+    session.close()
     assert proxy.connections == 2
 
 
@@ -74,7 +74,7 @@ async def test_a_new_one_that_breaks_is_an_error(stage: Stage) -> None:
 
     proxy.before = hang_up
     with pytest.raises(SessionError, match=r"reset|without an answer"):
-        await link_to(stage, proxy).send(STATUS)
+        await session_to(stage, proxy).send(STATUS)
     assert proxy.connections == 1
 
 
@@ -87,9 +87,9 @@ async def test_a_proxy_that_does_not_answer_costs_one_timeout(stage: Stage) -> N
     proxy.before = sleep
     config = stage.config(None, proxy)
     place = ProxyAddress("http", "127.0.0.1", proxy.port, "127.0.0.1")
-    link = ProxySession(place, credentials(config), 0.5)
+    session = ProxySession(place, credentials(config), 0.5)
     with pytest.raises(SessionError, match=r"no answer within 0\.5 s"):
-        await link.send(STATUS)
+        await session.send(STATUS)
     assert proxy.connections == 1
 
 
@@ -111,13 +111,13 @@ async def test_a_proxy_whose_name_leads_nowhere_any_more_is_found_where_it_was(
     monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
     config = stage.config(None, proxy)
     place = ProxyAddress("http", "lb.internal", proxy.port, "lb.internal")
-    link = ProxySession(place, credentials(config), 1.0)
-    await link.send(STATUS)
+    session = ProxySession(place, credentials(config), 1.0)
+    await session.send(STATUS)
     resolves = False
-    link.close()
-    await link.send(STATUS)
+    session.close()
+    await session.send(STATUS)
     assert proxy.connections == 2
-    link.close()
+    session.close()
     with pytest.raises(SessionError):
         await ProxySession(place, credentials(config), 0.1).send(STATUS)  # it never knew
 
@@ -126,7 +126,7 @@ async def test_nobody_there(stage: Stage) -> None:
     proxy = await stage.proxy()
     await proxy.stop()
     with pytest.raises(SessionError, match="connection refused"):
-        await link_to(stage, proxy).send(STATUS)
+        await session_to(stage, proxy).send(STATUS)
 
 
 @pytest.mark.parametrize(
@@ -148,38 +148,38 @@ async def test_what_is_no_answer(stage: Stage, answer: bytes, why: str) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     config = stage.config(None, f"http://127.0.0.1:{port}")
-    link = ProxySession(
+    session = ProxySession(
         ProxyAddress("http", "127.0.0.1", port, "127.0.0.1"), credentials(config), 1.0
     )
     with pytest.raises(SessionError, match=why):
-        await link.send(STATUS)
+        await session.send(STATUS)
     server.close()
 
 
 async def test_a_connection_that_shall_be_closed_is_not_used_again(stage: Stage) -> None:
     proxy = await stage.proxy(override=lambda command: (200, "Connection: close\r\n", ""))
-    link = link_to(stage, proxy)
-    await link.send(STATUS)
-    await link.send(STATUS)
-    link.close()
+    session = session_to(stage, proxy)
+    await session.send(STATUS)
+    await session.send(STATUS)
+    session.close()
     assert proxy.connections == 2
 
 
 async def test_messages_are_signed_anew_each_time(stage: Stage) -> None:
     proxy = await stage.proxy(states={"n1": "ENABLE-APP"}, verifier=Verifier(KEY))
-    link = link_to(stage, proxy, token=KEY)
+    session = session_to(stage, proxy, token=KEY)
     for message in (STATUS, STATUS, REMOVE):
-        assert (await link.send(message)).done
-    link.close()
+        assert (await session.send(message)).done
+    session.close()
     assert proxy.refusals == []
 
 
 async def test_a_replayed_message_is_refused(stage: Stage) -> None:
     """What somebody on the way has recorded and sends again."""
     proxy = await stage.proxy(states={"n1": "ENABLE-APP"}, verifier=Verifier(KEY))
-    link = link_to(stage, proxy, token=KEY)
-    await link.send(REMOVE)
-    link.close()
+    session = session_to(stage, proxy, token=KEY)
+    await session.send(REMOVE)
+    session.close()
     proxy.states["n1"] = "ENABLE-APP"
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(proxy.recorded[0])
@@ -192,9 +192,9 @@ async def test_a_replayed_message_is_refused(stage: Stage) -> None:
 @pytest.mark.parametrize(("token", "why"), [(b"another-token-00", "signature"), (None, "signed")])
 async def test_a_wrong_token(stage: Stage, token: bytes | None, why: str) -> None:
     proxy = await stage.proxy(verifier=Verifier(KEY))
-    link = link_to(stage, proxy, token=token)
-    reply = await link.send(STATUS)
-    link.close()
+    session = session_to(stage, proxy, token=token)
+    reply = await session.send(STATUS)
+    session.close()
     assert reply.status == 403
     assert why in reply.message
 
@@ -205,11 +205,11 @@ async def test_a_token_that_was_put_right_is_taken_up(stage: Stage) -> None:
     config = stage.config(None, proxy)
     given = credentials(config)
     given = type(given)(given.tls, lambda: keys.pop(0), time.time, given.nonce)
-    link = ProxySession(ProxyAddress("http", "127.0.0.1", proxy.port, "127.0.0.1"), given, 1.0)
-    assert (await link.send(STATUS)).status == 403, "and the connection would have been kept"
-    assert (await link.send(STATUS)).done
-    assert (await link.send(STATUS)).done
-    link.close()
+    session = ProxySession(ProxyAddress("http", "127.0.0.1", proxy.port, "127.0.0.1"), given, 1.0)
+    assert (await session.send(STATUS)).status == 403, "and the connection would have been kept"
+    assert (await session.send(STATUS)).done
+    assert (await session.send(STATUS)).done
+    session.close()
     assert proxy.connections == 2
 
 
@@ -243,7 +243,7 @@ def certificates(authority: trustme.CA, tmp_path: Path) -> Certificates:
     return Certificates(authority, tmp_path)
 
 
-def tls_link(stage: Stage, proxy: Proxy, tls: AgentTlsSettings) -> ProxySession:
+def tls_session(stage: Stage, proxy: Proxy, tls: AgentTlsSettings) -> ProxySession:
     given = credentials(stage.config(None, proxy))
     given = type(given)(tls, given.token, given.clock, given.nonce)
     return ProxySession(ProxyAddress("https", "127.0.0.1", proxy.port, "127.0.0.1"), given, 2.0)
@@ -251,10 +251,10 @@ def tls_link(stage: Stage, proxy: Proxy, tls: AgentTlsSettings) -> ProxySession:
 
 async def test_client_certificates(stage: Stage, certificates: Certificates) -> None:
     proxy = await stage.proxy(certificates.server, states={"n1": "ENABLE-APP"})
-    link = tls_link(stage, proxy, certificates.tls())
-    assert (await link.send(STATUS)).done
-    assert (await link.send(STATUS)).done
-    link.close()
+    session = tls_session(stage, proxy, certificates.tls())
+    assert (await session.send(STATUS)).done
+    assert (await session.send(STATUS)).done
+    session.close()
     assert proxy.connections == 1
 
 
@@ -271,7 +271,7 @@ async def test_tls_that_does_not_fit(
 ) -> None:
     proxy = await stage.proxy(certificates.server)
     with pytest.raises(SessionError, match=why):
-        await tls_link(stage, proxy, certificates.tls(**keys)).send(STATUS)
+        await tls_session(stage, proxy, certificates.tls(**keys)).send(STATUS)
     assert proxy.commands == []
 
 
@@ -284,7 +284,7 @@ async def test_tls_to_a_plain_listener(stage: Stage, certificates: Certificates)
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     proxy = Proxy(port=server.sockets[0].getsockname()[1])
     with pytest.raises(SessionError, match="http:// and not https://"):
-        await tls_link(stage, proxy, certificates.tls()).send(STATUS)
+        await tls_session(stage, proxy, certificates.tls()).send(STATUS)
     server.close()
 
 
@@ -296,24 +296,24 @@ async def test_a_renewed_certificate_is_taken_up(
     good_cert, good_key = certificates.cert.read_bytes(), certificates.key.read_bytes()
     certificates.cert.write_bytes(b"".join(b.bytes() for b in strange.cert_chain_pems))
     strange.private_key_pem.write_to_path(str(certificates.key))
-    link = tls_link(stage, proxy, certificates.tls())
+    session = tls_session(stage, proxy, certificates.tls())
     with pytest.raises(SessionError):
-        await link.send(STATUS)
+        await session.send(STATUS)
     certificates.cert.write_bytes(good_cert)
     certificates.key.write_bytes(good_key)
-    assert (await link.send(STATUS)).done
-    link.close()
+    assert (await session.send(STATUS)).done
+    session.close()
 
 
 async def test_files_that_are_gone(stage: Stage, certificates: Certificates) -> None:
     proxy = await stage.proxy(certificates.server)
     certificates.cert.unlink()
     with pytest.raises(SessionError, match="token or TLS files cannot be used: No such file"):
-        await tls_link(stage, proxy, certificates.tls()).send(STATUS)
+        await tls_session(stage, proxy, certificates.tls()).send(STATUS)
 
 
 async def test_mem_is_an_answer(stage: Stage) -> None:
     proxy = await stage.proxy(override=lambda command: MEM)
-    link = link_to(stage, proxy)
-    assert (await link.send(STATUS)).message == "MEM: what node?"
-    link.close()
+    session = session_to(stage, proxy)
+    assert (await session.send(STATUS)).message == "MEM: what node?"
+    session.close()

@@ -25,7 +25,7 @@ def test_a_loop_ends_while_a_call_hangs() -> None:
             async with asyncio.timeout(0.01):
                 await asyncio.to_thread(hang)
 
-    asyncio.run(main())  # would wait for ever
+    asyncio.run(main())  # would never end
     assert begun.wait(10)
     end.set()
 

@@ -11,7 +11,7 @@ import pytest
 from lbproxy.cli import doctor, main
 from lbproxy.doctor.door import Origin
 from lbproxy.doctor.examine import Options
-from lbproxy.doctor.findings import CheckResult, Diagnosis, Examination, Level
+from lbproxy.doctor.results import CheckResult, Diagnosis, Examination, Level
 
 FINDING = Diagnosis("cookies", "S is [red]not[/] Secure", "at /login", "plain http", "send Proto")
 HINT = Diagnosis("HSTS", "no HSTS", "nowhere", "nobody", "send it", Level.HINT)

@@ -54,7 +54,7 @@ def up(pool: str, node: ConfiguredNode) -> Node:
 
 
 def ask(request: str, *cookies: str, **changes: Node) -> Explanation:
-    """Explain a request where all nodes are up but for the changes, by name."""
+    """Explain a request while all nodes are up but for the changes, by name."""
     settings = config()
     nodes = {
         name: tuple(changes.get(node.name) or up(name, node) for node in pool.nodes)

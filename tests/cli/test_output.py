@@ -76,7 +76,7 @@ def answering(answer: Callable[[str], tuple[int, dict[str, str], str]]) -> Itera
     "location", [f"http://10.0.0.1/{EVIL}", "http://[", "//[x]/", f"/{EVIL}", "https://é/ü"]
 )
 def test_the_doctor(say: Say, location: str) -> None:
-    """Also where a URL is none: that is a finding, and no end of the command."""
+    """Even if a URL is none: that is a finding, and no end of the command."""
     raw = location.replace("\u202e", "").replace("\u2066", "").replace("\u200b", "")
     raw = raw.replace("\u2028", "")  # fields are Latin-1
 
@@ -142,7 +142,7 @@ def test_nodes_and_commands(say: Say) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A configuration with names that no terminal likes, good all the same where that can be."""
+    """A configuration with names that no terminal likes, and good as far as it can be."""
     path = tmp_path / f"a{EVIL[4:9]}.yaml"
     path.write_text(
         "listeners: [{name: http, bind: '127.0.0.1:0'}]\n"
@@ -240,7 +240,7 @@ def test_the_schema(say: Say) -> None:
 
 
 def test_every_command_is_here() -> None:
-    """Whoever adds a command adds it above."""
+    """A new command has to be added above."""
     source = Path(__file__).read_text("utf-8")
     missing = [name for name in _MODULES if f'"{name}"' not in source]
     assert missing == []

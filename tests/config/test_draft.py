@@ -244,7 +244,7 @@ def test_what_rests_on_a_bad_value_is_not_said(folder: Path) -> None:
         fault.make(file)
         found = said(file, folder)
         wanted = fault.said[0]
-        # A listener is known by what it is called, also where it may not be called so.
+        # A listener is known by its name, even by one that is not allowed.
         extra = 1 if path == "listeners.0.name" else 0
         assert len(found) == 1 + extra, (path, found)
         assert any(at == wanted for at, _ in found), (path, found)

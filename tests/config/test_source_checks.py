@@ -1,4 +1,4 @@
-"""What must fit where nodes come from."""
+"""Checks of the sources of nodes."""
 
 from __future__ import annotations
 

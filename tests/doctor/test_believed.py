@@ -11,7 +11,7 @@ from aiohttp import web
 
 from lbproxy.doctor.believed import _ACTION, check_believed
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import CheckResult
+from lbproxy.doctor.results import CheckResult
 from lbproxy.doctor.survey import survey
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from lbproxy.doctor import examine as examine_module
 from lbproxy.doctor.door import Door, Origin, Reply
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import Examination, Level
+from lbproxy.doctor.results import Examination, Level
 
 if TYPE_CHECKING:
     from tests.doctor.conftest import House
@@ -96,7 +96,7 @@ async def test_nobody_there(house: House, unused_tcp_port: int) -> None:
 async def test_somebody_there_who_speaks_something_else(
     house: House, scheme: str, other: str
 ) -> None:
-    """Not what is wrong where nobody is there: no firewall, no proxy that is down."""
+    """It blames no firewall and no proxy that is down: somebody is there."""
     there = {"https": house.https, "http": house.http}[other]
     report = await run(house, Origin(scheme, there.host, there.port))
     (finding,) = report.findings

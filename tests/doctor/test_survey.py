@@ -12,7 +12,7 @@ from aiohttp import web
 
 from lbproxy.doctor.examine import Options, examine
 from lbproxy.doctor.facts import PROFILES
-from lbproxy.doctor.findings import Examination
+from lbproxy.doctor.results import Examination
 from lbproxy.doctor.survey import check_agreement, check_reach, survey
 from tests.doctor.test_examine import run
 

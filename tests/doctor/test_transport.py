@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lbproxy.doctor.door import Door, Origin, Reply
-from lbproxy.doctor.findings import Level
+from lbproxy.doctor.results import Level
 from lbproxy.doctor.transport import SetCookie, check_certificate, check_cookies, check_hsts
 
 if TYPE_CHECKING:

@@ -358,7 +358,7 @@ def test_letters_that_fold_to_ascii_do_not_slip_through(paths: ModuleType) -> No
 
 
 def test_every_letter_that_folds_to_ascii_is_folded(paths: ModuleType) -> None:
-    """Whoever ignores case does it by one of these; what they make of it is hidden as well."""
+    """Programs that ignore case do it by one of these; their readings are hidden as well."""
     for code in range(128, 0x110000):
         if 0xD800 <= code < 0xE000:
             continue
@@ -438,7 +438,7 @@ def test_readings_of_readings_are_readings(paths: ModuleType, path: bytes) -> No
     # Who takes it for a reference, with the name of a host in it.
     if path.startswith(b"//") and not path.startswith(b"///"):
         behind = b"/" + path[2:].partition(b"/")[2]
-        # Where it begins with further slashes, of either kind, they count as one.
+        # If it begins with further slashes, of either kind, they count as one.
         slashes = rb"^[/\\]+"
         assert re.sub(slashes, b"/", behind) in {re.sub(slashes, b"/", each) for each in found}
 

@@ -91,7 +91,7 @@ def test_prefixes_hold_by_segments_and_suffixes_by_labels(
 
 
 def test_a_wider_suffix_that_stands_first_wins_over_an_exact_host(routes: ModuleType) -> None:
-    """Also where the exact host's first label is one letter long."""
+    """Even if the exact host's first label is one letter long."""
     for host in (b"a.example.com", b"idp.example.com"):
         table = routes.RouteTable(
             [(None, b"/x", 0), (b"*.example.com", b"/", 1), (host, b"/", 2), (b"*.com", b"/", 3)]

@@ -133,7 +133,7 @@ def test_what_was_recorded_before_a_restart_is_refused() -> None:
 
 
 def test_a_nonce_is_remembered_while_its_message_may_come_again() -> None:
-    """Also where others have begun a new generation since."""
+    """Even if others have begun a new generation since."""
     verifier = Verifier(KEY, since=NOW)
     ahead = header(now=NOW + 2 * WINDOW_S)
     assert check(verifier, ahead, NOW + 1.5 * WINDOW_S) is None

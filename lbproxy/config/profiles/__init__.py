@@ -1,4 +1,4 @@
-"""Profiles: what each identity provider needs of its front door, kept as data.
+"""Profiles: each identity provider's demands on its front door, kept as data.
 
 A profile's `pool` section holds defaults for a pool of that provider. The pool's own keys come on
 top: sections are merged key by key, lists and single values are replaced.
@@ -21,7 +21,7 @@ NAMES = ("generic", "fusionauth", "keycloak", "keycloak-legacy", "wso2is", "curi
 
 @dataclass(frozen=True, slots=True)
 class ProviderWords:
-    """What a provider calls its settings, for advice in one line."""
+    """A provider's own names of settings, for advice in one line."""
 
     address: str
     forwarded: str
@@ -34,7 +34,7 @@ class Profile:
 
     Args: title: the provider's name for a person; defaults: a pool's keys as YAML would hold them;
     node_idle_limit: seconds after which a node closes an idle connection, None if unknown;
-    discovery: path of the OpenID configuration; doctor_hints: what must be set on the nodes;
+    discovery: path of the OpenID configuration; doctor_hints: the settings that nodes need;
     options: the provider's own words for its public address, its trust in proxies, its health.
     """
 

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""Results of checks. A cause is reported once, with every place."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One thing that is wrong. Every text is one line and holds no secret.
+    """One fault: a finding, or a hint. Every text is one line and holds no secret.
 
-    Args: evidence: the first place where it shows; places: all of them, where there are several;
-    key: findings of several checks with the same key have one cause, empty for a cause of its own.
+    Args: evidence: the first place that shows it; places: all of them, if there are several; key:
+    diagnoses of several checks with the same key have one cause, empty for a cause of its own.
     """
 
     check: str
@@ -33,7 +33,7 @@ class Diagnosis:
 
     @property
     def everywhere(self) -> tuple[str, ...]:
-        """Every place, also where there is only one."""
+        """Every place, even if there is only one."""
         return self.places or (self.evidence,)
 
     def also_at(self, places: Iterable[str]) -> Diagnosis:
@@ -44,9 +44,9 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check: its findings, or why it could not be done.
+    """The result of one check: its findings, or why it could not be made.
 
-    Args: see: an earlier check whose finding has the same cause as what was found here.
+    Args: see: an earlier check that has reported the cause of this one's findings.
     """
 
     check: str
@@ -59,8 +59,8 @@ class CheckResult:
 class Examination:
     """Every check of one origin.
 
-    Args: origin: what was examined in the end, as text; hints: what to set at the provider;
-    addresses: where it was reached if not by DNS.
+    Args: origin: the one that was examined in the end, as text; hints: settings of the provider;
+    addresses: of the origin, if they do not come from DNS.
     """
 
     origin: str
@@ -76,12 +76,12 @@ class Examination:
 
     @property
     def healthy(self) -> bool:
-        """True where there are hints at most."""
+        """True if there are hints at most."""
         return all(finding.level is Level.HINT for finding in self.findings)
 
 
 def joined(findings: Iterable[Diagnosis]) -> tuple[Diagnosis, ...]:
-    """Return findings of one check, those of one cause as one."""
+    """Return findings of one check, each cause once."""
     found: dict[object, Diagnosis] = {}
     for number, finding in enumerate(findings):
         key = finding.key or number
@@ -91,10 +91,10 @@ def joined(findings: Iterable[Diagnosis]) -> tuple[Diagnosis, ...]:
 
 
 def one_cause_once(outcomes: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Return the outcomes, each cause told once: by the first check that met it, with every place
-    where a later one met it, too."""
+    """Return the results with each cause reported once: by the first check that met it, with the
+    places of later checks."""
     result: list[CheckResult] = []
-    homes: dict[str, int] = {}  # key -> which outcome tells it
+    homes: dict[str, int] = {}  # key -> index of the result that reports it
     for outcome in outcomes:
         own: list[Diagnosis] = []
         see: str | None = None

@@ -137,64 +137,9 @@ class ClusterCollector(Collector):
         for labels, count in self._messages().items():
             messages.add_metric(labels, count)
         yield messages
-        yield _simple(
-            GaugeMetricFamily(
-                "lbproxy_connections", "Client connections open now.", labels=["listener"]
-            ),
-            stats.connections,
-        )
-        yield _simple(
-            CounterMetricFamily(
-                "lbproxy_connections_accepted",
-                "Client connections accepted, behind TLS after the handshake.",
-                labels=["listener"],
-            ),
-            stats.accepted,
-        )
-        yield _simple(
-            GaugeMetricFamily(
-                "lbproxy_connections_limit",
-                "Client connections that may be open at once.",
-                labels=["of"],
-            ),
-            {"all": control.max_connections, "client": control.max_per_client},
-        )
-        yield _simple(
-            CounterMetricFamily(
-                "lbproxy_rejected", "Requests and connections refused.", labels=["reason"]
-            ),
-            dict.fromkeys(_REJECTIONS, 0) | stats.rejected,
-        )
-        yield _handshakes(stats)
-        delays = HistogramMetricFamily(
-            "lbproxy_event_loop_delay_seconds",
-            "By how much the event loop came late to its tick.",
-            labels=["worker"],
-        )
-        delays.add_metric([_WORKER], *_buckets(DELAY_BUCKETS, stats.delays, stats.delay_sum))
-        yield delays
-        yield _simple(
-            GaugeMetricFamily(
-                "lbproxy_tls_certificate_expiry_timestamp_seconds",
-                "End of a listener certificate's validity, Unix time.",
-                labels=["subject"],
-            ),
-            stats.certificates,
-        )
-        yield _files((*stats.files, *control.authorities))
-        yield InfoMetricFamily(
-            "lbproxy_config",
-            "The settings in use; another hash is other settings.",
-            value={"hash": control.config_hash},
-        )
-        yield _simple(
-            GaugeMetricFamily(
-                "lbproxy_config_load_timestamp_seconds",
-                "When the settings in use were read, Unix time.",
-                labels=["hash"],
-            ),
-            {control.config_hash: control.loaded_at},
-        )
+        yield from _connections(stats, control)
+        yield from _of_worker(stats, control)
+        yield from _settings(control)
 
     def _of_nodes(
         self, nodes: Iterable[Node], stats: WorkerStats, control: ControlStats, whole: bool
@@ -243,6 +188,73 @@ def _simple(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str
     for label, value in values.items():
         family.add_metric([label], value)
     return family
+
+
+def _connections(stats: WorkerStats, control: ControlStats) -> Iterator[Metric]:
+    yield _simple(
+        GaugeMetricFamily(
+            "lbproxy_connections", "Client connections open now.", labels=["listener"]
+        ),
+        stats.connections,
+    )
+    yield _simple(
+        CounterMetricFamily(
+            "lbproxy_connections_accepted",
+            "Client connections accepted, behind TLS after the handshake.",
+            labels=["listener"],
+        ),
+        stats.accepted,
+    )
+    yield _simple(
+        GaugeMetricFamily(
+            "lbproxy_connections_limit",
+            "Client connections that may be open at once.",
+            labels=["of"],
+        ),
+        {"all": control.max_connections, "client": control.max_per_client},
+    )
+    yield _simple(
+        CounterMetricFamily(
+            "lbproxy_rejected", "Requests and connections refused.", labels=["reason"]
+        ),
+        dict.fromkeys(_REJECTIONS, 0) | stats.rejected,
+    )
+
+
+def _of_worker(stats: WorkerStats, control: ControlStats) -> Iterator[Metric]:
+    yield _handshakes(stats)
+    delays = HistogramMetricFamily(
+        "lbproxy_event_loop_delay_seconds",
+        "By how much the event loop came late to its tick.",
+        labels=["worker"],
+    )
+    delays.add_metric([_WORKER], *_buckets(DELAY_BUCKETS, stats.delays, stats.delay_sum))
+    yield delays
+    yield _simple(
+        GaugeMetricFamily(
+            "lbproxy_tls_certificate_expiry_timestamp_seconds",
+            "End of a listener certificate's validity, Unix time.",
+            labels=["subject"],
+        ),
+        stats.certificates,
+    )
+    yield _files((*stats.files, *control.authorities))
+
+
+def _settings(control: ControlStats) -> Iterator[Metric]:
+    yield InfoMetricFamily(
+        "lbproxy_config",
+        "The settings in use; another hash is other settings.",
+        value={"hash": control.config_hash},
+    )
+    yield _simple(
+        GaugeMetricFamily(
+            "lbproxy_config_load_timestamp_seconds",
+            "When the settings in use were read, Unix time.",
+            labels=["hash"],
+        ),
+        {control.config_hash: control.loaded_at},
+    )
 
 
 def _handshakes(stats: WorkerStats) -> Metric:

@@ -50,8 +50,8 @@ MAY_CIMPORT = {
     "proxy": {"proxy", "cluster", "limits", "routing", "wire"},
 }
 
-# The one circle of imports, for types and in C declarations too: two ends of one talk. Whatever else
-# goes in a circle cannot be read, or tested, without all of it.
+# The one circle of imports, for types and in C declarations too: two ends of one talk. Modules that
+# go in a circle cannot be read, or tested, without each other.
 ALLOWED_CIRCLES = [{"lbproxy.proxy.exchange.exchange", "lbproxy.proxy.exchange.upstream"}]
 
 SOURCES = sorted(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lbproxy.cli.rehearsal import USUAL, Choice, Rehearsal, doubt, in_panic, offers_to
+from lbproxy.cli.rehearsal import USUAL, Rehearsal, Rehearsed, doubt, in_panic, offers_to
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.sticky import FAILOVER, NEW, OWNER, RESULT_NAMES, STEP_NAMES, Verdict
 from lbproxy.config.schema import Config, RouteSettings, StickySettings, StickyStep
@@ -192,7 +192,12 @@ def _tell_node(
 
 
 def _tell_context(
-    found: Explanation, config: Config, pool: Pool, choice: Choice, host: bytes, head: RequestHead
+    found: Explanation,
+    config: Config,
+    pool: Pool,
+    choice: Rehearsed,
+    host: bytes,
+    head: RequestHead,
 ) -> bool:
     """Take down which context the request is for; return False if the explanation ends here."""
     assert pool.snapshot is not None
@@ -217,7 +222,7 @@ def _tell_context(
     return True
 
 
-def _tell_affinity(found: Explanation, pool: Pool, choice: Choice) -> None:
+def _tell_affinity(found: Explanation, pool: Pool, choice: Rehearsed) -> None:
     """Take down what affinity says."""
     verdict = choice.verdict
     if verdict is None:
@@ -254,7 +259,7 @@ def _affinity_text(verdict: Verdict, pool: Pool) -> str:
     return f"{step}: what was sent names none of the pool's routes ({routes})"
 
 
-def _tell_balance(found: Explanation, pool: Pool, choice: Choice) -> Explanation:
+def _tell_balance(found: Explanation, pool: Pool, choice: Rehearsed) -> Explanation:
     """Take down whom the balancer may choose, and the node itself if that is certain."""
     found.balance = pool.settings.balance.value
     verdict = choice.verdict

@@ -37,7 +37,7 @@ _SEED = 0  # of draws, which the explanation never shows
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Rehearsed:
     """Which node a pool gives a request.
 
     Args: owner: the node of the session, None if the balancer chooses; takers: the nodes among
@@ -110,7 +110,7 @@ class Rehearsal:
         mcmp = config.mcmp if config.mcmp is not False and config.mcmp.pool == name else None
         return Pool(name, config.pools[name], config.timeouts, key, _SEED, mcmp)
 
-    def choose(self, pool: Pool, host: bytes, head: RequestHead) -> Choice:
+    def choose(self, pool: Pool, host: bytes, head: RequestHead) -> Rehearsed:
         """Return whom `Exchange.choose` would ask, and who else might be chosen. Args: pool: from
         `with_nodes`."""
         application = None
@@ -120,10 +120,10 @@ class Rehearsal:
             except DoubtfulPath:
                 application = None
             if application is None:
-                return Choice(failure=pool.announced.lack(host, head))
+                return Rehearsed(failure=pool.announced.lack(host, head))
         verdict = pool.decide(head, self._now, application)
         if verdict is not None and verdict.member is not None:
-            return Choice(verdict.member.name, verdict=verdict, application=application)
+            return Rehearsed(verdict.member.name, verdict=verdict, application=application)
         takers = self._takers(pool, verdict, application)
         failure = None
         if not takers:
@@ -131,7 +131,7 @@ class Rehearsal:
             failure = Failure.NO_NODE if announced is None else announced.lack(host, head)
         session = verdict.session if verdict is not None else None
         certain = len(takers) == 1 or (pool.settings.balance is Policy.HASH and session)
-        return Choice(
+        return Rehearsed(
             takers=tuple(name for name in pool.links if name in takers),
             certain=takers[0] if takers and certain else "",
             verdict=verdict,

@@ -82,8 +82,6 @@ cdef class Exchange(Course):
     cpdef gone(self)
     @cython.locals(now=double)
     cpdef abandon(self, failure)
-    @cython.locals(link=Link, waited=double)
-    cdef _note_wait(self, double now)
     @cython.locals(held=int)
     cdef _let_go(self)
     @cython.locals(pool=Pool, answered=bint)

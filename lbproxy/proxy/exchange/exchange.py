@@ -441,19 +441,9 @@ class Exchange(Course):
         """The client's side ended it, and hears nothing more. The node's connection ends."""
         now = monotonic()
         if self.stage == ASKED and self.whole:
-            self._note_wait(now)
+            assert self.link is not None
+            self.link.left(now, now - self.sent_at)
         self._end(now, failure.status, failure.reason)
-
-    def _note_wait(self, now: float) -> None:
-        """A client gave up on a node: the answer would have taken at least so long.
-
-        Otherwise a hanging node would look fast and attract every request.
-        """
-        link = self.link
-        assert link is not None
-        waited = now - self.sent_at
-        if waited > link.expected(now):
-            link.observe(now, waited)
 
     def _let_go(self) -> None:
         """End what is under way at the node, so that nothing of it looks complete there."""

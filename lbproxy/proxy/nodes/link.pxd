@@ -37,6 +37,7 @@ cdef class Link(Member):
 
     cpdef count(self, Py_ssize_t status)
     cpdef answered(self, double now, double seconds)
+    cpdef left(self, double now, double seconds)
     @cython.locals(idle=list, connection=Connection)
     cpdef Connection take(self, bint look)
 

@@ -95,6 +95,14 @@ class Link(Member):
         self.head_sum += seconds
         self.heads[bucket_of(seconds)] += 1
 
+    def left(self, now: float, seconds: float) -> None:
+        """A client gave up on the node: the answer would have taken at least so long.
+
+        Otherwise a hanging node would look fast and attract every request.
+        """
+        if seconds > self.expected(now):
+            self.observe(now, seconds)
+
     def take(self, look: bool) -> Connection | None:
         """Return the idle connection that was used last, or None.
 

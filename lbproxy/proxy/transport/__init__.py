@@ -1,1 +1,7 @@
-"""The bytes of a connection, of either side: TLS, and what is left of a lost one."""
+"""The bytes of a connection, of either side.
+
+- `pipe`       one transport: writing, reasons not to read, the end
+- `tls_layer`  TLS between a socket and the protocol above it, over memory BIOs
+- `tls`        contexts and certificates
+- `unread`     what the kernel still holds of a lost connection; `causes` why it was lost
+"""

@@ -32,10 +32,7 @@ LAST_OF_REQUESTS = PROXY_CONNECTION
 FIRST_OF_ANSWERS, LAST_OF_ANSWERS = CONNECTION, DATE
 LAST = len(NAMES) - 1
 
-# The table of `FieldCursor.kind`: a kind by its slot, and by the kind the name's size and the name.
 ROW = 32  # no name is longer
-ROWS = b"".join(name.ljust(ROW) for name in NAMES)
-SIZES = bytes(len(name) for name in NAMES)
 
 
 def slot(first: int, last_but_one: int, size: int) -> int:
@@ -43,11 +40,15 @@ def slot(first: int, last_but_one: int, size: int) -> int:
     return ((first & 31) + (last_but_one & 31) * 19 + size) & 255
 
 
-def _slots() -> bytes:
-    slots = bytearray(256)
+def _table() -> bytes:
+    kinds, sizes, rows = bytearray(256), bytearray(256), bytearray(256 * ROW)
     for kind, name in enumerate(NAMES[1:], start=1):
-        slots[slot(name[0], name[-2], len(name))] = kind
-    return bytes(slots)
+        kinds[slot(name[0], name[-2], len(name))] = kind
+        sizes[kind] = len(name)
+        rows[kind * ROW : kind * ROW + len(name)] = name
+    return bytes(kinds + sizes + rows)
 
 
-SLOTS = _slots()
+# What `FieldCursor.kind` looks into: 256 kinds by their slots; by kind, sizes of names; and rows of
+# names. One table, since each costs a call where this is compiled.
+TABLE = _table()

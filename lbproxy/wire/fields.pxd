@@ -1,6 +1,6 @@
 import cython
 
-cdef bytes TOKEN, ROWS, SIZES, SLOTS
+cdef bytes TOKEN, TABLE
 cdef bytes VALUE
 cdef bytes LOWER
 cdef bytes _FOLD
@@ -71,8 +71,7 @@ cdef class FieldCursor:
     cdef bint starts(self, const unsigned char *octets, Py_ssize_t start, bytes word) noexcept
 
     @cython.locals(
-        octets="const unsigned char *", slots="const unsigned char *",
-        sizes="const unsigned char *", rows="const unsigned char *",
+        octets="const unsigned char *", table="const unsigned char *",
         start=Py_ssize_t, size=Py_ssize_t, kind=int, row=int, i=Py_ssize_t,
     )
     cpdef int kind(self, int first, int last) noexcept

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from lbproxy.errors import Failure
-from lbproxy.wire.field_kinds import NAMES, OTHER, ROWS, SIZES, SLOTS
+from lbproxy.wire.field_kinds import NAMES, OTHER, TABLE
 from lbproxy.wire.octets import LOWER, TCHAR, TOKEN, VALUE
 
 
@@ -295,18 +295,16 @@ class FieldCursor:
         octets = self.data
         start = self.name_start
         size = self.name_end - start
-        slots = SLOTS
-        sizes = SIZES
-        rows = ROWS
+        table = TABLE
         if size < 2:
             return 0
         # This is `field_kinds.slot`.
-        kind = slots[((octets[start] & 31) + (octets[start + size - 2] & 31) * 19 + size) & 255]
-        if sizes[kind] != size or kind < first or kind > last:
+        kind = table[((octets[start] & 31) + (octets[start + size - 2] & 31) * 19 + size) & 255]
+        if table[256 + kind] != size or kind < first or kind > last:
             return 0
-        row = kind * 32
+        row = 512 + kind * 32
         for i in range(size):
-            if octets[start + i] | 32 != rows[row + i]:
+            if octets[start + i] | 32 != table[row + i]:
                 return 0
         return kind
 

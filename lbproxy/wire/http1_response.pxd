@@ -5,6 +5,8 @@ from lbproxy.wire.fields cimport FieldCursor
 from lbproxy.wire.http1_head cimport HeadLimits
 
 cdef bytes VALUE
+cdef int HEAD
+cdef long long CHUNKED, NO_BODY, UNTIL_CLOSE
 cdef int CONNECTION, CONTENT_LENGTH, DATE, FIRST_OF_ANSWERS, LAST_OF_ANSWERS, SET_COOKIE
 cdef int TRANSFER_ENCODING, UPGRADE
 cdef frozenset _CONNECTION_KNOWN, _LENGTH

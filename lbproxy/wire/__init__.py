@@ -1,14 +1,19 @@
 """Codecs without I/O: bytes in, heads and events out. No asyncio, no clock, no configuration.
 
-Compiled by Cython from the same files (see the .pxd beside each).
+Compiled by Cython from the same files (see the .pxd beside each). One object of bytes has two C
+types there, so functions give it two names: `octets` are read as numbers (unsigned char), and of
+`data` (char, or `chars` beside a parameter of that name) a slice is one copy, without the slice
+object that Python makes. An octet is written as `ord(":")`, which is a constant where compiled.
 
+- `octets`          tables of what an octet may be; `field_kinds` the names of fields as numbers
 - `fields`          field lines of a head, one strict cursor for all of them
-- `request_head`    a request as a proxy decides by it; `edit` takes lines out of any head
+- `request_head`    a request as a proxy decides by it; `request_rules` what its fields mean,
+                    whatever protocol they came by; `edit` takes lines out of any head
 - `http1_request`   request heads of HTTP/1.0 and 1.1, strict; `http1_response` answers of nodes;
                     `http1_render` a request's head for a node
 - `http1_body`      bodies in chunks; `http1_head` says what both kinds of head share
 - `ajp13_request`   AJP/1.3: a head becomes a packet for a node; `ajp13_response` packets of a node
-                    become events and heads; `ajp13` holds the codes of both
+                    become events, `ajp13_response_head` heads; `ajp13` holds the codes of both
 - `authority`       host and port
 - `cookies`         values of named cookies, as the sender wrote them
 - `advertise`       mod_cluster's multicast datagrams, and what a node makes of one

@@ -33,6 +33,15 @@ METHODS = {
         start=1,
     )
 }
+# Codes A001 to A00E of request fields; that of Connection is not used.
+REQUEST_CODES = {
+    name: code
+    for code, name in enumerate(
+        b"accept accept-charset accept-encoding accept-language authorization connection "
+        b"content-type content-length cookie cookie2 host pragma referer user-agent".split(),
+        start=1,
+    )
+}
 # Codes A001 to A00B of response fields, as they are written for a client.
 RESPONSE_NAMES = (
     b"Content-Type: ",
@@ -64,11 +73,11 @@ def data_packet(payload: bytes, position: int, size: int) -> bytes:
         raise ValueError("a data packet holds 1 to 65530 bytes of its payload")
     out = _HEAD
     head = _HEAD
-    text = payload
+    data = payload
     out[2] = (size + 2) >> 8
     out[3] = (size + 2) & 255
     out[4] = size >> 8
     out[5] = size & 255
     if size == n:
         return bytes(head[:6]) + payload
-    return bytes(head[:6]) + text[position : position + size]
+    return bytes(head[:6]) + data[position : position + size]

@@ -11,10 +11,27 @@ What the codes mean, and the rules that containers do not check: see `ajp13`.
 from __future__ import annotations
 
 from lbproxy.errors import Failure
-from lbproxy.wire.ajp13 import MAX_PACKET_SIZE, METHODS
+from lbproxy.wire.ajp13 import MAX_PACKET_SIZE, METHODS, REQUEST_CODES
 from lbproxy.wire.authority import valid_authority, without_empty_port
+from lbproxy.wire.field_kinds import (
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    HTTP2_SETTINGS,
+    KEEP_ALIVE,
+    NAMES,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    USER_AGENT,
+)
 from lbproxy.wire.fields import BadHead, FieldCursor
 from lbproxy.wire.http1_head import CHUNKED as CHUNKED_BODY
+from lbproxy.wire.octets import VALUE
 from lbproxy.wire.request_head import RequestHead
 
 # Tomcat answers 500 to a request of more fields (maxHeaderCount); Undertow takes 200.
@@ -24,6 +41,13 @@ MAX_NAME = 255
 
 # As C integers where this is compiled.
 _MAX_PACKET_SIZE, _MAX_FIELDS, _MAX_NAME = MAX_PACKET_SIZE, MAX_FIELDS, MAX_NAME
+# By kind: the code of the name, or 0; 1 if the field is meant for this hop.
+_CODES = bytes(REQUEST_CODES.get(name, 0) for name in NAMES)
+_ENDS_HERE = bytes(
+    kind in (CONNECTION, EXPECT, HTTP2_SETTINGS, KEEP_ALIVE, PROXY_AUTHORIZATION)
+    or kind in (PROXY_CONNECTION, TE, TRAILER, UPGRADE)
+    for kind in range(len(NAMES))
+)
 _METHODS = METHODS
 _CHUNKED_BODY = CHUNKED_BODY
 _OPTIONS = METHODS[b"OPTIONS"]
@@ -49,18 +73,15 @@ _HEX = b"0123456789ABCDEF"
 # TARGET[byte]: 1 where the byte goes on, 2 where it is percent-encoded: Undertow refuses bytes from
 # 128 on, in path and query. Space, control bytes and `#` are refused.
 TARGET = bytes(0 if c <= 32 or c == 127 or c == 35 else 1 if c < 127 else 2 for c in range(256))
-# TEXT[byte]: 1 where the byte may stand in a string: what a field value may hold. The containers
-# hand CR, LF and NUL to the application as they are.
-TEXT = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))
 
 
 def _string(text: bytes) -> bytes:
     """Return a string of AJP. Raises: ValueError: a control byte, or too long for any packet."""
-    b = text
-    value = TEXT
+    octets = text
+    value = VALUE
     n = len(text)
     for i in range(n):
-        if not value[b[i]]:
+        if not value[octets[i]]:
             raise ValueError("what is said of a client holds a control byte")
     if n > _MAX_PACKET_SIZE - 4:
         raise ValueError("what is said of a client exceeds any packet")
@@ -202,20 +223,20 @@ class Ajp13Encoder(FieldCursor):
     def _path(self, head: RequestHead, method: int) -> int:
         """Write the target's path. Returns: the offset of its query, or 0."""
         target = head.target
-        b = target
+        octets = target
         n = len(target)
-        if n > 0 and b[0] == 42:
+        if n > 0 and octets[0] == ord("*"):
             # RFC 9112 section 3.2.4: about the server as a whole.
             if n > 1 or method != _OPTIONS:
                 raise BadHead(Failure.BAD_REQUEST, "request target")
-        elif n == 0 or b[0] != 47:
+        elif n == 0 or octets[0] != ord("/"):
             # A container would take the host from an absolute form, or all of it for a path.
             raise BadHead(Failure.BAD_REQUEST, "request target is not in origin form")
-        p = self._target(b, 0, n, True)
+        p = self._target(octets, 0, n, True)
         query = 0
-        if p < n and b[p] == 63:
+        if p < n and octets[p] == ord("?"):
             query = p + 1
-            p = self._skip_target(b, query, n)
+            p = self._skip_target(octets, query, n)
             if p > self._limit:
                 raise BadHead(
                     Failure.REQUEST_LINE_TOO_LONG, "the target exceeds the AJP packet size"
@@ -228,10 +249,10 @@ class Ajp13Encoder(FieldCursor):
     def _check_line(self, head: RequestHead) -> None:
         """Refuse a method that is none, and a head whose fields begin elsewhere than it says."""
         method = head.method
-        b = method
+        octets = method
         n = len(method)
         for i in range(n):
-            if b[i] <= 32 or b[i] >= 127:
+            if octets[i] <= ord(" ") or octets[i] >= 127:
                 n = 0
                 break
         if n == 0:
@@ -251,20 +272,20 @@ class Ajp13Encoder(FieldCursor):
         Returns: the port that the authority lacks, or 0 where none need be added: Tomcat takes the
         port from Host alone, and the scheme's default where it has none.
         """
-        b = authority
+        octets = authority
         n = len(authority)
         p = n
-        while 48 <= b[p - 1] <= 57 and p > 1:
+        while ord("0") <= octets[p - 1] <= ord("9") and p > 1:
             p -= 1
-        if b[p - 1] == 58 and p < n:
-            self._copy(b, 0, p - 1)
+        if octets[p - 1] == ord(":") and p < n:
+            self._copy(octets, 0, p - 1)
             port = 0
             while p < n:
-                port = port * 10 + (b[p] - 48)
+                port = port * 10 + (octets[p] - ord("0"))
                 p += 1
             self._number(port)
             return 0
-        self._copy(b, 0, n)
+        self._copy(octets, 0, n)
         usual = 443 if facts.secure else 80
         port = facts.server_port
         if port < 1 or port > 65535:
@@ -300,7 +321,9 @@ class Ajp13Encoder(FieldCursor):
 
     def _run(self, authority: bytes) -> None:
         """Write the fields of one run."""
-        b = self.data
+        octets = self.data
+        codes = _CODES
+        ends_here = _ENDS_HERE
         while True:
             step = self.advance()
             if step <= 0:
@@ -308,80 +331,31 @@ class Ajp13Encoder(FieldCursor):
                     raise BadHead(Failure.BAD_REQUEST, "a run that does not hold whole lines")
                 return
             size = self.name_end - self.name_start
-            first = b[self.name_start] | 32
-            code = 0
-            drop = False
-            if first == 97:  # a
-                if size == 6 and self.is_name(b"accept"):
-                    code = 1
-                elif size == 14 and self.is_name(b"accept-charset"):
-                    code = 2
-                elif size == 15 and self.is_name(b"accept-encoding"):
-                    code = 3
-                elif size == 15 and self.is_name(b"accept-language"):
-                    code = 4
-                elif size == 13 and self.is_name(b"authorization"):
-                    code = 5
-            elif first == 99:  # c
-                if size == 6 and self.is_name(b"cookie"):
-                    code = 9
-                elif size == 12 and self.is_name(b"content-type"):
-                    code = 7
-                elif size == 14 and self.is_name(b"content-length"):
-                    if self._has_length:
-                        raise BadHead(Failure.BAD_REQUEST, "Content-Length twice")
-                    self._has_length = True
-                    self.length_value()  # digits, or it is refused
-                    code = 8
-                elif size == 10:
-                    drop = self.is_name(b"connection")
-                elif size == 7 and self.is_name(b"cookie2"):
-                    code = 10
-            elif first == 104:  # h
-                if size == 4 and self.is_name(b"host"):
-                    self._hosts += 1
-                    code = 11
-                elif size == 14:
-                    drop = self.is_name(b"http2-settings")
-            elif first == 116:  # t
-                if size == 17 and self.is_name(b"transfer-encoding"):
-                    # The length of the head says so, and nothing beside it.
-                    raise BadHead(Failure.BAD_REQUEST, "Transfer-Encoding")
-                drop = (size == 2 and self.is_name(b"te")) or (
-                    size == 7 and self.is_name(b"trailer")
-                )
-            elif first == 117:  # u
-                if size == 10 and self.is_name(b"user-agent"):
-                    code = 14
-                elif size == 7:
-                    drop = self.is_name(b"upgrade")
-            elif first == 112:  # p
-                if size == 6 and self.is_name(b"pragma"):
-                    code = 12
-                else:
-                    drop = (size == 16 and self.is_name(b"proxy-connection")) or (
-                        size == 19 and self.is_name(b"proxy-authorization")
-                    )
-            elif first == 114:  # r
-                if size == 7 and self.is_name(b"referer"):
-                    code = 13
-            elif first == 101:  # e
-                drop = size == 6 and self.is_name(b"expect")
-            elif first == 107:  # k
-                drop = size == 10 and self.is_name(b"keep-alive")
-            if drop:
+            kind = self.kind(1, USER_AGENT)  # the last of those with a code
+            if ends_here[kind]:
                 continue
+            if kind == HOST:
+                self._hosts += 1
+            elif kind == CONTENT_LENGTH:
+                if self._has_length:
+                    raise BadHead(Failure.BAD_REQUEST, "Content-Length twice")
+                self._has_length = True
+                self.length_value()  # digits, or it is refused
+            elif kind == TRANSFER_ENCODING:
+                # The length of the head says so, and nothing beside it.
+                raise BadHead(Failure.BAD_REQUEST, "Transfer-Encoding")
+            code = codes[kind]
             self._left -= 1
             if code:
                 self._number(_CODED << 8 | code)
             else:
                 if size > _MAX_NAME:
                     raise BadHead(Failure.HEAD_TOO_LARGE, "a field name exceeds 255 bytes")
-                self._copy(b, self.name_start, size)
-            if code == 11:
+                self._copy(octets, self.name_start, size)
+            if kind == HOST:
                 self._copy(authority, 0, len(authority))
             else:
-                self._copy(b, self.value_start, self.value_end - self.value_start)
+                self._copy(octets, self.value_start, self.value_end - self.value_start)
 
     def _byte(self, value: int) -> None:
         out = self._packet
@@ -405,17 +379,17 @@ class Ajp13Encoder(FieldCursor):
 
     def _plain(self, block: bytes) -> None:
         """Write bytes as they stand."""
-        b = block
+        octets = block
         out = self._packet
         n = len(block)
         p = self._at
         if n > self._limit - p:
             self._full()
         for i in range(n):
-            out[p + i] = b[i]
+            out[p + i] = octets[i]
         self._at = p + n
 
-    def _copy(self, b: bytes, start: int, size: int) -> None:
+    def _copy(self, octets: bytes, start: int, size: int) -> None:
         """Write a piece of the request that the cursor has looked at as a string."""
         out = self._packet
         p = self._at
@@ -425,26 +399,26 @@ class Ajp13Encoder(FieldCursor):
         out[p + 1] = size & 255
         p += 2
         for i in range(size):
-            out[p + i] = b[start + i]
+            out[p + i] = octets[start + i]
         out[p + size] = 0
         self._at = p + size + 1
 
     def _put(self, text: bytes) -> None:
         """Write a string that the cursor has not looked at. Raises: BadHead: a control byte."""
-        b = text
-        value = TEXT
+        octets = text
+        value = VALUE
         for i in range(len(text)):
-            if not value[b[i]]:
+            if not value[octets[i]]:
                 raise BadHead(Failure.BAD_REQUEST, "control byte in what the node is told")
-        self._copy(b, 0, len(text))
+        self._copy(octets, 0, len(text))
 
-    def _skip_target(self, b: bytes, p: int, n: int) -> int:
+    def _skip_target(self, octets: bytes, p: int, n: int) -> int:
         target = TARGET
-        while p < n and target[b[p]]:
+        while p < n and target[octets[p]]:
             p += 1
         return p
 
-    def _target(self, b: bytes, p: int, n: int, path: bool) -> int:
+    def _target(self, octets: bytes, p: int, n: int, path: bool) -> int:
         """Write a path or a query as a string; bytes from 128 on are percent-encoded.
 
         Returns: the offset behind it: at a space or, for a path, at its `?`.
@@ -455,18 +429,18 @@ class Ajp13Encoder(FieldCursor):
         begin = self._at
         at = begin + 2
         last = self._limit - 4  # room for one escape and the final zero
-        while p < n and target[b[p]]:
-            if path and b[p] == 63:
+        while p < n and target[octets[p]]:
+            if path and octets[p] == ord("?"):
                 break
             if at > last:
                 break
-            if target[b[p]] == 1:
-                out[at] = b[p]
+            if target[octets[p]] == 1:
+                out[at] = octets[p]
                 at += 1
             else:
-                out[at] = 37
-                out[at + 1] = hexadecimal[b[p] >> 4]
-                out[at + 2] = hexadecimal[b[p] & 15]
+                out[at] = ord("%")
+                out[at + 1] = hexadecimal[octets[p] >> 4]
+                out[at + 2] = hexadecimal[octets[p] & 15]
                 at += 3
             p += 1
         if at > last:

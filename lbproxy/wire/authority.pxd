@@ -4,7 +4,7 @@ cdef bytes HOST
 cdef bytes _HEX
 
 @cython.locals(
-    b="const unsigned char *", host="const unsigned char *", hexadecimal="const unsigned char *",
+    octets="const unsigned char *", host="const unsigned char *", hexadecimal="const unsigned char *",
     n=Py_ssize_t, p=Py_ssize_t, colons=int, port=long,
 )
 cpdef bint valid_authority(bytes authority)

@@ -12,40 +12,40 @@ def valid_authority(authority: bytes) -> bool:
     """Return True for a host name, an IPv4 address or a bracketed IPv6 address, with a port of
     digits or none (RFC 9110 section 7.2; stricter: no user, no percent escapes). The port may be
     empty behind its colon (RFC 3986 section 3.2.3)."""
-    b = authority
+    octets = authority
     n = len(authority)
     host = HOST
     hexadecimal = _HEX
     if n == 0 or n > MAX_HOST:
         return False
     p = 0
-    if b[0] == 91:
+    if octets[0] == ord("["):
         p = 1
         colons = 0
-        while p < n and (hexadecimal[b[p]] or b[p] == 58 or b[p] == 46):
-            if b[p] == 58:
+        while p < n and (hexadecimal[octets[p]] or octets[p] == ord(":") or octets[p] == ord(".")):
+            if octets[p] == ord(":"):
                 colons += 1
             p += 1
-        if colons < 2 or p >= n or b[p] != 93:
+        if colons < 2 or p >= n or octets[p] != ord("]"):
             return False
         p += 1
     else:
-        while p < n and host[b[p]]:
+        while p < n and host[octets[p]]:
             p += 1
-        if p == 0 or b[0] == 46:
+        if p == 0 or octets[0] == ord("."):
             return False
     if p == n:
         return True
-    if b[p] != 58 or n - p > 6:
+    if octets[p] != ord(":") or n - p > 6:
         return False
     p += 1
     if p == n:
         return True
     port = 0
     while p < n:
-        if b[p] < 48 or b[p] > 57:
+        if octets[p] < ord("0") or octets[p] > ord("9"):
             return False
-        port = port * 10 + (b[p] - 48)
+        port = port * 10 + (octets[p] - ord("0"))
         p += 1
     return 0 < port <= 65535
 

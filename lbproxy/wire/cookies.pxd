@@ -8,7 +8,7 @@ cdef Py_ssize_t _value_start(bytes header, bytes name, Py_ssize_t start) except 
 @cython.locals(end=Py_ssize_t)
 cdef Py_ssize_t _pair_end(bytes header, Py_ssize_t start) except -2
 
-@cython.locals(text="const char *")
+@cython.locals(data="const char *")
 cdef bytes _trimmed(bytes header, Py_ssize_t start, Py_ssize_t end)
 
 @cython.locals(start=Py_ssize_t)
@@ -30,7 +30,7 @@ cdef class CookieName:
     cdef readonly bytes name
 
     @cython.locals(
-        b="const unsigned char *", wanted="const unsigned char *", name=bytes, size=Py_ssize_t,
+        octets="const unsigned char *", wanted="const unsigned char *", name=bytes, size=Py_ssize_t,
         length=Py_ssize_t, p=Py_ssize_t, start=Py_ssize_t, i=Py_ssize_t, found=list, value=bytes,
     )
     cpdef list values(self, bytes header)

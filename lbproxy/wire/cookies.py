@@ -50,8 +50,8 @@ def _trimmed(header: bytes, start: int, end: int) -> bytes:
     if end - start >= 2 and header[start] == _QUOTE and header[end - 1] == _QUOTE:
         start += 1
         end -= 1
-    text = header
-    return text[start:end]
+    data = header
+    return data[start:end]
 
 
 class CookieName:
@@ -62,7 +62,7 @@ class CookieName:
 
     def values(self, header: bytes) -> list[bytes] | None:
         """Return what `values` returns, None for nothing."""
-        b = header
+        octets = header
         name = self.name
         wanted = name
         size = len(header)
@@ -70,21 +70,21 @@ class CookieName:
         found: list[bytes] | None = None
         p = 0
         while p < size:
-            while p < size and (b[p] == _SPACE or b[p] == _TAB):
+            while p < size and (octets[p] == _SPACE or octets[p] == _TAB):
                 p += 1
             start = p
             i = 0
-            while i < length and p < size and b[p] == wanted[i]:
+            while i < length and p < size and octets[p] == wanted[i]:
                 p += 1
                 i += 1
             if i == length:
-                while p < size and (b[p] == _SPACE or b[p] == _TAB):
+                while p < size and (octets[p] == _SPACE or octets[p] == _TAB):
                     p += 1
-                if p < size and b[p] == _EQUALS:
+                if p < size and octets[p] == _EQUALS:
                     start = p + 1
                 else:
                     i = 0
-            while p < size and b[p] != _SEMICOLON:
+            while p < size and octets[p] != _SEMICOLON:
                 p += 1
             if i == length:
                 value = _trimmed(header, start, p)

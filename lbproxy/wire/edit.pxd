@@ -6,6 +6,8 @@ cdef bytes _LINE_END, _COOKIE
 
 @cython.locals(kept=list, line=bytes)
 cpdef bytes without_lines(bytes run, names)
+@cython.locals(run=bytes)
+cpdef without_nominated(list parts, nominated, malformed)
 @cython.locals(run=bytes, kept=list, line=bytes, new=bytes)
 cpdef replace_cookies(list parts, lines)
 @cython.locals(target=bytes, names=tuple, run=bytes, kept=list, line=bytes, rest=bytes)

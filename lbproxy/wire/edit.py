@@ -6,22 +6,39 @@ A run holds whole, well-formed lines, each with CRLF (see `http1_head`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
+from lbproxy.errors import Failure
 from lbproxy.wire.cookies import without
+from lbproxy.wire.fields import BadHead
+from lbproxy.wire.http1_head import NOT_NOMINABLE
 from lbproxy.wire.request_head import RequestHead
 
 _LINE_END = b"\r\n"
 _COOKIE = b"cookie:"
 
 
-def without_lines(run: bytes, names: Set[bytes]) -> bytes:
+def without_lines(run: bytes, names: AbstractSet[bytes]) -> bytes:
     """Return a run without the fields of these names (lower case)."""
     kept: list[bytes] = []
     for line in run.split(_LINE_END):
         if line and line[: line.find(b":")].lower() not in names:
             kept.append(line + _LINE_END)
     return b"".join(kept)
+
+
+def without_nominated(
+    parts: list[bytes], nominated: AbstractSet[bytes], malformed: Failure
+) -> None:
+    """Take out what Connection names: it is meant for this hop alone (RFC 9110 section 7.6.1).
+
+    Raises: BadHead: `malformed` if it names what no peer may remove.
+    """
+    if not nominated.isdisjoint(NOT_NOMINABLE):
+        raise BadHead(malformed, "Connection names a field that is not hop-by-hop")
+    for index, run in enumerate(parts):
+        parts[index] = without_lines(run, nominated)
 
 
 def replace_cookies(parts: list[bytes], lines: Mapping[bytes, bytes]) -> None:

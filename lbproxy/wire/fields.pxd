@@ -1,6 +1,6 @@
 import cython
 
-cdef bytes TOKEN
+cdef bytes TOKEN, TABLE
 cdef bytes VALUE
 cdef bytes LOWER
 cdef bytes _FOLD
@@ -11,7 +11,6 @@ cdef Py_ssize_t _MAX_REMEMBERED, _MAX_KEPT
 
 cpdef bytes fold(bytes name)
 cpdef bytes fold_all(bytes name)
-cdef int _slot(int first, int last, Py_ssize_t size)
 
 cdef int _ANYWHERE, _AT_WORD, _BEHIND_X
 
@@ -27,19 +26,17 @@ cdef class DropRules:
     cdef Py_ssize_t _longest
     cdef dict _remembered
     cdef list _rules
-    cdef list _table
+    cdef readonly bytes kept
 
-    @cython.locals(name=bytes)
-    cdef bint usual(self, const unsigned char *b, Py_ssize_t start, Py_ssize_t size)
     cpdef bint matches(self, bytes name)
     @cython.locals(
-        b="const unsigned char *", size=Py_ssize_t, begin=Py_ssize_t, i=Py_ssize_t, rules=list,
+        octets="const unsigned char *", size=Py_ssize_t, begin=Py_ssize_t, i=Py_ssize_t, rules=list,
         rule=Rule, fits=bint,
     )
     cdef bint _drops(self, bytes folded) except -1
 
 @cython.locals(w="const unsigned char *", lower="const unsigned char *", i=Py_ssize_t)
-cdef bint _same(const unsigned char *b, Py_ssize_t start, bytes word)
+cdef bint _same(const unsigned char *octets, Py_ssize_t start, bytes word) noexcept
 
 cdef class FieldCursor:
     cdef readonly bytes data
@@ -57,28 +54,37 @@ cdef class FieldCursor:
     cpdef begin(self, bytes data, Py_ssize_t position, Py_ssize_t stop)
 
     @cython.locals(
-        b="const unsigned char *", token="const unsigned char *", value="const unsigned char *",
-        p=Py_ssize_t, stop=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t, marks=int,
+        octets="const unsigned char *", token="const unsigned char *", p=Py_ssize_t, stop=Py_ssize_t, start=Py_ssize_t, end=Py_ssize_t, marks=int,
     )
     cpdef int advance(self) except -2
 
-    @cython.locals(b="const char *")
+    @cython.final
+    @cython.locals(value="const unsigned char *")
+    cdef Py_ssize_t value_stop(
+        self, const unsigned char *octets, Py_ssize_t p, Py_ssize_t stop
+    ) noexcept
+
+    @cython.locals(data="const char *")
     cpdef bytes line_from(self, Py_ssize_t line)
 
     @cython.locals(w="const unsigned char *", i=Py_ssize_t)
-    cdef bint starts(self, const unsigned char *b, Py_ssize_t start, bytes word)
+    cdef bint starts(self, const unsigned char *octets, Py_ssize_t start, bytes word) noexcept
 
-    cpdef bint is_name(self, bytes word)
-    cpdef bint is_value(self, bytes word)
+    @cython.locals(
+        octets="const unsigned char *", table="const unsigned char *",
+        start=Py_ssize_t, size=Py_ssize_t, kind=int, row=int, i=Py_ssize_t,
+    )
+    cpdef int kind(self, int first, int last) noexcept
+    cpdef bint is_value(self, bytes word) noexcept
     # A slice of a C pointer is one allocation and a copy; a slice of bytes makes a slice object.
-    @cython.locals(b="const char *")
+    @cython.locals(data="const char *")
     cpdef bytes name(self)
-    @cython.locals(b="const char *")
+    @cython.locals(data="const char *")
     cpdef bytes value(self)
 
-    @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t, total="long long")
+    @cython.locals(octets="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t, total="long long")
     cpdef long long length_value(self) except -1
-    @cython.locals(b="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t)
+    @cython.locals(octets="const unsigned char *", p=Py_ssize_t, end=Py_ssize_t)
     cpdef bint is_length(self)
-    @cython.locals(b="const unsigned char *", p=Py_ssize_t, space=Py_ssize_t)
+    @cython.locals(octets="const unsigned char *", p=Py_ssize_t, space=Py_ssize_t)
     cpdef bint is_plain_length(self)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 
 from lbproxy.errors import Failure
+from lbproxy.wire.field_kinds import NAMES, OTHER, TABLE
+from lbproxy.wire.octets import LOWER, TCHAR, TOKEN, VALUE
 
 
 class BadHead(ValueError):
@@ -24,15 +26,6 @@ class BadHead(ValueError):
         self.detail = detail
 
 
-_TCHAR = b"!#$%&'*+-^`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-ODD = 2  # the mark of `_` and `.` in TOKEN: tokens that some nodes read as `-`
-
-# TOKEN[byte]: 0 not a token byte, 1 a token byte, ODD a token byte with a second reading.
-TOKEN = bytes(1 if c in _TCHAR else ODD if c in b"_." else 0 for c in range(256))
-# VALUE[byte]: 1 where the byte may stand in a field value (RFC 9110 5.5, obs-text included).
-VALUE = bytes(1 if c == 9 or (c >= 32 and c != 127) else 0 for c in range(256))
-# LOWER[byte]: ASCII lower case.
-LOWER = bytes(range(256)).lower()
 _FOLD_ALL = bytes(c if chr(c).isalnum() and c < 128 else 45 for c in bytes(range(256)).lower())
 _FOLD = bytes(45 if c in b"_." else c for c in bytes(range(256)).lower())
 
@@ -63,24 +56,10 @@ def fold_all(name: bytes) -> bytes:
     return name.translate(_FOLD_ALL)
 
 
-# Names that browsers and programs send with nearly every request, none of which is ever dropped.
-_USUAL = (
-    b"accept accept-charset accept-encoding accept-language authorization cache-control connection "
-    b"content-length content-type cookie dnt host if-modified-since if-none-match origin pragma "
-    b"priority range referer save-data sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform "
-    b"sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc sec-purpose "
-    b"sec-websocket-extensions sec-websocket-key sec-websocket-version te transfer-encoding "
-    b"upgrade upgrade-insecure-requests user-agent x-requested-with"
-).split()
 # Longer names are not remembered.
 _MAX_KEPT = 64
 # Verdicts on other names that are remembered; then the memory starts anew, as clients choose names.
 _MAX_REMEMBERED = 2048
-
-
-def _slot(first: int, last: int, size: int) -> int:
-    """Return where a name of so many bytes stands in the table of usual ones."""
-    return ((first & 31) * 7 + (last & 31) * 31 + size * 3) & 511
 
 
 ANYWHERE, AT_WORD, AT_START, BEHIND_X = range(4)
@@ -108,9 +87,10 @@ class DropRules:
     at most `longest` bytes; held: names that are not lost for good. All of them are folded by
     `fold_all`.
 
-    Theory of operation: nearly every field that comes is a usual one, which a look into a table by
-    its first and last letter and its length tells. What is thought of another name is remembered,
-    and where it is not, its pairs of letters say which rules could begin there.
+    `kept`: for each kind of `field_kinds` 1 if its fields are kept, 0 if `matches` is to be asked.
+
+    Theory of operation: nearly every field that comes has a kind. What is thought of another name
+    is remembered, and if it is not, its pairs of letters say which rules could begin there.
     """
 
     def __init__(
@@ -130,16 +110,9 @@ class DropRules:
         for rule in rules:
             pair = (rule.word[0] & 31) << 5 | (rule.word[1] & 31)
             self._rules[pair] = [*(self._rules[pair] or ()), rule]
-        self._table: list[bytes | None] = [None] * 512
-        for name in _USUAL:
-            slot = _slot(name[0], name[len(name) - 1], len(name))
-            if self._table[slot] is None and not self._drops(fold_all(name)):
-                self._table[slot] = name
-
-    def usual(self, b: bytes, start: int, size: int) -> bool:
-        """Return True where a name of `size` bytes at `start` is a usual one, which is kept."""
-        name = self._table[_slot(b[start], b[start + size - 1], size)]
-        return name is not None and len(name) == size and _same(b, start, name)
+        self.kept = bytes(
+            kind != OTHER and not self._drops(fold_all(name)) for kind, name in enumerate(NAMES)
+        )
 
     def matches(self, name: bytes) -> bool:
         """Return True where a field of this name, as sent, is to be removed."""
@@ -156,15 +129,17 @@ class DropRules:
     def _drops(self, folded: bytes) -> bool:
         if folded in self.exact or folded.startswith(self.prefixes):
             return True
-        b = folded
+        octets = folded
         size = len(folded)
         if size > self._longest:
             return False
         begin = 0  # of the name behind an `x` and separators
-        while begin < size and (b[begin] == 45 or (b[begin] == 120 and not begin)):
+        while begin < size and (
+            octets[begin] == ord("-") or (octets[begin] == ord("x") and not begin)
+        ):
             begin += 1
         for i in range(size - 1):
-            rules = self._rules[(b[i] & 31) << 5 | (b[i + 1] & 31)]
+            rules = self._rules[(octets[i] & 31) << 5 | (octets[i + 1] & 31)]
             if rules is None:
                 continue
             for rule in rules:
@@ -172,7 +147,7 @@ class DropRules:
                     fits = 0 < i == begin
                 else:
                     fits = i == 0 or i == begin or rule.place == _ANYWHERE
-                    fits = fits or (rule.place == _AT_WORD and b[i - 1] == 45)
+                    fits = fits or (rule.place == _AT_WORD and octets[i - 1] == ord("-"))
                 if fits and folded.startswith(rule.word, i):
                     if rule.tail is None:
                         return True
@@ -181,13 +156,13 @@ class DropRules:
         return False
 
 
-def _same(b: bytes, start: int, word: bytes) -> bool:
+def _same(octets: bytes, start: int, word: bytes) -> bool:
     """Return True where `word` (lower case) stands at `start` in any case. The caller knows that
     as many bytes are there."""
     w = word
     lower = LOWER
     for i in range(len(word)):  # noqa: SIM110 (a generator would cost more than the comparison)
-        if lower[b[start + i]] != w[i]:
+        if lower[octets[start + i]] != w[i]:
             return False
     return True
 
@@ -229,79 +204,109 @@ class FieldCursor:
         -1 where more bytes are needed.
         Raises: BadHead: `malformed`, for anything but a well-formed line.
         """
-        b = self.data
+        octets = self.data
         p = self.position
         stop = self.stop
         token = TOKEN
-        value = VALUE
         if p >= stop:
             return -1
-        if b[p] == 13:
+        if octets[p] == ord("\r"):
             if p + 1 >= stop:
                 return -1
-            if b[p + 1] != 10:
+            if octets[p + 1] != ord("\n"):
                 raise BadHead(self.malformed, "CR without LF")
             self.position = p + 2
             return 0
         start = p
         marks = 0
-        while p < stop and token[b[p]]:
-            marks |= token[b[p]]
+        while p < stop and token[octets[p]]:
+            marks |= token[octets[p]]
             p += 1
         if p >= stop:
             return -1
         self.name_start = start
         self.name_end = p
         if self.lenient and p > start:
-            while p < stop and (b[p] == 32 or b[p] == 9):
+            while p < stop and (octets[p] == ord(" ") or octets[p] == ord("\t")):
                 p += 1
             if p >= stop:
                 return -1
-        if p == start or b[p] != 58:
+        if p == start or octets[p] != ord(":"):
             raise BadHead(self.malformed, "field name is not a token followed by a colon")
         self.colon = p
         self.odd = marks >= 2 or p > self.name_end
         p += 1
-        while p < stop and (b[p] == 32 or b[p] == 9):
+        while p < stop and (octets[p] == ord(" ") or octets[p] == ord("\t")):
             p += 1
         self.value_start = p
-        while p < stop and value[b[p]]:
-            p += 1
+        p = self.value_stop(octets, p, stop)
         if p + 1 >= stop:
-            if p < stop and b[p] != 13:
+            if p < stop and octets[p] != ord("\r"):
                 raise BadHead(self.malformed, "control byte in a field value")
             return -1
-        if b[p] != 13 or b[p + 1] != 10:
+        if octets[p] != ord("\r") or octets[p + 1] != ord("\n"):
             raise BadHead(self.malformed, "control byte in a field value")
         self.position = p + 2
         end = p
         start = self.value_start
-        while end > start and (b[end - 1] == 32 or b[end - 1] == 9):
+        while end > start and (octets[end - 1] == ord(" ") or octets[end - 1] == ord("\t")):
             end -= 1
         self.value_end = end
         if self.odd and fold(self.data[self.name_start : self.name_end]) in _FRAMING_NAMES:
             raise BadHead(self.malformed, "a look-alike of a framing field")
         return 1
 
+    def value_stop(self, octets: bytes, p: int, stop: int) -> int:
+        """Return where octets of a value end, at `stop` or before: most of a head is read here,
+        so four are at a time."""
+        value = VALUE
+        while (
+            p + 4 <= stop
+            and value[octets[p]]
+            and value[octets[p + 1]]
+            and value[octets[p + 2]]
+            and value[octets[p + 3]]
+        ):
+            p += 4
+        while p < stop and value[octets[p]]:
+            p += 1
+        return p
+
     def line_from(self, line: int) -> bytes:
         """Return the current line, which begins at `line`, without white space before the colon."""
-        b = self.data
-        return b[line : self.name_end] + b[self.colon : self.position]
+        data = self.data
+        return data[line : self.name_end] + data[self.colon : self.position]
 
-    def starts(self, b: bytes, start: int, word: bytes) -> bool:
+    def starts(self, octets: bytes, start: int, word: bytes) -> bool:
         """Return True where `word` stands at `start`. The caller knows that as many bytes are
         there."""
         w = word
         for i in range(len(word)):  # noqa: SIM110 (as above)
-            if b[start + i] != w[i]:
+            if octets[start + i] != w[i]:
                 return False
         return True
 
-    def is_name(self, word: bytes) -> bool:
-        """Return True where the current field's name is `word` (lower case), in any case."""
-        return self.name_end - self.name_start == len(word) and _same(
-            self.data, self.name_start, word
-        )
+    def kind(self, first: int, last: int) -> int:
+        """Return the kind of the current field's name if it is from `first` to `last`, else OTHER.
+
+        The name is a token, so one bit tells the cases of a letter apart, and turns nothing else of
+        a token into an octet of a name in the table.
+        """
+        octets = self.data
+        start = self.name_start
+        size = self.name_end - start
+        table = TABLE
+        if size < 2:
+            return 0
+        # This is `field_kinds.slot`.
+        kind = table[((octets[start] & 31) + (octets[start + size - 2] & 31) * 19 + size) & 255]
+        if table[256 + kind] != size or kind < first or kind > last:
+            return 0
+        row = 512 + kind * 32
+        for i in range(size):
+            if octets[start + i] | 32 != table[row + i]:
+                return 0
+        return kind
 
     def is_value(self, word: bytes) -> bool:
         """Return True where the current field's value is `word` (lower case), in any case."""
@@ -311,51 +316,51 @@ class FieldCursor:
 
     def name(self) -> bytes:
         """The current field's name as sent."""
-        b = self.data
-        return b[self.name_start : self.name_end]
+        data = self.data
+        return data[self.name_start : self.name_end]
 
     def value(self) -> bytes:
         """The current field's value without the white space around it."""
-        b = self.data
-        return b[self.value_start : self.value_end]
+        data = self.data
+        return data[self.value_start : self.value_end]
 
     def length_value(self) -> int:
         """The current field's value as a length.
 
         Raises: BadHead: `malformed`, unless it is 1 to 18 digits. Source: RFC 9110 section 8.6.
         """
-        b = self.data
+        octets = self.data
         p = self.value_start
         end = self.value_end
         total = 0
         if end == p or end - p > 18:
             raise BadHead(self.malformed, "Content-Length is not a number")
         while p < end:
-            if b[p] < 48 or b[p] > 57:
+            if octets[p] < ord("0") or octets[p] > ord("9"):
                 raise BadHead(self.malformed, "Content-Length is not a number")
-            total = total * 10 + (b[p] - 48)
+            total = total * 10 + (octets[p] - ord("0"))
             p += 1
         return total
 
     def is_length(self) -> bool:
         """Return True where `length_value` would return a length."""
-        b = self.data
+        octets = self.data
         p = self.value_start
         end = self.value_end
-        while p < end and 48 <= b[p] <= 57:
+        while p < end and ord("0") <= octets[p] <= ord("9"):
             p += 1
         return p == end and 0 < end - self.value_start <= 18
 
     def is_plain_length(self) -> bool:
         """Return True where a length is spelled as we would: no leading zero, at most one space
         before it, nothing behind it. Such a line may go on as received."""
-        b = self.data
+        octets = self.data
         p = self.value_start
         space = p - self.name_end - 1
         return (
-            (space == 0 or (space == 1 and b[p - 1] == 32))
+            (space == 0 or (space == 1 and octets[p - 1] == ord(" ")))
             and self.position - self.value_end == 2
-            and (b[p] != 48 or self.value_end - p == 1)
+            and (octets[p] != ord("0") or self.value_end - p == 1)
         )
 
 
@@ -374,7 +379,7 @@ def list_tokens(value: bytes, malformed: Failure = Failure.BAD_REQUEST) -> list[
         raise BadHead(malformed, "a list of too many members")
     members = [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
     for member in members:
-        if member.translate(None, _TCHAR + b"_."):
+        if member.translate(None, TCHAR + b"_."):
             raise BadHead(malformed, "a list member that is not a token")
     return members
 

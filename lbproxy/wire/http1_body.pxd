@@ -32,7 +32,7 @@ cdef class ChunkedReader:
     cdef Py_ssize_t _count
 
     @cython.locals(
-        b="const unsigned char *", extension="const unsigned char *",
+        octets="const unsigned char *", extension="const unsigned char *",
         n=Py_ssize_t, p=Py_ssize_t, end=Py_ssize_t, state=int, digit=int,
         payload=bytes, piece=bytes, parts=list,
     )

@@ -87,7 +87,7 @@ class ChunkedReader:
         Raises: BadHead: bad_request for malformed framing; head_too_large and too_many_fields for
         trailers. Of an answer: upstream_bad_response, upstream_head_too_large.
         """
-        b = data
+        octets = data
         n = len(data)
         p = start
         state = self._state
@@ -109,7 +109,7 @@ class ChunkedReader:
                 if self._left == 0:
                     state = _DATA_CR
             elif state == _SIZE:
-                digit = HEX[b[p]]
+                digit = HEX[octets[p]]
                 if digit < 16:
                     self._left = self._left * 16 + digit
                     self._digits += 1
@@ -117,18 +117,18 @@ class ChunkedReader:
                         raise BadHead(self._malformed, "chunk size")
                 elif self._digits == 0:
                     raise BadHead(self._malformed, "chunk size")
-                elif b[p] == 13:
+                elif octets[p] == ord("\r"):
                     state = _SIZE_LF
-                elif b[p] == 59:
+                elif octets[p] == ord(";"):
                     state = _EXTENSION
                 else:
                     raise BadHead(self._malformed, "chunk size")
                 p += 1
                 self._line += 1
             elif state == _EXTENSION:
-                if b[p] == 13:
+                if octets[p] == ord("\r"):
                     state = _SIZE_LF
-                elif not extension[b[p]]:
+                elif not extension[octets[p]]:
                     raise BadHead(self._malformed, "control byte in a chunk extension")
                 p += 1
                 self._line += 1
@@ -136,19 +136,19 @@ class ChunkedReader:
                 if self._line > self.limits.line or self._extensions > MAX_EXTENSIONS:
                     raise BadHead(self._malformed, "chunk extensions exceed their limit")
             elif state == _SIZE_LF:
-                if b[p] != 10:
+                if octets[p] != ord("\n"):
                     raise BadHead(self._malformed, "CR without LF in a chunk line")
                 p += 1
                 self._digits = 0
                 self._line = 0
                 state = _DATA if self._left else _TRAILERS
             elif state == _DATA_CR:
-                if b[p] != 13:
+                if octets[p] != ord("\r"):
                     raise BadHead(self._malformed, "chunk data longer than its size")
                 p += 1
                 state = _DATA_LF
             elif state == _DATA_LF:
-                if b[p] != 10:
+                if octets[p] != ord("\n"):
                     raise BadHead(self._malformed, "chunk data longer than its size")
                 p += 1
                 state = _SIZE

@@ -1,5 +1,8 @@
 cimport cython
 
+cdef int OTHER, POST
+cdef long long NO_BODY
+
 @cython.freelist(64)
 cdef class RequestHead:
     cdef public Py_ssize_t end

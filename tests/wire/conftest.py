@@ -25,9 +25,9 @@ from tests.fuzz.ajp13 import as_head
 
 # In the order in which they import each other.
 NAMES = (
-    *("fields", "authority", "http1_head", "request_head", "edit", "http1_render"),
-    *("http1_request", "http1_response", "http1_body"),
-    *("ajp13", "ajp13_request", "ajp13_response"),
+    *("field_kinds", "fields", "authority", "http1_head", "request_head", "edit", "http1_render"),
+    *("request_rules", "http1_request", "http1_response", "http1_body"),
+    *("ajp13", "ajp13_request", "ajp13_response_head", "ajp13_response"),
 )
 
 

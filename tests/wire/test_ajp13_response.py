@@ -340,9 +340,9 @@ def test_nothing_is_written_behind_what_is_set_aside(
     data = send_headers(200, [(1, b"text/html"), (b"X", b"y"), (11, b""), (b"TE", b"x")])
     size = len(only_head(plain, data)[2])
     for room in range(size):
-        monkeypatch.setattr(plain.modules["ajp13_response"], "_SCRATCH", bytearray(room))
+        monkeypatch.setattr(plain.modules["ajp13_response_head"], "_SCRATCH", bytearray(room))
         assert refused(plain, data) == "the head exceeds its limit"
-    monkeypatch.setattr(plain.modules["ajp13_response"], "_SCRATCH", bytearray(size))
+    monkeypatch.setattr(plain.modules["ajp13_response_head"], "_SCRATCH", bytearray(size))
     assert len(only_head(plain, data)[2]) == size
 
 

@@ -374,7 +374,7 @@ def test_work_grows_with_the_size_only(plain: Wire, name: str, make: Any) -> Non
 def test_nominations_cost_what_they_weigh(plain: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many Connection lines must not copy the set of names once a line: every part is looked
     through once, against one and the same set."""
-    module = plain.modules["http1_request"]
+    module = plain.modules["edit"]
     calls: list[int] = []
     genuine = module.without_lines
 

@@ -31,12 +31,7 @@ AUTOMATA = ("feed", "_next")  # of `wire`: a table would only hide their order
 LONG_FILES: dict[str, str] = {}
 
 # A class name that two modules may share, with the reason; the entry goes when one is renamed.
-SHARED_NAMES: dict[str, str] = {
-    "Listener": "net: hears a group; proxy: accepts clients",
-    "Reports": "proxy: what a worker tells; control: what INFO and DUMP show",
-    "Service": "control: an SRV record; runtime: the process' parts",
-    "State": "control: the state file's content; net: what a machine has ready",
-}
+SHARED_NAMES: dict[str, str] = {}
 
 # What the C declarations of the pure packages may use: types, and no way to the outside.
 PURE_CIMPORTS = ("cython", "cpython", "libc.stdint", "libc.string", "libc.stddef", "libc.math")

@@ -19,15 +19,13 @@ from lbproxy.cluster.snapshot import PoolSnapshot
 from lbproxy.cluster.sticky import Verdict
 from lbproxy.config.schema import Config, Policy
 from lbproxy.errors import Failure
-from lbproxy.proxy.forwarding.rules import drop_rules
 from lbproxy.proxy.nodes.pool import Pool
 from lbproxy.proxy.nodes.routing import Routing
 from lbproxy.proxy.nodes.serving import Serving
+from lbproxy.proxy.rules import Rules
 from lbproxy.routing.paths import DoubtfulPath, readings, refuse_doubtful
 from lbproxy.routing.routes import RouteFinder
 from lbproxy.runtime.keys import affinity_keys
-from lbproxy.wire.http1_head import HeadLimits
-from lbproxy.wire.http1_request import RequestParser
 from lbproxy.wire.request_head import RequestHead
 
 # The usual announcement of nodes: the admin API shows no settings of balancers. Whether sessions
@@ -61,16 +59,8 @@ class Rehearsal:
         self._config = config
         self._nodes = nodes
         self._now = now
-        limits, pools = config.limits, config.pools.values()
-        self._parser = RequestParser(
-            HeadLimits(limits.request_line, limits.head, limits.fields),
-            drop_rules(
-                (name for pool in pools for name in pool.strip),
-                (name for pool in pools for name in pool.passes),
-            ),
-        )
         self._pools = {name: self._pool(name, b"") for name in config.pools}
-        self._routing = Routing(config.routes, self._pools)
+        self._rules = Rules(config, Routing(config.routes, self._pools))
         self._finder = RouteFinder(
             [
                 (None if route.host is None else route.host.encode(), route.path.encode())
@@ -80,11 +70,11 @@ class Rehearsal:
 
     def parse(self, data: bytes) -> RequestHead | None:
         """Return a request's head, None if it has no end. Raises: BadHead."""
-        return self._parser.parse(data, 0, False)
+        return self._rules.request_parser.parse(data, 0, False)
 
     def pool_for(self, host: bytes, head: RequestHead) -> Pool:
         """Return the pool that serves a request. Raises: Denied."""
-        return self._routing.pool_for(host, head)
+        return self._rules.routing.pool_for(host, head)
 
     def pool_named(self, name: str) -> Pool:
         """Return a pool."""

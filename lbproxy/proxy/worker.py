@@ -219,6 +219,11 @@ class Worker:
     # What it owns, for those who look.
 
     @property
+    def config(self) -> Config:
+        """The configuration that holds now."""
+        return self.desk.rules.config
+
+    @property
     def now(self) -> float:
         """Monotonic seconds at the last tick."""
         return self.desk.now

@@ -9,7 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.wire.conftest import Wire
 
-OURS = b"X-Forwarded-For: 192.0.2.1\r\nX-Request-Id: r1\r\n"
+FORWARDED = b"X-Forwarded-For: 192.0.2.1\r\n"
+OURS = FORWARDED + b"X-Request-Id: r1\r\n"
 HOST = b"Host: a.example\r\n"
 
 
@@ -34,7 +35,7 @@ def test_our_lines_and_our_framing_follow(
     rendered = b"GET /a?b HTTP/1.1\r\n" + HOST + kept + OURS + framing + b"\r\n"
     parts = list(head.parts)
     for _ in range(2):  # for a second node, too
-        assert wire.modules["http1_render"].render(head, OURS) == rendered
+        assert wire.modules["http1_render"].render(head, FORWARDED, b"r1") == rendered
     assert head.parts == parts
 
 

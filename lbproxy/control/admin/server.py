@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
-from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import AdminSettings
 from lbproxy.control.admin.api import Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
@@ -33,16 +31,6 @@ def read_token(path: str, key: str = "token_file") -> bytes:
     if not token:
         raise AdminError(f"admin.{key} {path} is empty; write a long random text into it")
     return token
-
-
-def is_loopback_bind(bind: Bind) -> bool:
-    """True if only this machine reaches the address."""
-    if bind.path or bind.host == "localhost":
-        return True
-    try:
-        return ip_address(bind.host).is_loopback
-    except ValueError:
-        return False
 
 
 def _http_logger() -> logging.Logger:
@@ -74,7 +62,7 @@ class AdminServer(Part):
         scraper = None
         if admin.metrics_token_file is not None:
             scraper = read_token(admin.metrics_token_file, "metrics_token_file")
-        if token is None and not is_loopback_bind(admin.bind):
+        if token is None and not admin.bind.is_local:
             raise AdminError(f"admin.bind {admin.bind} is beyond loopback: set admin.token_file")
         check_host = token is None and not admin.bind.path
         self._listening = listening

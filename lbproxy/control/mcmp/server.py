@@ -15,7 +15,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 from lbproxy.config.sources import McmpSettings
-from lbproxy.control.admin.server import is_loopback_bind
 from lbproxy.control.mcmp.access import Access, McmpError, Peer, make_peer
 from lbproxy.control.mcmp.connection import Handler, McmpConnection
 from lbproxy.control.mcmp.tls import TlsFiles
@@ -49,7 +48,7 @@ class McmpServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         bind = settings.bind
-        if not settings.allow and settings.agents is False and not is_loopback_bind(bind):
+        if not settings.allow and settings.agents is False and not bind.is_local:
             raise McmpError(f"mcmp.bind {bind} is beyond loopback: set mcmp.allow")
         self._bind = bind
         self._listening = listening

@@ -13,9 +13,8 @@ import aiohttp
 import pytest
 
 from lbproxy.cluster.registry import Registry
-from lbproxy.config.addresses import parse_bind
 from lbproxy.config.schema import Config
-from lbproxy.control.admin.server import AdminError, is_loopback_bind, read_token
+from lbproxy.control.admin.server import AdminError, read_token
 from lbproxy.control.plane import ControlPlane
 from lbproxy.runtime.sockets import open_socket, port_of
 
@@ -44,21 +43,6 @@ def make(
         return ControlPlane(config, registry, workers, lambda snapshot: None, admin=sockets[-1])
 
     return build
-
-
-@pytest.mark.parametrize(
-    ("bind", "loopback"),
-    [
-        ("127.0.0.1:1", True),
-        ("[::1]:1", True),
-        ("unix:/run/x", True),
-        ("0.0.0.0:1", False),
-        ("10.0.0.1:1", False),
-        ("[::]:1", False),
-    ],
-)
-def test_loopback(bind: str, loopback: bool) -> None:
-    assert is_loopback_bind(parse_bind(bind)) is loopback
 
 
 def test_token_files(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import cast
 
@@ -73,6 +73,7 @@ class Worker:
         self.listeners: list[ListenerState] = []
         self.desk = Desk(rules, reports, access_log, _speak, tick_s)
         self._clients = Clients(self.desk)
+        self._make = self._connection  # one object for all connections
         self._tick_s = tick_s
         self._timer: asyncio.TimerHandle | None = None
         self._snapshot_version: int = -1
@@ -89,16 +90,18 @@ class Worker:
 
         Args: header: the PROXY header that came before it, None if none was to come.
         """
-        desk, clients = self.desk, self._clients
-
-        def plain(chosen: str | None = None) -> Http1Connection:
-            return Http1Connection(desk, clients, listener, header)
-
         if listener.tls is None:
-            return cast(asyncio.Protocol, plain())
-        make = cast("Callable[[str | None], asyncio.Protocol]", plain)
-        layer = DownstreamTls(desk, clients, listener.tls.context, header, make)
+            return self._connection(listener, header, None)
+        context = listener.tls.context
+        layer = DownstreamTls(self.desk, self._clients, listener, header, context, self._make)
         return cast(asyncio.Protocol, layer)
+
+    def _connection(
+        self, listener: ListenerState, header: ProxyHeader | None, chosen: str | None
+    ) -> asyncio.Protocol:
+        """Return what reads requests. Args: chosen: the protocol by ALPN, None if none was."""
+        connection = Http1Connection(self.desk, self._clients, listener, header)
+        return cast(asyncio.Protocol, connection)
 
     def apply(self, snapshot: Snapshot) -> None:
         """Take over a snapshot; an older one than the last is ignored."""

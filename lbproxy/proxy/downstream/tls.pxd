@@ -7,6 +7,7 @@ cdef class DownstreamTls(TlsLayer):
     cdef public bint admitted
     cdef Desk _desk
     cdef object _clients
+    cdef object _listener
     cdef object _proxy_header
     cdef object _make
 

@@ -12,16 +12,21 @@ from collections.abc import Callable
 
 from lbproxy.proxy.desk import Desk
 from lbproxy.proxy.downstream.clients import Clients
+from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.downstream.peer import peer_address
 from lbproxy.proxy.transport.tls_layer import TlsLayer
 from lbproxy.wire.proxy_protocol import ProxyHeader
+
+# Makes what serves the plain bytes of a listener's connection. Args: the listener; the PROXY header;
+# the protocol that ALPN has chosen, None if none was.
+MakePlain = Callable[[ListenerState, ProxyHeader | None, str | None], asyncio.Protocol]
 
 
 class DownstreamTls(TlsLayer):
     """TLS with one client.
 
-    Args: header: the PROXY header that came before it, None if none was to come; make: makes what
-    serves the plain bytes; its argument is the protocol that ALPN has chosen, None if none was.
+    Args: listener: that accepted it; header: the PROXY header that came before it, None if none was
+    to come; make: makes what serves the plain bytes.
 
     Attributes: deadline: monotonic seconds at which the handshake is overdue; peer: the client's
     address; admitted: it counts as a handshake of that address.
@@ -31,9 +36,10 @@ class DownstreamTls(TlsLayer):
         self,
         desk: Desk,
         clients: Clients,
-        context: ssl.SSLContext,
+        listener: ListenerState,
         header: ProxyHeader | None,
-        make: Callable[[str | None], asyncio.Protocol],
+        context: ssl.SSLContext,
+        make: MakePlain,
     ) -> None:
         super().__init__(context, True, None)
         self.deadline: float = 0.0
@@ -41,6 +47,7 @@ class DownstreamTls(TlsLayer):
         self.admitted: bool = False
         self._desk = desk
         self._clients = clients
+        self._listener = listener
         self._proxy_header = header
         self._make = make
 
@@ -58,7 +65,7 @@ class DownstreamTls(TlsLayer):
         self._clients.dismiss_handshake(self)
         resumed = bool(self._object.session_reused)
         self._desk.count_handshake(self._object.version() or "", resumed)
-        return self._make(chosen)
+        return self._make(self._listener, self._proxy_header, chosen)
 
     def failed(self, error: Exception | None) -> None:
         """The handshake was refused, or the client has left."""

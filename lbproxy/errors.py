@@ -94,7 +94,7 @@ class Failure(Enum):
     # Probes hear nothing of the node any more, and neither does this request. They blame it.
     UPSTREAM_GONE           = "upstream_gone", 504, IDEMPOTENT, NOTHING
     UPSTREAM_NOT_AJP        = "upstream_not_ajp", 502, IDEMPOTENT, BLAME  # answers HTTP or TLS
-    # Servers end the connection where a body exceeds their limit: no fault of the node.
+    # Servers end the connection if a body exceeds their limit: no fault of the node.
     UPSTREAM_REFUSED_BODY   = "upstream_refused_body", 502, NEVER, NOTHING
 
     # The response. Once a node has begun to answer, nothing is sent again.

@@ -7,7 +7,7 @@ path parameter (`;jsessionid=`) is written as `*`, because it is a session's key
 Strings from clients are bytes of unknown encoding. Each byte outside printable ASCII is written as
 `\\u00XX`, so that nothing is lost, no terminal is steered, and every line is valid JSON.
 
-Writing blocks: where standard output is a pipe, its reader has to keep up. It is not made
+Writing blocks: if standard output is a pipe, its reader has to keep up. It is not made
 non-blocking, because that would change it for every process that shares it.
 """
 
@@ -32,7 +32,7 @@ _STDOUT = 1
 # Bytes of a line without its strings, generously: field names, numbers, time, sticky, tls.
 _ROOM = 1024
 
-# SAFE[byte]: 1 where it stands in a JSON string as it is.
+# SAFE[byte]: 1 if it stands in a JSON string as it is.
 _SAFE = bytes(1 if 32 <= c < 127 and c not in b'"\\' else 0 for c in range(256))
 # A path parameter up to its value, and the value; also percent-encoded, as some nodes decode first.
 _PARAMETER = re.compile(rb"((?:;|%3b)(?:(?!=|%3d|;|%3b|/).)*(?:=|%3d))(?:(?!;|%3b|/).)+", re.I)
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 
 def _put(out: bytearray, end: int, piece: bytes) -> int:
-    """Write `piece` at `end`, where there is room; return the offset behind it."""
+    """Write `piece` at `end`, which has room for it; return the offset behind it."""
     source = piece
     for i in range(len(piece)):
         out[end + i] = source[i]
@@ -119,8 +119,8 @@ def _put_path(out: bytearray, end: int, target: bytes) -> int:
 class AccessLog:
     """The access log of one worker.
 
-    Args: path: of the file, which is appended to and made where missing; `-` is standard output.
-    Raises: OSError where the file cannot be opened, from the constructor alone.
+    Args: path: of the file, which is appended to and made if missing; `-` is standard output.
+    Raises: OSError if the file cannot be opened, from the constructor alone.
 
     Attributes: lost: lines that could not be written since the start.
     """
@@ -258,7 +258,7 @@ class AccessLog:
         self._pending = b""
 
     def reopen(self) -> None:
-        """Open the file anew, after log rotation moved it away; keeps the old one on failure."""
+        """Open the file again, after log rotation moved it away; keeps the old one on failure."""
         self.flush()
         if self._path == "-":
             return

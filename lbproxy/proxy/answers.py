@@ -246,7 +246,7 @@ def https_location(host: bytes, target: bytes, port: int) -> bytes | None:
     """Return the https URL of the same host and path on another port.
 
     Args: host: the request's authority, whose own port is left out; target: in origin form;
-    port: of the listener that is redirected to. Returns: None where the request names no valid
+    port: of the listener that is redirected to. Returns: None if the request names no valid
     host or no path, so there is no same place to go to.
     """
     if not valid_authority(host) or not target.startswith(b"/"):
@@ -286,7 +286,7 @@ def options(request_id: bytes, date: bytes) -> OwnAnswer:
 
 
 def wants_json(accept: bytes | None) -> bool:
-    """Return True where a client's Accept field prefers JSON to a page.
+    """Return True if a client's Accept field prefers JSON to a page.
 
     Where both are equally good, the one that is named by itself wins over `*/*`, and the page over
     JSON: a client that does not say is a browser or a person with curl. A list too long to be read

@@ -1,4 +1,4 @@
-"""Request ids, made where a client sent none."""
+"""Request ids, made if a client sent none."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Compiled by Cython from the same files (see the .pxd beside each). One object of bytes has two C
 types there, so functions give it two names: `octets` are read as numbers (unsigned char), and of
 `data` (char, or `chars` beside a parameter of that name) a slice is one copy, without the slice
-object that Python makes. An octet is written as `ord(":")`, which is a constant where compiled.
+object that Python makes. An octet is written as `ord(":")`, which is a constant if compiled.
 
 - `octets`          tables of what an octet may be; `field_kinds` the names of fields as numbers
 - `fields`          field lines of a head, one strict cursor for all of them

@@ -21,7 +21,7 @@ GROUP = "224.0.1.105"
 PORT = 23364
 MAX_DATAGRAM = 512  # the node's buffer; it never sees what follows
 _MAX_PORT = 65535
-MAX_SEQUENCE = 2**63 - 1  # fits a signed long wherever it is read; at one a second, for ever
+MAX_SEQUENCE = 2**63 - 1  # fits a signed long wherever it is read; at one a second, without end
 
 # Names of the system's locale must not get in, so no strftime with %a or %b.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -64,9 +64,9 @@ def manager(address: str, port: int) -> str:
 
 
 def unreachable(address: IPv4Address | IPv6Address) -> str | None:
-    """Return why no other machine could come to this address, None where one could."""
+    """Return why no other machine could come to this address, None if one could."""
     if address.is_unspecified:
-        return "it stands for every address of this machine"
+        return "it stands without endy address of this machine"
     if address.is_multicast or address == IPv4Address("255.255.255.255"):
         return "it is no machine's own"
     if isinstance(address, IPv6Address) and (address.scope_id or address.is_link_local):
@@ -147,13 +147,13 @@ class Judgement:
 
     @property
     def accepted(self) -> bool:
-        """True where a node comes to the address that it first heard with this id."""
+        """True if a node comes to the address that it first heard with this id."""
         return self.reaction in (Reaction.REGISTERS, Reaction.KNOWS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a node has read of a datagram. Args: status: 0 where the first line has none."""
+    """What a node has read of a datagram. Args: status: 0 if the first line has none."""
 
     status: int
     date: str | None = None
@@ -167,7 +167,7 @@ def judge(datagram: bytes, salted: bytes, known: Mapping[str, str] = _NOTHING) -
     """Return what a node makes of a datagram.
 
     Args: salted: of the node's key; known: ids that it has seen, with the address and port that
-    came first, or nothing where that was of no use. Never raises.
+    came first, or nothing if that was of no use. Never raises.
     """
     text = datagram[:MAX_DATAGRAM].decode("latin-1")
     if not text.startswith("HTTP/1."):
@@ -255,7 +255,7 @@ def _usable(server: str, address: str, port: int) -> Judgement:
 
 
 def _split(value: str) -> tuple[str, int | None]:
-    """Return address and port as a node splits them; None where that throws."""
+    """Return address and port as a node splits them; None if that throws."""
     colon = value.rfind(":")
     if colon < 0:
         return value, 0
@@ -271,7 +271,7 @@ def _split(value: str) -> tuple[str, int | None]:
 
 
 def _java_int(text: str) -> int | None:
-    """Return the number that Java's Integer.parseInt reads, None where it throws."""
+    """Return the number that Java's Integer.parseInt reads, None if it throws."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not digits.isascii() or not digits.isdigit() or len(digits) > 20:
         return None

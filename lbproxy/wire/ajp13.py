@@ -4,7 +4,7 @@ lbproxy plays the web server, the node is the container. A packet is `12 34` (to
 (from it), the payload's length as two bytes, and the payload; every integer is big-endian. A string
 is its length as two bytes, the bytes, and a zero byte that does not count; `FF FF` alone is null.
 
-AJP has no TLS, and whoever reaches the port may claim to be anybody. So what a client sends only
+AJP has no TLS, and anyone who reaches the port may claim to be anybody. So what a client sends only
 ever becomes a value: codes and attribute names come from the tables here and in `ajp13_request`.
 
 Source: the description in Apache Tomcat Connectors (`ajpv13a`), and what Tomcat and Undertow do.
@@ -20,7 +20,7 @@ DATA_OVERHEAD = 6
 
 CPING = b"\x12\x34\x00\x01\x0a"
 CPONG = b"AB\x00\x01\x09"
-# The end of a request's body, also where the node asks for more than there is.
+# The end of a request's body, also if the node asks for more than there is.
 EMPTY_PACKET = b"\x12\x34\x00\x00"
 
 # Codes 1 to 27. Any other method goes by name (stored_method).
@@ -66,7 +66,7 @@ def data_packet(payload: bytes, position: int, size: int) -> bytes:
     Args: position, size: which bytes of `payload`; at most packet size - DATA_OVERHEAD of them,
     and no more than the node asked for (the first packet: than were announced). At least one: an
     empty packet ends the body.
-    Raises: ValueError where there is no such piece.
+    Raises: ValueError if there is no such piece.
     """
     n = len(payload)
     if size < 1 or size > MAX_PACKET_SIZE - DATA_OVERHEAD or position < 0 or position > n - size:

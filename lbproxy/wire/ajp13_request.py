@@ -39,7 +39,7 @@ MAX_FIELDS = 100
 # Undertow takes the first byte of a longer name's length for a coded name.
 MAX_NAME = 255
 
-# As C integers where this is compiled.
+# As C integers if this is compiled.
 _MAX_PACKET_SIZE, _MAX_FIELDS, _MAX_NAME = MAX_PACKET_SIZE, MAX_FIELDS, MAX_NAME
 # By kind: the code of the name, or 0; 1 if the field is meant for this hop.
 _CODES = bytes(REQUEST_CODES.get(name, 0) for name in NAMES)
@@ -70,7 +70,7 @@ _NULL = b"\xff\xff"
 _CHUNKED = b"\x00\x11transfer-encoding\x00\x00\x07chunked\x00"
 _HEX = b"0123456789ABCDEF"
 
-# TARGET[byte]: 1 where the byte goes on, 2 where it is percent-encoded: Undertow refuses bytes from
+# TARGET[byte]: 1 if the byte goes on, 2 if it is percent-encoded: Undertow refuses bytes from
 # 128 on, in path and query. Space, control bytes and `#` are refused.
 TARGET = bytes(0 if c <= 32 or c == 127 or c == 35 else 1 if c < 127 else 2 for c in range(256))
 
@@ -93,14 +93,14 @@ class Facts:
 
     The same facts as the forwarded fields state, so that no two sources disagree. One object serves
     every request for which they hold; `secret`, `route`, `server_port` and `authority` may be set
-    anew before each.
+    again before each.
 
-    Args: remote_addr: the client's bare IP address, empty where unknown; remote_port: 0 unknown;
+    Args: remote_addr: the client's bare IP address, empty if unknown; remote_port: 0 unknown;
     local_addr: our address that was reached; server_port: the client's view of our port, as
     X-Forwarded-Port states it and never the socket's (a Host without a port means the scheme's
     default, whatever the socket is bound to), 0 for what the Host says; secure: the client speaks
     TLS; tls_protocol: such as b"TLSv1.3"; tls_cipher: its name; tls_key_size: in bits, 0 unknown;
-    secret: the node's; route: the node's; authority: whom the client asked for where a trusted
+    secret: the node's; route: the node's; authority: whom the client asked for if a trusted
     proxy says so (X-Forwarded-Host), empty for the Host of the head.
     Raises: ValueError: a control byte in what is fixed.
     """
@@ -269,8 +269,8 @@ class Ajp13Encoder(FieldCursor):
     def _server(self, authority: bytes, facts: Facts) -> int:
         """Write the server's name and port. Args: authority: valid, its port not empty.
 
-        Returns: the port that the authority lacks, or 0 where none need be added: Tomcat takes the
-        port from Host alone, and the scheme's default where it has none.
+        Returns: the port that the authority lacks, or 0 if none need be added: Tomcat takes the
+        port from Host alone, and the scheme's default if it has none.
         """
         octets = authority
         n = len(authority)

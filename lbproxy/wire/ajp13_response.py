@@ -19,7 +19,7 @@ from lbproxy.wire.http1_response import ResponseHead
 # What `next` returns.
 NEED_MORE, HEAD, BODY, GET_BODY, END, PONG = range(6)
 
-# The same and other numbers, as C integers where this is compiled.
+# The same and other numbers, as C integers if this is compiled.
 _NEED_MORE, _HEAD, _BODY, _GET_BODY, _END, _PONG = range(6)
 _SEND_BODY_CHUNK, _SEND_HEADERS, _END_RESPONSE, _GET_BODY_CHUNK, _CPONG = 3, 4, 5, 6, 9
 # Between exchanges; before the head; behind it; something was refused.
@@ -72,11 +72,11 @@ class Ajp13Reader(Ajp13HeadReader):
         self.missing = 0
 
     def empty(self) -> bool:
-        """Return True where every byte has been read: nothing of a packet waits."""
+        """Return True if every byte has been read: nothing of a packet waits."""
         return self._need == 0 and self.position == len(self.data) and not self._rest
 
     def whole(self) -> bool:
-        """Return True where nothing of a response is missing but its END: its body is none, or of
+        """Return True if nothing of a response is missing but its END: its body is none, or of
         a length that has come."""
         return self._phase == _ANSWERING and (self.bodiless or self.left == 0)
 

@@ -27,7 +27,7 @@ from lbproxy.wire.http1_head import HEAD as HEAD_METHOD
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.octets import ODD, TOKEN
 
-# As C integers where this is compiled.
+# As C integers if this is compiled.
 _CHUNKED, _NO_BODY, _HEAD_METHOD = CHUNKED, NO_BODY, HEAD_METHOD
 _NAMES = RESPONSE_NAMES
 # By code: the kind, of those that have a rule.

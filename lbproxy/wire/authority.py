@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MAX_HOST = 255 + 6  # a DNS name, a colon and a port
-# HOST[byte]: 1 where the byte may stand in a host name or IPv4 address. Brackets are apart.
+# HOST[byte]: 1 if the byte may stand in a host name or IPv4 address. Brackets are apart.
 HOST = bytes(1 if (chr(c).isalnum() and c < 128) or c in b".-_" else 0 for c in range(256))
 _HEX = bytes(1 if c in b"0123456789abcdefABCDEF" else 0 for c in range(256))
 

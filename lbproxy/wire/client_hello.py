@@ -22,7 +22,7 @@ _RANDOM = 2 + 32  # with the version before it
 class ClientHello:
     """The first message of one client, as it comes.
 
-    Each byte is looked at once, in however small pieces and records the message comes: whoever
+    Each byte is looked at once, in however small pieces and records the message comes: a peer that
     sends it so would else have it read from its beginning thousands of times.
     """
 

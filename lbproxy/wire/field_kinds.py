@@ -50,5 +50,5 @@ def _table() -> bytes:
 
 
 # What `FieldCursor.kind` looks into: 256 kinds by their slots; by kind, sizes of names; and rows of
-# names. One table, since each costs a call where this is compiled.
+# names. One table, since each costs a call if this is compiled.
 TABLE = _table()

@@ -58,12 +58,12 @@ def fold_all(name: bytes) -> bytes:
 
 # Longer names are not remembered.
 _MAX_KEPT = 64
-# Verdicts on other names that are remembered; then the memory starts anew, as clients choose names.
+# Verdicts on other names that are remembered; then the memory starts again: clients choose names.
 _MAX_REMEMBERED = 2048
 
 
 ANYWHERE, AT_WORD, AT_START, BEHIND_X = range(4)
-_ANYWHERE, _AT_WORD, _BEHIND_X = ANYWHERE, AT_WORD, BEHIND_X  # as C integers where compiled
+_ANYWHERE, _AT_WORD, _BEHIND_X = ANYWHERE, AT_WORD, BEHIND_X  # as C integers if compiled
 
 
 class Rule:
@@ -115,7 +115,7 @@ class DropRules:
         )
 
     def matches(self, name: bytes) -> bool:
-        """Return True where a field of this name, as sent, is to be removed."""
+        """Return True if a field of this name, as sent, is to be removed."""
         known = self._remembered.get(name)
         if known is not None:
             return known
@@ -157,7 +157,7 @@ class DropRules:
 
 
 def _same(octets: bytes, start: int, word: bytes) -> bool:
-    """Return True where `word` (lower case) stands at `start` in any case. The caller knows that
+    """Return True if `word` (lower case) stands at `start` in any case. The caller knows that
     as many bytes are there."""
     w = word
     lower = LOWER
@@ -278,7 +278,7 @@ class FieldCursor:
         return data[line : self.name_end] + data[self.colon : self.position]
 
     def starts(self, octets: bytes, start: int, word: bytes) -> bool:
-        """Return True where `word` stands at `start`. The caller knows that as many bytes are
+        """Return True if `word` stands at `start`. The caller knows that as many bytes are
         there."""
         w = word
         for i in range(len(word)):  # noqa: SIM110 (as above)
@@ -309,7 +309,7 @@ class FieldCursor:
         return kind
 
     def is_value(self, word: bytes) -> bool:
-        """Return True where the current field's value is `word` (lower case), in any case."""
+        """Return True if the current field's value is `word` (lower case), in any case."""
         return self.value_end - self.value_start == len(word) and _same(
             self.data, self.value_start, word
         )
@@ -343,7 +343,7 @@ class FieldCursor:
         return total
 
     def is_length(self) -> bool:
-        """Return True where `length_value` would return a length."""
+        """Return True if `length_value` would return a length."""
         octets = self.data
         p = self.value_start
         end = self.value_end
@@ -352,7 +352,7 @@ class FieldCursor:
         return p == end and 0 < end - self.value_start <= 18
 
     def is_plain_length(self) -> bool:
-        """Return True where a length is spelled as we would: no leading zero, at most one space
+        """Return True if a length is spelled as we would: no leading zero, at most one space
         before it, nothing behind it. Such a line may go on as received."""
         octets = self.data
         p = self.value_start

@@ -22,7 +22,7 @@ _WHOLE_TOKEN = re.compile(_TOKEN)
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """What one proxy says. Args: as in the field, unquoted; empty where it says nothing."""
+    """What one proxy says. Args: as in the field, unquoted; empty if it says nothing."""
 
     for_node: bytes = b""
     host: bytes = b""
@@ -33,7 +33,7 @@ def parse(value: bytes) -> tuple[Element, ...] | None:
     """Return the elements in the order of the field, the nearest proxy's last.
 
     Args: value: the field value; several fields joined with commas.
-    Returns: None where the value does not match the grammar, an element repeats a parameter, or
+    Returns: None if the value does not match the grammar, an element repeats a parameter, or
     there are more than MAX_SEPARATORS: then nothing in it can be told apart from what a client
     made up.
     """
@@ -67,7 +67,7 @@ def parse(value: bytes) -> tuple[Element, ...] | None:
 
 
 def quoted(value: bytes) -> bytes:
-    """Return the value as a token where it is one, else as a quoted string."""
+    """Return the value as a token if it is one, else as a quoted string."""
     if _WHOLE_TOKEN.fullmatch(value):
         return value
     return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'

@@ -1,4 +1,4 @@
-"""HTTP/1.1 bodies in chunks: received framing in, payload out; our own framing written anew.
+"""HTTP/1.1 bodies in chunks: received framing in, payload out; our own framing written again.
 
 Strict (RFC 9112 section 7.1): CRLF only, sizes of hexadecimal digits only. Chunk extensions are
 bounded and dropped, so a peer's framing bytes never reach the other side.
@@ -57,7 +57,7 @@ def chunks(payload: bytes, last: bool, trailers: bytes) -> bytes:
 class ChunkedReader:
     """Reads one chunked body.
 
-    Args: limits; drops: names that trailers may not have, or None where trailers are dropped;
+    Args: limits; drops: names that trailers may not have, or None if trailers are dropped;
     lenient: of an answer, whose trailers are read as its fields are (see `FieldCursor`).
     After `feed`: `position` is the offset behind what was read, `done` tells that the body is
     complete, and `trailers` holds the lines that may go on.
@@ -82,7 +82,7 @@ class ChunkedReader:
         self._count: int = 0
 
     def feed(self, data: bytes, start: int) -> bytes:
-        """Return the payload in `data[start:]`, without framing; empty where there is none yet.
+        """Return the payload in `data[start:]`, without framing; empty if there is none yet.
 
         Raises: BadHead: bad_request for malformed framing; head_too_large and too_many_fields for
         trailers. Of an answer: upstream_bad_response, upstream_head_too_large.
@@ -215,7 +215,7 @@ class RequestBody:
 
     Args: length: of the body in bytes, or CHUNKED; limits, drops: as for `ChunkedReader`.
     After `feed`: `position` is the offset behind what was read, `done` tells that the body is
-    complete, `received` counts the payload so far, `left` what is to come, negative where chunked,
+    complete, `received` counts the payload so far, `left` what is to come, negative if chunked,
     `trailers` holds the lines that may go on once it is done.
     """
 
@@ -230,7 +230,7 @@ class RequestBody:
         )
 
     def feed(self, data: bytes, start: int) -> bytes:
-        """Return the next piece of the payload; empty where there is none yet.
+        """Return the next piece of the payload; empty if there is none yet.
 
         Raises: BadHead: as `ChunkedReader.feed`.
         """

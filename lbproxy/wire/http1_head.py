@@ -2,8 +2,8 @@
 
 A head is kept as *parts*: the runs of lines that go on to the other side byte for byte. What must
 not go on (hop-by-hop fields, framing, forwarded fields of strangers) is left out while parsing;
-whoever renders the head joins the parts and adds its own lines. Framing is never passed on as
-received: Content-Length is a checked number, Transfer-Encoding is written anew.
+the one that renders the head joins the parts and adds its own lines. Framing is never passed on as
+received: Content-Length is a checked number, Transfer-Encoding is written again.
 
 Where two parsers could read a head differently it is refused (`BadHead`), never repaired:
 Content-Length with Transfer-Encoding, repeated or listed Content-Length, any coding but one
@@ -13,7 +13,7 @@ Bodies are in `http1_body`.
 
 from __future__ import annotations
 
-# What `length` means where it is not a number of bytes.
+# What `length` means if it is not a number of bytes.
 NO_BODY = 0
 CHUNKED = -2
 UNTIL_CLOSE = -3

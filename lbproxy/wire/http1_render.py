@@ -5,7 +5,7 @@ from __future__ import annotations
 from lbproxy.wire.http1_head import CHUNKED
 from lbproxy.wire.request_head import RequestHead
 
-_CHUNKED = CHUNKED  # as a C integer where this is compiled
+_CHUNKED = CHUNKED  # as a C integer if this is compiled
 
 
 def render(head: RequestHead, forwarded: bytes, request_id: bytes) -> bytes:

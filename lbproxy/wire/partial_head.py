@@ -28,7 +28,7 @@ class PartialHead(FieldCursor):
         self._lines: int = data.count(b"\n")
 
     def feed(self, data: bytes) -> bool:
-        """Take in what came; return True where the head is complete, or never will be."""
+        """Take in what came; return True if the head is complete, or never will be."""
         held = self._held
         held += data
         size = len(held)

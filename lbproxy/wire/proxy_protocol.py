@@ -47,7 +47,7 @@ class Command(Enum):
 @dataclass(frozen=True, slots=True)
 class ClientTls:
     """The client speaks TLS to the proxy. Args: version: such as TLSv1.3; cipher: its name; empty
-    where the proxy does not say."""
+    if the proxy does not say."""
 
     version: str = ""
     cipher: str = ""
@@ -57,10 +57,10 @@ class ClientTls:
 class ProxyHeader:
     """What a PROXY header says.
 
-    Args: source, destination: literal IP address and port of the client's connection; None where
+    Args: source, destination: literal IP address and port of the client's connection; None if
     the header names none that TCP has (LOCAL, UNKNOWN, UNSPEC, Unix sockets, datagrams): then the
     connection's own addresses hold. consumed: bytes of the header; what follows is the client's.
-    tls: of version 2, where the proxy says that the client speaks TLS to it; else None.
+    tls: of version 2, if the proxy says that the client speaks TLS to it; otherwise None.
     """
 
     version: int

@@ -141,7 +141,7 @@ class RequestRules(FieldCursor):
         return True
 
     def finish(self, head: RequestHead) -> None:
-        """All fields are there, and the runs of those that go on: add what is spelled anew."""
+        """All fields are there, and the runs of those that go on: add what is spelled again."""
         parts = head.parts
         if self.respell_length:
             parts.append(b"Content-Length: %d\r\n" % head.length)

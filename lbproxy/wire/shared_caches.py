@@ -11,14 +11,14 @@ from email.utils import parsedate_to_datetime
 
 from lbproxy.wire.fields import find_values
 
-# RFC 9213: what a cache goes by in place of Cache-Control where it knows them.
+# RFC 9213: what a cache goes by in place of Cache-Control if it knows them.
 _TARGETED = (b"cdn-cache-control", b"surrogate-control")
 
 
 def kept_by_shared_caches(parts: Iterable[bytes], now: float) -> bool:
-    """Return True where an answer says itself that a shared cache may keep it.
+    """Return True if an answer says itself that a shared cache may keep it.
 
-    That is `public`, `s-maxage` or `max-age` above 0, or, where no Cache-Control is there, Expires
+    That is `public`, `s-maxage` or `max-age` above 0, or, if no Cache-Control is there, Expires
     in the future; and neither `private` nor `no-store` beside it. An answer that says nothing is
     not meant, although RFC 9111 lets caches guess: nearly every page of a login is like that.
 

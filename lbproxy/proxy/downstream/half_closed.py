@@ -2,7 +2,7 @@
 
 An end of file has two meanings that TCP does not tell apart: the client will send no more and still
 reads (RFC 9112 section 9.6), or it has left. Most have left, and what they asked for need not be
-done any more. Only a write brings the difference out: where nobody reads, the kernel over there
+done any more. Only a write brings the difference out: if nobody reads, the kernel over there
 answers it with a reset. So such a client gets a 100 (Continue), which every HTTP/1.1 client that is
 still there discards (RFC 9110 section 15.2.1), and is looked at by each tick from then on.
 

@@ -59,7 +59,7 @@ class ListenerState:
         return () if self.tls is None else self.tls.certificates()
 
 
-# Makes what serves a connection. Args: its PROXY header, or None where none was to come.
+# Makes what serves a connection. Args: its PROXY header, or None if none was to come.
 MakeConnection = Callable[[proxy_protocol.ProxyHeader | None], asyncio.BaseProtocol]
 CountRejected = Callable[[str], None]
 

@@ -17,8 +17,8 @@ from lbproxy.proxy.downstream.peer import peer_address
 from lbproxy.proxy.transport.tls_layer import TlsLayer
 from lbproxy.wire.proxy_protocol import ProxyHeader
 
-# Makes what serves the plain bytes of a listener's connection. Args: the listener; the PROXY header;
-# the protocol that ALPN has chosen, None if none was.
+# Makes what serves the plain bytes of a connection. Args: its listener; its PROXY header; the
+# protocol that ALPN has chosen, None if none was.
 MakePlain = Callable[[ListenerState, ProxyHeader | None, str | None], asyncio.Protocol]
 
 

@@ -399,7 +399,7 @@ class Exchange(Course):
         self.answer(failure)
 
     def refuse(self, failure: Failure) -> None:
-        """OwnAnswer without a node: none can be asked, or none may be. Nothing was sent."""
+        """Answer without a node: none can be asked, or none may be. Nothing was sent."""
         self._let_go()
         if self.stage != BEGUN:
             self.enter(BEGUN)

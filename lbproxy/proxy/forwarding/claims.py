@@ -1,6 +1,6 @@
 """Names of fields by which somebody claims who a client is, what it showed and what it asked for.
 
-Such a field is worth something only where a proxy wrote it that nobody can get past. lbproxy is
+Such a field is worth something only if a proxy wrote it that nobody can get past. lbproxy is
 that proxy, and writes its own few; whatever comes from clients under such names is a claim. The
 names are without number, as each product has its own, so they are told by what they are made of:
 a client's certificate or its subject; an address, host, scheme or port that was forwarded or is the
@@ -10,7 +10,7 @@ How rules are written here: words with which a claim begins, and a regular expre
 follows, in which a space stands for any separators or none (`x-client-ip`, `X_Client.IP`,
 `XClientIP`) and `>` for the end of a word. The words are found anywhere in a name; behind `<` at
 the beginning of a word; behind `^` at the beginning of the name, where `x-` does not count, and
-behind `@` where `x-` is there.
+behind `@` if `x-` is there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Forwarded fields: what is believed of a client, and what the nodes are told.
 
-Every forwarded field that a client sends is removed, also where a trusted proxy sent it: what a
+Every forwarded field that a client sends is removed, even if a trusted proxy sent it: what a
 trusted proxy said is worked into our own fields instead, and fields of other dialects (X-Real-IP,
 client certificates) would come from that proxy's own clients as often as from itself.
 
@@ -25,7 +25,7 @@ _PORT = re.compile(rb"[1-9][0-9]{0,4}")
 _WITH_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_PORT = 65535
-# Addresses whose trust is remembered; then the memory starts anew. Bounds what clients can fill.
+# Addresses whose trust is remembered; then the memory starts again. Bounds what clients can fill.
 _MAX_REMEMBERED = 4096
 # Proxies before us that are looked at. A longer chain is somebody's invention.
 _MAX_CHAIN = 32
@@ -76,7 +76,7 @@ def _address_of_entry(entry: bytes) -> str:
 @dataclass(frozen=True, slots=True)
 class Said:
     """What is believed of a request. Args: chain: the client, then the trusted proxies up to the
-    peer; proto, host, port: as received, not checked yet, empty where nothing was said."""
+    peer; proto, host, port: as received, not checked yet, empty if nothing was said."""
 
     chain: list[str]
     proto: bytes = b""
@@ -87,7 +87,7 @@ class Said:
 class ForwardingRules:
     """Whom to believe, and which fields to write. One a worker; reload makes a new one.
 
-    Args: settings: the `forwarding` section; machine_name: X-Forwarded-Server where the settings
+    Args: settings: the `forwarding` section; machine_name: X-Forwarded-Server if the settings
     name none.
     """
 
@@ -101,7 +101,7 @@ class ForwardingRules:
         self._remembered: dict[str, bool] = {}
 
     def trusted(self, address: str) -> bool:
-        """Return True where the fields of a peer at this address are believed.
+        """Return True if the fields of a peer at this address are believed.
 
         Args: address: literal, IPv4-mapped and zones allowed; anything else is not trusted.
         """
@@ -122,7 +122,7 @@ class ForwardingRules:
         """Return the client and the trusted proxies after it, the nearest one (`peer`) last.
 
         Walks from the right, as each proxy appends: the first address that is not trusted is the
-        client. A malformed entry ends the walk at the last good one, so that whoever wrote it
+        client. A malformed entry ends the walk at the last good one, so that its writer
         gains nothing. What stands left of the client is its own claim and is not returned.
         """
         chain = [peer]
@@ -142,7 +142,7 @@ class ForwardingRules:
         Args: received: the request's forwarded fields, name as sent and value.
 
         `fields` says which dialect is believed as well as written. With `both`, a proxy that
-        writes only one of them would pass on the other from its client: where the two name
+        writes only one of them would pass on the other from its client: if the two name
         different clients, nothing is believed and the peer itself is the client.
         """
         heard = _Received(received)
@@ -234,7 +234,7 @@ def agree(host: bytes, port: bytes, scheme: bytes) -> tuple[bytes, bytes]:
 
 
 def _outermost(members: list[bytes], written: int) -> bytes:
-    """Return the first of the last `written` members, nothing where there are none."""
+    """Return the first of the last `written` members, nothing if there are none."""
     return members[-written:][0] if members else b""
 
 

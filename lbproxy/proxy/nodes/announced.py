@@ -1,9 +1,9 @@
 """What a pool does because its nodes announce themselves: whose settings hold for a request, who
 takes over a session, who may wait for a node.
 
-Which node, where a session is known (MCMP reference, section 6.2): its owner, if that serves the
-application. Else one of the owner's domain, and else any, unless the owner's balancer forces
-sessions to stay (then 503). A session whose owner is unknown altogether may go anywhere.
+Which node, if a session is known (MCMP reference, section 6.2): its owner, if that serves the
+application. Otherwise one of the owner's domain, and otherwise any, unless the owner's balancer
+forces sessions to stay (then 503). A session whose owner is unknown altogether may go anywhere.
 
 Which settings hold. The nodes' and the operator's bounds on retries both hold, so the smaller
 number counts, and the pool's retry budget always does. What nodes say of cookies, path parameters
@@ -35,7 +35,7 @@ _NOT_FOUND = 404
 class Announced:
     """The announcements of one pool, as one worker keeps them.
 
-    Args: settings: of the pool; mcmp: of the listener where they join it, None if they join
+    Args: settings: of the pool; mcmp: of the listener by which they join it, None if they join
     otherwise; cookies, parameter: names that the pool itself looks at; seed: of draws.
     """
 
@@ -98,7 +98,7 @@ class Announced:
         return found
 
     def forgets(self, verdict: Verdict, link: Link) -> bool:
-        """Return True where a session that fails over to `link` is to be taken from the request."""
+        """Return True if a session that fails over to `link` is to be taken from the request."""
         if not verdict.lost or (verdict.domain and link.domain == verdict.domain):
             return False
         settings = self.balancers.get(verdict.balancer)
@@ -132,7 +132,7 @@ class Announced:
     def wait_s(self, application: Serving | None) -> float:
         """Return how long a request may wait for a node, in seconds; 0 for not at all.
 
-        Args: application: None where nothing is announced.
+        Args: application: None if nothing is announced.
         """
         if application is None:
             return 0.0 if self.applications.anything else self._last_wait_s

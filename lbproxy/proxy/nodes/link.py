@@ -21,7 +21,7 @@ from lbproxy.proxy.nodes.tls import UpstreamTls
 from lbproxy.proxy.transport.causes import cause
 from lbproxy.proxy.transport.tls import TlsError, client_context, server_hostname
 
-# For a sign of life of an AJP node, where the node itself asks for no other time.
+# For a sign of life of an AJP node, if the node itself asks for no other time.
 _PING_S = 1.0
 MAX_ADDRESSES = 8  # that one attempt tries: each gets its share of the time
 _ANOTHER_ADDRESS = (Failure.CONNECT_REFUSED, Failure.CONNECT_TIMEOUT, Failure.CONNECT_FAILED)
@@ -124,7 +124,7 @@ class Link(Member):
         return None
 
     def give(self, connection: Connection, now: float) -> None:
-        """Keep a connection after a complete, clean exchange; close it where enough are kept."""
+        """Keep a connection after a complete, clean exchange; close it if enough are kept."""
         if len(self.idle) >= self.max_idle or (
             self._moved and connection.address not in self.targets
         ):
@@ -262,7 +262,7 @@ class Link(Member):
         return cast(S, await cast(UpstreamTls, tls).ready())
 
     def reaches(self, node: Node) -> bool:
-        """Return True where what is held of the node is good for its new state as well."""
+        """Return True if the things held of the node is good for its new state as well."""
         mine = self.node
         return (
             *(mine.scheme, mine.host, mine.port, mine.tls, mine.route),

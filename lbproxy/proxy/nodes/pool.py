@@ -23,7 +23,7 @@ from lbproxy.wire.fields import fold_all
 from lbproxy.wire.request_head import RequestHead
 
 _SHOWN_ROUTE = 64  # bytes of one that no node has
-# What a pool does about sessions where only its nodes ask for it.
+# How a pool treats sessions if only its nodes ask for it.
 _ANNOUNCED_STICKY = schema.StickySettings(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
 
 
@@ -31,7 +31,7 @@ class Pool:
     """One pool of one worker.
 
     Args: key: signs the affinity cookie; seed: of the balancer's draws; timeouts: the global ones,
-    used where the pool sets none; mcmp: the listener where nodes join this pool, None for none.
+    used if the pool sets none; mcmp: the listener by which nodes join this pool, None for none.
     Owns: the links.
 
     A pool whose nodes announce what they serve has applications, and who is chosen depends on the
@@ -127,7 +127,7 @@ class Pool:
         return True
 
     def _take_loads(self, before: PoolSnapshot, snapshot: PoolSnapshot) -> bool:
-        """Take over loads and weights where nothing else changed; False where something did."""
+        """Take over loads and weights if nothing else changed; False if something did."""
         changed = changed_nodes(before, snapshot)
         if changed is None or snapshot.balancers != before.balancers:
             return False
@@ -142,7 +142,7 @@ class Pool:
         return True
 
     def _take_links(self, nodes: tuple[Node, ...]) -> bool:
-        """Bring the links up to date; return True where affinity has to know."""
+        """Bring the links up to date; return True if affinity has to know."""
         keepalive = self.settings.keepalive
         links: dict[str, Link] = {}
         moved = len(nodes) != len(self.links)
@@ -225,7 +225,7 @@ class Pool:
         Where the pool sets an affinity cookie of its own it is taken out of the head: nodes have
         no use for it, and it is nobody's to log.
 
-        Args: application: that the request is for, None where the pool has none.
+        Args: application: that the request is for, None if the pool has none.
         """
         affinity = self.affinity
         if affinity is None:
@@ -277,7 +277,7 @@ class Pool:
     ) -> Link | None:
         """Return the link for a session without a usable owner, or None; none of `tried`.
 
-        Args: application: that it is for, None where the pool has none.
+        Args: application: that it is for, None if the pool has none.
         """
         if application is not None:
             assert self.announced is not None
@@ -299,7 +299,7 @@ class Pool:
                     affinity.learn(value, link)
 
     def needs_own_cookie(self, verdict: Verdict, link: Link) -> bool:
-        """Return True where the client must be told, by our cookie, which node it has."""
+        """Return True if the client must be told, by our cookie, which node it has."""
         return self.affinity is not None and self.affinity.needs_own_cookie(verdict, link)
 
     def own_cookie_line(self, link: Link, secure: bool) -> bytes:

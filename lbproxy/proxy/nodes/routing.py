@@ -33,7 +33,7 @@ class Routing:
         """Return the pool of the first route that matches.
 
         Args: host: in lower case without port.
-        Raises: Denied: no_route, hidden_path, or doubtful_path where the path's readings lead to
+        Raises: Denied: no_route, hidden_path, or doubtful_path if the path's readings lead to
         different places.
         """
         index = self._finder.everywhere(host)

@@ -89,7 +89,7 @@ class Serving:
     ) -> Member | None:
         """Return who takes over a session inside a domain, none of `tried`, or None.
 
-        A node that has the context disabled does where no other of the domain can.
+        A node that has the context disabled does if no other of the domain can.
         """
         balancer = self._inside(self._domains, domain, self._takers)
         found = balancer.pick(now, session, tried)
@@ -225,7 +225,7 @@ class Applications:
         self._loads += 1
 
     def find(self, host: bytes, head: RequestHead) -> Serving | None:
-        """Return the application that a request is for, or None where no context covers its path.
+        """Return the application that a request is for, or None if no context covers its path.
 
         Args: host: in lower case, without port.
         Raises: DoubtfulPath: the path's readings lead to different applications.

@@ -80,7 +80,7 @@ class _Arrival:
     """The server's side of TLS whose context is chosen when the ClientHello has come.
 
     From then on it is the `ssl.SSLObject` that is made of that context, and until then nothing:
-    whoever serves a connection calls `do_handshake` first.
+    the one that serves a connection calls `do_handshake` first.
     """
 
     def __init__(
@@ -154,10 +154,10 @@ class ServerTls:
     """TLS of one listener.
 
     Args: settings: the listener's `tls` section, with absolute paths.
-    Raises: TlsError where a certificate cannot be used; from the constructor alone.
+    Raises: TlsError if a certificate cannot be used; from the constructor alone.
 
     Attributes: context: for the listening socket; it stays the same object; only: the names of
-    every connection, None where the one that a client asks for decides.
+    every connection, None if the one that a client asks for decides.
     """
 
     def __init__(self, settings: ListenerTlsSettings) -> None:
@@ -302,9 +302,9 @@ def client_context(tls: NodeTls) -> ssl.SSLContext:
     Nodes that are verified alike share it, as each holds its authorities in memory. Reading those
     of the system takes a tenth of a second, so it is not for the event loop's thread.
 
-    uvloop calls a protocol's `eof_received` only after close_notify: where a body ends with the
+    uvloop calls a protocol's `eof_received` only after close_notify: if a body ends with the
     connection, `connection_lost` without it means that the body was cut off.
-    Raises: TlsError where the CA file cannot be used.
+    Raises: TlsError if the CA file cannot be used.
     """
     return _client_context(tls.ca, tls.verify)
 

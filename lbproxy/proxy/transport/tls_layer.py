@@ -163,11 +163,11 @@ class TlsLayer:
         self._raw.abort()
 
     def is_closing(self) -> bool:
-        """Return True where nothing more is sent."""
+        """Return True if nothing more is sent."""
         return self._closing or not self._raw.alive()
 
     def silent(self) -> bool:
-        """Return True where nothing waits that came and was not handed on, not even half a record:
+        """Return True if nothing waits that came and was not handed on, not even half a record:
         of that the socket, which was read already, shows nothing."""
         return not (self._held or self._incoming.pending or self._header or self._body)
 
@@ -285,7 +285,7 @@ class TlsLayer:
             self._raw.close()
             return False
         self._flush()
-        # The methods of the C object where CPython has one: SSLObject's own only pass on to it.
+        # The methods of the C object if CPython has one: SSLObject's own only pass on to it.
         inner = getattr(self._object, "_sslobj", self._object)
         self._read = inner.read
         self._write = inner.write

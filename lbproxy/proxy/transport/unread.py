@@ -20,7 +20,7 @@ def unread(transport: asyncio.BaseTransport) -> bytes:
     """Return the bytes that came before the connection was lost and were not read.
 
     Args: transport: of a socket, while it calls `connection_lost`.
-    Returns: at most MAX_UNREAD_BYTES. Never raises: at the end of the file, at an error and where
+    Returns: at most MAX_UNREAD_BYTES. Never raises: at the end of the file, at an error and if
     there is no socket any more, that was all.
     """
     sock = transport.get_extra_info("socket")

@@ -79,7 +79,7 @@ class AjpUpstream(SingleUpstream):
     # The request.
 
     def send_request(self, exchange: Exchange) -> None:
-        """Send the request, after a sign of life where there is a doubt that one would come."""
+        """Send the request, after a sign of life if there is a doubt that one would come."""
         if self._in_doubt(exchange):
             link = self.link
             self._pinging = True
@@ -161,7 +161,7 @@ class AjpUpstream(SingleUpstream):
                 exchange.hold(SLOW_NODE)
 
     def _supply(self, exchange: Exchange) -> None:
-        """Answer the node's question for body, where there is an answer yet: exactly one packet."""
+        """Answer the node's question for body, if there is an answer yet: exactly one packet."""
         if self._asked == 0:
             return
         size = len(self._body) - self._at
@@ -295,7 +295,7 @@ class AjpUpstream(SingleUpstream):
         exchange.respond(head, payload, complete)
 
     def clean(self, exchange: Exchange) -> bool:
-        """Return True where the node is done with the request and awaits the next one.
+        """Return True if the node is done with the request and awaits the next one.
 
         What it did not ask for of the body need not be sent; what it awaits must have been.
         """
@@ -340,7 +340,7 @@ class AjpUpstream(SingleUpstream):
         elif not self._heard and self.connection.served > 1:
             exchange.fail(Failure.UPSTREAM_STALE, ended(error, "before any answer"))
         elif unread:
-            # Undertow does so where the body exceeds its limit, which says nothing of the node.
+            # Undertow does so if the body exceeds its limit, which says nothing of the node.
             exchange.fail(Failure.UPSTREAM_REFUSED_BODY, ended(error, "while the body was sent"))
         elif self._heard:
             exchange.fail(Failure.UPSTREAM_BAD_RESPONSE, ended(error, "within its answer's head"))

@@ -112,7 +112,7 @@ class Http1Upstream(SingleUpstream):
             exchange.fail(Failure.UPSTREAM_RESET, ended(error, "before any answer"))
 
     def clean(self, exchange: Exchange) -> bool:
-        """Return True where nothing of the exchange, which is over, can follow on it."""
+        """Return True if nothing of the exchange, which is over, can follow on it."""
         return self.reusable and exchange.whole and not (self._large and self.connection.waiting())
 
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
@@ -185,7 +185,7 @@ class Http1Upstream(SingleUpstream):
     def _read_chunks(
         self, exchange: Exchange, head: ResponseHead | None, data: bytes, position: int
     ) -> None:
-        """Pass on what there is of the body. Args: head: to be sent first, None where it was."""
+        """Pass on what there is of the body. Args: head: to be sent first, None if it was."""
         reader = self._reader
         assert reader is not None
         try:
@@ -211,7 +211,7 @@ class Http1Upstream(SingleUpstream):
             exchange.respond(head, payload, done)
 
     def _upgrade(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
-        # A tunnel only where the client asked for this one and the node agreed to this one.
+        # A tunnel only if the client asked for this one and the node agreed to this one.
         if not exchange.head.websocket or not head.upgrade:
             self.fail(exchange, Failure.UPSTREAM_BAD_RESPONSE, "a 101 that nobody asked for")
             return

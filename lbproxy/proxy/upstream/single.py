@@ -68,7 +68,7 @@ class SingleUpstream(Upstream):
         raise NotImplementedError
 
     def ping_failed(self) -> None:
-        """The node gave no sign of life in time, where it was asked for one before a request."""
+        """The node gave no sign of life in time, though it was asked for one before a request."""
         raise NotImplementedError
 
     # What the exchange calls.

@@ -28,9 +28,9 @@ from lbproxy.control.admin.metrics import ClusterCollector, Metrics
 from lbproxy.control.plane import ControlPlane
 from lbproxy.errors import CLIENT_GONE, NO_ANSWER, Failure
 from lbproxy.proxy.access_log import AccessLog
-from lbproxy.proxy.exchange.record import Record
 from lbproxy.proxy.forwarding.asker import Asker
 from lbproxy.proxy.forwarding.rules import ForwardingRules
+from lbproxy.proxy.record import Record
 from lbproxy.wire.request_head import RequestHead
 
 ROOT = Path(__file__).resolve().parent.parent

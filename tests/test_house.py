@@ -96,6 +96,40 @@ def test_declarations_follow_the_same_layers(name: str) -> None:
             assert source.startswith(PURE_CIMPORTS), f"{name} is pure, but cimports {source}"
 
 
+def _layers() -> list[list[list[str]]]:
+    """The contracts in pyproject.toml that are layers: each from the top down, names side by side."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    return [
+        [[name.strip() for name in layer.split("|")] for layer in contract["layers"]]
+        for contract in contracts
+        if contract["type"] == "layers"
+    ]
+
+
+def _place(module: str, layers: list[list[str]]) -> tuple[int, str] | None:
+    """Where a module stands in a contract: its layer, counted from the top, and its name there."""
+    for number, names in enumerate(layers):
+        for name in names:
+            if module == name or module.startswith(f"{name}."):
+                return number, name
+    return None
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_declarations_hold_every_contract(name: str) -> None:
+    """import-linter reads .py files only; a `cimport` ties modules as much as an import."""
+    contracts = _layers()
+    assert len(contracts) >= 5
+    module = ".".join(Path(name).with_suffix("").parts)
+    for layers in contracts:
+        here = _place(module, layers)
+        for source in _cimports(ROOT / name):
+            there = _place(source, layers)
+            if here is not None and there is not None and here != there:
+                assert there[0] > here[0], f"{name} cimports {source}, which stands above or beside"
+
+
 def _modules() -> dict[str, Path]:
     """Every module of lbproxy with its file."""
     files = {path: path.relative_to(ROOT).with_suffix("") for path in map(ROOT.joinpath, SOURCES)}

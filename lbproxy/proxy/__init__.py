@@ -10,11 +10,13 @@ From the bottom up; who stands above may import who stands below:
 - `transport`    the bytes of a connection of either side: one `pipe`, TLS, certificates
 - `forwarding`   who asks, which claims of clients are dropped, what nodes are told
 - `nodes`        pools, links, connections to nodes, who serves a context, the waiting room, routes
-- `answers`      what a client gets if no node's response can be had; `access_log` its line
-- `exchange`     one request and its response: `record`, `choice` of the node, `course` by `stages`,
-                 and the two roles
-- `rules`        what the configuration says, as one value; `desk` what all may ask for: the time,
-                 the rules, counters, log; `request_ids`
+- `answers`      what a client gets if no node's response can be had
+- `record`       what is counted and logged of a request; `access_log` writes it, `cut_off` tells
+                 what was left at the end
+- `rules`        what the configuration says, as one value; `request_ids`
+- `desk`         what all may ask for: the time, the rules, counters, log
+- `exchange`     one request and its response: `choice` of the node, `course` by `stages`, and the
+                 roles on its two sides
 - `upstream`     the roles that HTTP/1.1 and AJP play
 - `downstream`   listeners, clients, requests by HTTP/1.1: `arrival` decides, `http1` reads
 - `worker`       owns all that and has the tick; `plane` puts it together with sockets and files

@@ -1,6 +1,6 @@
 cimport cython
 
-from lbproxy.proxy.exchange.record cimport Record
+from lbproxy.proxy.record cimport Record
 from lbproxy.proxy.forwarding.asker cimport Asker
 from lbproxy.wire.request_head cimport RequestHead
 

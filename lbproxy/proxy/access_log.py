@@ -21,7 +21,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.exchange.record import Record
+    from lbproxy.proxy.record import Record
 
 _FLUSH_BYTES = 64 << 10
 # What waits for a file that would block (somebody else made it non-blocking); then lines are lost.

@@ -1,5 +1,5 @@
 from lbproxy.proxy.access_log cimport AccessLog
-from lbproxy.proxy.exchange.record cimport Record
+from lbproxy.proxy.record cimport Record
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.request_ids cimport RequestIds
 from lbproxy.proxy.rules cimport Rules

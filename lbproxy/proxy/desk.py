@@ -15,9 +15,9 @@ from lbproxy.cluster.stats import DELAY_BUCKETS, no_delays
 from lbproxy.errors import Failure
 from lbproxy.limits.per_client import client_key
 from lbproxy.proxy.access_log import AccessLog
-from lbproxy.proxy.exchange.record import Record
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.notices import NodeNotices
+from lbproxy.proxy.record import Record
 from lbproxy.proxy.request_ids import RequestIds
 from lbproxy.proxy.rules import Rules
 from lbproxy.wire.ajp13_request import Ajp13Encoder

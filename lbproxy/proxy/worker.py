@@ -15,6 +15,7 @@ from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.limits.per_client import PerClient
 from lbproxy.proxy.access_log import AccessLog
+from lbproxy.proxy.cut_off import tell_cut
 from lbproxy.proxy.desk import Desk, Reports
 from lbproxy.proxy.downstream.clients import Clients, Handshake
 from lbproxy.proxy.downstream.half_closed import HalfClosed
@@ -25,7 +26,6 @@ from lbproxy.proxy.downstream.upload import Upload
 from lbproxy.proxy.exchange.exchange import Exchange
 from lbproxy.proxy.exchange.upstream import Upstream
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.nodes.notices import tell_cut
 from lbproxy.proxy.nodes.pool import Pool
 from lbproxy.proxy.nodes.routing import Routing
 from lbproxy.proxy.rules import Rules

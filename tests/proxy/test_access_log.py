@@ -18,11 +18,11 @@ from lbproxy.cluster.node import Node
 from lbproxy.cluster.sticky import RESULT_NAMES, STEP_NAMES
 from lbproxy.config.schema import ForwardingSettings, PoolSettings, TimeoutsSettings
 from lbproxy.proxy.access_log import AccessLog
-from lbproxy.proxy.exchange.record import Record
 from lbproxy.proxy.forwarding.asker import Asker
 from lbproxy.proxy.forwarding.rules import ForwardingRules
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.pool import Pool
+from lbproxy.proxy.record import Record
 from lbproxy.wire.request_head import RequestHead
 
 NOW = 1_783_000_000.25

@@ -5,7 +5,7 @@ from lbproxy.proxy.downstream.arrival cimport arrive
 from lbproxy.proxy.downstream.http1_answers cimport Http1Answers, as_http1
 from lbproxy.proxy.downstream.upload cimport Upload
 from lbproxy.proxy.exchange.exchange cimport Exchange
-from lbproxy.proxy.exchange.record cimport Record
+from lbproxy.proxy.record cimport Record
 from lbproxy.proxy.forwarding.asker cimport Asker
 from lbproxy.proxy.rules cimport Rules
 from lbproxy.proxy.transport.pipe cimport Pipe

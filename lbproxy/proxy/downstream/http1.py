@@ -21,9 +21,9 @@ from lbproxy.proxy.downstream.http1_answers import CONTINUE, Http1Answers, as_ht
 from lbproxy.proxy.downstream.peer import peer_address
 from lbproxy.proxy.downstream.upload import Upload
 from lbproxy.proxy.exchange.exchange import Exchange
-from lbproxy.proxy.exchange.record import Record
 from lbproxy.proxy.exchange.stages import ANSWERING, ROOM, TUNNEL
 from lbproxy.proxy.forwarding.asker import asker_of_peer
+from lbproxy.proxy.record import Record
 from lbproxy.proxy.transport.pipe import BREATH, FULL, SLOW_CLIENT
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import NO_BODY

@@ -1,6 +1,5 @@
 """One request and its response, and the roles on its two sides.
 
-- `record`      what is counted and logged of a request
 - `choice`      which node serves it, which one next after a failure, and its session
 - `stages`      the table: what an exchange holds, what limits it, what may follow (pure)
 - `course`      stage, whose turn it is, deadline

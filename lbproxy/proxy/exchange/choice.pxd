@@ -2,7 +2,7 @@ import cython
 
 from lbproxy.cluster.sticky cimport Verdict
 from lbproxy.proxy.desk cimport Desk
-from lbproxy.proxy.exchange.record cimport Record
+from lbproxy.proxy.record cimport Record
 from lbproxy.proxy.nodes.announced cimport Announced
 from lbproxy.proxy.nodes.link cimport Link
 from lbproxy.proxy.nodes.pool cimport Pool

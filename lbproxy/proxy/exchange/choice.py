@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.sticky import FAILOVER, OWNER, UNKNOWN_ROUTE, Verdict
 from lbproxy.errors import Failure, Retry, may_go_again
-from lbproxy.proxy.exchange.record import Record
 from lbproxy.proxy.nodes.link import Link
+from lbproxy.proxy.record import Record
 from lbproxy.routing.paths import DoubtfulPath
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.shared_caches import kept_by_shared_caches

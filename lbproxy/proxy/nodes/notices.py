@@ -1,4 +1,4 @@
-"""What the log says of nodes that fail, of sessions without a node, of exchanges that are cut off.
+"""What the log says of nodes that fail, and of sessions without a node.
 
 Each line names the request, so that its line in the access log can be found.
 """
@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING
 
 from lbproxy.errors import Failure
 from lbproxy.notices import Notices
-from lbproxy.proxy.access_log import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lbproxy.proxy.exchange.record import Record
     from lbproxy.proxy.nodes.link import Link
     from lbproxy.proxy.nodes.pool import Pool
     from lbproxy.wire.request_head import RequestHead
 
 # The same failure of the same node is said once in so long.
 EVERY_S = 10.0
-_CUT_SHOWN = 5  # exchanges that are named when they are cut off at the end
-_PATH_SHOWN = 200  # bytes of each
 _ROUTES_SHOWN = 10
 _log = logging.getLogger("lbproxy.node")
 
@@ -61,18 +55,3 @@ def _tell_unknown(pool: Pool, head: RequestHead) -> str:
         f"pool {pool.name}: a session's cookie names route {seen}, which no node has "
         f"(routes: {known}): is the node's own name its route?"
     )
-
-
-def tell_cut(exchanges: Sequence[Record], now: float) -> str:
-    """Return what is cut off at the end, the oldest first; no more than a line holds, and no secret
-    of a path."""
-    oldest = sorted(exchanges, key=lambda each: each.started)[:_CUT_SHOWN]
-    texts = [
-        f"{each.head.method.decode()} {masked(each.head.path)[:_PATH_SHOWN].decode('latin-1')}"
-        f" at {'no node' if each.link is None else each.link.name}, {now - each.started:.0f} s"
-        for each in oldest
-    ]
-    if len(exchanges) > _CUT_SHOWN:
-        texts.append("...")
-    many = "exchange" if len(exchanges) == 1 else "exchanges"
-    return f"{len(exchanges)} {many} cut off: {'; '.join(texts)}"

@@ -97,7 +97,7 @@ def test_declarations_follow_the_same_layers(name: str) -> None:
 
 
 def _layers() -> list[list[list[str]]]:
-    """The contracts in pyproject.toml that are layers: each from the top down, names side by side."""
+    """The contracts in pyproject.toml that are layers, each from the top down."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -295,3 +296,42 @@ async def test_a_refused_upgrade_is_an_ordinary_answer(stage: Any) -> None:
     assert (await client.read_message()).status == 403
     assert paths == [b"/ws?x=1", b"/next"]
     assert len(node.connections) == 1
+
+
+async def test_a_half_closed_client_that_reads_no_101_is_cut_off(stage: Any) -> None:
+    """The tunnel ends once its 101 is sent, and for that the client has the time of any answer."""
+    asked = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def script(peer: Any) -> None:
+        while b"/ws" not in (await peer.read_message()).first:
+            await peer.answer(BINARY[: 40 << 10])
+        asked.set()
+        await go_on.wait()
+        await peer.send(AGREE)
+        await peer.read_rest()
+
+    door = await stage.door(
+        [await stage.node(script)], timeouts={"write_idle": "300ms", "tunnel_idle": "1h"}
+    )
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", door.service.port("http")))
+        answers = 0
+        while True:
+            # Until one answer waits in lbproxy: the kernel takes no more, the next is still asked.
+            answers += 1
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await door.until(lambda: len(door.log_lines()) == answers)  # noqa: B023
+            (held,) = door.worker.clients
+            if held.pipe.waiting():
+                break
+        await loop.sock_sendall(client, ASK)
+        await asyncio.wait_for(asked.wait(), 10)
+        client.shutdown(socket.SHUT_WR)
+        await door.until(lambda: len(door.worker.half_closed) == 1)
+        go_on.set()
+        await door.until(lambda: not door.worker.clients)
+    assert door.log_lines()[-1]["reason"] == "client_slow"

@@ -218,13 +218,15 @@ class Http1Connection(Http1Answers):
     def overdue(self, now: float) -> bool:
         """Return True if a deadline has passed. Args: now: monotonic seconds."""
         exchange = self.exchange
-        return (self.deadline if exchange is None else exchange.deadline) < now
+        if exchange is None or self.phase == CLOSED:  # a tunnel that is closed has its exchange yet
+            return self.deadline < now
+        return exchange.deadline < now
 
     def expire(self, now: float) -> None:
         """End what is overdue. Args: now: monotonic seconds, after the deadline."""
         phase = self.phase
         partial = self.partial
-        if self.exchange is not None:
+        if self.exchange is not None and phase != CLOSED:
             self.exchange.expire(now)
         elif phase == HEADING and self.requests and partial and partial.whole() == b"\r\n":
             self.close(now)  # an empty line behind a request begins no request
@@ -233,6 +235,8 @@ class Http1Connection(Http1Answers):
         elif phase == CLOSED or (self.write_paused and phase != LINGERING):
             if self.pipe.moved():
                 self.deadline = now + self.desk.rules.write_timeout
+            elif self.exchange is not None:
+                self.exchange.cut(Failure.CLIENT_SLOW)
             else:
                 self.reset()
         else:

@@ -29,7 +29,6 @@ from lbproxy.proxy.exchange.stages import (
     ROOM,
     TASK,
     TUNNEL,
-    UPSTREAM,
     holds,
     late,
 )
@@ -155,7 +154,12 @@ class Exchange(Course):
     def _attach(self, upstream: Upstream) -> None:
         self.connecting = None
         self.upstream = upstream
-        upstream.begin(self)
+        try:
+            upstream.begin(self)
+        except Exception:
+            _log.exception("a fault of lbproxy while sending a request")
+            if self.stage != OVER:  # connecting has no limit of ours that would end it
+                self.break_off(Failure.CONNECT_FAILED)
 
     def _connect(self, link: Link) -> None:
         self.enter(CONNECTING)
@@ -453,7 +457,7 @@ class Exchange(Course):
         if held & TASK and self.connecting is not None:
             self.connecting.cancel()
             self.connecting = None
-        if held & UPSTREAM and self.upstream is not None:
+        if self.upstream is not None:  # before the stage says so, if `begin` failed by our fault
             self.upstream.abort()
             self.upstream = None
         if held & LINK:

@@ -32,14 +32,15 @@ class Connection(Pipe):
 
     Args: speaker; secure: the node speaks TLS.
 
-    Attributes: address: of the node, as it was connected to; idle_since, idle_until: monotonic
-    seconds at which it was last given back, and at which its time is over; served: requests begun
-    on it; from the second on it may have been stale.
+    Attributes: speaker: None once the connection is gone, or each would keep the other in memory;
+    address: of the node, as it was connected to; idle_since, idle_until: monotonic seconds at which
+    it was last given back, and at which its time is over; served: requests begun on it; from the
+    second on it may have been stale.
     """
 
     def __init__(self, speaker: Speaker, secure: bool) -> None:
         super().__init__()
-        self.speaker = speaker
+        self.speaker: Speaker | None = speaker
         self.secure: bool = secure
         self.address: str = ""
         self.idle_since: float = 0.0
@@ -49,6 +50,7 @@ class Connection(Pipe):
 
     def lost(self) -> None:
         """The connection is gone."""
+        self.speaker = None
         self._poll = None
         self.transport = None
         self.send = None

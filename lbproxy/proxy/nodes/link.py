@@ -166,7 +166,8 @@ class Link(Member):
             self.ending = [each for each in self.ending if each.idle_until > now]
         if self.pinging:
             for connection in [each for each in self.pinging if each.idle_until <= now]:
-                connection.speaker.ping_failed()
+                if connection.speaker is not None:
+                    connection.speaker.ping_failed()
 
     def retire(self) -> None:
         """The node has left: keep no connection, neither now nor when its exchanges end."""

@@ -1,0 +1,31 @@
+"""The conversations hold in both forms: they run once more on the sources alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = ("exchange", "downstream", "upstream", "nodes", "transport", "whole")
+BOUND_S = 55.0
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_uncompiled(folder: str) -> None:
+    here = Path(__file__).parent
+    paths = [here / folder]
+    if folder == "whole":
+        paths = [here / "test_desk.py", here / "test_rules.py", here / "test_worker.py"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
+        + ["-p", "tests.proxy.plain_round", *map(str, paths)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BOUND_S,
+    )
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr

@@ -19,9 +19,9 @@ def test_uncompiled(folder: str) -> None:
     paths = [here / folder]
     if folder == "whole":
         paths = [here / "test_desk.py", here / "test_rules.py", here / "test_worker.py"]
+    options = ("-n0", "-p", "no:cacheprovider", "-p", "tests.proxy.plain_round")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
-        + ["-p", "tests.proxy.plain_round", *map(str, paths)],
+        [sys.executable, "-m", "pytest", *options, *map(str, paths)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -94,7 +94,8 @@ async def test_nothing_keeps_the_exchange(scene: Scene, scheme: str) -> None:
     try:
         asked = Asked(scene, scheme=scheme)
         asked.hear(ANSWERS[scheme])
-        known = [weakref.ref(asked.exchange), weakref.ref(asked.client)]
+        known: list[weakref.ref[object]] = []
+        known += [weakref.ref(asked.exchange), weakref.ref(asked.client)]
         link = asked.link
         del asked
         await turn()

@@ -203,6 +203,13 @@ async def test_while_the_worker_drains_each_answer_is_the_last(door: Door) -> No
     assert door.transport.ended == "close"
 
 
+async def test_a_request_that_comes_while_the_worker_drains_is_the_last(door: Door) -> None:
+    await door.hear(GET[:9])
+    door.scene.desk.draining = True
+    await door.hear(GET[9:])
+    assert b"Connection: close\r\n" in door.answer()
+
+
 async def test_who_is_idle_while_the_worker_drains_is_closed(door: Door) -> None:
     door.connection.drain()
     assert (door.connection.phase, door.transport.ended) == (CLOSED, "close")

@@ -56,10 +56,15 @@ async def test_each_piece_of_a_body_has_its_whole_time(scene: Scene) -> None:
     assert talk.exchange.deadline == LATER + RESPONSE_S  # from here on it is the node's turn
 
 
-async def test_what_is_heard_before_the_node_is_asked_moves_nothing(scene: Scene) -> None:
-    talk = await bring(scene, "connecting", POST)
+@pytest.mark.parametrize("stage", ["room", "connecting", "pinging"])
+async def test_what_is_heard_before_the_node_is_asked_moves_nothing(
+    scene: Scene, stage: str
+) -> None:
+    talk = await bring(scene, stage, POST)
+    before = talk.exchange.deadline
+    scene.desk.now = LATER
     talk.exchange.heard()
-    assert talk.exchange.deadline == float("inf")
+    assert talk.exchange.deadline == before
     talk.exchange.gone()
 
 
@@ -80,6 +85,17 @@ async def test_a_reason_that_does_not_hold_is_not_released(scene: Scene) -> None
     talk.client.said.clear()
     talk.exchange.release(NO_NODE)
     assert (talk.client.said, talk.exchange.held_for) == ([], SLOW_NODE)
+
+
+async def test_of_two_reasons_each_ends_by_itself(scene: Scene) -> None:
+    talk = await bring(scene, "asked", POST)
+    talk.exchange.hold(SLOW_NODE)
+    talk.exchange.hold(NO_NODE)
+    talk.exchange.release(SLOW_NODE)
+    assert talk.exchange.held_for == NO_NODE
+    assert talk.exchange.deadline == NOW + RESPONSE_S  # it is not the client's turn yet
+    talk.exchange.release(NO_NODE)
+    assert talk.exchange.held_for == 0
 
 
 async def test_the_body_is_read_again_once_the_node_is_asked(scene: Scene) -> None:

@@ -42,6 +42,15 @@ async def test_a_request_and_its_answer(scene: Scene) -> None:
     assert (scene.link().codes[2], scene.pool.bytes_out) == (1, 4)
 
 
+async def test_a_request_on_a_new_connection_and_its_answer(scene: Scene) -> None:
+    talk = await bring(scene, "connecting")
+    scene.connects[0].set_result(talk.speaker)
+    await turn()
+    talk.exchange.respond(answer(), b"1234", True)
+    assert talk.speaker.said == [("begin",), ("ask", b"", True), ("finish",)]
+    assert_ended(scene, talk.exchange, answered=True)
+
+
 async def test_an_answer_in_pieces_is_passed_on_in_pieces(scene: Scene) -> None:
     talk = await bring(scene, "answering")
     talk.exchange.body(b"", False)  # nothing to say
@@ -269,6 +278,7 @@ ENDINGS = [
     ("connecting", POST, Failure.CONNECT_TIMEOUT, AGAIN),  # nothing was sent: any method
     ("connecting", GET, Failure.NO_DESCRIPTORS, NOT),
     ("pinging", GET, Failure.UPSTREAM_STALE, AGAIN),
+    ("pinging", POST, Failure.UPSTREAM_STALE, AGAIN),  # nothing but a ping was sent
     ("asked", GET, Failure.UPSTREAM_RESET, AGAIN),
     ("asked", GET, Failure.UPSTREAM_STALE, AGAIN),
     ("asked", PUT, Failure.UPSTREAM_RESET, AGAIN),  # its body waits for the node

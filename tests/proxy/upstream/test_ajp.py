@@ -232,6 +232,20 @@ async def test_without_it_any_request_goes_to_a_new_connection(
     assert asked.reason() == "client_abort"
 
 
+@pytest.mark.parametrize("how", ["gone", "give_up"])
+async def test_what_ends_meanwhile_awaits_no_sign_of_life(scene: Scene, how: str) -> None:
+    asked = ask(scene, used=True, idle_s=IDLE_S)
+    if how == "gone":
+        asked.exchange.gone()
+    else:
+        asked.exchange.give_up("the test's")
+    assert asked.transport.ended == "abort"
+    asked.link.close_expired(NOW + 1.0)  # before the event loop says that it has ended
+    asked.end()
+    assert asked.link.pinging == []
+    assert asked.reason() == ("client_abort" if how == "gone" else "upstream_gone")
+
+
 async def test_the_new_connection_must_give_one_as_well(scene: Scene) -> None:
     asked = ask(scene, used=True, idle_s=IDLE_S)
     asked.end()

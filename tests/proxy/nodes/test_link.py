@@ -221,11 +221,12 @@ def test_each_answer_is_counted(link: Link) -> None:
 
 def test_a_client_that_gave_up_says_something_only_if_it_waited_long(link: Link) -> None:
     link.answered(NOW, 1.0)
-    before = link.expected(NOW)
-    link.left(NOW, 0.5)
-    assert link.expected(NOW) == before
-    link.left(NOW, 30.0)
-    assert link.expected(NOW) > before
+    later = NOW + 5.0
+    before = link.expected(later)
+    link.left(later, before / 2)
+    assert link.expected(later) == before
+    link.left(later, 30.0)
+    assert link.expected(later) > before
 
 
 def test_a_hint_is_given_once(link: Link, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from lbproxy.cluster.node import Health
 from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy.exchange import stages
 from lbproxy.proxy.exchange.exchange import send_parked
+from lbproxy.proxy.transport.pipe import NO_NODE
 from tests.proxy.exchange.bringing import UNDER_WAY, assert_ended, bring
 from tests.proxy.scripted import (
     EXPECT,
@@ -20,6 +21,7 @@ from tests.proxy.scripted import (
     PUT,
     WAIT_S,
     Scene,
+    Speaker,
     answer,
     node,
     turn,
@@ -148,6 +150,35 @@ async def test_what_comes_later_is_passed_on(scene: Scene) -> None:
     talk.exchange.take(b"ab", False)
     talk.exchange.take(b"cd", True)
     assert talk.speaker.said == [("body", b"ab", False), ("body", b"cd", True)]
+
+
+# Waiting for a node.
+
+
+@pytest.mark.parametrize(("data", "said"), [(GET, []), (POST, [("hold", NO_NODE)])])
+async def test_the_body_of_a_request_that_waits_is_not_read(
+    scene: Scene, data: bytes, said: list[object]
+) -> None:
+    scene.apply(node(contexts="/", balancer="one", quarantined=True), wait_s=WAIT_S)
+    exchange, client = scene.talk(data)
+    assert exchange.wait(exchange.lack())
+    exchange.go()
+    assert client.said == said
+    exchange.gone()
+
+
+@pytest.mark.parametrize("stage", ["room", "connecting"])
+async def test_a_wait_is_not_the_nodes_time(scene: Scene, stage: str) -> None:
+    talk = await bring(scene, stage)
+    assert talk.exchange.sent_at < 0.0  # the clock is read when it is sent
+    if stage == "room":
+        scene.apply(node(contexts="/", balancer="one"))
+        await turn()
+    scene.connects[0].set_result(Speaker(scene.link()))
+    await turn()
+    talk.exchange.respond(answer(), b"1234", True)
+    assert 0.0 <= talk.exchange.upstream_s < 10.0
+    assert_ended(scene, talk.exchange, answered=True)
 
 
 # The client goes.

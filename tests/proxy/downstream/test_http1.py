@@ -253,7 +253,17 @@ async def test_a_client_that_goes_ends_its_exchange(door: Door) -> None:
     assert door.asked[0].said[-1] == ("abort",)
     assert door.scene.log()[0]["reason"] == "client_abort"
     assert (door.scene.clients.open, door.scene.listener.open) == (set(), 0)
-    assert door.connection.exchange is None
+    assert (door.connection.exchange, door.connection.transport) == (None, None)
+    assert door.connection.closed()
+
+
+@pytest.mark.parametrize("sections", [{"limits": {"body": False}}])
+async def test_a_client_that_goes_within_a_large_body_is_gathered_no_more(door: Door) -> None:
+    await door.hear(POST.replace(b": 4", b": 8000000"))
+    await door.hear(bytes(1000))
+    assert len(door.scene.clients.gathering) == 1
+    door.connection.connection_lost(None)
+    assert door.scene.clients.gathering == set()
 
 
 async def test_a_half_closed_client_gets_its_answer(door: Door) -> None:

@@ -253,7 +253,17 @@ async def test_a_client_that_goes_ends_its_exchange(door: Door) -> None:
     assert door.asked[0].said[-1] == ("abort",)
     assert door.scene.log()[0]["reason"] == "client_abort"
     assert (door.scene.clients.open, door.scene.listener.open) == (set(), 0)
-    assert door.connection.exchange is None
+    assert (door.connection.exchange, door.connection.transport) == (None, None)
+    assert door.connection.closed()
+
+
+@pytest.mark.parametrize("sections", [{"limits": {"body": False}}])
+async def test_a_client_that_goes_within_a_large_body_is_gathered_no_more(door: Door) -> None:
+    await door.hear(POST.replace(b": 4", b": 8000000"))
+    await door.hear(bytes(1000))
+    assert len(door.scene.clients.gathering) == 1
+    door.connection.connection_lost(None)
+    assert door.scene.clients.gathering == set()
 
 
 async def test_a_half_closed_client_gets_its_answer(door: Door) -> None:
@@ -334,6 +344,26 @@ async def test_the_next_request_waits_until_the_answers_are_read(door: Door) -> 
     assert (exchange.head.path, door.transport.reading) == (b"/2", True)
 
 
+async def test_an_exchange_hears_that_its_client_has_caught_up(door: Door) -> None:
+    await door.hear(GET)
+    door.connection.pause_writing()
+    assert door.connection.write_paused
+    door.connection.resume_writing()
+    assert not door.connection.write_paused
+    assert door.asked[0].said[-2:] == [("pause",), ("resume",)]
+
+
+async def test_between_requests_reading_has_its_time_and_then_waiting_has(door: Door) -> None:
+    await door.hear(GET)
+    door.connection.pause_writing()
+    door.answer()
+    door.scene.desk.now = NOW + 3.0
+    door.connection.pause_writing()
+    assert door.connection.deadline == NOW + 3.0 + WRITE_S
+    door.connection.resume_writing()
+    assert door.connection.deadline == NOW + 3.0 + IDLE_S
+
+
 @pytest.mark.parametrize("stage", ["answering", "idle", "closing"])
 async def test_reading_slowly_is_allowed_and_not_reading_is_not(door: Door, stage: str) -> None:
     await door.hear(path("a", "Connection: close\r\n" if stage == "closing" else ""))
@@ -380,6 +410,24 @@ async def test_a_tunnel_gets_what_came_before_it(door: Door) -> None:
     assert door.asked[0].said[-1] == ("write", b"late")
     assert door.connection.eof_received() is False
     exchange.tunnel_closed()
+    assert door.transport.ended == "close"
+
+
+async def test_a_tunnel_is_read_though_much_came_before_it(door: Door) -> None:
+    await door.hear(path("a", "Connection: upgrade\r\nUpgrade: websocket\r\n") + bytes(65537))
+    assert not door.transport.reading
+    exchange = door.connection.exchange
+    assert exchange is not None
+    exchange.open_tunnel(answer(101))
+    assert door.transport.reading
+
+
+async def test_a_tunnel_to_a_client_that_has_ended_its_side_ends_at_once(door: Door) -> None:
+    await door.hear(path("a", "Connection: upgrade\r\nUpgrade: websocket\r\n"))
+    assert door.connection.eof_received() is True
+    exchange = door.connection.exchange
+    assert exchange is not None
+    exchange.open_tunnel(answer(101))
     assert door.transport.ended == "close"
 
 

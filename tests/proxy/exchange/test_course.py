@@ -87,6 +87,21 @@ async def test_a_reason_that_does_not_hold_is_not_released(scene: Scene) -> None
     assert (talk.client.said, talk.exchange.held_for) == ([], SLOW_NODE)
 
 
+async def test_a_node_that_took_what_came_has_its_time_again(scene: Scene) -> None:
+    talk = await bring(scene, "asked", POST)
+    scene.desk.now = LATER
+    talk.exchange.took()
+    assert talk.exchange.deadline == LATER + RESPONSE_S
+
+
+@pytest.mark.parametrize(("data", "held"), [(GET, 0), (POST, NO_NODE)])
+async def test_a_body_is_not_read_while_the_node_owes_a_sign_of_life(
+    scene: Scene, data: bytes, held: int
+) -> None:
+    talk = await bring(scene, "pinging", data)
+    assert talk.exchange.held_for == held
+
+
 async def test_of_two_reasons_each_ends_by_itself(scene: Scene) -> None:
     talk = await bring(scene, "asked", POST)
     talk.exchange.hold(SLOW_NODE)

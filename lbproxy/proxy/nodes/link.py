@@ -113,7 +113,7 @@ class Link(Member):
 
         Args: look: ask the kernel (a system call) whether bytes or an end of file wait; else the
         caller has let the event loop hear everything that came with the request (see
-        `Worker.start_soon`).
+        `Exchange._park`).
         """
         idle = self.idle
         while idle:

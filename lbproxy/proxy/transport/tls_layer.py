@@ -12,7 +12,7 @@ here the BIOs are asked instead whether there is more. It also keeps a timer and
 each connection, and it throws away what a node said before a write to it failed.
 
 What differs between the two sides, when a handshake counts and who hears of its end, is in
-`downstream_tls` and `upstream_tls`.
+`downstream/tls` and `nodes/tls`.
 """
 
 from __future__ import annotations

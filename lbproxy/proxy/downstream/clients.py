@@ -53,8 +53,8 @@ class Clients:
     """
 
     def __init__(self, desk: Desk) -> None:
-        limit = desk.rules.max_per_client
         self._desk = desk
+        limit = self._desk.rules.max_per_client
         self.open: set[Client] = set()
         self.refused: int = 0  # of them
         self.handshakes: set[Handshake] = set()

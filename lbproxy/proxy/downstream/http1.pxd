@@ -2,6 +2,7 @@ import cython
 
 from lbproxy.proxy.desk cimport Desk
 from lbproxy.proxy.downstream.arrival cimport arrive
+from lbproxy.proxy.downstream.clients cimport Clients
 from lbproxy.proxy.downstream.http1_answers cimport Http1Answers, as_http1
 from lbproxy.proxy.downstream.upload cimport Upload
 from lbproxy.proxy.exchange.exchange cimport Exchange
@@ -21,7 +22,7 @@ cdef double _LINGER_S, _LINGER_MOST_S
 
 cdef class Http1Connection(Http1Answers):
     cdef public Desk desk
-    cdef public object clients
+    cdef public Clients clients
     cdef public object listener
     cdef readonly object header
     cdef public Asker asker

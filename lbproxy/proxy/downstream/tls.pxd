@@ -1,4 +1,5 @@
 from lbproxy.proxy.desk cimport Desk
+from lbproxy.proxy.downstream.clients cimport Clients
 from lbproxy.proxy.transport.tls_layer cimport TlsLayer
 
 cdef class DownstreamTls(TlsLayer):
@@ -6,7 +7,7 @@ cdef class DownstreamTls(TlsLayer):
     cdef public str peer
     cdef public bint admitted
     cdef Desk _desk
-    cdef object _clients
+    cdef Clients _clients
     cdef object _listener
     cdef object _proxy_header
     cdef object _make

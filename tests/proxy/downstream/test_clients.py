@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from lbproxy.errors import Failure
-from lbproxy.proxy.downstream import clients
 from lbproxy.proxy.downstream.clients import Clients
 from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.forwarding.asker import Asker, asker_of_peer
@@ -96,15 +95,13 @@ def test_who_comes_while_the_worker_drains_is_told_so(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("sections", [FEW])
-def test_a_crowd_of_refused_ones_is_not_told_why(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clients, "_MAX_REFUSED", 1)
+def test_a_crowd_of_refused_ones_is_not_told_why(scene: Scene) -> None:
+    told = 256
     found = Clients(scene.desk)
-    peers = [Peer(scene, "198.51.100.1") for _ in range(3)]
+    peers = [Peer(scene, "198.51.100.1") for _ in range(1 + told + 1)]
     said = [found.admit(peer) for peer in peers]
-    assert said == [None, Failure.TOO_MANY_CONNECTIONS, None]
-    assert [peer.ended for peer in peers] == ["", "", "reset"]
+    assert said == [None, *[Failure.TOO_MANY_CONNECTIONS] * told, None]
+    assert [peer.ended for peer in peers] == [*[""] * (1 + told), "reset"]
     assert scene.desk.rejected == {"too_many_connections": 1}
 
 

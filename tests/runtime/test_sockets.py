@@ -141,7 +141,7 @@ access_log: false
 
 def test_everything_is_opened_and_goes_with_its_files(tmp_path: Path) -> None:
     sockets = open_all(everything(tmp_path))
-    assert port_of(sockets.listeners["tcp"]) > 0
+    assert port_of(sockets.listeners["tcp"][0]) > 0
     assert sockets.mcmp is not None
     assert port_of(sockets.admin) == port_of(sockets.mcmp.listening) == 0
     for name in ("admin", "mcmp"):

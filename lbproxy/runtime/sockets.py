@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
+from lbproxy.files import FileMark, mark_of
 from lbproxy.runtime.binding import why_not_bound
 
 BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
@@ -49,7 +50,7 @@ class Sockets:
     listeners: Mapping[str, socket.socket] = field(default_factory=dict)
     admin: socket.socket | None = None
     mcmp: socket.socket | None = None
-    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    files: Mapping[str, FileMark | None] = field(default_factory=dict)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
@@ -57,8 +58,8 @@ class Sockets:
             if sock is not None:
                 sock.close()
         for path, mark in self.files.items():
-            with contextlib.suppress(FileNotFoundError):
-                if _mark(path) == mark:
+            if mark is not None and mark_of(path) == mark:
+                with contextlib.suppress(OSError):  # the next start replaces one that stays
                     os.unlink(path)
 
 
@@ -68,7 +69,7 @@ def open_all(config: Config) -> Sockets:
     Raises: BindError: then none is left open.
     """
     listeners: dict[str, socket.socket] = {}
-    files: dict[str, tuple[int, int]] = {}
+    files: dict[str, FileMark | None] = {}
     admin = mcmp = None
     try:
         for listener in config.listeners:
@@ -178,11 +179,5 @@ def _remove_stale(path: str) -> None:
             return
 
 
-def _file(bind: Bind) -> dict[str, tuple[int, int]]:
-    return {bind.path: _mark(bind.path)} if bind.path else {}
-
-
-def _mark(path: str) -> tuple[int, int]:
-    """Return what tells a file from another one of the same name."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
+def _file(bind: Bind) -> dict[str, FileMark | None]:
+    return {bind.path: mark_of(bind.path)} if bind.path else {}

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from lbproxy import cli
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.messages import sections
 from lbproxy.config.schema import Config
@@ -55,6 +56,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "out" not in path.relative_to(ROOT).parts
 )
+PACKAGES = [name for name in SOURCES if re.fullmatch(r"lbproxy/(.*/)?__init__\.py", name)]
 DECLARATIONS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "lbproxy").rglob("*.pxd"))
 
 
@@ -188,6 +190,22 @@ def test_no_imports_go_in_a_circle() -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_module_says_what_it_is(name: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / name).read_text())), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_has_a_map(name: str) -> None:
+    """It names each module, and none that there is not; `mcmp` stands for `mcmp_http` as well."""
+    here = (ROOT / name).parent
+    lines = (ast.get_docstring(ast.parse((ROOT / name).read_text())) or "").splitlines()
+    told = set(re.findall(r"`([a-z0-9_]+)`", "\n".join(lines)))
+    if name == "lbproxy/cli/__init__.py":
+        told |= set(cli._MODULES.values())
+    modules = {path.stem for path in here.glob("*.py")} - {"__init__", "__main__"}
+    missing = {each for each in modules - told if each.partition("_")[0] not in told}
+    assert not missing, f"{name} does not say what these are for: {sorted(missing)}"
+    listed = {found[1] for line in lines if (found := re.match(r"- `([a-z0-9_]+)`", line))}
+    gone = listed - modules - {path.parent.name for path in here.glob("*/__init__.py")}
+    assert not gone, f"{name} names modules that are gone: {sorted(gone)}"
 
 
 def test_a_class_name_stands_for_one_thing() -> None:

@@ -56,6 +56,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "out" not in path.relative_to(ROOT).parts
 )
+TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))
 PACKAGES = [name for name in SOURCES if re.fullmatch(r"lbproxy/(.*/)?__init__\.py", name)]
 DECLARATIONS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "lbproxy").rglob("*.pxd"))
 
@@ -233,7 +234,7 @@ def test_the_sections_of_the_file_are_called_settings() -> None:
             assert allowed, f"{name} at {path}: call it {name}Settings"
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [*SOURCES, *TESTS])
 def test_files_stay_small(name: str) -> None:
     lines = len((ROOT / name).read_text().splitlines())
     if name in LONG_FILES:

@@ -204,7 +204,7 @@ def test_every_package_has_a_map(name: str) -> None:
     modules = {path.stem for path in here.glob("*.py")} - {"__init__", "__main__"}
     missing = {each for each in modules - told if each.partition("_")[0] not in told}
     assert not missing, f"{name} does not say what these are for: {sorted(missing)}"
-    listed = {found[1] for line in lines if (found := re.match(r"- `([a-z0-9_]+)`", line))}
+    listed = {each for line in lines for each in re.findall(r"(?:^- |; )`([a-z0-9_]+)`", line)}
     gone = listed - modules - {path.parent.name for path in here.glob("*/__init__.py")}
     assert not gone, f"{name} names modules that are gone: {sorted(gone)}"
 

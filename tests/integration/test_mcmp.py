@@ -396,7 +396,9 @@ async def test_advertising_begins_and_ends_with_the_listener(
     told: list[object] = []
 
     class Noting:
-        def __init__(self, settings: object, address: tuple[str, int], scheme: str) -> None:
+        def __init__(
+            self, settings: object, sending: object, address: tuple[str, int], scheme: str
+        ) -> None:
             told.append((address, scheme))
 
         async def start(self) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
+from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
 from lbproxy.runtime.binding import why_not_bound
 
@@ -54,14 +55,14 @@ class Sockets:
     listeners: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=dict)
     admin: socket.socket | None = None
     mcmp: McmpSockets | None = None
-    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    files: Mapping[str, FileMark | None] = field(default_factory=dict)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
         self.let_go()
         for path, mark in self.files.items():
-            with contextlib.suppress(FileNotFoundError):
-                if _mark(path) == mark:
+            if mark is not None and mark_of(path) == mark:
+                with contextlib.suppress(OSError):  # the next start replaces one that stays
                     os.unlink(path)
 
     def let_go(self) -> None:
@@ -91,7 +92,7 @@ def open_all(config: Config, workers: int = 1) -> Sockets:
     Raises: BindError: then none is left open.
     """
     listeners: dict[str, tuple[socket.socket, ...]] = {}
-    files: dict[str, tuple[int, int]] = {}
+    files: dict[str, FileMark | None] = {}
     admin = mcmp = None
     try:
         for listener in config.listeners:
@@ -239,11 +240,5 @@ def _remove_stale(path: str) -> None:
             return
 
 
-def _file(bind: Bind) -> dict[str, tuple[int, int]]:
-    return {bind.path: _mark(bind.path)} if bind.path else {}
-
-
-def _mark(path: str) -> tuple[int, int]:
-    """Return what tells a file from another one of the same name."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
+def _file(bind: Bind) -> dict[str, FileMark | None]:
+    return {bind.path: mark_of(bind.path)} if bind.path else {}

@@ -1,4 +1,5 @@
-"""Modules of the request path, as built and as plain Python: both must behave alike."""
+"""Modules of the request path, as built and as plain Python: both must behave alike; and a registry
+whose nodes announce themselves."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.cluster.announcing import World
 from tests.plain import as_plain_python
 
 
@@ -34,3 +36,8 @@ def sticky(form: str, plain_balance: ModuleType) -> ModuleType:
     module = as_plain_python("lbproxy.cluster.sticky")
     module.rendezvous = plain_balance.rendezvous  # type: ignore[attr-defined]
     return module
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

@@ -14,7 +14,7 @@ _log = logging.getLogger("lbproxy.process")
 
 
 class Stream(asyncio.Protocol):
-    """One end of a stream of messages; what is sent before it is open, or after its end, is lost.
+    """One end of a stream of messages; what is sent after its end is lost.
 
     Args: take: called with each message that comes; gone: called when it has ended.
 
@@ -26,6 +26,8 @@ class Stream(asyncio.Protocol):
         self._gone = gone
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
+        self._ended = False
+        self._early: list[object] = []  # sent before it was open
         self.full = False
         self.drained: Callable[[], None] | None = None
 
@@ -38,6 +40,9 @@ class Stream(asyncio.Protocol):
         """It is open."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)
+        early, self._early = self._early, []
+        for message in early:
+            self.send(message)
 
     def data_received(self, data: bytes) -> None:
         """Hand on what is whole now."""
@@ -60,12 +65,15 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
         self._transport = None
+        self._ended = True
         self._gone()
 
     def send(self, message: object) -> None:
-        """Send a message as soon as the other end takes it."""
+        """Send a message as soon as it is open, and the other end takes it."""
         if self._transport is not None:
             self._transport.write(frame(message))
+        elif not self._ended:
+            self._early.append(message)
 
     def close(self) -> None:
         """End it at once; may be called again."""

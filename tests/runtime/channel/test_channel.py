@@ -130,6 +130,25 @@ async def test_snapshots_reach_every_worker(joined: Joined) -> None:
     assert one.snapshots == [first, second]
 
 
+async def test_what_is_published_while_a_worker_is_being_attached_reaches_it(
+    joined: Joined,
+) -> None:
+    ours, theirs = socket.socketpair()
+    served = Served()
+    end = joined.ends[1] = ToControl()
+    end.worker = cast(Worker, served)
+    await end.attach(theirs)
+    attaching = asyncio.ensure_future(joined.workers.attach(1, ours))
+    await asyncio.sleep(0)
+    assert not attaching.done()
+    newest = joined.change(4)
+    asked = asyncio.ensure_future(joined.workers.counters())
+    await served.has(1)
+    assert served.snapshots == [newest]
+    assert await asked == {1: WorkerStats()}
+    await attaching
+
+
 async def test_of_snapshots_that_a_worker_does_not_take_the_newest_comes(joined: Joined) -> None:
     """The queue of a worker that is busy does not grow."""
     served = await joined.join(1)

@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from lbproxy.agent.agent import Agent
 from lbproxy.config.addresses import Bind
-from lbproxy.runtime.sockets import open_socket
+from lbproxy.runtime.sockets import open_socket, tcp_address
 
 _log = logging.getLogger("lbproxy.agent")
 COMMANDS = ("leave", "leave until-restart", "join", "status")
@@ -136,9 +136,8 @@ def ask(bind: Bind, command: str, timeout_s: float) -> Iterator[str]:
     Args: timeout_s: between two lines. Raises: OSError, such as ConnectionRefusedError if no
     agent runs.
     """
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-    address = bind.path or (bind.host, bind.port)
-    with socket.socket(socket.AF_UNIX if bind.path else family, socket.SOCK_STREAM) as sock:
+    family, address = (socket.AF_UNIX, bind.path) if bind.path else tcp_address(bind)
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
         sock.connect(address)
         sock.sendall(f"{command}\n".encode())

@@ -15,6 +15,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
@@ -24,6 +25,8 @@ BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
 _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
+
+TcpAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class BindError(Exception):
@@ -129,8 +132,19 @@ def _listening(bind: Bind, backlog: int, mode: int | None) -> socket.socket:
     return sock
 
 
+def tcp_address(bind: Bind) -> tuple[socket.AddressFamily, TcpAddress]:
+    """Return the family and the one address that a host and port stand for. Blocks for a name.
+
+    A name that has addresses of both kinds stands for its first one of IPv4: which of them the
+    resolver names first differs between machines. Raises: OSError.
+    """
+    found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+    family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, cast(TcpAddress, address)
+
+
 def _tcp_socket(bind: Bind) -> socket.socket:
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    family, address = tcp_address(bind)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -138,7 +152,7 @@ def _tcp_socket(bind: Bind) -> socket.socket:
             # `[::]` means every address of the machine, as in nginx and HAProxy.
             only_v6 = 0 if bind.host == "::" else 1
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
-        sock.bind((bind.host, bind.port))
+        sock.bind(address)
     except OSError:
         sock.close()
         raise

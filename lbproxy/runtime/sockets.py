@@ -19,9 +19,9 @@ from typing import cast
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
+from lbproxy.proxy.downstream.listener import BACKLOG
 from lbproxy.runtime.binding import why_not_bound
 
-BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
 _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600

@@ -31,6 +31,7 @@ MAX_CALLERS = 16
 LINE_S = 5.0
 FAREWELL_S = 1.0
 OK, FAILED = "ok", "failed"
+_OWNER_AND_GROUP = 0o660
 
 
 class ControlSocket:
@@ -40,9 +41,7 @@ class ControlSocket:
         self._bind = bind
         self._agent = agent
         self._callers: set[asyncio.Task[None]] = set()
-        self._socket = open_socket(bind)
-        if bind.path:
-            os.chmod(bind.path, 0o660)
+        self._socket = open_socket(bind, mode=_OWNER_AND_GROUP)
 
     @property
     def port(self) -> int:

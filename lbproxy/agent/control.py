@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 
 from lbproxy.agent.agent import Agent
 from lbproxy.config.addresses import Bind
-from lbproxy.runtime.sockets import open_socket, tcp_address
+from lbproxy.runtime.sockets import file_of, open_socket, remove_files, tcp_address
 
 _log = logging.getLogger("lbproxy.agent")
 COMMANDS = ("leave", "leave until-restart", "join", "status")
@@ -42,6 +40,7 @@ class ControlSocket:
         self._agent = agent
         self._callers: set[asyncio.Task[None]] = set()
         self._socket = open_socket(bind, mode=_OWNER_AND_GROUP)
+        self._files = file_of(bind)
 
     @property
     def port(self) -> int:
@@ -59,9 +58,7 @@ class ControlSocket:
                 server.close()
         finally:
             self._socket.close()
-            if self._bind.path:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._bind.path)
+            remove_files(self._files)
 
     async def finish(self) -> None:
         """Tell the callers that wait for the end of leaving."""

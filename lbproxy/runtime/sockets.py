@@ -26,6 +26,8 @@ _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
 
+# What tells a file from another one of the same name: device and number.
+Mark = tuple[int, int]
 TcpAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -52,17 +54,14 @@ class Sockets:
     listeners: Mapping[str, socket.socket] = field(default_factory=dict)
     admin: socket.socket | None = None
     mcmp: socket.socket | None = None
-    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    files: Mapping[str, Mark] = field(default_factory=dict)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
         for sock in (*self.listeners.values(), self.admin, self.mcmp):
             if sock is not None:
                 sock.close()
-        for path, mark in self.files.items():
-            with contextlib.suppress(FileNotFoundError):
-                if _mark(path) == mark:
-                    os.unlink(path)
+        remove_files(self.files)
 
 
 def open_all(config: Config) -> Sockets:
@@ -71,24 +70,24 @@ def open_all(config: Config) -> Sockets:
     Raises: BindError: then none is left open.
     """
     listeners: dict[str, socket.socket] = {}
-    files: dict[str, tuple[int, int]] = {}
+    files: dict[str, Mark] = {}
     admin = mcmp = None
     try:
         for listener in config.listeners:
             listeners[listener.name] = open_socket(listener.bind)
-            files |= _file(listener.bind)
+            files |= file_of(listener.bind)
         if config.admin is not False:
             bind = config.admin.bind
             admin = open_socket(
                 bind, _ADMIN_BACKLOG, mode=_PRIVATE, what="admin.bind", error=AdminBindError
             )
-            files |= _file(bind)
+            files |= file_of(bind)
         if config.mcmp is not False:
             bind = config.mcmp.bind
             mcmp = open_socket(
                 bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError
             )
-            files |= _file(bind)
+            files |= file_of(bind)
     except BaseException:
         Sockets(listeners, admin, mcmp, files).close()
         raise
@@ -192,11 +191,20 @@ def _remove_stale(path: str) -> None:
             return
 
 
-def _file(bind: Bind) -> dict[str, tuple[int, int]]:
+def file_of(bind: Bind) -> dict[str, Mark]:
+    """Return the file of a Unix socket that was opened just now, for `remove_files`."""
     return {bind.path: _mark(bind.path)} if bind.path else {}
 
 
-def _mark(path: str) -> tuple[int, int]:
+def remove_files(files: Mapping[str, Mark]) -> None:
+    """Remove files of Unix sockets, but for one that another process has put in their place."""
+    for path, mark in files.items():
+        with contextlib.suppress(FileNotFoundError):
+            if _mark(path) == mark:
+                os.unlink(path)
+
+
+def _mark(path: str) -> Mark:
     """Return what tells a file from another one of the same name."""
     status = os.stat(path)
     return status.st_dev, status.st_ino

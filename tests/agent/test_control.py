@@ -199,6 +199,21 @@ async def test_nobody_else_gets_in_at_the_start(
         assert met == [errno.ECONNREFUSED]
 
 
+async def test_the_socket_of_a_successor_stays(stage: Stage, tmp_path: Path) -> None:
+    agent, _ = await joined(stage)
+    path = tmp_path / "a.sock"
+    bind = Bind(path=str(path))
+    async with serving(bind, agent):
+        path.unlink()
+        successor = ControlSocket(bind, agent)
+    assert path.exists()
+    task = asyncio.ensure_future(successor.run())
+    assert (await told(bind, "status"))[-1] == "ok joined"
+    task.cancel()
+    await asyncio.wait({task})
+    assert not path.exists()
+
+
 async def test_one_agent_a_socket(stage: Stage, tmp_path: Path) -> None:
     agent, _ = await joined(stage)
     bind = Bind(path=str(tmp_path / "a.sock"))

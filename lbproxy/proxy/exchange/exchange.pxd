@@ -23,13 +23,9 @@ cdef class Exchange(Course):
     cdef public Upstream upstream
     cdef public object connecting
     cdef public bytes request_trailers
-    cdef public double sent_at
     cdef public bytes trailers
 
-    cpdef bint wait(self, failure) except -1
     cpdef try_again(self, double now)
-    cdef _room(self)
-
     @cython.locals(link=Link)
     cpdef go(self)
     cdef _start(self, Link link)

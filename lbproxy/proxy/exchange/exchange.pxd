@@ -15,7 +15,7 @@ from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef int BEGUN, ROOM, PARKED, CONNECTING, PINGING, ASKED, ANSWERING, TUNNEL, OVER
 cdef int PLACE, TASK, LINK
-cdef int NO_NODE, HEAD
+cdef int NO_NODE, SLOW_NODE, HEAD
 cdef long long NO_BODY
 cdef double _NEVER
 

@@ -34,7 +34,7 @@ from lbproxy.proxy.exchange.stages import (
 )
 from lbproxy.proxy.exchange.upstream import Upstream
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.transport.pipe import NO_NODE
+from lbproxy.proxy.transport.pipe import NO_NODE, SLOW_NODE
 from lbproxy.wire.fields import find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
 from lbproxy.wire.http1_response import ResponseHead
@@ -344,6 +344,7 @@ class Exchange(Course):
         sent = self.stage == ASKED
         self._let_go()
         self.enter(BEGUN)
+        self.release(SLOW_NODE)  # it takes nothing any more, neither fast nor slowly
         again = self.again(link, failure, sent)
         if again is not None:
             self.sent_at = -1.0

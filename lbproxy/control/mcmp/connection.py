@@ -3,7 +3,7 @@
 Nodes keep a connection for all their life and do not pipeline; what comes early waits. Reading
 stops while an answer is under way and enough has come, or while the peer does not read.
 
-A connection is in exactly one `Phase`, and each has its time. Two facts stand beside it: whether
+A connection is in exactly one phase, and each has its time. Two facts stand beside it: whether
 the peer has ended its side, and whether it reads; while it does not, that is what has a time.
 """
 
@@ -31,7 +31,7 @@ WRITE_S = 20.0
 LINGER_S = 2.0
 
 
-class Phase(Enum):
+class _Phase(Enum):
     """What happens on a connection, if its peer reads."""
 
     IDLE = auto()  # between two messages
@@ -41,10 +41,10 @@ class Phase(Enum):
 
 
 _PATIENCE_S = {
-    Phase.IDLE: IDLE_S,
-    Phase.HEARING: MESSAGE_S,
-    Phase.ANSWERING: ANSWER_S + WRITE_S,  # the request has a time of its own
-    Phase.LINGERING: LINGER_S,
+    _Phase.IDLE: IDLE_S,
+    _Phase.HEARING: MESSAGE_S,
+    _Phase.ANSWERING: ANSWER_S + WRITE_S,  # the request has a time of its own
+    _Phase.LINGERING: LINGER_S,
 }
 _FAILED = McmpAnswer(500, fault=McmpFault.MEM, message="MEM: lbproxy failed; see its log")
 
@@ -86,7 +86,7 @@ class McmpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self._phase = Phase.IDLE
+        self._phase = _Phase.IDLE
         self._eof = False
         self.deadline = clock() + MESSAGE_S  # the first request follows the connection
 
@@ -96,10 +96,10 @@ class McmpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what came, and serve it unless a request is under way."""
-        if self._phase is Phase.LINGERING:
+        if self._phase is _Phase.LINGERING:
             return
-        if self._reader.idle and self._phase is not Phase.ANSWERING:
-            self._enter(Phase.HEARING)
+        if self._reader.idle and self._phase is not _Phase.ANSWERING:
+            self._enter(_Phase.HEARING)
         self._reader.feed(data)
         self._go_on()
 
@@ -108,7 +108,7 @@ class McmpConnection(asyncio.Protocol):
         self._eof = True
         # Over TLS there is no half of a connection.
         half = self._transport is not None and self._transport.can_write_eof()
-        return half and self._phase is Phase.ANSWERING
+        return half and self._phase is _Phase.ANSWERING
 
     def pause_writing(self) -> None:
         """Say nothing more until the peer reads."""
@@ -137,7 +137,7 @@ class McmpConnection(asyncio.Protocol):
         if now >= self.deadline:
             self.abort()
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: _Phase) -> None:
         """Go on to a phase, which has its whole time from now on."""
         self._phase = phase
         patience = _PATIENCE_S[phase] if self._writable.is_set() else WRITE_S
@@ -145,14 +145,14 @@ class McmpConnection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """A message was answered: the next one may have come, unless there is none."""
-        if self._phase is not Phase.LINGERING:
-            self._enter(Phase.IDLE if self._reader.idle else Phase.HEARING)
+        if self._phase is not _Phase.LINGERING:
+            self._enter(_Phase.IDLE if self._reader.idle else _Phase.HEARING)
 
     def _go_on(self) -> None:
-        if self._phase is Phase.HEARING:
+        if self._phase is _Phase.HEARING:
             request = self._next()
             if request is not None and not self._answered(request):
-                self._enter(Phase.ANSWERING)
+                self._enter(_Phase.ANSWERING)
                 task = asyncio.get_running_loop().create_task(
                     self._serve(request), name=f"mcmp {self.peer.text}"
                 )
@@ -182,7 +182,7 @@ class McmpConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._phase is Phase.ANSWERING and self._reader.full:
+        if self._phase is _Phase.ANSWERING and self._reader.full:
             transport.pause_reading()
         elif not self._eof:
             transport.resume_reading()
@@ -219,7 +219,7 @@ class McmpConnection(asyncio.Protocol):
             return
         self._settle()
         self._go_on()
-        if self._eof and self._phase is not Phase.ANSWERING and self._transport is not None:
+        if self._eof and self._phase is not _Phase.ANSWERING and self._transport is not None:
             self._transport.close()
 
     def _answer(self, answer: McmpAnswer, *, close: bool) -> None:
@@ -228,7 +228,7 @@ class McmpConnection(asyncio.Protocol):
             return
         transport.write(render_answer(answer, close=close))
         if close:
-            self._enter(Phase.LINGERING)
+            self._enter(_Phase.LINGERING)
             if transport.can_write_eof():
                 transport.write_eof()
             else:

@@ -17,7 +17,7 @@ from lbproxy.cluster.health import (
     next_delay,
     observe,
 )
-from lbproxy.cluster.node import Health, NodeTls
+from lbproxy.cluster.node import Health, tls_of
 from lbproxy.config.addresses import parse_node_url, parse_page_url
 from lbproxy.config.agent import AgentNodeSettings
 from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
@@ -38,8 +38,7 @@ def target_of(node: AgentNodeSettings) -> Target:
         scheme, host, port = "https" if place.scheme == "https" else "http", place.host, place.port
     elif scheme is None or scheme == "auto":
         scheme = "https" if url.scheme == "https" else "http"
-    tls = NodeTls(ca=health.tls.ca, server_name=health.tls.server_name, verify=health.tls.verify)
-    return Target(scheme, host, port, path, tls, health.host)
+    return Target(scheme, host, port, path, tls_of(health.tls), health.host)
 
 
 def beside(node: AgentNodeSettings, target: Target) -> str:

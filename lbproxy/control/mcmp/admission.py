@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lbproxy.cluster.contexts import BalancerSettings
-from lbproxy.cluster.node import LOCALHOST, Node, NodeTls, Reported, Source, Tuning
-from lbproxy.config import sources
+from lbproxy.cluster.node import LOCALHOST, Node, NodeTls, Reported, Source, Tuning, tls_of
 from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.access import LOOPBACK, Peer, within
 from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode, McmpFault, Refused
@@ -65,7 +64,8 @@ class Admission:
         settings, ajp = self._settings, told.scheme == "ajp"
         tls = NodeTls()
         if told.scheme == "https":
-            tls = _tls(settings.node_tls, None if told.host == host else told.host)
+            # By the name that it announced, if it did.
+            tls = tls_of(settings.node_tls, None if told.host == host else told.host)
         return Node(
             pool=settings.pool,
             name=told.route,
@@ -155,11 +155,6 @@ def balancer_settings(told: AnnouncedBalancer) -> BalancerSettings:
 
 def _at_most(limit: float, told: float | None) -> float | None:
     return None if told is None else min(told, limit)
-
-
-def _tls(settings: sources.NodeTlsSettings, name: str | None) -> NodeTls:
-    """Return how an https node is verified: by the name that it announced, if it did."""
-    return NodeTls(ca=settings.ca, server_name=settings.server_name or name, verify=settings.verify)
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:

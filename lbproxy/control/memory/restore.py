@@ -21,7 +21,7 @@ from lbproxy.cluster.contexts import (
     count_contexts,
 )
 from lbproxy.cluster.membership import ANNOUNCED, Bounds, Membership
-from lbproxy.cluster.node import Node, NodeTls, Source, needs_resolving
+from lbproxy.cluster.node import Node, NodeTls, Source, needs_resolving, tls_of
 from lbproxy.cluster.registry import Conflict, Registry, UnknownName
 from lbproxy.config import sources
 from lbproxy.config.schema import Config
@@ -89,8 +89,7 @@ def _announce(
         raise _NotAllowed("it has more contexts or aliases than mcmp.max allows")
     tls = NodeTls()
     if saved.scheme == "https":
-        name = settings.node_tls.server_name or saved.server_name
-        tls = NodeTls(settings.node_tls.ca, name, settings.node_tls.verify)
+        tls = tls_of(settings.node_tls, saved.server_name)
     node = replace(
         _bare(saved),
         tls=tls,

@@ -23,7 +23,6 @@ from lbproxy.config.agent import AgentNodeSettings
 from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.agent")
-_OTHER_SCHEME = {"http": "https", "https": "http"}
 # Seconds between two lines that say why the node is still not healthy.
 REMIND_S = 60.0
 
@@ -106,7 +105,6 @@ class Watch:
         except ProbeError as error:
             if not self._either or not error.wrong_scheme:
                 raise
-        other = _OTHER_SCHEME[self._target.scheme]
-        _log.info("health port %d answers %s: probing that", self._target.port, other)
-        self._target = replace(self._target, scheme=other)
+        self._target = target = self._target.by_other_scheme()
+        _log.info("health port %d answers %s: probing that", target.port, target.scheme)
         return await client.fetch(self._target, self._settings.timeout)

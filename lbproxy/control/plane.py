@@ -23,7 +23,7 @@ from lbproxy.control.discovery.part import Dns
 from lbproxy.control.discovery.resolver import Resolver
 from lbproxy.control.health.probes import Prober
 from lbproxy.control.journal import Journal
-from lbproxy.control.mcmp.part import McmpPart
+from lbproxy.control.mcmp.part import McmpPart, McmpSockets
 from lbproxy.control.memory.part import Memory, commanded
 from lbproxy.control.part import Part
 from lbproxy.control.publisher import Publisher
@@ -38,8 +38,8 @@ class ControlPlane:
     """Observes the nodes, takes commands, and hands each new snapshot to `publish`.
 
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
-    by start(), and then as `Publisher` says; admin, mcmp: listening sockets, which stay their
-    owner's: without one the part does not live; clock: monotonic seconds.
+    by start(), and then as `Publisher` says; admin, mcmp: the sockets of these parts, which stay
+    their owner's: without them the part does not live; clock: monotonic seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
     Attributes: journal: of what changed.
@@ -53,7 +53,7 @@ class ControlPlane:
         publish: Callable[[Snapshot], None],
         *,
         admin: socket.socket | None = None,
-        mcmp: socket.socket | None = None,
+        mcmp: McmpSockets | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
     ) -> None:

@@ -45,7 +45,8 @@ class Service:
     @property
     def mcmp_port(self) -> int:
         """The port at which nodes announce themselves; 0 for none, or a Unix socket."""
-        return port_of(self._sockets.mcmp)
+        mcmp = self._sockets.mcmp
+        return 0 if mcmp is None else port_of(mcmp.listening)
 
     async def start(self) -> None:
         """Begin to serve.

@@ -1,9 +1,8 @@
-"""Every socket that lbproxy listens on: opened here, before anything else, and handed in.
+"""Every socket that lbproxy owns for long: opened here, before anything else, and handed in.
 
 Who accepts on a socket has it from here: a control plane that ends and begins again finds the
 connections that waited meanwhile. A worker that drains closes the listeners' sockets, so that new
-clients are refused; what other processes hold of them stays open. Sockets that follow the network
-interfaces of the machine, which come and go, are not among them: see `lbproxy.net`.
+clients are refused; what other processes hold of them stays open.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
+from lbproxy.control.mcmp.part import McmpSockets
+from lbproxy.net.sender import open_sender
 from lbproxy.proxy.downstream.listener import BACKLOG
 from lbproxy.runtime.binding import why_not_bound
 
@@ -45,7 +46,8 @@ class McmpBindError(BindError):
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What is listened on, not blocking. Owns the sockets, and the files of Unix sockets.
+    """What is listened on, and what advertises it, not blocking. Owns the sockets and the files of
+    Unix sockets.
 
     Args: listeners: by name; admin, mcmp: None if the configuration has none; files: of Unix
     sockets, with what tells each from one that another process has put in its place.
@@ -53,19 +55,20 @@ class Sockets:
 
     listeners: Mapping[str, socket.socket] = field(default_factory=dict)
     admin: socket.socket | None = None
-    mcmp: socket.socket | None = None
+    mcmp: McmpSockets | None = None
     files: Mapping[str, Mark] = field(default_factory=dict)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
-        for sock in (*self.listeners.values(), self.admin, self.mcmp):
+        mcmp = () if self.mcmp is None else (self.mcmp.listening, self.mcmp.sending)
+        for sock in (*self.listeners.values(), self.admin, *mcmp):
             if sock is not None:
                 sock.close()
         remove_files(self.files)
 
 
 def open_all(config: Config) -> Sockets:
-    """Open every socket that a configuration names: listeners, admin API, MCMP, in this order.
+    """Open the sockets of a configuration: listeners, admin API, MCMP with its advertisements.
 
     Raises: BindError: then none is left open.
     """
@@ -84,10 +87,14 @@ def open_all(config: Config) -> Sockets:
             files |= file_of(bind)
         if config.mcmp is not False:
             bind = config.mcmp.bind
-            mcmp = open_socket(
-                bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError
+            mcmp = McmpSockets(
+                open_socket(
+                    bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError
+                )
             )
             files |= file_of(bind)
+            if config.mcmp.advertise is not False:
+                mcmp = replace(mcmp, sending=_sender(config.mcmp.advertise.group))
     except BaseException:
         Sockets(listeners, admin, mcmp, files).close()
         raise
@@ -117,6 +124,14 @@ def open_socket(
         return _listening(bind, backlog, mode)
     except OSError as cause:
         raise error(f"{what} {bind}: {why_not_bound(bind, cause)}") from None
+
+
+def _sender(group: str) -> socket.socket:
+    """Return the socket that sends advertisements to a group. Raises: McmpBindError."""
+    try:
+        return open_sender(6 if group.startswith("[") else 4)
+    except OSError as cause:
+        raise McmpBindError(f"mcmp.advertise.group {group}: {cause.strerror}") from None
 
 
 def _listening(bind: Bind, backlog: int, mode: int | None) -> socket.socket:

@@ -21,7 +21,7 @@ from lbproxy.net import readiness as multicast_state
 from lbproxy.net import switch as multicast_switch
 from lbproxy.net.interfaces import Address, Interface, Route
 from lbproxy.net.multicast import Lack, Place
-from lbproxy.net.sender import open_sender
+from lbproxy.net.sender import open_sender, send_by
 from lbproxy.net.switch import SwitchError
 from lbproxy.wire.advertise import Advertisement, render, salt
 
@@ -151,10 +151,10 @@ class Proxy(threading.Thread):
 
     def run(self) -> None:
         ip = ip_address("127.0.0.1")
-        with open_sender(Place("lo", 1, ip, ip)) as sock:
+        with open_sender(4) as sock:
             while not self._over.wait(0.005):
                 for datagram in self._datagrams:
-                    sock.sendto(datagram, (GROUP, self._port))
+                    send_by(sock, Place("lo", 1, ip, ip), datagram, (ip_address(GROUP), self._port))
 
     def __enter__(self) -> Proxy:
         self.start()

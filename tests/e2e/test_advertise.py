@@ -17,7 +17,6 @@ import pytest
 
 from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.control.mcmp.advertiser import Advertiser
-from lbproxy.net.multicast import Place
 from lbproxy.net.sender import open_sender
 from lbproxy.wire.advertise import Advertisement, Reaction, judge, render, salt
 from tests.e2e.announced_tomcat import LIBRARIES
@@ -109,8 +108,10 @@ def hearing(port: int) -> Iterator[Node]:
 
 
 def sender() -> socket.socket:
-    here = ip_address("127.0.0.1")
-    return open_sender(Place("lo", 1, here, here))
+    """Return a socket whose datagrams leave by loopback."""
+    sock = open_sender(4)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+    return sock
 
 
 def reaction(hearing: Node, port: int, datagram: bytes) -> str:
@@ -165,13 +166,17 @@ async def test_a_node_comes_to_what_is_advertised(
     if key:
         (tmp_path / "key").write_text(f"{key[0]}\n")
         settings["key_file"] = str(tmp_path / "key")
-    made = Advertiser(AdvertiseSettings.model_validate(settings), ("127.0.0.1", 6666), "http")
+    sending = open_sender(4)
+    made = Advertiser(
+        AdvertiseSettings.model_validate(settings), sending, ("127.0.0.1", 6666), "http"
+    )
     hearing = await asyncio.to_thread(node, port, "lo", *key)
     try:
         await made.start()
         assert await asyncio.to_thread(hearing.says) == "proxy 127.0.0.1 6666"
     finally:
         await made.stop()
+        sending.close()
         await asyncio.to_thread(hearing.end)
 
 

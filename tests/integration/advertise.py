@@ -19,6 +19,8 @@ import uvloop
 from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.control.mcmp.advertiser import Advertiser
 from lbproxy.net import netlink
+from lbproxy.net.multicast import parse_group
+from lbproxy.net.sender import open_sender
 
 NOBODY = 65534
 
@@ -34,8 +36,12 @@ async def advertise(advertiser: Advertiser) -> None:
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s %(message)s")
     given = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    settings = AdvertiseSettings.model_validate(given)
     made = Advertiser(
-        AdvertiseSettings.model_validate(given), (sys.argv[1], int(sys.argv[2])), "http"
+        settings,
+        open_sender(parse_group(settings.group).ip.version),
+        (sys.argv[1], int(sys.argv[2])),
+        "http",
     )
     # All files are read by now: the key, and what is imported late.
     assert netlink.read_interfaces()

@@ -14,7 +14,7 @@ import pytest
 from lbproxy.net.interfaces import Interface
 from lbproxy.net.listener import MAX_HEARD, GroupListener, Heard, ListenError
 from lbproxy.net.multicast import Group, Place
-from lbproxy.net.sender import open_sender
+from lbproxy.net.sender import open_sender, send_by
 
 V4, V6 = ip_address("239.255.64.6"), ip_address("ff15::6bb6")
 LO = Interface(1, "lo", loopback=True)
@@ -32,8 +32,8 @@ def port() -> Iterator[int]:
 def send(group: Group, datagram: bytes) -> int:
     """Send by loopback; return the port of the sender."""
     source = ip_address("127.0.0.1")
-    with open_sender(Place("lo", 1, source, source)) as sock:
-        sock.sendto(datagram, (str(group.ip), group.port))
+    with open_sender(4) as sock:
+        send_by(sock, Place("lo", 1, source, source), datagram, (group.ip, group.port))
         port: int = sock.getsockname()[1]
         return port
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -10,6 +11,7 @@ import pytest
 from lbproxy.config.addresses import Bind, parse_bind
 from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
+from lbproxy.runtime import sockets as module
 from lbproxy.runtime.sockets import BindError, McmpBindError, open_all, open_socket, port_of
 
 
@@ -176,7 +178,8 @@ access_log: false
 def test_everything_is_opened_and_goes_with_its_files(tmp_path: Path) -> None:
     sockets = open_all(everything(tmp_path))
     assert port_of(sockets.listeners["tcp"]) > 0
-    assert port_of(sockets.admin) == port_of(sockets.mcmp) == 0
+    assert sockets.mcmp is not None
+    assert port_of(sockets.admin) == port_of(sockets.mcmp.listening) == 0
     for name in ("admin", "mcmp"):
         assert connectable(str(tmp_path / name), socket.AF_UNIX)
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, "for this user alone"
@@ -201,3 +204,56 @@ def test_one_that_cannot_be_opened_closes_the_others(tmp_path: Path) -> None:
             open_all(config)
         assert len(os.listdir("/proc/self/fd")) == before + 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["mcmp"]
+
+
+def advertising(group: str | None) -> Config:
+    said = "false" if group is None else f'{{group: "{group}"}}'
+    document = f"""
+listeners: [{{name: tcp, bind: "127.0.0.1:0"}}]
+pools: {{idp: {{}}}}
+routes: [{{pool: idp}}]
+admin: false
+mcmp: {{bind: "127.0.0.1:0", pool: idp, advertise: {said}}}
+access_log: false
+"""
+    result = parse_config(document, "test.yaml", Path())
+    assert result.config is not None, result.problems
+    return result.config
+
+
+@pytest.mark.parametrize(
+    ("group", "family"),
+    [
+        ("224.0.1.105:23364", socket.AF_INET),
+        pytest.param("[ff15::1]:23364", socket.AF_INET6, marks=needs_ipv6),
+    ],
+)
+def test_the_socket_of_advertisements_has_the_family_of_the_group(
+    group: str, family: socket.AddressFamily
+) -> None:
+    opened = open_all(advertising(group))
+    try:
+        assert opened.mcmp is not None
+        assert opened.mcmp.sending is not None
+        assert opened.mcmp.sending.family == family
+    finally:
+        opened.close()
+    assert opened.mcmp.sending.fileno() == opened.mcmp.listening.fileno() == -1
+
+
+def test_nothing_is_opened_to_send_if_nothing_is_advertised() -> None:
+    opened = open_all(advertising(None))
+    opened.close()
+    assert opened.mcmp is not None
+    assert opened.mcmp.sending is None
+
+
+def test_a_family_that_the_machine_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(version: int) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(module, "open_sender", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(McmpBindError, match=r"^mcmp\.advertise\.group \[ff15::1\]:1: Address fam"):
+        open_all(advertising("[ff15::1]:1"))
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,8 +1,8 @@
 """Advertises the MCMP listener by multicast, so that nodes find it without a list of proxies.
 
-One UDP socket an interface; nothing is received, and no privilege is needed. What is in the way at
-an interface is logged once with the command that helps, and tried again until it works. An id
-belongs to one address: nodes act only on the first datagram of an id.
+One UDP socket sends by every interface; nothing is received, and no privilege is needed. What is in
+the way at an interface is logged once with the command that helps, and tried again until it works.
+An id belongs to one address: nodes act only on the first datagram of an id.
 
 Source: MCMP reference, section 9.
 """
@@ -34,7 +34,7 @@ from lbproxy.net.multicast import (
     plan,
     source_of,
 )
-from lbproxy.net.sender import open_sender
+from lbproxy.net.sender import send_by
 from lbproxy.net.watch import Interfaces, InterfaceWatcher
 from lbproxy.wire.advertise import Advertisement, render, salt, unreachable
 
@@ -42,8 +42,6 @@ _log = logging.getLogger("lbproxy.advertise")
 _WHAT_HELPS = {
     errno.EPERM: "a firewall of this machine refuses it; look at `nft list ruleset`",
     errno.EACCES: "a firewall of this machine refuses it; look at `nft list ruleset`",
-    errno.EMFILE: "raise LimitNOFILE (systemd) or `ulimit -n`",
-    errno.ENFILE: "raise it with `sysctl fs.file-max`",
     errno.ENOBUFS: "its queue is full; look at `ip -s link`",
 }
 
@@ -78,33 +76,25 @@ class _Sender:
         self.place: Place | None = None
         self.trouble = ""
         self._sequence = 0
-        self._socket: socket.socket | None = None
 
     def move(self, place: Place | None) -> None:
         """Send from there from now on, or from nowhere."""
-        self.close()
         self.place = place
         self.trouble = ""
 
-    def send(self, group: Group, seconds: float, salted: bytes) -> None:
+    def send(self, sock: socket.socket, group: Group, seconds: float, salted: bytes) -> None:
         """Send one datagram, now or never. Raises: OSError."""
         assert self.place is not None
-        if self._socket is None:
-            self._socket = open_sender(self.place)
         self._sequence += 1
         datagram = render(self.said, self._sequence, seconds, salted)
-        self._socket.sendto(datagram, (str(group.ip), group.port))
-
-    def close(self) -> None:
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            sock.close()
+        send_by(sock, self.place, datagram, (group.ip, group.port))
 
 
 class Advertiser:
     """Sends advertisements from start() to stop(), on the event loop's thread.
 
-    Args: address: the MCMP listener's, port not 0; scheme: of that listener; machine: the
+    Args: sending: socket of `open_sender`, for the group's version of the protocol; it stays its
+    owner's; address: the MCMP listener's, port not 0; scheme: of that listener; machine: the
     interfaces of this one; now: seconds since 1970; new_id: for each start and each new address.
     Raises: AdvertiseError for a group or a key file that cannot be used.
     """
@@ -112,6 +102,7 @@ class Advertiser:
     def __init__(
         self,
         settings: AdvertiseSettings,
+        sending: socket.socket,
         address: tuple[str, int],
         scheme: Literal["http", "https"],
         *,
@@ -136,6 +127,7 @@ class Advertiser:
         self._salted = salt(key)
         self._key_set = key is not None
         self._settings = settings
+        self._sending = sending
         self._port = address[1]
         self._scheme = scheme
         self._machine: Interfaces = machine if machine is not None else InterfaceWatcher()
@@ -165,8 +157,6 @@ class Advertiser:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for sender in self._senders.values():
-            sender.close()
         self._senders.clear()
         self._lacks.clear()
 
@@ -212,8 +202,6 @@ class Advertiser:
             return
         address = str(place.advertised)
         if sender is None or sender.said.address != address:
-            if sender is not None:
-                sender.close()
             said = Advertisement(self._new_id(), address, self._port, self._scheme)
             sender = self._senders[place.name] = _Sender(said)
         sender.move(place)
@@ -242,7 +230,7 @@ class Advertiser:
         if sender.place is None:
             return
         try:
-            sender.send(self._group, self._now(), self._salted)
+            sender.send(self._sending, self._group, self._now(), self._salted)
         except OSError as error:
             code = error.errno or 0
             trouble = os.strerror(code)

@@ -6,6 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lbproxy.cluster.membership import Bounds, Membership
 from lbproxy.cluster.registry import Changes, Registry
@@ -22,11 +23,19 @@ _RESULTS = ("ok", *(fault.value.lower() for fault in McmpFault))
 _NO_MESSAGES = {(method, result): 0 for method in METHODS for result in _RESULTS}
 
 
+@dataclass(frozen=True, slots=True)
+class McmpSockets:
+    """Args: listening: accepts nodes; sending: sends advertisements, None to send none."""
+
+    listening: socket.socket
+    sending: socket.socket | None = None
+
+
 class McmpPart(Part):
     """The listener, the commands and the nodes that they are about.
 
-    Args: listening: the listener's socket; resolver: of names that nodes announce; plane: publishes
-    and counts; clock: monotonic seconds.
+    Args: sockets: of the listener and the advertisements, which stay their owner's; resolver: of
+    names that nodes announce; plane: publishes and counts; clock: monotonic seconds.
     Raises: McmpError for settings that cannot be used.
     """
 
@@ -35,7 +44,7 @@ class McmpPart(Part):
     def __init__(
         self,
         settings: sources.McmpSettings,
-        listening: socket.socket,
+        sockets: McmpSockets,
         resolver: Resolver,
         registry: Registry,
         plane: Plane,
@@ -45,6 +54,7 @@ class McmpPart(Part):
         self._plane = plane
         self._members = Membership(registry, settings.pool, bounds, settings.forget)
         self._settings = settings
+        self._sending = sockets.sending
         self._advertiser: Advertiser | None = None
         self._resolver = resolver
         access = Access(settings, time.time)
@@ -57,7 +67,7 @@ class McmpPart(Part):
             server_id=secrets.randbits(31),
             clock=clock,
         )
-        self._server = McmpServer(settings, listening, access, self._commands, clock)
+        self._server = McmpServer(settings, sockets.listening, access, self._commands, clock)
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -67,10 +77,11 @@ class McmpPart(Part):
     async def start(self) -> None:
         """Accept nodes, and say where. Raises: McmpError."""
         await self._server.start()
-        if self._settings.advertise is not False:
+        advertise, sending = self._settings.advertise, self._sending
+        if advertise is not False and sending is not None:
             address = (self._settings.bind.host, self._server.port)
             try:
-                advertiser = Advertiser(self._settings.advertise, address, self._server.scheme)
+                advertiser = Advertiser(advertise, sending, address, self._server.scheme)
             except AdvertiseError as error:
                 raise McmpError(str(error)) from None
             self._advertiser = advertiser

@@ -8,7 +8,7 @@ import itertools
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,8 +21,7 @@ from lbproxy.config.sources import AdvertiseSettings
 from lbproxy.control.mcmp import advertiser as module
 from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, read_key
 from lbproxy.net.interfaces import Address, Interface
-from lbproxy.net.multicast import Place
-from lbproxy.net.sender import open_sender
+from lbproxy.net.sender import open_sender, send_by
 from lbproxy.net.watch import Interfaces
 from lbproxy.wire.advertise import Judgement, Reaction, judge, salt
 
@@ -119,7 +118,13 @@ Begin = Callable[..., Any]
 
 
 @pytest.fixture
-async def begin(node: Node) -> AsyncIterator[Begin]:
+def sending() -> Iterator[socket.socket]:
+    with open_sender(4) as sock:
+        yield sock
+
+
+@pytest.fixture
+async def begin(node: Node, sending: socket.socket) -> AsyncIterator[Begin]:
     """Start an advertiser at an address; it ends with the test."""
     started: list[Advertiser] = []
 
@@ -134,7 +139,10 @@ async def begin(node: Node) -> AsyncIterator[Begin]:
             {"group": node.group, "interval": ONCE} | changes
         )
         made = Advertiser(
-            settings, (address, 6666), "https", machine=machine, now=now, new_id=new_id
+            *(settings, sending, (address, 6666), "https"),
+            machine=machine,
+            now=now,
+            new_id=new_id,
         )
         started.append(made)
         await made.start()
@@ -168,11 +176,13 @@ async def test_the_sequence_counts_up_at_every_interval(begin: Begin, node: Node
     assert sequences == [f"Sequence: {number}" for number in range(1, 6)]
 
 
-async def test_a_late_turn_of_the_loop_makes_later_ones_not_late(node: Node) -> None:
+async def test_a_late_turn_of_the_loop_makes_later_ones_not_late(
+    node: Node, sending: socket.socket
+) -> None:
     """Datagrams keep to their times, and those that were missed are not made up for."""
     loop = asyncio.get_running_loop()
     settings = AdvertiseSettings.model_validate({"group": node.group, "interval": "10s"})
-    made = Advertiser(settings, ("127.0.0.1", 6666), "http", machine=Machine(LO))
+    made = Advertiser(settings, sending, ("127.0.0.1", 6666), "http", machine=Machine(LO))
     await made.start()
     try:
         began = made._due - 10.0
@@ -322,7 +332,7 @@ async def test_an_interface_that_fits_no_more(begin: Begin, log: Callable[[], li
     ("code", "helps"),
     [
         (errno.EPERM, "Operation not permitted; a firewall of this machine refuses it"),
-        (errno.EMFILE, "Too many open files; raise LimitNOFILE"),
+        (errno.ENOBUFS, "No buffer space available; its queue is full"),
         (errno.ENETUNREACH, "Network is unreachable; look at `lbproxy net status`"),
     ],
 )
@@ -334,16 +344,16 @@ async def test_what_goes_wrong_is_said_once_and_tried_again(
     code: int,
     helps: str,
 ) -> None:
-    def refuse(place: Place) -> socket.socket:
+    def refuse(*_: object) -> None:
         raise OSError(code, "no")
 
-    monkeypatch.setattr(module, "open_sender", refuse)
+    monkeypatch.setattr(module, "send_by", refuse)
     made = await begin(Machine(LO))
     made._tick()
     said = [line for line in log() if line.startswith("cannot")]
     assert len(said) == 1
     assert said[0].startswith(f"cannot advertise on lo: {helps}")
-    monkeypatch.setattr(module, "open_sender", open_sender)
+    monkeypatch.setattr(module, "send_by", send_by)
     made._tick()
     assert (await node.hears()).reaction is Reaction.REGISTERS
     assert log() == ["advertising on lo again"]
@@ -394,15 +404,16 @@ def test_a_key_ends_before_the_end_of_its_line(tmp_path: Path, content: bytes) -
 
 
 @pytest.mark.parametrize("address", ["fe80::1%lo", "fe80::1", "224.0.0.1", "localhost"])
-def test_an_address_that_nodes_could_not_come_to(address: str) -> None:
+def test_an_address_that_nodes_could_not_come_to(address: str, sending: socket.socket) -> None:
     with pytest.raises(AdvertiseError, match=r"mcmp\.bind .* cannot be advertised: "):
-        Advertiser(AdvertiseSettings(), (address, 6666), "http", machine=Machine())
+        Advertiser(AdvertiseSettings(), sending, (address, 6666), "http", machine=Machine())
 
 
-def test_a_group_that_is_none() -> None:
+def test_a_group_that_is_none(sending: socket.socket) -> None:
     with pytest.raises(AdvertiseError, match="no multicast group"):
         Advertiser(
             AdvertiseSettings(group="10.0.0.1:23364"),
+            sending,
             ("127.0.0.1", 6666),
             "http",
             machine=Machine(),

@@ -19,6 +19,7 @@ from typing import cast
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
+from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
 from lbproxy.proxy.downstream.listener import BACKLOG
 from lbproxy.runtime.binding import why_not_bound
@@ -27,8 +28,6 @@ _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
 
-# What tells a file from another one of the same name: device and number.
-Mark = tuple[int, int]
 TcpAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -56,7 +55,7 @@ class Sockets:
     listeners: Mapping[str, socket.socket] = field(default_factory=dict)
     admin: socket.socket | None = None
     mcmp: McmpSockets | None = None
-    files: Mapping[str, Mark] = field(default_factory=dict)
+    files: Mapping[str, FileMark | None] = field(default_factory=dict)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
@@ -73,7 +72,7 @@ def open_all(config: Config) -> Sockets:
     Raises: BindError: then none is left open.
     """
     listeners: dict[str, socket.socket] = {}
-    files: dict[str, Mark] = {}
+    files: dict[str, FileMark | None] = {}
     admin = mcmp = None
     try:
         for listener in config.listeners:
@@ -206,20 +205,14 @@ def _remove_stale(path: str) -> None:
             return
 
 
-def file_of(bind: Bind) -> dict[str, Mark]:
+def file_of(bind: Bind) -> dict[str, FileMark | None]:
     """Return the file of a Unix socket that was opened just now, for `remove_files`."""
-    return {bind.path: _mark(bind.path)} if bind.path else {}
+    return {bind.path: mark_of(bind.path)} if bind.path else {}
 
 
-def remove_files(files: Mapping[str, Mark]) -> None:
+def remove_files(files: Mapping[str, FileMark | None]) -> None:
     """Remove files of Unix sockets, but for one that another process has put in their place."""
     for path, mark in files.items():
-        with contextlib.suppress(FileNotFoundError):
-            if _mark(path) == mark:
+        if mark is not None and mark_of(path) == mark:
+            with contextlib.suppress(OSError):  # the next start replaces one that stays
                 os.unlink(path)
-
-
-def _mark(path: str) -> Mark:
-    """Return what tells a file from another one of the same name."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino

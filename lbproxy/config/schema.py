@@ -323,6 +323,14 @@ class TimeoutsSettings(Model):
     """For exchanges under way when the process ends."""
 
 
+class ShutdownSettings(Model):
+    """What happens at TERM, before connections are drained."""
+
+    lead: Duration = 0.0
+    """How long clients are still accepted while `/readyz` says that none should come: until the
+    balancers in front have seen it."""
+
+
 class LimitsSettings(Model):
     """Every bound on what a peer may send or hold."""
 
@@ -389,5 +397,7 @@ class Config(Model):
     """Every wait on a peer."""
     limits: LimitsSettings = LimitsSettings()
     """Every bound on what a peer may send or hold."""
+    shutdown: ShutdownSettings = ShutdownSettings()
+    """What happens at TERM, before connections are drained."""
     access_log: OrOff[AccessLogSettings] = AccessLogSettings()
     """The access log, or off."""

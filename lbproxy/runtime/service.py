@@ -78,6 +78,11 @@ class Service:
         await control.start()
         await data.start()
 
+    def shut_down(self) -> None:
+        """Say at /readyz that no traffic should come any more."""
+        assert self._control is not None
+        self._control.shut_down()
+
     async def drain(self) -> bool:
         """Accept no more and let exchanges in progress end, within `timeouts.drain`.
 

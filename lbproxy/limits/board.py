@@ -196,8 +196,8 @@ class Page:
     def requests(self, pool: str, node: str) -> Counter:
         """Return what counts the requests at a node.
 
-        Two nodes may share one (of 30 nodes any two do with a chance of 3 %). Then each looks busier
-        by what the other workers have at the other one.
+        Two nodes may share one (of 30 nodes any two do with a chance of 3 %): then each looks
+        busier by what the other workers have at the other.
         """
         mark = self._board.hashed(f"{pool}\0{node}".encode())
         return Cell(self._board, self.start, _HEAD + mark % _NODES)

@@ -13,6 +13,7 @@ from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
+from lbproxy.limits.board import Page
 from lbproxy.limits.per_client import PerClient
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.cut_off import tell_cut
@@ -44,7 +45,8 @@ class Worker:
     """The data plane of one process.
 
     Args: config; reports: hears of failures of nodes; access_log: None if it is off; keys: by pool,
-    what signs its affinity cookie; tick_s: precision of timeouts in seconds.
+    what signs its affinity cookie; tick_s: precision of timeouts in seconds; page: its page of the
+    board, by which its limits and choices count what other workers have; None if it is alone.
     Owns: every client connection and node connection.
     """
 
@@ -55,6 +57,7 @@ class Worker:
         access_log: AccessLog | None,
         keys: Mapping[str, bytes],
         tick_s: float = TICK_S,
+        page: Page | None = None,
     ) -> None:
         mcmp = config.mcmp or None
         self.pools: dict[str, Pool] = {
@@ -65,6 +68,7 @@ class Worker:
                 keys.get(name, b""),
                 int.from_bytes(os.urandom(8), "big"),
                 mcmp if mcmp is not None and mcmp.pool == name else None,
+                page,
             )
             for name, settings in config.pools.items()
         }
@@ -72,7 +76,7 @@ class Worker:
         self.access_log = access_log
         self.listeners: list[ListenerState] = []
         self.desk = Desk(rules, reports, access_log, _speak, tick_s)
-        self._clients = Clients(self.desk)
+        self._clients = Clients(self.desk, page)
         self._make = self._connection  # one object for all connections
         self._tick_s = tick_s
         self._timer: asyncio.TimerHandle | None = None

@@ -4,8 +4,10 @@ from above."""
 from __future__ import annotations
 
 import mmap
-import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = b"k" * 32
 
 
@@ -145,20 +148,27 @@ def test_memory_that_cannot_hold_it_is_refused(board: ModuleType) -> None:
             whole.clear(worker)
 
 
-def test_processes_read_each_other(board: ModuleType) -> None:
-    whole = made(board, 2)
-    child = os.fork()
-    if not child:
-        try:
-            page = whole.page(1)
-            page.connections.put(3)
-            page.clients.add(page.clients.mark(b"192.0.2.1"), 2)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    page = whole.page(0)
-    assert page.connections.elsewhere() == 3
-    assert page.clients.elsewhere(page.clients.mark(b"192.0.2.1")) == 2
+# A child fills its page, and its parent reads it.
+PROCESSES = """
+import mmap, os
+from lbproxy.limits.board import Board, board_size
+board = Board(mmap.mmap(-1, board_size(2)), 2, b"key")
+child = os.fork()
+page = board.page(0 if child else 1)
+mark = page.clients.mark(b"192.0.2.1")
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    print(page.connections.elsewhere(), page.clients.elsewhere(mark))
+else:
+    page.connections.put(3)
+    page.clients.add(mark, 2)
+"""
+
+
+def test_processes_read_each_other() -> None:
+    command = [sys.executable, "-c", PROCESSES]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
+    assert ran.stdout == "3 2\n", ran.stderr
 
 
 def test_the_only_worker_shares_nothing(counter: ModuleType) -> None:

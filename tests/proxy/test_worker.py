@@ -10,13 +10,17 @@ from typing import Any, cast
 import pytest
 
 from lbproxy.cluster.node import Admin
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.config.schema import Config
 from lbproxy.errors import Failure
+from lbproxy.limits.board import Board, board_size
 from lbproxy.proxy.downstream.http1 import Http1Connection
 from lbproxy.proxy.downstream.tls import DownstreamTls
 from lbproxy.proxy.exchange import stages
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.proxy.upstream.ajp import AjpUpstream
 from lbproxy.proxy.upstream.http1 import Http1Upstream
+from lbproxy.proxy.worker import Worker
 from tests.proxy.exchange.bringing import assert_ended, bring
 from tests.proxy.scripted import GET, NOW, POST, Scene, Talk, Transport, node, turn
 
@@ -219,3 +223,65 @@ async def test_the_counters(scene: Scene) -> None:
     assert scene.worker.in_flight("idp", "a", "/no") == scene.worker.in_flight("no", "a", "/") == 0
     talk.exchange.gone()
     assert scene.worker.stats().pools["idp"].nodes["a"].in_flight == 0
+
+
+# Several workers of one machine.
+
+SHARED = {
+    "listeners": [{"name": "http", "bind": "127.0.0.1:0"}],
+    "pools": {
+        "idp": {
+            "balance": "least_requests",
+            "nodes": [{"name": "a", "url": "http://192.0.2.7:8080"}],
+        },
+        "plain": {"nodes": [{"name": "a", "url": "http://192.0.2.8:8080"}]},
+    },
+    "routes": [{"pool": "idp"}],
+}
+
+
+class Reports:
+    def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None: ...
+
+    def node_recovered(self, pool: str, node: str) -> None: ...
+
+
+def workers(count: int) -> tuple[list[Worker], Board]:
+    """Return workers that have two nodes and share a board."""
+    board = Board(bytearray(board_size(count)), count, b"key")
+    config = Config.model_validate(SHARED)
+    made = [Worker(config, Reports(), None, {}, page=board.page(each)) for each in range(count)]
+    nodes = tuple(replace(node(name), pool="idp") for name in ("a", "b"))
+    pools = {"idp": PoolSnapshot("idp", nodes, {}), "plain": PoolSnapshot("plain", (), {})}
+    for each in made:
+        each.apply(Snapshot(1, pools))
+    return made, board
+
+
+def test_requests_of_other_workers_make_a_node_busy() -> None:
+    (one, other), board = workers(2)
+    link = one.pools["idp"].links["a"]
+    for _ in range(3):
+        link.enter()
+
+    def chosen() -> set[str]:
+        found = [other.pools["idp"].pick(None, 0.0, None, None) for _ in range(50)]
+        return {each.name for each in found if each is not None}
+
+    other.pools["idp"].links["b"].enter()  # else whoever is drawn first is idle, and taken
+    assert chosen() == {"b"}
+    assert other.pools["idp"].links["a"].in_flight == 0
+    board.clear(0)
+    assert chosen() == {"a"}
+
+
+async def test_a_request_is_counted_for_the_others_while_it_lasts(scene: Scene) -> None:
+    board = Board(bytearray(board_size(2)), 2, b"key")
+    scene.apply(node())
+    scene.link().shared = board.page(0).requests("idp", "a")
+    seen = board.page(1).requests("idp", "a")
+    connection, _ = await asked(scene)
+    assert (seen.elsewhere(), scene.link().in_flight) == (1, 1)
+    connection.connection_lost(None)
+    await turn(1)
+    assert (seen.elsewhere(), scene.link().in_flight) == (0, 0)

@@ -11,6 +11,7 @@ from lbproxy.cluster.sticky import N_RESULTS, N_STEPS, RESULT_NAMES, STEP_NAMES,
 from lbproxy.config import schema
 from lbproxy.config.schema import StickyStep
 from lbproxy.config.sources import McmpSettings
+from lbproxy.limits.board import Page
 from lbproxy.limits.budget import RetryBudget
 from lbproxy.proxy.nodes.announced import Announced
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
@@ -31,7 +32,8 @@ class Pool:
     """One pool of one worker.
 
     Args: key: signs the affinity cookie; seed: of the balancer's draws; timeouts: the global ones,
-    used if the pool sets none; mcmp: the listener by which nodes join this pool, None for none.
+    used if the pool sets none; mcmp: the listener by which nodes join this pool, None for none;
+    page: where requests at nodes are counted for other workers to see, None if there are none.
     Owns: the links.
 
     A pool whose nodes announce what they serve has applications, and who is chosen depends on the
@@ -46,8 +48,10 @@ class Pool:
         key: bytes,
         seed: int,
         mcmp: McmpSettings | None = None,
+        page: Page | None = None,
     ) -> None:
         self._key = key
+        self._page = page
         self._seed = seed
         self._mcmp = mcmp
         self.name = name
@@ -151,6 +155,8 @@ class Pool:
             if link is None or not (link.node is node or link.reaches(node)):
                 old = link
                 link = Link(node, keepalive.per_node, keepalive.idle)
+                if self._page is not None:
+                    link.shared = self._page.requests(self.name, node.name)
                 link.tune(self.connect_timeout, self.response_timeout)
                 moved = True
                 if old is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import cast
 
+from lbproxy.cluster.learned import MAX_UNTOLD, Lesson
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
@@ -195,6 +196,22 @@ class Worker:
         if self.access_log is not None:
             self.access_log.flush()
 
+    # What workers tell each other, by way of somebody who knows them all.
+
+    def learned(self) -> dict[str, list[Lesson]]:
+        """Return, by pool, which nodes' sessions were learned since this was asked last."""
+        return _some({name: pool.take_learned(MAX_UNTOLD) for name, pool in self.pools.items()})
+
+    def learn(self, learned: Mapping[str, list[Lesson]]) -> None:
+        """Take over what another worker has learned; pools that there are not are left out."""
+        for name, lessons in learned.items():
+            if name in self.pools:
+                self.pools[name].add_learned(lessons)
+
+    def all_learned(self) -> dict[str, list[Lesson]]:
+        """Return, by pool, all that a new worker is to learn."""
+        return _some({name: pool.all_learned() for name, pool in self.pools.items()})
+
     # Counters.
 
     def count_rejected(self, reason: str) -> None:
@@ -274,6 +291,10 @@ class Worker:
     def shaking(self) -> PerClient:
         """TLS handshakes by client."""
         return self._clients.shaking
+
+
+def _some(learned: dict[str, list[Lesson]]) -> dict[str, list[Lesson]]:
+    return {name: lessons for name, lessons in learned.items() if lessons}
 
 
 def _speak(desk: Desk, link: Link) -> Upstream:

@@ -34,3 +34,10 @@ def sticky(form: str, plain_balance: ModuleType) -> ModuleType:
     module = as_plain_python("lbproxy.cluster.sticky")
     module.rendezvous = plain_balance.rendezvous  # type: ignore[attr-defined]
     return module
+
+
+@pytest.fixture(scope="session")
+def learned(form: str) -> ModuleType:
+    if form == "built":
+        return importlib.import_module("lbproxy.cluster.learned")
+    return as_plain_python("lbproxy.cluster.learned")

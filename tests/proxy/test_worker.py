@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import replace
+from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 import pytest
@@ -22,7 +24,7 @@ from lbproxy.proxy.upstream.ajp import AjpUpstream
 from lbproxy.proxy.upstream.http1 import Http1Upstream
 from lbproxy.proxy.worker import Worker
 from tests.proxy.exchange.bringing import assert_ended, bring
-from tests.proxy.scripted import GET, NOW, POST, Scene, Talk, Transport, node, turn
+from tests.proxy.scripted import GET, NOW, POST, Scene, Talk, Transport, answer, node, turn
 
 
 def accept(scene: Scene) -> tuple[Http1Connection, Transport]:
@@ -233,6 +235,7 @@ SHARED = {
         "idp": {
             "balance": "least_requests",
             "nodes": [{"name": "a", "url": "http://192.0.2.7:8080"}],
+            "sticky": {"by": ["learned"], "cookie": "S"},
         },
         "plain": {"nodes": [{"name": "a", "url": "http://192.0.2.8:8080"}]},
     },
@@ -285,3 +288,33 @@ async def test_a_request_is_counted_for_the_others_while_it_lasts(scene: Scene) 
     connection.connection_lost(None)
     await turn(1)
     assert (seen.elsewhere(), scene.link().in_flight) == (0, 0)
+
+
+def test_workers_learn_sessions_from_each_other() -> None:
+    (one, other, new), _ = workers(3)
+    assert one.learned() == other.learned() == {}
+    one.pools["idp"].affinity.learn(b"x", one.pools["idp"].links["b"], 1.0)
+    told = one.learned()
+    assert told == {"idp": [(b"x", "b", 1.0)]}
+    assert one.learned() == {}
+    other.learn({**told, "gone": [(b"y", "a", 1.0)], "plain": [(b"z", "a", 1.0)]})
+    assert other.learned() == {}
+    assert other.all_learned() == told
+    new.learn(other.all_learned())
+    verdict = new.pools["idp"].affinity.decide(0.0, [b"x"], None, None)
+    assert verdict.member is new.pools["idp"].links["b"]
+
+
+async def test_a_session_that_a_node_sets_is_learned_with_its_time(tmp_path: Path) -> None:
+    """The exact one: who learned of it later is right, within one tick as well."""
+    scene = Scene(tmp_path, {"sticky": {"by": ["learned"], "cookie": "S"}})
+    assert scene.worker.learned() == {}
+    before = monotonic()
+    brought = await bring(scene, "asked")
+    head = answer(length=0)
+    head.set_cookies = [b"S=x; Path=/"]
+    brought.exchange.respond(head, b"", True)
+    ((key, name, since),) = scene.worker.learned()["idp"]
+    assert (key, name) == (b"x", "a")
+    assert before < since < monotonic()
+    scene.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from lbproxy.cluster.balance import Member, make_balancer
 from lbproxy.cluster.candidates import candidates
+from lbproxy.cluster.learned import Lesson
 from lbproxy.cluster.node import Node, differ_in_load_only
 from lbproxy.cluster.snapshot import PoolSnapshot, changed_nodes
 from lbproxy.cluster.stats import NodeStats, PoolStats, no_durations, no_statuses
@@ -298,11 +301,25 @@ class Pool:
         affinity = self.affinity
         if affinity is None or not self.learns:
             return
+        now = monotonic()
         for field in set_cookies:
             for name in self.cookie_names:
                 value = set_cookie_value(field, name.name)
                 if value:
-                    affinity.learn(value, link)
+                    affinity.learn(value, link, now)
+
+    def take_learned(self, limit: int) -> list[Lesson]:
+        """Return which nodes' session ids this worker has learned since this was asked last."""
+        return self.affinity.learned.take(limit) if self.affinity and self.learns else []
+
+    def add_learned(self, lessons: list[Lesson]) -> None:
+        """Take over what other workers have learned; it is not told on."""
+        if self.affinity and self.learns:
+            self.affinity.learned.add(lessons)
+
+    def all_learned(self) -> list[Lesson]:
+        """Return all that a new worker is to know, the least recently used first."""
+        return self.affinity.learned.all() if self.affinity and self.learns else []
 
     def needs_own_cookie(self, verdict: Verdict, link: Link) -> bool:
         """Return True if the client must be told, by our cookie, which node it has."""

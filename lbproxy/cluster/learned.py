@@ -88,7 +88,7 @@ class Learned:
             self._tells = True
             newest = [key for key, _ in zip(reversed(table), range(limit), strict=False)]
             return [self._lesson(key) for key in reversed(newest)]
-        found = []
+        found: list[Lesson] = []
         while self._untold and len(found) < limit:
             key, _ = self._untold.popitem(last=False)
             if key in table:

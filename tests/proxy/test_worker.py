@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -13,6 +15,7 @@ import pytest
 
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.cluster.sticky import Affinity
 from lbproxy.config.schema import Config
 from lbproxy.errors import Failure
 from lbproxy.limits.board import Board, board_size
@@ -261,6 +264,12 @@ def workers(count: int) -> tuple[list[Worker], Board]:
     return made, board
 
 
+def affinity(worker: Worker) -> Affinity:
+    found = worker.pools["idp"].affinity
+    assert found is not None
+    return found
+
+
 def test_requests_of_other_workers_make_a_node_busy() -> None:
     (one, other), board = workers(2)
     link = one.pools["idp"].links["a"]
@@ -293,7 +302,7 @@ async def test_a_request_is_counted_for_the_others_while_it_lasts(scene: Scene) 
 def test_workers_learn_sessions_from_each_other() -> None:
     (one, other, new), _ = workers(3)
     assert one.learned() == other.learned() == {}
-    one.pools["idp"].affinity.learn(b"x", one.pools["idp"].links["b"], 1.0)
+    affinity(one).learn(b"x", one.pools["idp"].links["b"], 1.0)
     told = one.learned()
     assert told == {"idp": [(b"x", "b", 1.0)]}
     assert one.learned() == {}
@@ -301,7 +310,7 @@ def test_workers_learn_sessions_from_each_other() -> None:
     assert other.learned() == {}
     assert other.all_learned() == told
     new.learn(other.all_learned())
-    verdict = new.pools["idp"].affinity.decide(0.0, [b"x"], None, None)
+    verdict = affinity(new).decide(0.0, [b"x"], None, None)
     assert verdict.member is new.pools["idp"].links["b"]
 
 
@@ -318,3 +327,30 @@ async def test_a_session_that_a_node_sets_is_learned_with_its_time(tmp_path: Pat
     assert (key, name) == (b"x", "a")
     assert before < since < monotonic()
     scene.close()
+
+
+# All is imported before there are workers, as a supervisor does that forks them.
+FORKS = """
+import os
+from tests.proxy.test_worker import workers
+for _ in range(2):
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    (one,), _ = workers(1)
+    pick = one.pools["idp"].pick
+    chosen = "".join(pick(None, 0.0, None, None).name for _ in range(64))
+    os.write(1, one.desk.ids.make() + b" " + chosen.encode() + b"\\n")
+    os._exit(0)
+"""
+
+
+def test_workers_that_were_forked_neither_choose_nor_count_alike() -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", FORKS]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=root)
+    assert ran.returncode == 0, ran.stderr
+    one, other = ran.stdout.splitlines()
+    assert all(mine != theirs for mine, theirs in zip(one.split(), other.split(), strict=True))
+    assert set(one.split()[1]) == set(other.split()[1]) == {"a", "b"}

@@ -137,14 +137,14 @@ class Failure(Enum):
 def may_go_again(retry: Retry, sent: bool, idempotent: bool, body_sent: bool) -> bool:
     """Return True if a request that failed at a node may be sent again.
 
-    Args: sent: some of it was sent, to this node or to one before; idempotent: its method is;
-    body_sent: some of its body was sent.
+    Args: sent: some of it was sent to this node; idempotent: its method is; body_sent: some of its
+    body was sent, to this node or to one before.
     Source: RFC 9110 section 9.2.2.
     """
     if retry is Retry.NEVER:
         return False
+    # This node got nothing of it? If one before did, the row of that failure has allowed this.
     if retry is Retry.UNSENT:
-        # This node got nothing of it. If one before did, the row of its failure has allowed this.
         return True
     return not sent or (idempotent and not body_sent)
 

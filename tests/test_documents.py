@@ -236,6 +236,9 @@ def test_every_field_of_the_access_log_is_documented(tmp_path: Path) -> None:
 class NoWorkers:
     """The data plane that a control plane wants to see."""
 
+    def living(self) -> frozenset[int]:
+        return frozenset({1})
+
     async def counters(self) -> dict[int, WorkerStats]:
         return {}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from lbproxy import cli
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.messages import sections
 from lbproxy.config.schema import Config
@@ -55,6 +56,8 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "out" not in path.relative_to(ROOT).parts
 )
+TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))
+PACKAGES = [name for name in SOURCES if re.fullmatch(r"lbproxy/(.*/)?__init__\.py", name)]
 DECLARATIONS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "lbproxy").rglob("*.pxd"))
 
 
@@ -190,6 +193,22 @@ def test_every_module_says_what_it_is(name: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / name).read_text())), f"{name} has no docstring"
 
 
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_has_a_map(name: str) -> None:
+    """It names each module, and none that there is not; `mcmp` stands for `mcmp_http` as well."""
+    here = (ROOT / name).parent
+    lines = (ast.get_docstring(ast.parse((ROOT / name).read_text())) or "").splitlines()
+    told = set(re.findall(r"`([a-z0-9_]+)`", "\n".join(lines)))
+    if name == "lbproxy/cli/__init__.py":
+        told |= set(cli._MODULES.values())
+    modules = {path.stem for path in here.glob("*.py")} - {"__init__", "__main__"}
+    missing = {each for each in modules - told if each.partition("_")[0] not in told}
+    assert not missing, f"{name} does not say what these are for: {sorted(missing)}"
+    listed = {each for line in lines for each in re.findall(r"(?:^- |; )`([a-z0-9_]+)`", line)}
+    gone = listed - modules - {path.parent.name for path in here.glob("*/__init__.py")}
+    assert not gone, f"{name} names modules that are gone: {sorted(gone)}"
+
+
 def test_a_class_name_stands_for_one_thing() -> None:
     """No reader has to look at the imports to know which `Pool` is meant."""
     homes: dict[str, list[str]] = {}
@@ -215,7 +234,7 @@ def test_the_sections_of_the_file_are_called_settings() -> None:
             assert allowed, f"{name} at {path}: call it {name}Settings"
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [*SOURCES, *TESTS])
 def test_files_stay_small(name: str) -> None:
     lines = len((ROOT / name).read_text().splitlines())
     if name in LONG_FILES:

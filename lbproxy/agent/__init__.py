@@ -11,7 +11,7 @@ WildFly: joins, reports load, drains and leaves.
 - `load`       the load that is reported: from `cpu`, `metric`, a file or a fixed number
 - `agent`      the node's whole life: waits, joins, drains, leaves, comes back
 - `control`    the socket by which `lbproxy agent leave` and others reach the running agent
-- `process`    signals and exit code; `notify` tells systemd, `threads` look up names
+- `process`    signals and exit code; `threads` look up names
 
 A *proxy* is one lbproxy (or any other MCMP proxy); *leaving* is draining and then being removed;
 *settled* means that no request is left and none can come.

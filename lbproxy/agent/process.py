@@ -15,10 +15,10 @@ from pathlib import Path
 from lbproxy.agent.agent import Agent, Left
 from lbproxy.agent.control import ControlSocket
 from lbproxy.agent.load import LoadSource
-from lbproxy.agent.notify import Notifier
 from lbproxy.agent.session import Credentials
 from lbproxy.agent.threads import use_unawaited_threads
 from lbproxy.config.agent import AgentConfig
+from lbproxy.systemd import Notifier
 from lbproxy.wire.mcmp_signature import key_of
 
 _log = logging.getLogger("lbproxy.agent")

@@ -1,7 +1,13 @@
 """The command line. Each command's module offers `add_parser`, which sets `func` for its own.
 
 Only the module of the command at hand is imported, so `lbproxy run` starts without the libraries of
-the others.
+the others. Behind them:
+
+- `arguments`     what commands share of their arguments; exit codes
+- `output`        what they print, escaped; `tables` as wide as the terminal
+- `admin_client`  the admin API of a running lbproxy
+- `explanation`   what `explain` tells; `rehearsal` decides as a worker would
+- `net_listen`    what `net status --listen` hears
 """
 
 from __future__ import annotations

@@ -45,3 +45,4 @@ class Exit(IntEnum):
     CONFIGURATION = 1
     USAGE = 2
     COULD_NOT_BIND = 3
+    NO_WORKER_LIVES = 4

@@ -21,6 +21,7 @@ from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime import process
 from lbproxy.runtime.sockets import BindError
 from lbproxy.runtime.state_place import with_state
+from lbproxy.runtime.supervisor.supervisor import StartError
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -61,7 +62,7 @@ def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None
     except BindError as error:
         code = Exit.COULD_NOT_BIND
         message = str(error)
-    except (TlsError, AdminError, McmpError, StateError, OSError) as error:
+    except (StartError, TlsError, AdminError, McmpError, StateError, OSError) as error:
         code = Exit.CONFIGURATION
         message = f"{path}: {error}"
     complain("lbproxy", message)

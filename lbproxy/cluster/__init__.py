@@ -17,6 +17,5 @@ operator, *load* reported by the node; *member* is a node as the balancer of one
 - `applications` who may be asked for which path
 - `balance`     choosing a member: one class a policy; `turns` whose turn it is in round robin
 - `sticky`      finding the owner of a session, step by step; `learned` which node set which id
-- `budget`      how many retries are affordable
 - `stats`       counters of a worker as plain data; `ledger` those of all workers as one
 """

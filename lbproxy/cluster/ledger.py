@@ -24,6 +24,11 @@ class Ledger:
         self._ended: WorkerStats | None = None
         self._total: WorkerStats | None = None
 
+    @property
+    def workers(self) -> frozenset[int]:
+        """The workers whose word is known and that have not ended."""
+        return frozenset(self._words)
+
     def take(self, worker: int, stats: WorkerStats) -> None:
         """Take in what a worker has counted since its start."""
         self._words[worker] = stats

@@ -134,8 +134,6 @@ def _message(details: ErrorDetails, path: Path, root: type[Model]) -> str:
     kind, value = details["type"], details["input"]
     context: Mapping[str, object] = details.get("ctx", {})
     or_off = " or off" if ON_TAG in details["loc"][-2:] else ""
-    if path == ("workers",):
-        return "this version runs one worker process; write auto or 1"
     if kind == "extra_forbidden":
         return _unknown_key(path, root)
     if kind == "missing":

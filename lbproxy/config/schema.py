@@ -30,6 +30,7 @@ from lbproxy.config.units import (
     PositiveSize,
     SizeOrOff,
     TlsVersion,
+    WorkerCount,
 )
 
 
@@ -360,8 +361,9 @@ class AccessLogSettings(Model):
 class Config(Model):
     """A whole, valid configuration."""
 
-    workers: Literal["auto", 1] = "auto"
-    """This version runs one worker process: auto and 1 mean the same."""
+    workers: WorkerCount = "auto"
+    """How many processes serve clients; auto: one for each core that lbproxy may use. 1: all of it
+    is one process."""
     listeners: Annotated[tuple[ListenerSettings, ...], Field(min_length=1)]
     """Where clients are accepted."""
     forwarding: ForwardingSettings = ForwardingSettings()

@@ -244,6 +244,26 @@ class Kind:
 _TEXT = {"type": "string"}
 # `off` is false in YAML 1.1, which is read here, and text in YAML 1.2, which editors read.
 OFF_SCHEMA: dict[str, object] = {"enum": [False, "off"]}
+MAX_WORKERS = 64
+
+
+def parse_workers(value: object) -> int | Literal["auto"]:
+    """Return a number of processes, or auto."""
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_WORKERS:
+        return value
+    raise ValueError(f"must be auto, or how many processes serve clients, from 1 to {MAX_WORKERS}")
+
+
+WorkerCount = Annotated[
+    int | Literal["auto"],
+    Kind("auto or number"),
+    BeforeValidator(parse_workers),
+    WithJsonSchema(
+        {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}]}
+    ),
+]
 Duration = Annotated[
     float,
     Kind("duration"),

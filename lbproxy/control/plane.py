@@ -23,6 +23,7 @@ from lbproxy.control.discovery.part import Dns
 from lbproxy.control.discovery.resolver import Resolver
 from lbproxy.control.health.probes import Prober
 from lbproxy.control.journal import Journal
+from lbproxy.control.kept import KeptControl
 from lbproxy.control.mcmp.part import McmpPart, McmpSockets
 from lbproxy.control.memory.part import Memory, commanded
 from lbproxy.control.part import Part
@@ -39,7 +40,9 @@ class ControlPlane:
 
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
     by start(), and then as `Publisher` says; admin, mcmp: the sockets of these parts, which stay
-    their owner's: without them the part does not live; clock: monotonic seconds.
+    their owner's: without them the part does not live; kept: of a control plane that died, and
+    whose registry this is; keep: called when `kept()` has become another one; clock: monotonic
+    seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
     Attributes: journal: of what changed.
@@ -54,14 +57,17 @@ class ControlPlane:
         *,
         admin: socket.socket | None = None,
         mcmp: McmpSockets | None = None,
+        kept: KeptControl | None = None,
+        keep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
     ) -> None:
         self._config = config
         self._registry = registry
         self._workers = workers
-        self._counters = Counters(workers)
+        self._counters = Counters(workers, keep)
         self._publish = publish
+        self._keep = keep
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
         self._clock = clock
         self._takers = Takers()
@@ -95,6 +101,27 @@ class ControlPlane:
             self._parts.append(AdminServer(config.admin, admin, self, metrics))
         if self._mcmp is not None:
             self._parts.append(self._mcmp)
+        if kept is not None:
+            self._take_over(kept)
+
+    def kept(self) -> KeptControl:
+        """Return what the next control plane takes over if this one dies."""
+        parts = ((part.name, part.kept()) for part in self._parts)
+        return KeptControl(
+            self._registry,
+            self._counters.ledger,
+            self.journal,
+            self._facts.kept(),
+            {name: known for name, known in parts if known is not None},
+        )
+
+    def _take_over(self, kept: KeptControl) -> None:
+        self._counters.ledger = kept.ledger
+        self.journal = kept.journal
+        self._facts.take_over(kept.facts)
+        for part in self._parts:
+            if part.name in kept.parts:
+                part.take_over(kept.parts[part.name])
 
     async def start(self) -> None:
         """Start every part, publish the first snapshot, begin to observe; names of nodes are asked
@@ -221,6 +248,7 @@ class ControlPlane:
         self._takers.follow(snapshot)
         for part in self._parts:
             part.published(snapshot)
+        self._keep()
         self._publish(snapshot)
 
     def _collector(self) -> ClusterCollector:

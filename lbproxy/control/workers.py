@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from lbproxy.cluster.ledger import Ledger
@@ -11,6 +11,9 @@ from lbproxy.cluster.stats import WorkerStats
 
 class Workers(Protocol):
     """The data plane: every worker, wherever it runs."""
+
+    def living(self) -> Collection[int]:
+        """Return the numbers of the workers there are; no other worker ever has one of them."""
 
     async def counters(self) -> Mapping[int, WorkerStats]:
         """Have every worker say what it has counted since its start; return that by its number.
@@ -26,18 +29,29 @@ class Workers(Protocol):
 
 
 class Counters:
-    """The last word of each worker, added up. Nobody has to wait for a worker to read them."""
+    """The last word of each worker, added up. Nobody has to wait for a worker to read them.
 
-    def __init__(self, workers: Workers) -> None:
+    Args: counted: called when they were heard. Attributes: ledger: where they are kept.
+    """
+
+    def __init__(self, workers: Workers, counted: Callable[[], None] = lambda: None) -> None:
         self._workers = workers
-        self._ledger = Ledger()
+        self._counted = counted
+        self.ledger = Ledger()
 
     def last(self) -> WorkerStats:
         """Return the counters of all workers as they were last heard of."""
-        return self._ledger.total()
+        return self.ledger.total()
 
     async def now(self) -> WorkerStats:
         """Return the counters of all workers, having asked for them."""
-        for worker, stats in (await self._workers.counters()).items():
-            self._ledger.take(worker, stats)
-        return self._ledger.total()
+        answers = await self._workers.counters()
+        living = frozenset(self._workers.living())
+        for worker, stats in answers.items():
+            # One that has ended meanwhile may have been retired by another who asked.
+            if worker in living or worker in self.ledger.workers:
+                self.ledger.take(worker, stats)
+        for worker in self.ledger.workers - living:
+            self.ledger.retire(worker)
+        self._counted()
+        return self.ledger.total()

@@ -9,5 +9,6 @@
 - `tools`     what helps to try a proxy: headers shown, echo, streams, a switchable status
 - `node`      the node as an aiohttp application
 - `house`     certificate, configuration and node processes of a demo
+- `private`   secrets that no kill leaves behind
 - `run`       all of it behind lbproxy, in one terminal
 """

@@ -61,16 +61,8 @@ class DataPlane:
         self.worker = Worker(config, reports, self._access_log, keys, tick_s, page)
         self._states = _listener_states(config, sockets, tls)
         self.worker.listeners.extend(self._states)
-        self._listeners = [
-            Listener(
-                state,
-                sockets[state.name],
-                partial(self.worker.serve, state),
-                config.timeouts.client_head,
-                self.worker.count_rejected,
-            )
-            for state in self._states
-        ]
+        self._listeners = [self._listener(state, sockets[state.name]) for state in self._states]
+        self._lent: dict[int, list[Listener]] = {}
         self._certificates: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -83,17 +75,46 @@ class DataPlane:
                 _watch_certificates(self._states), name="certificates"
             )
 
+    async def accept_also(self, place: int, sockets: Mapping[str, socket.socket]) -> None:
+        """Accept for another worker, too, which cannot for a while.
+
+        Args: place: of that worker; sockets: of its listeners by name, not closed here.
+        """
+        if place in self._lent:
+            return
+        lent = [
+            self._listener(state, sockets[state.name].dup())
+            for state in self._states
+            if state.name in sockets
+        ]
+        self._lent[place] = lent
+        for listener in lent:
+            await listener.start()
+
+    def stop_accepting_for(self, place: int) -> None:
+        """Accept no more for a worker that can do so again; may be called again."""
+        for listener in self._lent.pop(place, ()):
+            listener.close()
+
+    def stop_accepting(self) -> None:
+        """Accept no more, and close each connection behind its answer; may be called again."""
+        self.worker.desk.draining = True
+        for listener in self._listeners:
+            listener.close()
+        for place in [*self._lent]:
+            self.stop_accepting_for(place)
+
     async def drain(self) -> bool:
         """Accept no more and let exchanges in progress end, within `timeouts.drain`.
 
         Returns: True if nothing had to be cut off.
         """
-        self._close_listeners()
+        self.stop_accepting()
         return await self.worker.drain(self._config.timeouts.drain)
 
     async def stop(self) -> None:
         """Cut off what is left; may be called again."""
-        self._close_listeners()
+        self.stop_accepting()
         if self._certificates is not None:
             self._certificates.cancel()
         self.worker.stop()
@@ -108,9 +129,14 @@ class DataPlane:
         if self._access_log is not None:
             self._access_log.reopen()
 
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
+    def _listener(self, state: ListenerState, sock: socket.socket) -> Listener:
+        return Listener(
+            state,
+            sock,
+            partial(self.worker.serve, state),
+            self._config.timeouts.client_head,
+            self.worker.count_rejected,
+        )
 
 
 def _listener_states(

@@ -108,6 +108,10 @@ class Worker:
         connection = Http1Connection(self.desk, self._clients, listener, header)
         return cast(asyncio.Protocol, connection)
 
+    def follow_another(self) -> None:
+        """The next snapshot is of another control, which counts versions by itself."""
+        self._snapshot_version = -1
+
     def apply(self, snapshot: Snapshot) -> None:
         """Take over a snapshot; an older one than the last is ignored."""
         if snapshot.version <= self._snapshot_version:

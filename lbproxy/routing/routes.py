@@ -10,12 +10,9 @@ access for an exact host and one for each label otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
 
 # A DNS name is never longer (RFC 1035 section 2.3.4), so a longer host only matches "any host".
 MAX_HOST = 253
-
-Payload = TypeVar("Payload")
 
 
 class _Group:
@@ -74,7 +71,11 @@ def _find(first: dict[bytes, int], longest: int, path: bytes, best: int) -> int:
 
 
 class RouteFinder:
-    """Host and path -> index of the first route that matches, `none` if none does."""
+    """Host and path -> index of the first route that matches.
+
+    Args: entries: host pattern in lower case (exact, `*.suffix` for every name below it, None for
+    any host), path prefix (`/a` covers `/a` and `/a/b`, `/a/` only what begins with it).
+    """
 
     def __init__(self, entries: Sequence[tuple[bytes | None, bytes]]) -> None:
         none = len(entries)
@@ -95,7 +96,11 @@ class RouteFinder:
                 self._exact[key] = chain
 
     def find(self, host: bytes, path: bytes) -> int:
-        """Return the index of the first route that matches, or the number of routes."""
+        """Return the index of the first route that matches, or the number of routes.
+
+        Args: host: in lower case without port, empty if unknown; path: as received without the
+        query, `/` for the asterisk form.
+        """
         return self._chain(host).find(path)
 
     def everywhere(self, host: bytes) -> int:
@@ -131,34 +136,3 @@ def _wider(key: bytes) -> Iterable[bytes | None]:
         yield b"*" + key[dot:]
         dot = key.find(b".", dot + 1)
     yield None
-
-
-class RouteTable(Generic[Payload]):
-    """Finds the first route that matches.
-
-    Args: entries: host pattern in lower case (exact, `*.suffix` for every name below it, None for
-    any host), path prefix (`/a` covers `/a` and `/a/b`, `/a/` only what begins with it), payload.
-    """
-
-    __slots__ = ("_finder", "_payloads")
-
-    def __init__(self, entries: Sequence[tuple[bytes | None, bytes, Payload]]) -> None:
-        self._payloads: tuple[Payload | None, ...] = (*(entry[2] for entry in entries), None)
-        self._finder = RouteFinder([(host, path) for host, path, _ in entries])
-
-    def lookup(self, host: bytes, path: bytes) -> Payload | None:
-        """Return the payload of the first route that matches, or None.
-
-        Args: host: in lower case without port, empty if unknown; path: as received without the
-        query, `/` for the asterisk form.
-        """
-        return self._payloads[self._finder.find(host, path)]
-
-    def index(self, host: bytes, path: bytes) -> int | None:
-        """Return the number of the first route that matches, from 0, or None."""
-        index = self._finder.find(host, path)
-        return index if index < len(self._payloads) - 1 else None
-
-    def divided(self, host: bytes) -> bool:
-        """Return True if it depends on the path which route a request to the host takes."""
-        return self._finder.everywhere(host) < 0

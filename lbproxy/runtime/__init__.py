@@ -1,12 +1,16 @@
 """Processes: puts the data plane and the control plane together and runs them.
 
-- `process`      a service with signals, from start to drained end
-- `service`      both planes in one event loop
-- `channel`      how control and a worker reach each other in one process
-- `snapshots`    how snapshots cross to a worker in another process
-- `sockets`      every socket that is listened on, opened before anything else; `binding` says why
-                 one cannot be
-- `keys`         what signs affinity cookies
-- `descriptors`  as many file descriptors as the limits allow connections
-- `state_place`  where state is kept that nobody has named a file for
+- `process`          from a configuration to the exit code, in one process or in several
+- `service`          both planes in one event loop, if there is one process
+- `supervisor`       forks control and the workers, and starts anew what dies
+- `control_process`  what control does as a process; `worker_process` what a worker does
+- `child`            how both live, and what they are told; `orders` is how
+- `image`            what each of them finds when it is forked
+- `channel`          how control and the workers reach each other
+- `keeper`           has what control knows outlive it; `kept_memory` is where
+- `sockets`          every socket, opened before anything else; `binding` says why one cannot be
+- `keys`             what signs affinity cookies
+- `cores`            how many workers `auto` means
+- `descriptors`      as many file descriptors as the limits allow connections
+- `state_place`      where state is kept that nobody has named a file for
 """

@@ -1,4 +1,4 @@
-"""A service as a process: signals, and an orderly end."""
+"""Runs a configuration: in this process alone, or with a supervisor, control and workers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from pathlib import Path
 import uvloop
 
 from lbproxy.config.schema import Config
+from lbproxy.proxy.plane import server_tls
+from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
+from lbproxy.runtime.image import Image
+from lbproxy.runtime.kept_memory import KeptMemory
+from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.service import Service
+from lbproxy.runtime.sockets import open_all
+from lbproxy.runtime.supervisor.supervisor import Supervisor
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -25,14 +32,41 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     line in the log, so that a terminal that closes ends nothing.
 
     Args: path: of the configuration, for messages; on_ready: called once all listeners accept.
-    Returns: 0, or 1 if exchanges had to be cut off.
-    Raises: BindError; TlsError, AdminError, McmpError, StateError, OSError if something that the
-    configuration names cannot be used.
+    Returns: 0, or 1 if exchanges had to be cut off, or NO_WORKER_LIVES.
+    Raises: BindError; StartError, TlsError, AdminError, McmpError, StateError, OSError if something
+    that the configuration names cannot be used.
     """
     raise_descriptor_limit(config.limits.connections)
+    workers = worker_count(config)
+    if workers > 1:
+        return _supervise(config, path, workers, on_ready)
     service = Service(config)
     service.open()
     return uvloop.run(_serve(service, path, on_ready))
+
+
+def _supervise(
+    config: Config, path: Path, workers: int, on_ready: Callable[[], None] | None
+) -> int:
+    sockets = open_all(config, workers)
+    try:
+        image = Image(
+            config,
+            path,
+            sockets,
+            server_tls(config),
+            affinity_keys(config),
+            workers,
+            KeptMemory(),
+        )
+        # What lives now lives to the end. The collector must not write to it, or each child would
+        # get a copy of its own of all that it inherits.
+        gc.collect()
+        gc.freeze()
+        return Supervisor(image, on_ready).run()
+    finally:
+        sockets.close()
+        _log.info("ended")
 
 
 async def _serve(service: Service, path: Path, on_ready: Callable[[], None] | None) -> int:

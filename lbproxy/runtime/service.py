@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 
 from lbproxy.cluster.registry import Registry
@@ -9,9 +10,11 @@ from lbproxy.config import schema
 from lbproxy.control.plane import ControlPlane
 from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.worker import TICK_S, Worker
-from lbproxy.runtime.channel import Direct
+from lbproxy.runtime.channel.direct import Direct
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import Sockets, open_all, port_of
+
+_log = logging.getLogger("lbproxy.process")
 
 
 class Service:
@@ -35,7 +38,7 @@ class Service:
 
     def port(self, listener: str) -> int:
         """Return the port on which the listener of this name is bound."""
-        return port_of(self._sockets.listeners[listener])
+        return port_of(self._sockets.listeners[listener][0])
 
     @property
     def admin_port(self) -> int:
@@ -59,7 +62,7 @@ class Service:
         channel = Direct()
         data = DataPlane(
             config,
-            sockets.listeners,
+            sockets.of_worker(0),
             server_tls(config),
             channel,
             affinity_keys(config),
@@ -98,3 +101,4 @@ class Service:
         """Open the access log again: log rotation has moved it away."""
         if self._data is not None:
             self._data.reopen_log()
+            _log.info("access log opened again")

@@ -1,8 +1,10 @@
 """Every socket that lbproxy owns for long: opened here, before anything else, and handed in.
 
 Who accepts on a socket has it from here: a control plane that ends and begins again finds the
-connections that waited meanwhile. A worker that drains closes the listeners' sockets, so that new
-clients are refused; what other processes hold of them stays open.
+connections that waited meanwhile. A TCP listener has a socket for each worker, all at one address
+(SO_REUSEPORT): the kernel spreads new connections over them, and those in the queue of a worker
+that dies wait for its successor, because the sockets are not the worker's. A Unix socket is one for
+all workers.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
+from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
 from lbproxy.runtime.binding import why_not_bound
 
@@ -44,38 +47,56 @@ class Sockets:
     """What is listened on, and what advertises it, not blocking. Owns the sockets and the files of
     Unix sockets.
 
-    Args: listeners: by name; admin, mcmp: None if the configuration has none; files: of Unix
-    sockets, with what tells each from one that another process has put in its place.
+    Args: listeners: by name, a socket for each worker, or one for all; admin, mcmp: None if the
+    configuration has none; files: of Unix sockets, with what tells each from one that another
+    process has put in its place.
     """
 
-    listeners: Mapping[str, socket.socket] = field(default_factory=dict)
+    listeners: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=dict)
     admin: socket.socket | None = None
     mcmp: McmpSockets | None = None
-    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    files: Mapping[str, FileMark | None] = field(default_factory=dict)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
-        mcmp = () if self.mcmp is None else (self.mcmp.listening, self.mcmp.sending)
-        for sock in (*self.listeners.values(), self.admin, *mcmp):
-            if sock is not None:
-                sock.close()
+        self.let_go()
         for path, mark in self.files.items():
-            with contextlib.suppress(FileNotFoundError):
-                if _mark(path) == mark:
+            if mark is not None and mark_of(path) == mark:
+                with contextlib.suppress(OSError):  # the next start replaces one that stays
                     os.unlink(path)
 
+    def let_go(self) -> None:
+        """Close every socket here; where another process holds it, it stays open."""
+        for members in self.listeners.values():
+            for sock in members:
+                sock.close()
+        mcmp = () if self.mcmp is None else (self.mcmp.listening, self.mcmp.sending)
+        for each in (self.admin, *mcmp):
+            if each is not None:
+                each.close()
 
-def open_all(config: Config) -> Sockets:
+    def of_worker(self, place: int) -> dict[str, socket.socket]:
+        """Return the sockets on which the worker at this place accepts, by the listener's name."""
+        return {name: members[place % len(members)] for name, members in self.listeners.items()}
+
+    def own_of(self, place: int) -> dict[str, socket.socket]:
+        """Return those of them that nobody else accepts on."""
+        return {
+            name: members[place] for name, members in self.listeners.items() if len(members) > 1
+        }
+
+
+def open_all(config: Config, workers: int = 1) -> Sockets:
     """Open the sockets of a configuration: listeners, admin API, MCMP with its advertisements.
 
     Raises: BindError: then none is left open.
     """
-    listeners: dict[str, socket.socket] = {}
-    files: dict[str, tuple[int, int]] = {}
+    listeners: dict[str, tuple[socket.socket, ...]] = {}
+    files: dict[str, FileMark | None] = {}
     admin = mcmp = None
     try:
         for listener in config.listeners:
-            listeners[listener.name] = open_socket(listener.bind)
+            listeners[listener.name] = open_group(listener.bind, workers)
             files |= _file(listener.bind)
         if config.admin is not False:
             bind = config.admin.bind
@@ -105,21 +126,45 @@ def port_of(sock: socket.socket | None) -> int:
     return int(name[1]) if isinstance(name, tuple) else 0
 
 
+def open_group(bind: Bind, count: int) -> tuple[socket.socket, ...]:
+    """Return listening sockets at one address, among which the kernel spreads new connections.
+
+    One for a Unix socket. Raises: BindError: then none is left open.
+    """
+    first = open_socket(bind)
+    if count == 1 or bind.path:
+        return (first,)
+    # The first one was opened as if it were the only one, to meet whoever listens there already:
+    # a group lets in another process of the same user.
+    found = replace(bind, port=port_of(first))
+    first.close()
+    group: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            group.append(open_socket(found, shared=True))
+    except BindError:
+        for sock in group:
+            sock.close()
+        raise
+    return tuple(group)
+
+
 def open_socket(
     bind: Bind,
     backlog: int = BACKLOG,
     *,
+    shared: bool = False,
     mode: int | None = None,
     what: str = "cannot listen on",
     error: type[BindError] = BindError,
 ) -> socket.socket:
     """Return a listening socket, not blocking.
 
-    Args: mode: of a Unix socket's file, None to leave it to the umask; what: begins the text of
-    an error. Raises: `error`.
+    Args: shared: others may be opened at its address; mode: of a Unix socket's file, None to leave
+    it to the umask; what: begins the text of an error. Raises: `error`.
     """
     try:
-        return _listening(bind, backlog, mode)
+        return _listening(bind, backlog, mode, shared)
     except OSError as cause:
         raise error(f"{what} {bind}: {why_not_bound(bind, cause)}") from None
 
@@ -132,9 +177,9 @@ def _sender(group: str) -> socket.socket:
         raise McmpBindError(f"mcmp.advertise.group {group}: {cause.strerror}") from None
 
 
-def _listening(bind: Bind, backlog: int, mode: int | None) -> socket.socket:
+def _listening(bind: Bind, backlog: int, mode: int | None, shared: bool) -> socket.socket:
     """Raises: OSError."""
-    sock = _unix_socket(bind.path, mode) if bind.path else _tcp_socket(bind)
+    sock = _unix_socket(bind.path, mode) if bind.path else _tcp_socket(bind, shared)
     try:
         sock.listen(backlog)
         sock.setblocking(False)
@@ -144,11 +189,13 @@ def _listening(bind: Bind, backlog: int, mode: int | None) -> socket.socket:
     return sock
 
 
-def _tcp_socket(bind: Bind) -> socket.socket:
+def _tcp_socket(bind: Bind, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # `[::]` means every address of the machine, as in nginx and HAProxy.
             only_v6 = 0 if bind.host == "::" else 1
@@ -193,11 +240,5 @@ def _remove_stale(path: str) -> None:
             return
 
 
-def _file(bind: Bind) -> dict[str, tuple[int, int]]:
-    return {bind.path: _mark(bind.path)} if bind.path else {}
-
-
-def _mark(path: str) -> tuple[int, int]:
-    """Return what tells a file from another one of the same name."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
+def _file(bind: Bind) -> dict[str, FileMark | None]:
+    return {bind.path: mark_of(bind.path)} if bind.path else {}

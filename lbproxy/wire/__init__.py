@@ -11,11 +11,14 @@ object that Python makes. An octet is written as `ord(":")`, which is a constant
                     whatever protocol they came by; `edit` takes lines out of any head
 - `http1_request`   request heads of HTTP/1.0 and 1.1, strict; `http1_response` answers of nodes;
                     `http1_render` a request's head for a node
-- `http1_body`      bodies in chunks; `http1_head` says what both kinds of head share
+- `http1_body`      bodies in chunks; `http1_head` says what both kinds of head share;
+                    `partial_head` waits for the rest of one
 - `ajp13_request`   AJP/1.3: a head becomes a packet for a node; `ajp13_response` packets of a node
                     become events, `ajp13_response_head` heads; `ajp13` holds the codes of both
-- `authority`       host and port
+- `authority`       host and port; `forwarded` the field of RFC 7239
 - `cookies`         values of named cookies, as the sender wrote them
+- `shared_caches`   whether a cache may give an answer to others
+- `client_hello`    the name that a client of TLS asks for
 - `advertise`       mod_cluster's multicast datagrams, and what a node makes of one
 - `proxy_protocol`  the PROXY protocol's first bytes, versions 1 and 2
 - `mcmp`            commands of nodes that announce themselves, and the modules for them

@@ -18,13 +18,18 @@ import pytest
 import trustme
 from yaml import safe_dump
 
-from lbproxy.agent.agent import Agent
+from lbproxy.agent import life
+from lbproxy.agent.agent import Agent, Left
 from lbproxy.agent.session import Credentials
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import parse_agent_config
 from lbproxy.wire.mcmp_signature import Verifier
 
 PATIENCE_S = 10.0
+# What a proxy hears of a node that joins, and of one that leaves with nothing to wait for.
+JOIN = ["CONFIG", "ENABLE-APP /", "STATUS 70"]
+LEAVE = ["DISABLE-APP /", "STOP-APP /", "STOP-APP /", "REMOVE-APP /*"]
+DRAINED = Left(True, "no request is left")
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,12 @@ class Stage:
 
 def credentials(config: AgentConfig, token: bytes | None = None) -> Credentials:
     return Credentials(config.tls, lambda: token, time.time, lambda: secrets.token_hex(16).encode())
+
+
+@pytest.fixture
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "POLL_S", 0.02)
+    monkeypatch.setattr(life, "FIRST_PAUSE_S", 0.01)
 
 
 @pytest.fixture

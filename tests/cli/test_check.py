@@ -59,7 +59,7 @@ def test_long_lines_are_not_wrapped(file: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_programs_get_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_text(GOOD + "workers: 2\n")
+    file.write_text(GOOD + "workers: 2.5\n")
     assert main(["check", "--json", "-c", str(file)]) == 1
     assert json.loads(capsys.readouterr().out) == {
         "file": str(file),
@@ -70,7 +70,7 @@ def test_programs_get_json(file: Path, capsys: pytest.CaptureFixture[str]) -> No
                 "line": 4,
                 "column": 10,
                 "path": "workers",
-                "message": "this version runs one worker process; write auto or 1",
+                "message": "must be auto, or how many processes serve clients, from 1 to 64",
             }
         ],
     }

@@ -1,4 +1,5 @@
-"""Modules of the request path, as built and as plain Python: both must behave alike."""
+"""Modules of the request path, as built and as plain Python: both must behave alike; and a registry
+whose nodes announce themselves."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.cluster.announcing import World
 from tests.plain import as_plain_python
 
 
@@ -41,3 +43,8 @@ def learned(form: str) -> ModuleType:
     if form == "built":
         return importlib.import_module("lbproxy.cluster.learned")
     return as_plain_python("lbproxy.cluster.learned")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

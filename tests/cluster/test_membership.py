@@ -2,95 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from lbproxy.cluster.contexts import BalancerSettings, Context, ContextState, VirtualHost
+from lbproxy.cluster.contexts import BalancerSettings, Context, VirtualHost
 from lbproxy.cluster.health import Aspect, Outcome, ProbeResult
-from lbproxy.cluster.membership import MAX_BALANCERS, RECENT_S, Bounds, Membership
+from lbproxy.cluster.membership import MAX_BALANCERS, RECENT_S
 from lbproxy.cluster.node import Admin, Health, Node, Reported, Source, Tuning
-from lbproxy.cluster.registry import Change, Conflict, Registry, UnknownName
-from lbproxy.config.schema import Config
-
-MCMP, AGENT = Source.MCMP, Source.AGENT
-OK = ProbeResult(Outcome.OK, "HTTP 200")
-FAIL = ProbeResult(Outcome.FAIL, "refused")
-SOFT = ProbeResult(Outcome.SOFT, "HTTP 452")
-ENABLED, DISABLED, STOPPED = ContextState.ENABLED, ContextState.DISABLED, ContextState.STOPPED
-BALANCER = BalancerSettings("mycluster")
-
-
-class World:
-    """A registry with one node of the file, and what nodes may do with it. `now` moves by hand."""
-
-    def __init__(self, forget_s: float = 60.0, rise: int = 1, **bounds: int) -> None:
-        config = Config.model_validate(
-            {
-                "listeners": [{"name": "l", "bind": "127.0.0.1:0"}],
-                "pools": {
-                    "idp": {
-                        "nodes": [{"name": "file", "url": "http://10.0.0.1:80", "route": "fr"}],
-                        "health": {"rise": rise, "fall": 1},
-                    }
-                },
-                "routes": [{"pool": "idp"}],
-            }
-        )
-        self.now = 100.0
-        self.registry = Registry(config, self.now)
-        limits = {"nodes": 10, "contexts": 5, "aliases": 4} | bounds
-        self.members = Membership(self.registry, "idp", Bounds(**limits), forget_s)
-
-    def node(self, route: str) -> Node:
-        (found,) = [node for node in self.registry.nodes() if node.route == route]
-        return found
-
-    def routes(self) -> list[str]:
-        return [node.route for node in self.members.nodes()]
-
-    def join(
-        self,
-        route: str = "n1",
-        port: int = 8080,
-        balancer: BalancerSettings = BALANCER,
-        **more: object,
-    ) -> tuple[Change, ...]:
-        node = announced(route, port, balancer=balancer.name, **more)
-        return self.members.announce(node, balancer, self.now)
-
-    def ready(self, route: str = "n1", port: int = 8080) -> None:
-        """A node that has joined, was probed, serves /auth and reports 50."""
-        self.join(route, port)
-        self.registry.observe_probe("idp", route, OK, self.now)
-        self.enable(route)
-        self.report(50, route)
-
-    def enable(
-        self, route: str = "n1", state: ContextState = ENABLED, source: Source = MCMP
-    ) -> tuple[Change, ...]:
-        return self.members.set_contexts(route, ["h"], ["/auth"], state, source, self.now)
-
-    def report(self, load: int, route: str = "n1", source: Source = MCMP) -> tuple[Change, ...]:
-        return self.members.report(route, load, source, self.now)
-
-
-def announced(route: str = "n1", port: int = 8080, **more: object) -> Node:
-    node = Node("idp", route, route, "http", "10.0.0.9", port, source=MCMP)
-    node = replace(
-        node,
-        reported=Reported.AWAITED,
-        quarantined=True,
-        virtual_hosts=(),
-        balancer="mycluster",
-    )
-    return replace(node, **more)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
+from lbproxy.cluster.registry import Conflict, UnknownName
+from tests.cluster.announcing import (
+    AGENT,
+    BALANCER,
+    DISABLED,
+    ENABLED,
+    FAIL,
+    MCMP,
+    OK,
+    STOPPED,
+    World,
+    announced,
+)
 
 
 def test_a_node_joins_is_probed_reports_and_may_be_used(world: World) -> None:
@@ -391,110 +323,6 @@ def test_a_node_that_replaces_a_dead_one_needs_no_room() -> None:
     world.now += RECENT_S
     world.join("n2")
     assert world.routes() == ["n2"]
-
-
-def test_nodes_whose_probes_fail_for_long_are_forgotten(world: World) -> None:
-    world.ready()
-    world.ready("n2", 8081)
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)
-    world.registry.observe_probe("idp", "file", FAIL, world.now)
-    world.now += 59
-    assert world.members.sweep(world.now) == ()
-    world.now += 1
-    (change,) = world.members.sweep(world.now)
-    assert (change.node, change.after, change.alarming) == ("n1", "absent", True)
-    assert change.reason == "its probes failed, and nothing was heard of it, for 60 s"
-    assert world.routes() == ["n2"]
-    assert world.node("fr").health is Health.DOWN
-    with pytest.raises(UnknownName):
-        world.report(50)
-    world.join()
-    assert world.node("n1").health is Health.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    "speak",
-    [
-        lambda world: world.join(),
-        lambda world: world.report(50),
-        lambda world: world.report(-1),
-        lambda world: world.enable(),
-    ],
-)
-def test_a_word_of_a_node_that_is_down_begins_the_time_anew(
-    world: World, speak: Callable[[World], object]
-) -> None:
-    """It was killed, and is back a moment before it would have been forgotten."""
-    world.ready()
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)
-    world.now += 57
-    speak(world)
-    for _ in range(5):
-        world.now += 11
-        world.registry.observe_probe("idp", "n1", FAIL, world.now)
-        assert world.members.sweep(world.now) == ()
-    world.now += 5
-    (change,) = world.members.sweep(world.now)
-    assert (change.node, change.after) == ("n1", "absent")
-
-
-@pytest.mark.parametrize("source", [MCMP, AGENT])
-def test_a_node_that_is_back_is_up_with_the_first_probe_that_succeeds(source: Source) -> None:
-    world = World(rise=3)
-    world.join(source=source)
-    world.registry.observe_probe("idp", "n1", OK, world.now)
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)
-    world.registry.observe_probe("idp", "n1", OK, world.now)
-    assert world.node("n1").health is Health.DOWN  # without a word of its own it takes three
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)
-    world.join(source=source)
-    assert world.node("n1").health is Health.DOWN
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)  # its port does not listen yet
-    world.registry.observe_probe("idp", "n1", OK, world.now)
-    assert world.node("n1").health is Health.UP
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)
-    world.registry.observe_probe("idp", "n1", OK, world.now)
-    assert world.node("n1").health is Health.DOWN  # it was announced before, not since
-
-
-def test_a_quarantined_node_that_is_down_has_the_same_time_and_stays_quarantined(
-    world: World,
-) -> None:
-    world.join()
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)
-    world.now += 57
-    world.join()
-    world.now += 59
-    assert world.members.sweep(world.now) == ()
-    assert world.node("n1").quarantined
-    world.now += 1
-    assert len(world.members.sweep(world.now)) == 1
-
-
-def test_a_restored_node_that_speaks_is_not_forgotten_for_what_was_before(world: World) -> None:
-    """It is told to announce everything anew, and needs a tick for that."""
-    world.join()
-    entry = world.registry.roster("idp").by_route["n1"]
-    entry.restored = True
-    world.registry.observe_probe("idp", "n1", FAIL, world.now)
-    world.now += 59
-    world.report(50)
-    world.now += 10
-    assert world.members.sweep(world.now) == ()
-    world.join()
-    assert not world.members.restored("n1", MCMP)
-    world.registry.observe_probe("idp", "n1", OK, world.now)
-    assert world.node("n1").health is Health.UP
-
-
-def test_only_what_is_down_is_forgotten(world: World) -> None:
-    """What was never judged may be booting, and what is degraded still serves."""
-    world.join()
-    world.join("n2", 8081)
-    world.registry.observe_probe("idp", "n2", ProbeResult(Outcome.SOFT, ""), world.now)
-    world.now += 600
-    assert world.members.sweep(world.now) == ()
-    assert world.routes() == ["n1", "n2"]
 
 
 def test_the_last_word_on_a_balancer_holds_and_it_goes_with_its_last_node(world: World) -> None:

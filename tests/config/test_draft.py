@@ -95,7 +95,7 @@ def drop(section: str, key: str, at: str) -> Fault:
 
 
 SIMPLE = [
-    put("workers", 3),
+    put("workers", 0),
     put("forwarding.fields", "all"),
     put("forwarding.trusted_proxies.0", "10.0.0.1/8", message="not a network"),
     put("timeouts.drain", 5, message="not a duration"),

@@ -100,8 +100,8 @@ CASES = [
     ),
     # values
     (
-        GOOD + "workers: 4",
-        "x.yaml:10:10: workers: this version runs one worker process; write auto",
+        GOOD + "workers: many",
+        "x.yaml:10:10: workers: must be auto, or how many processes serve clients, from 1 to 64",
     ),
     (GOOD + "timeouts: {drain: 5}", "x.yaml:10:19: timeouts.drain: not a duration; write a number"),
     (GOOD + "timeouts: {drain: 0s}", "x.yaml:10:19: timeouts.drain: must be more than 0s"),
@@ -280,7 +280,7 @@ def test_listeners_may_ask_for_any_port() -> None:
 def test_all_errors_of_a_file_come_at_once() -> None:
     """Also those across sections, and with the indices that the entries have in the file."""
     text = """\
-workers: 3
+workers: 65
 listeners:
   - {name: broken, bind: x}
   - {name: http, bind: "127.0.0.1:1"}

@@ -55,6 +55,9 @@ class Workers:
     counted: WorkerStats = field(default_factory=WorkerStats)
     requests: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
+    def living(self) -> frozenset[int]:
+        return frozenset({1})
+
     async def counters(self) -> dict[int, WorkerStats]:
         return {1: self.counted}
 

@@ -14,6 +14,9 @@ class Two:
         self.silent: set[int] = set()
         self.asked = 0
 
+    def living(self) -> frozenset[int]:
+        return frozenset(self.accepted)
+
     async def counters(self) -> dict[int, WorkerStats]:
         self.asked += 1
         return {
@@ -44,3 +47,12 @@ async def test_the_last_word_of_a_silent_worker_holds() -> None:
     workers.silent = {1}
     workers.accepted[2] = 25
     assert (await counters.now()).accepted == {"http": 35}
+
+
+async def test_what_a_worker_counted_stays_when_it_has_ended() -> None:
+    workers = Two()
+    counters = Counters(workers)
+    await counters.now()
+    del workers.accepted[1]
+    workers.accepted[3] = 1  # its successor
+    assert (await counters.now()).accepted == {"http": 31}

@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
-from typing import Any
 
 import pytest
-import trustme
 
 from lbproxy.cluster.contexts import ContextState
-from lbproxy.cluster.node import Admin, Health, Reported, Source
+from lbproxy.cluster.node import Admin, Health, Reported
 from lbproxy.cluster.registry import Changes
 from lbproxy.control import plane
 from lbproxy.control.mcmp import part as mcmp
-from lbproxy.wire.mcmp_client import render_body, render_command
-from lbproxy.wire.mcmp_signature import sign
-from tests.integration.announcing import Link, State
-from tests.integration.conftest import Door, Node, NodePeer, Peer, Stage
+from tests.integration.announcing import State
+from tests.integration.conftest import Door, NodePeer, Stage
+from tests.integration.joining import announced_door, contexts, join, link_to
 from tests.java_node import JavaHost, JavaNode, requests_of
-
-MCMP: dict[str, Any] = {"bind": "127.0.0.1:0", "pool": "idp"}
-HEALTH = {"path": "/health", "interval": "20ms", "timeout": "2s", "rise": 1, "fall": 1}
-
-
-async def announced_door(stage: Stage, **mcmp: Any) -> Door:
-    """A door whose pool has no node but those that join."""
-    return await stage.door(
-        [], pool={"health": HEALTH}, mcmp=MCMP | mcmp, admin={"bind": "127.0.0.1:0"}
-    )
-
-
-def link_to(stage: Stage, door: Door, node: JavaNode) -> Link:
-    """What a node holds of this door."""
-    link = Link(node, door.service.mcmp_port)
-    stage.at_end(link.close)
-    return link
-
-
-async def join(stage: Stage, door: Door, node: Node, **more: Any) -> Link:
-    """Let a scripted node announce itself and wait until it may be used."""
-    link = link_to(stage, door, JavaNode(node.name, node.port, **more))
-    assert await link.tick() is State.OK
-    await door.until(lambda: door.node(node.name).usable)
-    return link
-
-
-def contexts(door: Door, name: str = "node1") -> dict[str, ContextState]:
-    hosts = door.node(name).virtual_hosts
-    assert hosts is not None
-    return {context.path: context.state for host in hosts for context in host.contexts}
 
 
 async def test_a_node_joins_as_wildfly_does_and_serves(stage: Stage) -> None:
@@ -418,68 +383,6 @@ async def test_a_node_that_is_back_just_in_time_is_not_forgotten(
     assert await link.tick() is State.ERROR
 
 
-async def test_over_tls_a_node_needs_a_certificate(stage: Stage, authority: trustme.CA) -> None:
-    issued = authority.issue_cert("localhost")
-    files = {name: stage.directory / f"{name}.pem" for name in ("cert", "key", "client_ca")}
-    issued.cert_chain_pems[0].write_to_path(files["cert"])
-    issued.private_key_pem.write_to_path(files["key"])
-    authority.cert_pem.write_to_path(files["client_ca"])
-    node = await stage.node()
-    door = await announced_door(stage, tls={name: str(path) for name, path in files.items()})
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    stranger = link_to(stage, door, JavaNode("node1", node.port))
-    stranger.context = context
-    assert await stranger.tick() is State.ERROR
-    assert door.known() == []
-    issued.configure_cert(context)
-    link = link_to(stage, door, JavaNode("node1", node.port))
-    link.context = context
-    assert await link.tick() is State.OK
-    await door.until(lambda: door.node("node1").usable)
-    assert await link.tick() is State.OK
-    assert (await door.get("/auth")).body == b"node1"
-
-
-async def test_an_https_node_is_verified(stage: Stage, authority: trustme.CA) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    ca = stage.directory / "ca.pem"
-    authority.cert_pem.write_to_path(ca)
-    node = await stage.node(context=context)
-    door = await announced_door(stage, node_tls={"ca": str(ca)})
-    await join(stage, door, node, scheme="https")
-    assert (await door.get("/auth")).body == b"node1"
-    suspicious = await announced_door(stage)
-    link = link_to(stage, suspicious, JavaNode("node1", node.port, scheme="https"))
-    assert await link.tick() is State.OK
-    await suspicious.until(lambda: suspicious.node("node1").health is Health.DOWN)
-    assert (await suspicious.get("/auth")).status == 503
-
-
-async def test_an_agent_signs_what_it_says(stage: Stage) -> None:
-    token = stage.directory / "token"
-    token.write_text("0123456789abcdef\n")
-    door = await announced_door(stage, agents={"allow": ["127.0.0.0/8"], "token_file": str(token)})
-    node = JavaNode("node1", 1)
-    body = render_body(node.config()[2])
-    header = sign(b"0123456789abcdef", b"CONFIG", b"/", body, time.time(), b"n" * 16).decode()
-    data = render_command("CONFIG", node.config()[2], "lb:1", fields=[("Authorization", header)])
-    peer = Peer(*await asyncio.open_connection("127.0.0.1", door.service.mcmp_port))
-    stage.at_end(peer.close)
-    await peer.send(data)
-    assert (await peer.read_message()).status == 200
-    assert door.node("node1").source is Source.AGENT
-    await peer.send(data)  # as somebody who has recorded it would
-    answer = await peer.read_message()
-    assert (answer.status, answer.get("type")) == (403, b"MEM")
-    # A node without a signature does not touch it.
-    link = link_to(stage, door, node)
-    link.state = State.OK
-    assert (await link.send(node.everything("REMOVE"))).status == 200
-    assert door.known() == ["node1"]
-
-
 async def test_messages_are_counted_for_metrics(stage: Stage) -> None:
     node, door = await stage.node(), await announced_door(stage)
     await join(stage, door, node)
@@ -493,7 +396,9 @@ async def test_advertising_begins_and_ends_with_the_listener(
     told: list[object] = []
 
     class Noting:
-        def __init__(self, settings: object, address: tuple[str, int], scheme: str) -> None:
+        def __init__(
+            self, settings: object, sending: object, address: tuple[str, int], scheme: str
+        ) -> None:
             told.append((address, scheme))
 
         async def start(self) -> None:

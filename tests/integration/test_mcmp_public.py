@@ -11,7 +11,7 @@ from lbproxy.wire.mcmp import METHODS
 from tests.fuzz.mcmp import HOSTILE_HOST, hostile, messages
 from tests.integration.announcing import State
 from tests.integration.conftest import Door, Peer, Stage
-from tests.integration.test_mcmp import announced_door, join
+from tests.integration.joining import announced_door, join
 
 # What httpd's module knows besides; some of its versions passed them on to nodes.
 OTHERS = {"ADDID", "REMOVEID", "ERROR"}

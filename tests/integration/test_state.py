@@ -18,10 +18,8 @@ from lbproxy.control.memory.file import StateError
 from tests.dns_server import SERVFAIL, DnsServer, serving
 from tests.integration.announcing import Link, State
 from tests.integration.conftest import Door, Node, NodePeer, Stage
+from tests.integration.joining import HEALTH, MCMP, join
 from tests.java_node import JavaNode
-
-HEALTH = {"path": "/health", "interval": "20ms", "timeout": "2s", "rise": 1, "fall": 1}
-MCMP: dict[str, Any] = {"bind": "127.0.0.1:0", "pool": "idp"}
 
 
 @pytest.fixture
@@ -37,14 +35,6 @@ async def open_door(stage: Stage, path: Path, **sections: Any) -> Door:
     return await stage.door(
         [], **{"pool": {"health": HEALTH}, "mcmp": MCMP, "state_file": str(path)} | sections
     )
-
-
-async def join(stage: Stage, door: Door, node: Node) -> Link:
-    link = Link(JavaNode(node.name, node.port), door.service.mcmp_port)
-    stage.at_end(link.close)
-    await link.tick()
-    await door.until(lambda: door.node(node.name).usable)
-    return link
 
 
 async def test_nodes_that_announced_themselves_serve_again(stage: Stage, path: Path) -> None:

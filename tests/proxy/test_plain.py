@@ -15,7 +15,10 @@ TALKS = (
     *("test_desk.py", "test_rules.py", "test_worker.py"),
 )
 # No conversations, and slow: many examples, real handshakes.
-LEFT_OUT = ("nodes/test_pool.py", "transport/test_tls.py")
+LEFT_OUT = (
+    "nodes/test_pool.py",
+    *(f"transport/{name}.py" for name in ("test_tls", "test_tls_nodes", "test_tls_reload")),
+)
 BOUND_S = 110.0
 
 

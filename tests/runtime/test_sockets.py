@@ -141,7 +141,7 @@ access_log: false
 
 def test_everything_is_opened_and_goes_with_its_files(tmp_path: Path) -> None:
     sockets = open_all(everything(tmp_path))
-    assert port_of(sockets.listeners["tcp"]) > 0
+    assert port_of(sockets.listeners["tcp"][0]) > 0
     assert sockets.mcmp is not None
     assert port_of(sockets.admin) == port_of(sockets.mcmp.listening) == 0
     for name in ("admin", "mcmp"):
@@ -158,6 +158,26 @@ def test_the_file_of_a_successor_stays(tmp_path: Path) -> None:
     with open_socket(unix(tmp_path / "admin")):
         sockets.close()
         assert connectable(str(tmp_path / "admin"), socket.AF_UNIX)
+
+
+def test_the_file_of_a_successor_stays_though_its_inode_is_the_same(tmp_path: Path) -> None:
+    # A listener's socket is closed while its worker drains. From then on a file system may give the
+    # number of its file to the one of the process that starts beside it.
+    sockets = open_all(everything(tmp_path))
+    os.utime(tmp_path / "admin", (1, 1))
+    sockets.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["admin"]
+
+
+def test_a_file_that_cannot_be_removed_holds_nothing_up(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    sockets = open_all(everything(place))
+    place.rename(tmp_path / "elsewhere")
+    place.write_text("no directory any more")
+    sockets.close()
+    left = (tmp_path / "elsewhere").iterdir()
+    assert sorted(path.name for path in left) == ["admin", "door", "mcmp"]
 
 
 def test_one_that_cannot_be_opened_closes_the_others(tmp_path: Path) -> None:

@@ -27,6 +27,15 @@ class ControlFacts:
         self._config_hash = hash_of(config)
         self._authorities = authorities(config)
 
+    def kept(self) -> object:
+        """Return what the next control takes over if this one dies."""
+        return self._ejections, self._loaded_at
+
+    def take_over(self, kept: object) -> None:
+        """Go on from what another one's `kept` returned."""
+        assert isinstance(kept, tuple)
+        self._ejections, self._loaded_at = kept
+
     def note(self, changes: Changes) -> None:
         """Count changes; what was counted of a node that is gone is forgotten."""
         for change in changes:

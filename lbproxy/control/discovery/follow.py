@@ -66,8 +66,19 @@ class _Leaving:
     drained: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeptDiscovery:
+    """What a discovery knows that the registry does not."""
+
+    lost: set[str]
+    leaving: dict[str, _Leaving]
+    priorities: dict[str, int]
+    refused: dict[str, str]
+    failing: bool
+
+
 class Discovery:
-    """The nodes of one pool's `discover`."""
+    """The nodes of one pool's `discover`. Attributes: pool: its name."""
 
     def __init__(
         self,
@@ -78,7 +89,7 @@ class Discovery:
         rules: AddressRules,
         min_ttl: float,
     ) -> None:
-        self._pool = pool
+        self.pool = pool
         self._settings = settings
         self._around = around
         self._registry = around.registry
@@ -93,6 +104,18 @@ class Discovery:
         self._refused: dict[str, str] = {}  # what was said of nodes that cannot be
         self._failing = False
         self.answered = asyncio.Event()
+
+    def kept(self) -> KeptDiscovery:
+        """Return what another discovery of this pool can go on from."""
+        return KeptDiscovery(
+            *(self._lost, self._leaving, self._priorities, self._refused, self._failing)
+        )
+
+    def take_over(self, kept: KeptDiscovery) -> None:
+        """Go on from there."""
+        self._lost, self._leaving = kept.lost, kept.leaving
+        self._priorities, self._refused = kept.priorities, kept.refused
+        self._failing = kept.failing
 
     async def watch(self) -> None:
         """Ask until cancelled."""
@@ -111,7 +134,7 @@ class Discovery:
 
     def passing(self) -> frozenset[tuple[str, str]]:
         """Return pool and name of the nodes that are drained because DNS has lost them."""
-        return frozenset((self._pool, name) for name, each in self._leaving.items() if each.drained)
+        return frozenset((self.pool, name) for name, each in self._leaving.items() if each.drained)
 
     def is_due(self, now: float) -> bool:
         """Return True if a node's grace is over, so that it matters what the workers count."""
@@ -134,7 +157,7 @@ class Discovery:
             reason = f"gone from DNS: {self._name}"
             if busy:
                 reason += f"; {busy} requests are left to end by themselves"
-            around.note(self._registry.remove(self._pool, name, reason))
+            around.note(self._registry.remove(self.pool, name, reason))
 
     def arrange(self) -> None:
         """Follow the health of the nodes.
@@ -220,13 +243,13 @@ class Discovery:
         self.arrange()
         if self._failing:
             self._failing = False
-            _log.info("pool %s: discovery of %s: good again", self._pool, self._name)
+            _log.info("pool %s: discovery of %s: good again", self.pool, self._name)
 
     def _keep(self, node: Node, wanted: Wanted, now: float) -> None:
         leaving = self._leaving.pop(node.name, None)
         if leaving is not None and leaving.drained and node.admin is Admin.DRAINING:
             reason = f"back in DNS: {self._name}"
-            command = (self._pool, node.name, Admin.ENABLED, reason, now)
+            command = (self.pool, node.name, Admin.ENABLED, reason, now)
             self._around.note(self._registry.command(*command))
         entry = self._roster.entries[node.name]
         if entry.node.weight != wanted.weight:
@@ -239,7 +262,7 @@ class Discovery:
         """Take a node in; return why it cannot be."""
         settings = self._settings
         node = Node(
-            pool=self._pool,
+            pool=self.pool,
             name=wanted.name,
             route=wanted.route,
             scheme=settings.scheme,
@@ -277,7 +300,7 @@ class Discovery:
         self._leaving[node.name] = _Leaving(now, drained)
         if drained:
             reason = f"gone from DNS: {self._name}"
-            command = (self._pool, node.name, Admin.DRAINING, reason, now)
+            command = (self.pool, node.name, Admin.DRAINING, reason, now)
             self._around.note(self._registry.command(*command))
 
     def _fail(self, reason: str) -> None:
@@ -288,14 +311,14 @@ class Discovery:
         rest = "there are no nodes until that changes"
         if count:
             rest = f"keeping {count} node{'s' if count > 1 else ''}"
-        _log.warning("pool %s: discovery of %s; %s", self._pool, reason, rest)
+        _log.warning("pool %s: discovery of %s; %s", self.pool, reason, rest)
 
     def _tell_refused(self, refused: dict[str, str]) -> None:
         for name, fault in refused.items():
             if self._refused.get(name) != fault:
                 _log.warning(
                     "pool %s: discovery of %s: %s: not taken in: %s",
-                    *(self._pool, self._name, name, fault),
+                    *(self.pool, self._name, name, fault),
                 )
         self._refused = refused
 

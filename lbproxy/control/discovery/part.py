@@ -60,6 +60,17 @@ class Dns(Part):
         """Keep the addresses of this snapshot's nodes from now on."""
         self._names.sync(snapshot)
 
+    def kept(self) -> object:
+        """Keep which nodes DNS has lost."""
+        return {each.pool: each.kept() for each in self._discoveries}
+
+    def take_over(self, kept: object) -> None:
+        """As `Part` says."""
+        assert isinstance(kept, dict)
+        for discovery in self._discoveries:
+            if discovery.pool in kept:
+                discovery.take_over(kept[discovery.pool])
+
     def arrange(self) -> None:
         """Follow the health of nodes whose SRV priorities say who stands by."""
         for discovery in self._discoveries:

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 from lbproxy import __version__
 from lbproxy.cluster.health import demands_https
@@ -25,6 +26,8 @@ from lbproxy.wire.http1_request import RequestParser
 _LIMITS = HeadLimits(0, 128 << 10, 1000)
 _QUESTIONS = RequestParser(HeadLimits(64 << 10, 128 << 10, 100), DropRules((), ()))
 _READ = 64 << 10
+# A path may be written with letters beyond ASCII; as for a request, nothing else of it is changed.
+_ASCII = bytes(range(128))
 _FORBIDDEN = 403
 _HTTPS_PORT = 443
 
@@ -59,7 +62,7 @@ async def request(
     Raises: ProbeError, in `timeout_s`: also for what Tomcat answers to a wrong secret.
     """
     head = (
-        f"GET {path} HTTP/1.1\r\n"
+        f"GET {quote(path, safe=_ASCII)} HTTP/1.1\r\n"
         f"Host: {host_field or (f'[{host}]' if ':' in host else host)}\r\n"
         f"User-Agent: lbproxy/{__version__} health\r\n"
         "Accept: application/json, */*;q=0.1\r\n\r\n"

@@ -93,6 +93,15 @@ class Prober(Part):
         # By pool, node and result (ok, soft, fail): what metrics show.
         self.counts: Counter[tuple[str, str, str]] = Counter()
 
+    def kept(self) -> object:
+        """Keep the counts, and which scheme each node was found to speak."""
+        return self.counts, self._schemes
+
+    def take_over(self, kept: object) -> None:
+        """As `Part` says."""
+        assert isinstance(kept, tuple)
+        self.counts, self._schemes = kept
+
     def published(self, snapshot: Snapshot) -> None:
         """Probe the nodes of this snapshot from now on, and no others.
 

@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID, uuid4
 
 from lbproxy.config import secrets
@@ -90,12 +90,17 @@ class _Sender:
         send_by(sock, self.place, datagram, (group.ip, group.port))
 
 
+# By the interface's name.
+Senders: TypeAlias = dict[str, _Sender]
+
+
 class Advertiser:
     """Sends advertisements from start() to stop(), on the event loop's thread.
 
     Args: sending: socket of `open_sender`, for the group's version of the protocol; it stays its
     owner's; address: the MCMP listener's, port not 0; scheme: of that listener; machine: the
-    interfaces of this one; now: seconds since 1970; new_id: for each start and each new address.
+    interfaces of this one; now: seconds since 1970; new_id: for each start and each new address;
+    senders: of an advertiser that died, to go on from, so that nodes do not notice.
     Raises: AdvertiseError for a group or a key file that cannot be used.
     """
 
@@ -109,6 +114,7 @@ class Advertiser:
         machine: Interfaces | None = None,
         now: Callable[[], float] = time.time,
         new_id: Callable[[], UUID] = uuid4,
+        senders: Senders | None = None,
     ) -> None:
         try:
             self._group = parse_group(settings.group)
@@ -133,10 +139,15 @@ class Advertiser:
         self._machine: Interfaces = machine if machine is not None else InterfaceWatcher()
         self._now = now
         self._new_id = new_id
-        self._senders: dict[str, _Sender] = {}
+        self._senders: Senders = senders if senders is not None else {}
         self._lacks: dict[str, Lack] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+
+    @property
+    def senders(self) -> Senders:
+        """Who sends at each interface."""
+        return self._senders
 
     async def start(self) -> None:
         """Send the first datagrams, then one every interval and interface. Never raises."""

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from lbproxy import __version__
@@ -90,6 +91,17 @@ class Plane(Protocol):
         """Return the requests that are at a node for one of its contexts."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCommands:
+    """What nodes were told, and what was counted."""
+
+    numbers: dict[str, int]
+    server_id: int
+    said: OrderedDict[str, float]
+    emptied: OrderedDict[str, tuple[float, Hosts]]
+    counts: Counter[tuple[str, str]]
+
+
 class McmpCommands:
     """Carries out commands.
 
@@ -121,6 +133,18 @@ class McmpCommands:
         self._said: OrderedDict[str, float] = OrderedDict()
         self._emptied: OrderedDict[str, tuple[float, Hosts]] = OrderedDict()
         self.counts: Counter[tuple[str, str]] = Counter()
+
+    def kept(self) -> KeptCommands:
+        """Return what the next control takes over if this one dies."""
+        return KeptCommands(
+            *(self._reports.numbers, self._server_id, self._said, self._emptied, self.counts)
+        )
+
+    def take_over(self, kept: KeptCommands) -> None:
+        """Go on from there."""
+        self._reports.take_over(kept.numbers)
+        self._server_id = kept.server_id
+        self._said, self._emptied, self.counts = kept.said, kept.emptied, kept.counts
 
     def answer_at_once(self, request: McmpRequest, peer: Peer) -> McmpAnswer | None:
         """Carry out STATUS, which large clusters send a hundred times a second; None for others."""

@@ -13,7 +13,7 @@ from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.config import sources
 from lbproxy.control.discovery.resolver import ResolveError, Resolver
 from lbproxy.control.mcmp.access import Access, McmpError
-from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser
+from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, Senders
 from lbproxy.control.mcmp.commands import McmpCommands, Plane
 from lbproxy.control.mcmp.server import McmpServer
 from lbproxy.control.part import Part
@@ -56,6 +56,7 @@ class McmpPart(Part):
         self._settings = settings
         self._sending = sockets.sending
         self._advertiser: Advertiser | None = None
+        self._senders: Senders = {}
         self._resolver = resolver
         access = Access(settings, time.time)
         self._commands = McmpCommands(
@@ -74,6 +75,22 @@ class McmpPart(Part):
         """Messages so far, by command and result, those that never came as well."""
         return _NO_MESSAGES | self._commands.counts
 
+    def kept(self) -> object:
+        """Keep what nodes would notice: numbers and ids.
+
+        Nonces of signatures are not among it. What was signed before this control began is refused,
+        as after a restart: a nonce that was taken just before a death could be missing.
+        """
+        advertiser = self._advertiser
+        senders = self._senders if advertiser is None else advertiser.senders
+        return self._commands.kept(), senders
+
+    def take_over(self, kept: object) -> None:
+        """As `Part` says."""
+        assert isinstance(kept, tuple)
+        commands, self._senders = kept
+        self._commands.take_over(commands)
+
     async def start(self) -> None:
         """Accept nodes, and say where. Raises: McmpError."""
         await self._server.start()
@@ -81,7 +98,9 @@ class McmpPart(Part):
         if advertise is not False and sending is not None:
             address = (self._settings.bind.host, self._server.port)
             try:
-                advertiser = Advertiser(advertise, sending, address, self._server.scheme)
+                advertiser = Advertiser(
+                    advertise, sending, address, self._server.scheme, senders=self._senders
+                )
             except AdvertiseError as error:
                 raise McmpError(str(error)) from None
             self._advertiser = advertiser

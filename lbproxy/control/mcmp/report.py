@@ -25,6 +25,16 @@ class McmpReports:
         self._last = 0
         self._told: dict[str, tuple[Node, InfoPieces]] = {}
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each node, by its route."""
+        return self._numbers
+
+    def take_over(self, numbers: dict[str, int]) -> None:
+        """Go on with numbers that nodes were told of before."""
+        self._numbers = numbers
+        self._last = max(numbers.values(), default=0)
+
     def info(self, nodes: Sequence[Node], stats: WorkerStats) -> str:
         """Return the body of INFO. Args: nodes: all that there are, of one pool."""
         self._number(nodes)

@@ -42,11 +42,14 @@ class Memory(Part):
         self._passing = passing
         self._clock = clock
         self._file = StateFile(path)
+        self._taken_over = False
 
     async def start(self) -> None:
-        """Take in what is known from before. Raises: StateError."""
+        """Take in what is known from before a restart. Raises: StateError."""
         self._file.check()
         self._file.claim()
+        if self._taken_over:
+            return
         known = await asyncio.to_thread(self._file.read)
         count, refused = restore(known, self._config, self._registry, self._clock())
         if count:
@@ -62,6 +65,14 @@ class Memory(Part):
             "state_file %s: keeps commands on nodes, and nodes that join, over a restart",
             self._path,
         )
+
+    def kept(self) -> object:
+        """Keep that the file was taken in: the registry knows more than the file by now."""
+        return True
+
+    def take_over(self, kept: object) -> None:
+        """As `Part` says."""
+        self._taken_over = True
 
     async def run(self) -> None:
         """Write what is to be kept, until cancelled."""

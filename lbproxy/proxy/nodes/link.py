@@ -192,7 +192,7 @@ class Link(Member):
             self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        """End an idle connection; unsent bytes on it have had their time."""
+        """End an idle connection; what waits on it has as long as it would have been kept."""
         self.end(connection, connection.idle_until)
 
     def end(self, connection: Connection, until: float) -> None:
@@ -273,7 +273,7 @@ class Link(Member):
         return cast(S, await cast(UpstreamTls, tls).ready())
 
     def reaches(self, node: Node) -> bool:
-        """Return True if the things held of the node is good for its new state as well."""
+        """Return True if what is held of the node is good for its new state as well."""
         mine = self.node
         return (
             *(mine.scheme, mine.host, mine.port, mine.tls, mine.route),

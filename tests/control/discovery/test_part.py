@@ -38,6 +38,9 @@ CONFIG = Config.model_validate(
 class Idle:
     """Workers that serve nobody."""
 
+    def living(self) -> frozenset[int]:
+        return frozenset({1})
+
     async def counters(self) -> dict[int, WorkerStats]:
         return {}
 

@@ -132,6 +132,16 @@ async def test_the_host_field(host: str | None, field: bytes, port: int) -> None
     assert read.attributes == {}
 
 
+async def test_a_path_beyond_ascii_is_asked_for_in_escapes() -> None:
+    # A reader of heads takes no such bytes, and a node that answered would count as down.
+    seen: list[bytes] = []
+    async with node(answering(OK, seen=seen)) as port:
+        await request("127.0.0.1", port, "/prüfung%20|?tief=jä", None, b"", 5.0)
+    read = decode(seen[0])
+    assert read.uri == b"/pr%C3%BCfung%20|"
+    assert read.attributes == {"query": b"tief=j%C3%A4"}
+
+
 async def test_the_status_is_as_answered() -> None:
     for status in (204, 302, 404, 503):
         answer = await ask(answering(send_headers(status, [(6, b"/other")]) + END_REUSE))

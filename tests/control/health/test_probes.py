@@ -1,12 +1,11 @@
-"""Who is probed, where, and what is passed on."""
+"""Where a node is probed, and by which protocol; what is passed on of its answer."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,70 +13,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lbproxy.cluster.health import Outcome, ProbeResult
-from lbproxy.cluster.node import Admin, Node
-from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
 from lbproxy.config.schema import Config, ForwardedFields
-from lbproxy.control.health import probes
 from lbproxy.control.health.client import Answer, ProbeClient, Target
-from lbproxy.control.health.probes import Prober, first_line
+from lbproxy.control.health.probes import first_line
 from lbproxy.wire.ajp13 import CPING
+from tests.control.health.watching import FAST, Watch
 from tests.fuzz.ajp13_peer import CPONG, END_REUSE, Forward, decode, send_headers
 
 if TYPE_CHECKING:
     from tests.control.conftest import NoJitter, Serve, Tls
 
-FAST = {"interval": "20ms", "timeout": "2s"}
-
-
-class Watch:
-    """A running prober and what it observed."""
-
-    def __init__(
-        self, config: Config, jitter: NoJitter, told: ForwardedFields | None = None
-    ) -> None:
-        self.registry = Registry(config, 0.0)
-        self.results: asyncio.Queue[tuple[str, str, ProbeResult]] = asyncio.Queue()
-        self.prober = Prober(
-            config.pools,
-            lambda pool, node, result: self.results.put_nowait((pool, node, result)),
-            self.registry.probe_state,
-            jitter,
-            told,
-        )
-
-    def without(self, name: str) -> Snapshot:
-        pool = self.registry.snapshot().pools["idp"]
-        nodes = tuple(node for node in pool.nodes if node.name != name)
-        return Snapshot(9, {"idp": PoolSnapshot("idp", nodes)})
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        self.prober.published(self.registry.snapshot())
-        task = asyncio.create_task(self.prober.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def next(self) -> tuple[str, ProbeResult]:
-        async with asyncio.timeout(10):
-            _, name, result = await self.results.get()
-            return name, result
-
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "MIN_PAUSE_S", 0.001)
-
-
-@pytest.fixture
-def watch(configure: Callable[..., Config], jitter: NoJitter) -> Callable[..., Watch]:
-    def make(*urls: str, **health: object) -> Watch:
-        return Watch(configure(*urls, health=FAST | health), jitter)
-
-    return make
+pytestmark = pytest.mark.usefixtures("no_pause")
 
 
 async def test_answers_are_judged_and_counted(watch: Callable[..., Watch], serve: Serve) -> None:
@@ -298,43 +245,6 @@ async def test_a_ping_is_good_whatever_the_answer(
     assert node.seen[0].method == "OPTIONS"
 
 
-async def test_a_node_without_an_address_is_not_probed_until_it_has_one(
-    watch: Callable[..., Watch], serve: Serve
-) -> None:
-    node = await serve()
-    watching = watch(f"http://idp.internal:{node.port}")
-    async with watching.running():
-        (unresolved,) = watching.registry.nodes()
-        assert unresolved.targets == ()
-        while watching.prober._group is None:  # noqa: ASYNC110 (a turn of the loop)
-            await asyncio.sleep(0)
-        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe")]
-        watching.registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
-        watching.prober.published(watching.registry.snapshot())
-        assert (await watching.next())[1].outcome is Outcome.OK
-    assert node.seen[0].headers["Host"] == f"idp.internal:{node.port}"
-
-
-async def test_a_node_whose_address_went_and_came_back_is_probed_again(
-    watch: Callable[..., Watch], serve: Serve
-) -> None:
-    node = await serve()
-    watching = watch(f"http://idp.internal:{node.port}")
-    registry, prober = watching.registry, watching.prober
-    registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
-    async with watching.running():
-        assert (await watching.next())[1].outcome is Outcome.OK
-        registry.set_addresses("idp", "node1", (), "DNS")
-        prober.published(registry.snapshot())
-        await asyncio.sleep(0)
-        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe ")]
-        while not watching.results.empty():
-            watching.results.get_nowait()
-        registry.set_addresses("idp", "node1", ("127.0.0.1",), "DNS")
-        prober.published(registry.snapshot())
-        assert (await watching.next())[1].outcome is Outcome.OK
-
-
 async def test_ajp_nodes_are_asked_over_ajp(watch: Callable[..., Watch], tmp_path: Path) -> None:
     seen: list[Forward | bytes] = []
 
@@ -422,112 +332,3 @@ async def test_auto_finds_the_other_scheme_and_says_so_once(
                 assert (await watching.next())[1].outcome is Outcome.OK
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"pool idp node node1: health port {node.port} answers http, not https")
-
-
-async def test_nodes_come_and_go(watch: Callable[..., Watch], serve: Serve) -> None:
-    first, second = await serve(), await serve()
-    urls = [f"http://127.0.0.1:{node.port}" for node in (first, second)]
-    watching = watch(*urls)
-    whole = watching.registry.snapshot()
-    async with watching.running():
-        await asyncio.wait_for(asyncio.gather(first.probed.wait(), second.probed.wait()), 10)
-        watching.prober.published(watching.without("node2"))
-        assert not [key for key in watching.prober.counts if key[1] == "node2"]
-        while not watching.results.empty():
-            watching.results.get_nowait()
-        assert {(await watching.next())[0] for _ in range(5)} == {"node1"}
-        second.probed.clear()
-        watching.prober.published(whole)
-        await asyncio.wait_for(second.probed.wait(), 10)
-
-
-async def test_a_node_that_moved_is_probed_at_its_new_place(
-    watch: Callable[..., Watch], serve: Serve
-) -> None:
-    old, new = await serve(), await serve()
-    watching = watch(f"http://127.0.0.1:{old.port}")
-    async with watching.running():
-        await asyncio.wait_for(old.probed.wait(), 10)
-        (node,) = watching.registry.nodes()
-        moved = PoolSnapshot("idp", (replace(node, port=new.port),))
-        watching.prober.published(Snapshot(2, {"idp": moved}))
-        await asyncio.wait_for(new.probed.wait(), 10)
-        count = len(old.seen)
-        for _ in range(3):
-            await watching.next()
-        assert len(old.seen) == count
-
-
-async def test_a_change_of_state_restarts_nothing(
-    watch: Callable[..., Watch], serve: Serve
-) -> None:
-    node = await serve()
-    watching = watch(f"http://127.0.0.1:{node.port}")
-    async with watching.running():
-        await watching.next()
-        before = {task.get_name(): task for task in asyncio.all_tasks()}["probe idp/node1"]
-        (known,) = watching.registry.nodes()
-        drained = PoolSnapshot("idp", (replace(known, weight=7),))
-        watching.prober.published(Snapshot(2, {"idp": drained}))
-        await watching.next()
-        assert not before.done()
-
-
-async def test_health_off_means_no_probe(
-    configure: Callable[..., Config], serve: Serve, jitter: NoJitter
-) -> None:
-    node = await serve()
-    watching = Watch(configure(f"http://127.0.0.1:{node.port}", health=False), jitter)
-    async with watching.running():
-        await asyncio.sleep(0.01)
-        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("probe")] == []
-    assert node.seen == []
-
-
-async def test_only_what_changed_is_compared(
-    watch: Callable[..., Watch], serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Loads change many times a second with many nodes: that must cost next to nothing."""
-    node = await serve()
-    watching = watch(*[f"http://127.0.0.1:{node.port}"] * 3)
-    compared: list[str] = []
-    where = probes._where
-
-    def noting(node: Node) -> tuple[object, ...]:
-        compared.append(node.name)
-        return where(node)
-
-    monkeypatch.setattr(probes, "_where", noting)
-    async with watching.running():
-        await watching.next()
-        watching.prober.published(watching.registry.snapshot())
-        assert compared == []
-        watching.registry.command("idp", "node2", Admin.DRAINING, "told", 0.0)
-        watching.prober.published(watching.registry.snapshot())
-        assert set(compared) == {"node2"}
-
-
-async def test_a_node_that_joins_many_is_probed_at_once(
-    watch: Callable[..., Watch], serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = await serve()
-    watching = watch(*[f"http://127.0.0.1:{node.port}"] * 50)
-    whole = watching.registry.snapshot()
-    monkeypatch.setattr(probes, "SPREAD_S", 0.01)
-    waits: list[float] = []
-    forever = Prober._probe_forever
-
-    async def noting(self: Prober, node: Node, wait_s: float) -> None:
-        waits.append(wait_s)
-        await forever(self, node, wait_s)
-
-    monkeypatch.setattr(Prober, "_probe_forever", noting)
-    async with watching.running():
-        await watching.next()
-        assert waits == [pytest.approx(0.25)] * 50
-        watching.prober.published(watching.without("node1"))
-        waits.clear()
-        watching.prober.published(whole)
-        while not waits:
-            await watching.next()
-        assert waits == [pytest.approx(0.005)]

@@ -3,137 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.health import Outcome, ProbeResult
-from lbproxy.cluster.membership import Bounds, Membership
-from lbproxy.cluster.node import Admin, Node, Reported, Source
-from lbproxy.cluster.registry import Changes, Registry
-from lbproxy.cluster.snapshot import Snapshot
-from lbproxy.cluster.stats import WorkerStats
-from lbproxy.config.schema import Config
-from lbproxy.config.sources import McmpSettings
-from lbproxy.control.journal import Journal
+from lbproxy.cluster.node import Admin, Reported, Source
 from lbproxy.control.mcmp import commands as mcmp_commands
-from lbproxy.control.mcmp.access import Access, make_peer
-from lbproxy.control.mcmp.commands import EMPTIED_S, MAX_SAID, QUIET_S, McmpCommands
+from lbproxy.control.mcmp.access import Access
+from lbproxy.control.mcmp.commands import EMPTIED_S
 from lbproxy.wire.mcmp import METHODS, McmpFault
-from lbproxy.wire.mcmp_answer import McmpAnswer, render_answer
 from lbproxy.wire.mcmp_http import McmpRequest
-from tests.java_node import JavaNode, is_ok, parse_info, read_answer, requests_of
+from tests.control.mcmp.hall import PEER, Hall, Make
+from tests.java_node import JavaNode, is_ok, parse_info, requests_of
 
 ENABLED, DISABLED, STOPPED = ContextState.ENABLED, ContextState.DISABLED, ContextState.STOPPED
-PEER = make_peer(("127.0.0.1", 4000))
-
-
-class FakePlane:
-    """Publishes to nobody. `requests`: at a node by context; `seen`: published when `asked`."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-        self.published: list[Snapshot] = []
-        self.requests: dict[str, int] = {}
-        self.seen: list[ContextState] = []
-        self.asked = asyncio.Event()
-
-    def note(self, changes: Changes) -> None:
-        raise AssertionError("nothing comes by itself here")
-
-    def told(self, changes: Changes, by: str, log: logging.Logger) -> None:
-        Journal().note(changes, by, log)
-
-    def publish_now(self) -> None:
-        self.published.append(self.registry.snapshot())
-
-    async def counters(self) -> WorkerStats:
-        return WorkerStats()
-
-    async def in_flight(self, pool: str, node: str, context: str) -> int:
-        (known,) = (each for each in self.published[-1].pools[pool].nodes if each.name == node)
-        for host in known.virtual_hosts or ():
-            self.seen += [each.state for each in host.contexts if each.path == context]
-        self.asked.set()
-        return self.requests.get(context, 0)
-
-
-class Hall:
-    """Commands in front of a registry with one node of the file. `now` moves by hand."""
-
-    def __init__(self, config: Config, **more: object) -> None:
-        settings = McmpSettings.model_validate({"bind": "127.0.0.1:0", "pool": "idp"} | more)
-        self.now = 100.0
-        self.registry = Registry(config, self.now)
-        limits = Bounds(settings.max.nodes, settings.max.contexts, settings.max.aliases)
-        self.members = Membership(self.registry, "idp", limits, settings.forget)
-        self.plane = FakePlane(self.registry)
-        self.commands = McmpCommands(
-            settings,
-            self.members,
-            self.plane,
-            Access(settings, lambda: 0.0),
-            self._resolve,
-            server_id=77,
-            clock=lambda: self.now,
-        )
-
-    async def _resolve(self, name: str) -> tuple[str, ...]:
-        return ()
-
-    async def say(self, method: str, body: str = "", target: str = "/") -> McmpAnswer:
-        request = McmpRequest(method, target, (), body.encode())
-        answer = self.commands.answer_at_once(request, PEER)
-        if answer is None:
-            answer = await self.commands.handle(request, PEER)
-        read_answer(render_answer(answer))
-        return answer
-
-    async def done(self, method: str, body: str = "", target: str = "/") -> str:
-        answer = await self.say(method, body, target)
-        assert answer.status == 200, answer
-        return answer.body
-
-    async def fault(self, method: str, body: str = "", target: str = "/") -> McmpFault:
-        """Say what must be refused and change nothing."""
-        before = self.registry.snapshot()
-        answer = await self.say(method, body, target)
-        assert answer.status == 500
-        assert answer.fault is not None
-        assert answer.message.startswith(f"{answer.fault.value}: ")
-        assert self.registry.snapshot() is before
-        return answer.fault
-
-    def node(self, route: str = "kc1") -> Node:
-        found = self.members.get(route)
-        assert found is not None
-        return found
-
-    async def ready(self, route: str = "kc1", port: int = 8080) -> None:
-        """A node that has joined and been probed, serves /auth, and reports 50."""
-        await self.done("CONFIG", f"JVMRoute={route}&Host=127.0.0.1&Port={port}&Type=http")
-        self.registry.observe_probe("idp", route, ProbeResult(Outcome.OK, ""), self.now)
-        await self.done("ENABLE-APP", f"JVMRoute={route}&Alias=h,i&Context=/auth")
-        await self.done("STATUS", f"JVMRoute={route}&Load=50")
-
-
-Make = Callable[..., Hall]
-
-
-@pytest.fixture
-def make(configure: Callable[..., Config]) -> Make:
-    def made(**more: Any) -> Hall:
-        return Hall(configure("http://10.0.0.1:9011", health={"rise": 1, "fall": 1}), **more)
-
-    return made
-
-
-@pytest.fixture
-async def hall(make: Make) -> Hall:
-    return make()
 
 
 async def test_every_command_may_come_twice(hall: Hall) -> None:
@@ -478,71 +362,6 @@ async def test_other_methods_are_no_commands(hall: Hall) -> None:
         answer = await hall.say(method, "JVMRoute=kc1")
         assert (answer.status, answer.fault) == (501, None)
     assert hall.commands.counts == {("other", "refused"): 5}
-
-
-async def test_every_change_has_its_line_with_the_peer(
-    hall: Hall, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "lbproxy.mcmp")
-    await hall.ready()
-    await hall.done("STATUS", "JVMRoute=kc1&Load=60")
-    await hall.done("REMOVE-APP", "JVMRoute=kc1", "/*")
-    begin = "peer 127.0.0.1:4000 "
-    node = "pool idp node kc1: "
-    assert caplog.messages == [
-        f"{begin}CONFIG: {node}membership absent -> present: mcmp: http://127.0.0.1:8080",
-        f"{begin}ENABLE-APP: {node}context absent -> enabled: context /auth",
-        f"{begin}STATUS: {node}report awaited -> active: it reports load 50",
-        f"{begin}REMOVE-APP: {node}membership present -> absent: it left",
-    ]
-
-
-async def test_a_moved_node_is_a_warning_and_published_at_once(
-    hall: Hall, caplog: pytest.LogCaptureFixture
-) -> None:
-    await hall.ready()
-    caplog.clear()
-    await hall.done("CONFIG", "JVMRoute=kc1&Host=127.0.0.1&Port=9&Type=http")
-    assert caplog.records[0].levelno == logging.WARNING
-    assert "moved from http://127.0.0.1:8080 to http://127.0.0.1:9" in caplog.text
-    assert hall.plane.published[-1] is hall.registry.snapshot()
-
-
-async def test_the_same_refusal_is_told_once_in_a_while(
-    hall: Hall, caplog: pytest.LogCaptureFixture
-) -> None:
-    for _ in range(3):
-        await hall.say("STATUS", "JVMRoute=x&Load=1")
-    assert len(caplog.records) == 1
-    hall.now += QUIET_S
-    await hall.say("STATUS", "JVMRoute=x&Load=1")
-    assert len(caplog.records) == 2
-    for number in range(MAX_SAID + 10):
-        await hall.say("STATUS", f"JVMRoute=x{number}&Load=1")
-    assert len(hall.commands._said) == MAX_SAID
-
-
-async def test_what_is_no_message_is_counted_and_told_once_in_a_while(
-    hall: Hall, caplog: pytest.LogCaptureFixture
-) -> None:
-    for port in range(3):
-        hall.commands.note_bad("a field is not valid", make_peer(("10.1.2.3", port)))
-    assert hall.commands.counts == {("other", "refused"): 3}
-    (line,) = caplog.messages
-    assert line == "peer 10.1.2.3:0 message: refused: a field is not valid"
-
-
-async def test_messages_are_counted(hall: Hall) -> None:
-    await hall.ready()
-    await hall.say("STATUS", "JVMRoute=x")
-    await hall.say("STATUS", "Load=1")
-    assert hall.commands.counts == {
-        ("CONFIG", "ok"): 1,
-        ("ENABLE-APP", "ok"): 1,
-        ("STATUS", "ok"): 1,
-        ("STATUS", "mem"): 1,
-        ("STATUS", "syntax"): 1,
-    }
 
 
 async def test_every_method_is_carried_out(hall: Hall) -> None:

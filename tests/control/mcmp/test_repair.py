@@ -10,7 +10,7 @@ from lbproxy.config.schema import Config
 from lbproxy.wire.mcmp_answer import render_answer
 from lbproxy.wire.mcmp_http import McmpRequest
 from lbproxy.wire.mcmp_text import render_form
-from tests.control.mcmp.test_commands import PEER, Hall
+from tests.control.mcmp.hall import PEER, Hall
 from tests.java_node import Command, JavaAnswer, JavaHost, JavaNode, read_answer
 
 RUNS, LIVES = 40, 6

@@ -39,6 +39,11 @@ class SnapshotReceiver:
     def __init__(self) -> None:
         self._known: Snapshot | None = None
 
+    @property
+    def begun(self) -> bool:
+        """True if a snapshot has come."""
+        return self._known is not None
+
     def take(self, message: Message) -> Snapshot:
         """Return the snapshot that a message leads to.
 

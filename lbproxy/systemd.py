@@ -1,4 +1,4 @@
-"""Tells systemd, if it asks, that the agent is ready, what it does, and that it ends.
+"""Tells systemd, if it asks, that a process is ready, what it does, and that it ends.
 
 Source: systemd, sd_notify(3): datagrams to the socket in NOTIFY_SOCKET.
 """
@@ -9,7 +9,7 @@ import logging
 import socket
 from collections.abc import Mapping
 
-_log = logging.getLogger("lbproxy.agent")
+_log = logging.getLogger("lbproxy.systemd")
 
 
 class Notifier:

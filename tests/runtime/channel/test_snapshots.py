@@ -12,7 +12,7 @@ from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
 from lbproxy.proxy.worker import Worker
-from lbproxy.runtime.snapshots import SnapshotReceiver, SnapshotSender
+from lbproxy.runtime.channel.snapshots import SnapshotReceiver, SnapshotSender
 
 CONFIG = Config.model_validate(
     {

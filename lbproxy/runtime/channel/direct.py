@@ -21,6 +21,9 @@ class Direct:
         if self.worker is not None:
             self.worker.apply(snapshot)
 
+    def living(self) -> frozenset[int]:
+        return frozenset() if self.worker is None else frozenset({_THE_WORKER})
+
     async def counters(self) -> dict[int, WorkerStats]:
         return {} if self.worker is None else {_THE_WORKER: self.worker.stats()}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.agent.notify import Notifier
+from lbproxy.systemd import Notifier
 
 
 @pytest.mark.parametrize("abstract", [False, True])

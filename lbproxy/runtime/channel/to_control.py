@@ -1,0 +1,78 @@
+"""A worker's end of its channel to control, which may end and begin again.
+
+If control ends, the worker goes on with its last snapshot, and what it would tell is lost: the next
+control finds out by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from lbproxy.cluster.delta import Delta
+from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.proxy.worker import Worker
+from lbproxy.runtime.channel.snapshots import SnapshotReceiver
+from lbproxy.runtime.channel.stream import Stream
+from lbproxy.runtime.channel.words import (
+    Count,
+    Counted,
+    CountInFlight,
+    FromWorker,
+    NodeFailed,
+    NodeRecovered,
+)
+
+
+class ToControl:
+    """A worker's end; there may be nobody at the other one. It is the worker's `Reports`.
+
+    Attributes: worker: set by who makes it; first: done as soon as the worker has a snapshot.
+    """
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.first = asyncio.Event()
+        self._end: Stream | None = None
+
+    async def attach(self, sock: socket.socket) -> None:
+        """Talk with a control that has just begun, which has the first word."""
+        before, self._end = self._end, None
+        if before is not None:
+            before.close()
+        receiver = SnapshotReceiver()
+        end = Stream(lambda message: self._take(receiver, message), lambda: None)
+        self._end = end
+        await end.open(sock)
+
+    def close(self) -> None:
+        """Hang up; may be called again."""
+        end, self._end = self._end, None
+        if end is not None:
+            end.close()
+
+    def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None:
+        """As `Reports` says."""
+        self._send(NodeFailed(pool, node, reason, client))
+
+    def node_recovered(self, pool: str, node: str) -> None:
+        """As `Reports` says."""
+        self._send(NodeRecovered(pool, node))
+
+    def _send(self, message: FromWorker) -> None:
+        if self._end is not None:
+            self._end.send(message)
+
+    def _take(self, receiver: SnapshotReceiver, message: object) -> None:
+        worker = self.worker
+        assert worker is not None
+        match message:
+            case Snapshot() | Delta():
+                if not receiver.begun:
+                    worker.follow_another()
+                worker.apply(receiver.take(message))
+                self.first.set()
+            case Count(number):
+                self._send(Counted(number, worker.stats()))
+            case CountInFlight(number, pool, node, context):
+                self._send(Counted(number, worker.in_flight(pool, node, context)))

@@ -1,0 +1,57 @@
+"""How many workers to run: as many as the cores that this process may use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from lbproxy.config.schema import Config
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MINE = Path("/proc/self/cgroup")
+
+
+def worker_count(config: Config) -> int:
+    """Return how many workers a configuration asks for, at least 1."""
+    return usable_cores() if config.workers == "auto" else config.workers
+
+
+def usable_cores(mine: Path = _MINE, cgroups: Path = _CGROUPS) -> int:
+    """Return the cores that this process may use, at least 1.
+
+    The affinity mask counts, and the quota of this control group and of those above it: half a core
+    more than one is two workers, as one could not use it.
+
+    Args: mine: says which control group this is; cgroups: where version 2 is mounted.
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst, cpu.max.
+    """
+    cores = len(os.sched_getaffinity(0))
+    for quota in _quotas(mine, cgroups):
+        cores = min(cores, math.ceil(quota))
+    return max(1, cores)
+
+
+def _quotas(mine: Path, cgroups: Path) -> list[float]:
+    """Return the quotas that hold, in cores."""
+    try:
+        lines = mine.read_text().splitlines()
+    except OSError:
+        return []
+    names = [line[3:] for line in lines if line.startswith("0::")]  # version 2 has one hierarchy
+    found = []
+    for name in names:
+        group = Path(name.strip("/"))
+        for each in (group, *group.parents):
+            quota = _quota(cgroups / each / "cpu.max")
+            if quota is not None:
+                found.append(quota)
+    return found
+
+
+def _quota(file: Path) -> float | None:
+    try:
+        quota, period = file.read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # not there, or "max"
+        return None

@@ -1,0 +1,30 @@
+"""What every process of one start is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lbproxy.config.schema import Config
+from lbproxy.proxy.transport.tls import ServerTls
+from lbproxy.runtime.kept_memory import KeptMemory
+from lbproxy.runtime.sockets import Sockets
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the supervisor makes once, and each process that it forks finds there.
+
+    Args: path: of the configuration, for messages; tls: by the listener's name, so that tickets are
+    good in every worker; keys: by pool, what signs its affinity cookie; workers: how many; kept:
+    what control leaves to the next one.
+    """
+
+    config: Config
+    path: Path
+    sockets: Sockets
+    tls: Mapping[str, ServerTls]
+    keys: Mapping[str, bytes]
+    workers: int
+    kept: KeptMemory

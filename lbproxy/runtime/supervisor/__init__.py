@@ -1,0 +1,9 @@
+"""The supervisor: owns every socket, forks control and the workers, and starts anew what dies.
+
+It has no event loop and no thread, and imports nothing that starts one: a fork copies the thread
+that forks, and no other.
+
+- `supervisor`  what it does at each event
+- `restarts`    when a process that died is started anew, and who accepts for it meanwhile
+- `fork`        makes a child
+"""

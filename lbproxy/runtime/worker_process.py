@@ -1,0 +1,130 @@
+"""A worker as a process: the data plane on its own sockets, and on those that it is lent."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+
+from lbproxy.proxy.plane import DataPlane
+from lbproxy.runtime.channel.to_control import ToControl
+from lbproxy.runtime.child import CannotBegin
+from lbproxy.runtime.image import Image
+from lbproxy.runtime.orders import (
+    Attach,
+    Drain,
+    GiveBack,
+    Leaving,
+    Lend,
+    Order,
+    OrderChannel,
+    Ready,
+    ReopenLog,
+    Stop,
+)
+
+
+class WorkerProcess:
+    """One worker. Args: image: it was forked with; place: among the workers, from 0; orders: the
+    channel to the supervisor."""
+
+    def __init__(self, image: Image, place: int, orders: OrderChannel) -> None:
+        self._image = image
+        self._place = place
+        self._orders = orders
+        self._control = ToControl()
+        self._data: DataPlane | None = None
+        self._accepting = False
+        self._ending = asyncio.Event()
+        self._at_once = asyncio.Event()
+
+    async def run(self) -> int:
+        """As `Child` says. The exit code is 1 if exchanges had to be cut off."""
+        image = self._image
+        for tls in image.tls.values():
+            tls.reload_if_changed()  # the image may be older than a renewed certificate
+        try:
+            data = DataPlane(
+                image.config,
+                image.sockets.of_worker(self._place),
+                image.tls,
+                self._control,
+                image.keys,
+            )
+        except OSError as error:
+            raise CannotBegin(str(error)) from None
+        self._data = data
+        self._control.worker = data.worker
+        try:
+            await _first_of(self._control.first, self._ending)
+            if self._control.first.is_set():
+                await data.start()
+                self._accepting = True
+                # What lives now lives to the end: the collector need not look at it again.
+                gc.collect()
+                gc.freeze()
+                self._orders.send(Ready())
+            await self._ending.wait()
+            self._close()
+            return 0 if await self._drained(data) else 1
+        finally:
+            self._control.close()
+            await data.stop()
+
+    async def take(self, order: Order, descriptors: list[int]) -> None:
+        """As `Child` says."""
+        match order:
+            case Attach():
+                (descriptor,) = descriptors
+                await self._control.attach(socket.socket(fileno=descriptor))
+            case Lend(place) if self._data is not None:
+                await self._data.accept_also(place, self._image.sockets.own_of(place))
+            case GiveBack(place) if self._data is not None:
+                self._data.stop_accepting_for(place)
+            case ReopenLog() if self._data is not None:
+                self._data.reopen_log()
+            case Drain():
+                self._end()
+            case Stop():
+                self._end()
+                self._at_once.set()
+
+    def leave(self) -> None:
+        """As `Child` says: others take over its sockets meanwhile."""
+        if not self._ending.is_set():
+            self._orders.send(Leaving())
+        self._end()
+
+    def abandoned(self) -> None:
+        """As `Child` says."""
+        self._end()
+
+    def _end(self) -> None:
+        """Accept no more, then drain."""
+        self._ending.set()
+        if self._accepting:
+            self._close()
+
+    def _close(self) -> None:
+        if self._data is not None:
+            self._data.stop_accepting()
+        # Also those that others accept on: or clients would wait for nobody.
+        self._image.sockets.let_go()
+
+    async def _drained(self, data: DataPlane) -> bool:
+        """Drain until it is done, or told to end at once; return True if nothing was cut off."""
+        draining = asyncio.ensure_future(data.drain())
+        hurry = asyncio.ensure_future(self._at_once.wait())
+        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if draining.done():
+            return draining.result()
+        draining.cancel()
+        return False
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()

@@ -1,0 +1,96 @@
+"""The channel between the supervisor and a child."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lbproxy.runtime.orders import AreYouThere, Attach, Done, Drain, OrderChannel
+
+Pair = tuple[OrderChannel, OrderChannel]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = OrderChannel.pair()
+    yield made
+    for end in made:
+        end.close()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_messages_stay_whole_and_in_order(pair: Pair) -> None:
+    one, other = pair
+    for message in (Attach(7), Drain(), Done(Drain())):
+        one.send(message)
+    assert [other.receive() for _ in range(3)] == [
+        (Attach(7), []),
+        (Drain(), []),
+        (Done(Drain()), []),
+    ]
+    with pytest.raises(BlockingIOError):
+        other.receive()
+
+
+def test_descriptors_go_along_and_are_closed_here(pair: Pair) -> None:
+    one, other = pair
+    ours, theirs = socket.socketpair()
+    before = descriptors()
+    one.send(Attach(1), theirs)
+    assert theirs.fileno() == -1
+    heard = other.receive()
+    assert heard is not None
+    message, (descriptor,) = heard
+    assert message == Attach(1)
+    assert not os.get_inheritable(descriptor)
+    with ours, socket.socket(fileno=descriptor) as got:
+        ours.sendall(b"x")
+        assert got.recv(1) == b"x"
+    assert descriptors() == before - 2
+
+
+def test_what_the_other_end_does_not_take_waits(pair: Pair) -> None:
+    one, other = pair
+    count = 0
+    while not one.has_waiting:
+        one.send(AreYouThere(count))
+        count += 1
+        assert count < 100_000
+    ours, theirs = socket.socketpair()
+    one.send(Attach(1), theirs)
+    assert theirs.fileno() != -1  # it has not gone yet
+    heard: list[object] = []
+    while one.has_waiting or len(heard) <= count:
+        received = other.receive()
+        assert received is not None
+        heard.append(received[0])
+        for descriptor in received[1]:
+            os.close(descriptor)
+        one.flush()
+    assert heard == [*map(AreYouThere, range(count)), Attach(1)]
+    ours.close()
+
+
+def test_the_end_of_the_other_one(pair: Pair) -> None:
+    one, other = pair
+    one.close()
+    assert other.receive() is None
+    other.send(Drain())  # nobody hears it, and nothing breaks
+    assert not other.has_waiting
+
+
+def test_what_was_never_sent_is_closed(pair: Pair) -> None:
+    one, _ = pair
+    while not one.has_waiting:
+        one.send(Drain())
+    ours, theirs = socket.socketpair()
+    one.send(Attach(1), theirs)
+    one.close()
+    with ours:
+        assert ours.recv(1) == b""

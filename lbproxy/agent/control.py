@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 
 from lbproxy.agent.agent import Agent
 from lbproxy.config.addresses import Bind
-from lbproxy.runtime.sockets import open_socket
+from lbproxy.runtime.sockets import file_of, open_socket, remove_files, tcp_address
 
 _log = logging.getLogger("lbproxy.agent")
 COMMANDS = ("leave", "leave until-restart", "join", "status")
@@ -31,6 +29,7 @@ MAX_CALLERS = 16
 LINE_S = 5.0
 FAREWELL_S = 1.0
 OK, FAILED = "ok", "failed"
+_OWNER_AND_GROUP = 0o660
 
 
 class ControlSocket:
@@ -40,9 +39,8 @@ class ControlSocket:
         self._bind = bind
         self._agent = agent
         self._callers: set[asyncio.Task[None]] = set()
-        self._socket = open_socket(bind)
-        if bind.path:
-            os.chmod(bind.path, 0o660)
+        self._socket = open_socket(bind, mode=_OWNER_AND_GROUP)
+        self._files = file_of(bind)
 
     @property
     def port(self) -> int:
@@ -60,9 +58,7 @@ class ControlSocket:
                 server.close()
         finally:
             self._socket.close()
-            if self._bind.path:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._bind.path)
+            remove_files(self._files)
 
     async def finish(self) -> None:
         """Tell the callers that wait for the end of leaving."""
@@ -136,9 +132,8 @@ def ask(bind: Bind, command: str, timeout_s: float) -> Iterator[str]:
     Args: timeout_s: between two lines. Raises: OSError, such as ConnectionRefusedError if no
     agent runs.
     """
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-    address = bind.path or (bind.host, bind.port)
-    with socket.socket(socket.AF_UNIX if bind.path else family, socket.SOCK_STREAM) as sock:
+    family, address = (socket.AF_UNIX, bind.path) if bind.path else tcp_address(bind)
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
         sock.connect(address)
         sock.sendall(f"{command}\n".encode())

@@ -17,13 +17,12 @@ from lbproxy.cluster.health import (
     next_delay,
     observe,
 )
-from lbproxy.cluster.node import Health, NodeTls
+from lbproxy.cluster.node import Health, tls_of
 from lbproxy.config.addresses import parse_node_url, parse_page_url
 from lbproxy.config.agent import AgentNodeSettings
 from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, Target
 
 _log = logging.getLogger("lbproxy.agent")
-_OTHER_SCHEME = {"http": "https", "https": "http"}
 # Seconds between two lines that say why the node is still not healthy.
 REMIND_S = 60.0
 
@@ -38,8 +37,7 @@ def target_of(node: AgentNodeSettings) -> Target:
         scheme, host, port = "https" if place.scheme == "https" else "http", place.host, place.port
     elif scheme is None or scheme == "auto":
         scheme = "https" if url.scheme == "https" else "http"
-    tls = NodeTls(ca=health.tls.ca, server_name=health.tls.server_name, verify=health.tls.verify)
-    return Target(scheme, host, port, path, tls, health.host)
+    return Target(scheme, host, port, path, tls_of(health.tls), health.host)
 
 
 def beside(node: AgentNodeSettings, target: Target) -> str:
@@ -107,7 +105,6 @@ class Watch:
         except ProbeError as error:
             if not self._either or not error.wrong_scheme:
                 raise
-        other = _OTHER_SCHEME[self._target.scheme]
-        _log.info("health port %d answers %s: probing that", self._target.port, other)
-        self._target = replace(self._target, scheme=other)
+        self._target = target = self._target.by_other_scheme()
+        _log.info("health port %d answers %s: probing that", target.port, target.scheme)
         return await client.fetch(self._target, self._settings.timeout)

@@ -11,7 +11,7 @@ from math import isfinite
 
 from lbproxy.agent.cpu import LoadError, Smoothed
 from lbproxy.agent.page import PageClient
-from lbproxy.cluster.node import NodeTls
+from lbproxy.cluster.node import tls_of
 from lbproxy.config import sources
 from lbproxy.config.addresses import parse_page_url
 from lbproxy.config.agent import AgentLoadSettings
@@ -45,13 +45,7 @@ class MetricLoad:
     ) -> None:
         assert settings.url is not None, "agent_checks"
         place, path = parse_page_url(settings.url)
-        self._target = Target(
-            place.scheme,
-            place.host,
-            place.port,
-            path,
-            NodeTls(ca=tls.ca, server_name=tls.server_name, verify=tls.verify),
-        )
+        self._target = Target(place.scheme, place.host, place.port, path, tls_of(tls))
         self._metric = settings.metric
         self._interval_s = interval_s
         self._smoothed = Smoothed(settings.smoothing)

@@ -105,20 +105,14 @@ class Rehearsal:
         `with_nodes`."""
         application = None
         if pool.announced is not None:
-            try:
-                application = pool.announced.applications.find(host, head)
-            except DoubtfulPath:
-                application = None
+            application = pool.announced.serving(host, head)
             if application is None:
-                return Rehearsed(failure=pool.announced.lack(host, head))
+                return Rehearsed(failure=pool.lack(host, head))
         verdict = pool.decide(head, self._now, application)
         if verdict is not None and verdict.member is not None:
             return Rehearsed(verdict.member.name, verdict=verdict, application=application)
         takers = self._takers(pool, verdict, application)
-        failure = None
-        if not takers:
-            announced = pool.announced
-            failure = Failure.NO_NODE if announced is None else announced.lack(host, head)
+        failure = None if takers else pool.lack(host, head)
         session = verdict.session if verdict is not None else None
         certain = len(takers) == 1 or (pool.settings.balance is Policy.HASH and session)
         return Rehearsed(

@@ -7,6 +7,7 @@ from enum import Enum
 from functools import lru_cache
 
 from lbproxy.cluster.contexts import VirtualHost
+from lbproxy.config.sources import NodeTlsSettings
 
 # RFC 6761 section 6.3: this name is never asked for.
 LOCALHOST = ("127.0.0.1", "::1")
@@ -61,6 +62,14 @@ class NodeTls:
     ca: str | None = None
     server_name: str | None = None
     verify: bool = True
+
+
+def tls_of(settings: NodeTlsSettings, name: str | None = None) -> NodeTls:
+    """Return how settings have a node verified.
+
+    Args: name: that its certificate must hold if the settings name none; None: its host.
+    """
+    return NodeTls(settings.ca, settings.server_name or name, settings.verify)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from lbproxy.cluster.health import (
     note_failure,
     note_success,
 )
-from lbproxy.cluster.node import Admin, Health, Node, NodeTls, Source
+from lbproxy.cluster.node import Admin, Health, Node, Source, tls_of
 from lbproxy.cluster.roster import (
     ABSENT,
     PRESENT,
@@ -282,7 +282,6 @@ class Registry:
 def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
     """Return the node that an entry of a pool's `nodes` describes."""
     url = parse_node_url(configured.url)
-    tls = configured.tls
     return Node(
         pool=pool,
         name=configured.name,
@@ -291,7 +290,7 @@ def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
         host=url.host,
         port=url.port,
         weight=configured.weight,
-        tls=NodeTls(ca=tls.ca, server_name=tls.server_name, verify=tls.verify),
+        tls=tls_of(configured.tls),
         secret_file=configured.secret_file,
         packet_size=configured.packet_size,
         health_port=configured.health.port,

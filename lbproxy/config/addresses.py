@@ -21,7 +21,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ajp": 8009}
 class Bind:
     """An address to listen on: host and port, or a Unix socket's path.
 
-    Args: host: a literal address or a name, "" if `path` is set; port: 0 lets the kernel choose.
+    Args: host: a literal address or a name in its usual spelling, "" if `path` is set; port: 0 lets
+    the kernel choose.
     """
 
     host: str = ""
@@ -53,7 +54,7 @@ def parse_bind(value: object) -> Bind:
             host = host[1:-1]
         known = literal == (":" in host) and _is_host(host.lower())
         if known and re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= MAX_PORT:
-            return Bind(host=host, port=int(port))
+            return Bind(host=_usual(host), port=int(port))
     raise ValueError(
         'not an address to listen on; write "0.0.0.0:8443", "[::]:8443" or "unix:/run/x"'
         f"{_meant_bind(value)}"
@@ -122,11 +123,8 @@ def parse_node_url(text: str) -> NodeUrl:
     host = parts.hostname or ""
     if not _is_host(host) or parts.netloc.endswith(":") or port == 0:
         raise ValueError(f"has no valid host and port; {wanted}")
-    if ":" in host:
-        # In the one usual spelling, so that no node has two.
-        address = IPv6Address(host)
-        host = str(address.ipv4_mapped or address)
-    return NodeUrl(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+    port = _DEFAULT_PORTS[parts.scheme] if port is None else port
+    return NodeUrl(parts.scheme, _usual(host), port)
 
 
 def _is_host(host: str) -> bool:
@@ -144,6 +142,14 @@ def _is_host(host: str) -> bool:
             return False
         return True
     return len(host) <= 253 and _HOST_NAME.fullmatch(host) is not None
+
+
+def _usual(host: str) -> str:
+    """Return a host in its one usual spelling, so that none has two."""
+    if ":" not in host:
+        return host.lower()
+    address = IPv6Address(host)
+    return str(address.ipv4_mapped or address)
 
 
 def parse_proxy_url(text: str) -> NodeUrl:

@@ -65,7 +65,8 @@ class ListenerSettings(Model):
     name: Annotated[str, Field(pattern=NAME)]
     """What logs and metrics call it."""
     bind: BindAddress
-    """`host:port`, `[v6]:port` or `unix:/path`."""
+    """`host:port`, `[v6]:port` or `unix:/path`. A name is its first IPv4
+    address, or if it has none its first IPv6 address; `[::]` is every address of the machine."""
     tls: ListenerTlsSettings | None = None
     """Certificates; without this section the listener speaks plain HTTP."""
     redirect_to: str | None = None

@@ -191,8 +191,7 @@ class Worker:
         if len(self.half_closed):
             self.half_closed.look(now)
         for layer in [layer for layer in self.handshakes if layer.deadline < now]:
-            self.count_rejected("tls_handshake")
-            layer.abort()
+            layer.expire()
         for upload in [upload for upload in self.gathering if upload.stalls(now)]:
             upload.stop_gathering()
         for pool in self.pools.values():

@@ -16,18 +16,21 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
+from lbproxy.proxy.downstream.listener import BACKLOG
 from lbproxy.runtime.binding import why_not_bound
 
-BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
 _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
+
+TcpAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class BindError(Exception):
@@ -60,10 +63,7 @@ class Sockets:
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
         self.let_go()
-        for path, mark in self.files.items():
-            if mark is not None and mark_of(path) == mark:
-                with contextlib.suppress(OSError):  # the next start replaces one that stays
-                    os.unlink(path)
+        remove_files(self.files)
 
     def let_go(self) -> None:
         """Close every socket here; where another process holds it, it stays open."""
@@ -97,13 +97,13 @@ def open_all(config: Config, workers: int = 1) -> Sockets:
     try:
         for listener in config.listeners:
             listeners[listener.name] = open_group(listener.bind, workers)
-            files |= _file(listener.bind)
+            files |= file_of(listener.bind)
         if config.admin is not False:
             bind = config.admin.bind
             admin = open_socket(
                 bind, _ADMIN_BACKLOG, mode=_PRIVATE, what="admin.bind", error=AdminBindError
             )
-            files |= _file(bind)
+            files |= file_of(bind)
         if config.mcmp is not False:
             bind = config.mcmp.bind
             mcmp = McmpSockets(
@@ -111,7 +111,7 @@ def open_all(config: Config, workers: int = 1) -> Sockets:
                     bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError
                 )
             )
-            files |= _file(bind)
+            files |= file_of(bind)
             if config.mcmp.advertise is not False:
                 mcmp = replace(mcmp, sending=_sender(config.mcmp.advertise.group))
     except BaseException:
@@ -189,8 +189,19 @@ def _listening(bind: Bind, backlog: int, mode: int | None, shared: bool) -> sock
     return sock
 
 
+def tcp_address(bind: Bind) -> tuple[socket.AddressFamily, TcpAddress]:
+    """Return the family and the one address that a host and port stand for. Blocks for a name.
+
+    A name that has addresses of both kinds stands for its first one of IPv4: which of them the
+    resolver names first differs between machines. Raises: OSError.
+    """
+    found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+    family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, cast(TcpAddress, address)
+
+
 def _tcp_socket(bind: Bind, shared: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    family, address = tcp_address(bind)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -200,7 +211,7 @@ def _tcp_socket(bind: Bind, shared: bool) -> socket.socket:
             # `[::]` means every address of the machine, as in nginx and HAProxy.
             only_v6 = 0 if bind.host == "::" else 1
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
-        sock.bind((bind.host, bind.port))
+        sock.bind(address)
     except OSError:
         sock.close()
         raise
@@ -240,5 +251,14 @@ def _remove_stale(path: str) -> None:
             return
 
 
-def _file(bind: Bind) -> dict[str, FileMark | None]:
+def file_of(bind: Bind) -> dict[str, FileMark | None]:
+    """Return the file of a Unix socket that was opened just now, for `remove_files`."""
     return {bind.path: mark_of(bind.path)} if bind.path else {}
+
+
+def remove_files(files: Mapping[str, FileMark | None]) -> None:
+    """Remove files of Unix sockets, but for one that another process has put in their place."""
+    for path, mark in files.items():
+        if mark is not None and mark_of(path) == mark:
+            with contextlib.suppress(OSError):  # the next start replaces one that stays
+                os.unlink(path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -25,11 +28,11 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def serving(bind: Bind, agent: Agent) -> AsyncIterator[ControlSocket]:
-    socket = ControlSocket(bind, agent)
-    task = asyncio.ensure_future(socket.run())
+    door = ControlSocket(bind, agent)
+    task = asyncio.ensure_future(door.run())
     await asyncio.sleep(0)
-    yield socket
-    await socket.finish()
+    yield door
+    await door.finish()
     task.cancel()
     await asyncio.wait({task})
 
@@ -177,6 +180,38 @@ async def test_only_the_owner_and_the_group_may_ask(stage: Stage, tmp_path: Path
     async with serving(Bind(path=str(path)), agent):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert not path.exists(), "who waits for the agent's end by that file sees it"
+
+
+async def test_nobody_else_gets_in_at_the_start(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever connects before the file has its mode would stay connected."""
+    agent, _ = await joined(stage)
+    chmod, met = os.chmod, list[int]()
+
+    def knock_and_chmod(path: str, mode: int) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
+            met.append(stranger.connect_ex(path))
+        chmod(path, mode)
+
+    monkeypatch.setattr(os, "chmod", knock_and_chmod)
+    async with serving(Bind(path=str(tmp_path / "a.sock")), agent):
+        assert met == [errno.ECONNREFUSED]
+
+
+async def test_the_socket_of_a_successor_stays(stage: Stage, tmp_path: Path) -> None:
+    agent, _ = await joined(stage)
+    path = tmp_path / "a.sock"
+    bind = Bind(path=str(path))
+    async with serving(bind, agent):
+        path.unlink()
+        successor = ControlSocket(bind, agent)
+    assert path.exists()
+    task = asyncio.ensure_future(successor.run())
+    assert (await told(bind, "status"))[-1] == "ok joined"
+    task.cancel()
+    await asyncio.wait({task})
+    assert not path.exists()
 
 
 async def test_one_agent_a_socket(stage: Stage, tmp_path: Path) -> None:

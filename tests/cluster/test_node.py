@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lbproxy.cluster.node import LOCALHOST, Health, Node, needs_resolving
+from lbproxy.cluster.node import LOCALHOST, Health, Node, NodeTls, needs_resolving, tls_of
+from lbproxy.config.sources import NodeTlsSettings
 
 
 def at(host: str, *addresses: str) -> Node:
@@ -44,3 +45,18 @@ def test_where_connections_go(node: Node, targets: tuple[str, ...]) -> None:
 )
 def test_what_needs_resolving(host: str, name: bool) -> None:
     assert needs_resolving(host) is name
+
+
+@pytest.mark.parametrize(
+    ("server_name", "name", "wanted"),
+    [
+        (None, None, None),
+        (None, "announced.internal", "announced.internal"),
+        ("idp.internal", "announced.internal", "idp.internal"),
+    ],
+)
+def test_whose_name_a_certificate_must_hold(
+    server_name: str | None, name: str | None, wanted: str | None
+) -> None:
+    settings = NodeTlsSettings.model_construct(ca="/a.pem", server_name=server_name, verify=False)
+    assert tls_of(settings, name) == NodeTls("/a.pem", wanted, False)

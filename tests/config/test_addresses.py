@@ -30,6 +30,22 @@ def test_addresses_come_back_from_their_text(text: str, bind: Bind) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "usual"),
+    [
+        ("LocalHost:1", "localhost:1"),
+        ("[0:0::0]:1", "[::]:1"),
+        ("[0::1]:1", "[::1]:1"),
+        ("[FD00::A]:1", "[fd00::a]:1"),
+        ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+    ],
+)
+def test_an_address_has_one_spelling(text: str, usual: str) -> None:
+    """What is open to every machine, or to this one alone, must not depend on it."""
+    assert parse_bind(text) == parse_bind(usual)
+    assert str(parse_bind(text)) == usual
+
+
+@pytest.mark.parametrize(
     "text",
     [
         *("8443", ":8443", "::1:8443", "a:b", "a:65536", "unix:x", 8443, "a:"),

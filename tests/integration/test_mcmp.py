@@ -397,7 +397,12 @@ async def test_advertising_begins_and_ends_with_the_listener(
 
     class Noting:
         def __init__(
-            self, settings: object, sending: object, address: tuple[str, int], scheme: str
+            self,
+            settings: object,
+            sending: object,
+            address: tuple[str, int],
+            scheme: str,
+            senders: object,
         ) -> None:
             told.append((address, scheme))
 

@@ -410,7 +410,7 @@ async def test_a_fault_in_one_turn_of_the_tick_does_not_end_all_timeouts(stage: 
         deadline = 0.0
         faults = 0
 
-        def abort(self) -> None:
+        def expire(self) -> None:
             self.faults += 1
             door.worker.handshakes.discard(self)
             raise RuntimeError("a bug")

@@ -55,6 +55,42 @@ def test_every_ipv6_address_is_every_address() -> None:
         assert connectable(("127.0.0.1", port), socket.AF_INET)
 
 
+Resolved = list[tuple[socket.AddressFamily, str]]
+V4, V6 = (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("resolved", "heard"),
+    [
+        ([V4], V4),
+        ([V6], V6),
+        ([V6, V4], V4),
+        ([V4, V6], V4),
+    ],
+)
+def test_a_name_is_its_first_ipv4_address_or_else_its_first_one(
+    monkeypatch: pytest.MonkeyPatch, resolved: Resolved, heard: tuple[socket.AddressFamily, str]
+) -> None:
+    found = [
+        (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 0, 0, 0)[: 2 + 2 * six])
+        for family, address in resolved
+        for six in [family == socket.AF_INET6]
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        sock = open_socket(parse_bind("idp.internal:0"))
+    with sock:
+        family, address = heard
+        assert (sock.family, sock.getsockname()[0]) == heard
+        assert connectable((address, sock.getsockname()[1]), family)
+
+
+def test_a_name_without_an_address_is_said() -> None:
+    with pytest.raises(BindError, match=r"cannot listen on no-such-name\.invalid:0: .*[Nn]ame"):
+        open_socket(parse_bind("no-such-name.invalid:0"))
+
+
 def test_a_port_can_be_bound_again_after_its_connections_closed() -> None:
     """TIME_WAIT of the process before must not keep the next one from starting."""
     with open_socket(parse_bind("127.0.0.1:0")) as sock:

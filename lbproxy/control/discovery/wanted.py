@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lbproxy.cluster.node import Node, NodeTls, needs_resolving
+from lbproxy.cluster.node import Node, NodeTls, needs_resolving, tls_of
 from lbproxy.config.sources import DiscoverSettings
 from lbproxy.config.units import NODE_NAME
 from lbproxy.control.discovery.resolver import SrvRecord
@@ -52,11 +52,10 @@ def verification(settings: DiscoverSettings) -> NodeTls:
     Nodes that are found by their addresses must hold the name that was asked for: the addresses
     are whatever DNS says. Targets of SRV records must hold their own.
     """
-    tls = settings.tls
-    name = tls.server_name
-    if name is None and settings.scheme == "https" and settings.dns is not None:
+    name = None
+    if settings.scheme == "https" and settings.dns is not None:
         name = settings.dns.removesuffix(".")
-    return NodeTls(ca=tls.ca, server_name=name, verify=tls.verify)
+    return tls_of(settings.tls, name)
 
 
 def nodes_of_addresses(addresses: Iterable[str], port: int) -> tuple[Wanted, ...]:

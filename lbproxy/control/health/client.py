@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from lbproxy.config.certificates import trusting
 MAX_BODY = 64 << 10  # a health answer is a few hundred bytes
 MAX_ADDRESSES = 8  # of a node that one probe tries, as one connection of the data plane does
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_OTHER_SCHEME = {"http": "https", "https": "http"}
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 _MAX_LINE = 8 << 10
 _USER_AGENT = f"lbproxy/{__version__} health"
@@ -50,6 +51,10 @@ class Target:
     host_field: str | None = None
     addresses: tuple[str, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
+
+    def by_other_scheme(self) -> Target:
+        """Return the same page of the same port, which has said `ProbeError.wrong_scheme`."""
+        return replace(self, scheme=_OTHER_SCHEME[self.scheme])
 
     @property
     def said(self) -> dict[str, str]:

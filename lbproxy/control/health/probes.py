@@ -30,7 +30,6 @@ from lbproxy.files import FileMark, mark_of
 from lbproxy.terminal import shown
 
 _log = logging.getLogger("lbproxy.cluster")
-_OTHER_SCHEME = {"http": "https", "https": "http"}
 # The first probes of many nodes that come at once are spread, 1,000 of them over five seconds.
 SPREAD_S = 0.005
 _PONG = 0  # in place of a status
@@ -235,13 +234,13 @@ class Prober(Part):
         except ProbeError as error:
             if settings.scheme != "auto" or not error.wrong_scheme:
                 raise
-        other = _OTHER_SCHEME[scheme]
-        self._schemes[key] = other
+        other = target.by_other_scheme()
+        self._schemes[key] = other.scheme
         _log.warning(
             "pool %s node %s: health port %d answers %s, not %s: probing that from now on",
-            *(node.pool, node.name, target.port, other, scheme),
+            *(node.pool, node.name, target.port, other.scheme, scheme),
         )
-        return await ask(replace(target, scheme=other), settings.timeout)
+        return await ask(other, settings.timeout)
 
     async def _ask_ajp(self, target: Target, node: Node, settings: schema.HealthSettings) -> Answer:
         async def ping(address: str, connect_s: float | None, timeout_s: float) -> Answer:

@@ -62,6 +62,18 @@ def within(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> b
     return any(address in network for network in networks)
 
 
+def networks_of_nodes(settings: McmpSettings, *, local: bool) -> tuple[Network, ...]:
+    """Return the networks in which announced nodes may be.
+
+    Args: local: whoever announced the node is on this machine, or may have been: beside itself it
+    could reach it anyway.
+    """
+    if settings.node_networks is not None:
+        return settings.node_networks
+    agents = settings.agents.allow if settings.agents is not False else ()
+    return (*settings.allow, *agents, *(LOOPBACK if local else ()))
+
+
 class Access:
     """Decides on peers and messages.
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lbproxy.cluster.contexts import BalancerSettings
-from lbproxy.cluster.node import LOCALHOST, Node, NodeTls, Reported, Source, Tuning
-from lbproxy.config import sources
+from lbproxy.cluster.node import LOCALHOST, Node, NodeTls, Reported, Source, Tuning, tls_of
 from lbproxy.config.sources import McmpSettings
-from lbproxy.control.mcmp.access import LOOPBACK, Peer, within
+from lbproxy.control.mcmp.access import Peer, networks_of_nodes, within
 from lbproxy.wire.mcmp import AnnouncedBalancer, AnnouncedNode, McmpFault, Refused
 
 _log = logging.getLogger("lbproxy.mcmp")
@@ -43,15 +43,8 @@ class Admission:
         self._settings = settings
         self._resolve = resolve
         self._known = known
-        networks = settings.node_networks
-        if networks is None:
-            agents = settings.agents.allow if settings.agents is not False else ()
-            networks = (*settings.allow, *agents)
-        self._networks = networks
-        # Beside a node on this machine: whoever announces it could reach it anyway.
-        self._local_networks = (
-            (*networks, *LOOPBACK) if settings.node_networks is None else networks
-        )
+        self._networks = networks_of_nodes(settings, local=False)
+        self._local_networks = networks_of_nodes(settings, local=True)
 
     async def node(self, told: AnnouncedNode, balancer: str, peer: Peer, source: Source) -> Node:
         """Return the node as it begins: in quarantine, and not ready yet. Raises: Refused."""
@@ -62,22 +55,15 @@ class Admission:
                 "connector or listener be one of http, https or ajp",
             )
         host = await self._address(told, peer)
-        settings, ajp = self._settings, told.scheme == "ajp"
-        tls = NodeTls()
-        if told.scheme == "https":
-            tls = _tls(settings.node_tls, None if told.host == host else told.host)
-        return Node(
-            pool=settings.pool,
+        node = Node(
+            pool=self._settings.pool,
             name=told.route,
             route=told.route,
             scheme=told.scheme,
             host=host,
             port=told.port,
-            tls=tls,
             source=source,
             reason="announced; not probed yet",
-            secret_file=settings.secret_file if ajp else None,
-            packet_size=settings.packet_size,
             quarantined=True,
             reported=Reported.AWAITED,
             virtual_hosts=(),
@@ -92,6 +78,8 @@ class Admission:
                 flush_wait_ms=told.flush_wait_ms,
             ),
         )
+        # Its certificate holds the name that it announced, if it did.
+        return equipped(node, self._settings, None if told.host == host else told.host)
 
     async def _address(self, told: AnnouncedNode, peer: Peer) -> str:
         """Return the literal address at which the node is. Raises: Refused."""
@@ -139,6 +127,20 @@ class Admission:
         )
 
 
+def equipped(node: Node, settings: McmpSettings, server_name: str | None) -> Node:
+    """Return an announced node with what the operator says of them all.
+
+    Args: server_name: that an https node's certificate must hold if the settings name none; None:
+    its address.
+    """
+    return replace(
+        node,
+        tls=tls_of(settings.node_tls, server_name) if node.scheme == "https" else NodeTls(),
+        secret_file=settings.secret_file if node.scheme == "ajp" else None,
+        packet_size=settings.packet_size,
+    )
+
+
 def balancer_settings(told: AnnouncedBalancer) -> BalancerSettings:
     """Return what CONFIG says of a balancer."""
     return BalancerSettings(
@@ -155,11 +157,6 @@ def balancer_settings(told: AnnouncedBalancer) -> BalancerSettings:
 
 def _at_most(limit: float, told: float | None) -> float | None:
     return None if told is None else min(told, limit)
-
-
-def _tls(settings: sources.NodeTlsSettings, name: str | None) -> NodeTls:
-    """Return how an https node is verified: by the name that it announced, if it did."""
-    return NodeTls(ca=settings.ca, server_name=settings.server_name or name, verify=settings.verify)
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:

@@ -2,6 +2,9 @@
 
 Nodes keep a connection for all their life and do not pipeline; what comes early waits. Reading
 stops while an answer is under way and enough has come, or while the peer does not read.
+
+A connection is in exactly one phase, and each has its time. Two facts stand beside it: whether
+the peer has ended its side, and whether it reads; while it does not, that is what has a time.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Protocol, cast
 
 from lbproxy.control.mcmp.access import Peer
@@ -26,6 +30,22 @@ WRITE_S = 20.0
 # What still comes on a connection that ends is read for so long, so that the answer is not lost.
 LINGER_S = 2.0
 
+
+class _Phase(Enum):
+    """What happens on a connection, if its peer reads."""
+
+    IDLE = auto()  # between two messages
+    HEARING = auto()  # a message has begun
+    ANSWERING = auto()  # one is being carried out
+    LINGERING = auto()  # answered for the last time: what still comes is let go by
+
+
+_PATIENCE_S = {
+    _Phase.IDLE: IDLE_S,
+    _Phase.HEARING: MESSAGE_S,
+    _Phase.ANSWERING: ANSWER_S + WRITE_S,  # the request has a time of its own
+    _Phase.LINGERING: LINGER_S,
+}
 _FAILED = McmpAnswer(500, fault=McmpFault.MEM, message="MEM: lbproxy failed; see its log")
 
 
@@ -66,7 +86,7 @@ class McmpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self._ending = False
+        self._phase = _Phase.IDLE
         self._eof = False
         self.deadline = clock() + MESSAGE_S  # the first request follows the connection
 
@@ -76,10 +96,10 @@ class McmpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what came, and serve it unless a request is under way."""
-        if self._ending:
-            return  # it is told so already; what still comes is let go by
-        if self._reader.idle and self._task is None:
-            self.deadline = self._clock() + MESSAGE_S
+        if self._phase is _Phase.LINGERING:
+            return
+        if self._reader.idle and self._phase is not _Phase.ANSWERING:
+            self._enter(_Phase.HEARING)
         self._reader.feed(data)
         self._go_on()
 
@@ -88,17 +108,17 @@ class McmpConnection(asyncio.Protocol):
         self._eof = True
         # Over TLS there is no half of a connection.
         half = self._transport is not None and self._transport.can_write_eof()
-        return half and self._task is not None
+        return half and self._phase is _Phase.ANSWERING
 
     def pause_writing(self) -> None:
         """Say nothing more until the peer reads."""
         self._writable.clear()
-        self.deadline = self._clock() + WRITE_S
+        self._enter(self._phase)
 
     def resume_writing(self) -> None:
         """Go on."""
         self._writable.set()
-        self.deadline = self._clock() + IDLE_S
+        self._enter(self._phase)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything."""
@@ -117,12 +137,22 @@ class McmpConnection(asyncio.Protocol):
         if now >= self.deadline:
             self.abort()
 
+    def _enter(self, phase: _Phase) -> None:
+        """Go on to a phase, which has its whole time from now on."""
+        self._phase = phase
+        patience = _PATIENCE_S[phase] if self._writable.is_set() else WRITE_S
+        self.deadline = self._clock() + patience
+
+    def _settle(self) -> None:
+        """A message was answered: the next one may have come, unless there is none."""
+        if self._phase is not _Phase.LINGERING:
+            self._enter(_Phase.IDLE if self._reader.idle else _Phase.HEARING)
+
     def _go_on(self) -> None:
-        if self._task is None and not self._ending:
+        if self._phase is _Phase.HEARING:
             request = self._next()
             if request is not None and not self._answered(request):
-                # What a peer waits for now has its own time.
-                self.deadline = self._clock() + ANSWER_S + WRITE_S
+                self._enter(_Phase.ANSWERING)
                 task = asyncio.get_running_loop().create_task(
                     self._serve(request), name=f"mcmp {self.peer.text}"
                 )
@@ -144,15 +174,15 @@ class McmpConnection(asyncio.Protocol):
             answer = _FAILED
         if answer is None:
             return False
-        self.deadline = self._clock() + IDLE_S
         self._answer(answer, close=not request.keep_alive)
+        self._settle()
         return True
 
     def _steer_reading(self) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._task is not None and self._reader.full:
+        if self._phase is _Phase.ANSWERING and self._reader.full:
             transport.pause_reading()
         elif not self._eof:
             transport.resume_reading()
@@ -187,13 +217,9 @@ class McmpConnection(asyncio.Protocol):
         self._task = None
         if task.cancelled() or self._transport is None:
             return
-        if not self._ending:
-            patience = IDLE_S if self._reader.idle else MESSAGE_S
-            if not self._writable.is_set():
-                patience = WRITE_S
-            self.deadline = self._clock() + patience
-            self._go_on()
-        if self._eof and self._task is None and self._transport is not None:
+        self._settle()
+        self._go_on()
+        if self._eof and self._phase is not _Phase.ANSWERING and self._transport is not None:
             self._transport.close()
 
     def _answer(self, answer: McmpAnswer, *, close: bool) -> None:
@@ -202,8 +228,7 @@ class McmpConnection(asyncio.Protocol):
             return
         transport.write(render_answer(answer, close=close))
         if close:
-            self._ending = True
-            self.deadline = self._clock() + LINGER_S
+            self._enter(_Phase.LINGERING)
             if transport.can_write_eof():
                 transport.write_eof()
             else:

@@ -21,13 +21,14 @@ from lbproxy.cluster.contexts import (
     count_contexts,
 )
 from lbproxy.cluster.membership import ANNOUNCED, Bounds, Membership
-from lbproxy.cluster.node import Node, NodeTls, Source, needs_resolving
+from lbproxy.cluster.node import Node, Source, needs_resolving
 from lbproxy.cluster.registry import Conflict, Registry, UnknownName
 from lbproxy.config import sources
 from lbproxy.config.schema import Config
 from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.wanted import verification
-from lbproxy.control.mcmp.access import LOOPBACK, within
+from lbproxy.control.mcmp.access import networks_of_nodes, within
+from lbproxy.control.mcmp.admission import equipped
 from lbproxy.control.memory.state import SavedNode, SavedState
 
 _REASON = "as before the restart"
@@ -87,15 +88,8 @@ def _announce(
     limits = settings.max
     if count_contexts(hosts) > limits.contexts or count_aliases(hosts) > limits.aliases:
         raise _NotAllowed("it has more contexts or aliases than mcmp.max allows")
-    tls = NodeTls()
-    if saved.scheme == "https":
-        name = settings.node_tls.server_name or saved.server_name
-        tls = NodeTls(settings.node_tls.ca, name, settings.node_tls.verify)
     node = replace(
-        _bare(saved),
-        tls=tls,
-        secret_file=settings.secret_file if saved.scheme == "ajp" else None,
-        packet_size=settings.packet_size,
+        equipped(_bare(saved), settings, saved.server_name),
         virtual_hosts=(),
         balancer=saved.balancer,
         domain=saved.domain,
@@ -112,15 +106,11 @@ def _announce(
 
 def _check_place(saved: SavedNode, settings: sources.McmpSettings) -> None:
     """Raise _NotAllowed where a node may not be any more, whoever announced it."""
-    networks = settings.node_networks
-    if networks is None:
-        agents = settings.agents.allow if settings.agents is not False else ()
-        networks = (*settings.allow, *agents, *LOOPBACK)
     try:
         address = ip_address(saved.host)
     except ValueError:
         raise _NotAllowed(f"its host {saved.host} is no address") from None
-    if not within(address, networks):
+    if not within(address, networks_of_nodes(settings, local=True)):
         raise _NotAllowed(f"its address {address} lies in none of mcmp.node_networks")
 
 

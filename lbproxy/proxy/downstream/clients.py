@@ -43,6 +43,9 @@ class Handshake(Protocol):
     deadline: float
     admitted: bool
 
+    def expire(self) -> None:
+        """End it, and count it: its time is over."""
+
     def abort(self) -> None:
         """End it at once."""
 

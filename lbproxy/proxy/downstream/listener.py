@@ -17,7 +17,8 @@ from lbproxy.proxy.forwarding.rules import canonical_address
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.wire import proxy_protocol
 
-BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
+# Connections that wait to be accepted; the kernel lowers it to net.core.somaxconn.
+BACKLOG = 4096
 # Longest that a PROXY header can be: version 2 with its extensions.
 _PEEK_BYTES = 16 + 4096
 # Connections whose PROXY header has not come yet, so that silent ones cannot pile up.

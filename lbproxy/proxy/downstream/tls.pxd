@@ -15,3 +15,4 @@ cdef class DownstreamTls(TlsLayer):
     cpdef begin(self)
     cpdef settled(self, chosen)
     cpdef failed(self, error)
+    cpdef expire(self)

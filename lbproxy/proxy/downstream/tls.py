@@ -73,3 +73,10 @@ class DownstreamTls(TlsLayer):
             self._desk.count_rejected("tls_handshake")
         else:
             self._clients.dismiss_handshake(self)
+
+    def expire(self) -> None:
+        """The handshake is overdue: count it, unless it has failed before and only waits for the
+        client to read why."""
+        if not self._closing:
+            self._desk.count_rejected("tls_handshake")
+        self.abort()

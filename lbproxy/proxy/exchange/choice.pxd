@@ -25,6 +25,7 @@ cdef class Choice(Record):
     cpdef Link choose(self, double now)
     @cython.locals(pool=Pool, announced=Announced, verdict=Verdict)
     cdef Link _find(self, double now)
+    @cython.locals(pool=Pool)
     cpdef lack(self)
     @cython.locals(pool=Pool, link=Link)
     cpdef Link choose_again(self, double now)

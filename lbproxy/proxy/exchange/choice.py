@@ -10,7 +10,6 @@ from lbproxy.cluster.sticky import FAILOVER, OWNER, UNKNOWN_ROUTE, Verdict
 from lbproxy.errors import Failure, Retry, may_go_again
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.record import Record
-from lbproxy.routing.paths import DoubtfulPath
 from lbproxy.wire.http1_response import ResponseHead
 from lbproxy.wire.shared_caches import kept_by_shared_caches
 
@@ -54,10 +53,7 @@ class Choice(Record):
         assert pool is not None
         announced = pool.announced
         if announced is not None:
-            try:
-                self.serving = announced.applications.find(self.host, self.head)
-            except DoubtfulPath:
-                self.serving = None
+            self.serving = announced.serving(self.host, self.head)
             if self.serving is None:
                 return None
         verdict = pool.decide(self.head, now, self.serving)
@@ -74,8 +70,9 @@ class Choice(Record):
 
     def lack(self) -> Failure:
         """Return why there is no node to ask."""
-        announced = None if self.pool is None else self.pool.announced
-        return Failure.NO_NODE if announced is None else announced.lack(self.host, self.head)
+        pool = self.pool
+        assert pool is not None
+        return pool.lack(self.host, self.head)
 
     def choose_again(self, now: float) -> Link | None:
         """Return the node for a request that has waited, None if there is still none.

@@ -6,7 +6,7 @@ from lbproxy.proxy.exchange.downstream cimport Downstream
 from lbproxy.proxy.exchange.stages cimport clock, follows
 from lbproxy.proxy.rules cimport Rules
 
-cdef int ANSWERING, ASKED, BEGUN, NO_CLOCK, NODE_CLOCK, TUNNEL_CLOCK, SLOW_NODE
+cdef int ANSWERING, ASKED, BEGUN, ROOM, NO_CLOCK, NODE_CLOCK, TUNNEL_CLOCK, SLOW_NODE
 cdef long long NO_BODY
 cdef double _NEVER
 
@@ -16,6 +16,7 @@ cdef class Course(Choice):
     cdef public int stage
     cdef public double deadline
     cdef public double response_timeout
+    cdef public double sent_at
     cdef public bint whole
     cdef public bint invited
     cdef public int held_for
@@ -23,6 +24,10 @@ cdef class Course(Choice):
 
     cdef begin_course(self, Desk desk, Downstream downstream)
     cdef enter(self, int stage)
+    @cython.locals(wait_s=double)
+    cpdef bint wait(self, failure) except -1
+    cdef room(self)
+    cpdef try_again(self, double now)
     cpdef bint holds_back(self) except -1
     cdef bint clients_turn(self) except -1
     @cython.locals(rules=Rules, kind=int)

@@ -12,6 +12,7 @@ from lbproxy.proxy.exchange.stages import (
     NO_CLOCK,
     NODE_CLOCK,
     OVER,
+    ROOM,
     TUNNEL_CLOCK,
     clock,
     follows,
@@ -20,8 +21,10 @@ from lbproxy.proxy.transport.pipe import SLOW_NODE
 from lbproxy.wire.http1_head import NO_BODY
 
 if TYPE_CHECKING:
+    from lbproxy.errors import Failure
     from lbproxy.proxy.desk import Desk
     from lbproxy.proxy.exchange.downstream import Downstream
+    from lbproxy.proxy.nodes.waiting import WaitingRoom
     from lbproxy.proxy.rules import Rules
 
 _NEVER = float("inf")
@@ -32,7 +35,8 @@ class Course(Choice):
 
     Attributes: rules: that held when it began; downstream: whose request it is; stage: of `stages`;
     deadline: monotonic seconds at which the stage is overdue; response_timeout: how long the node,
-    or a place in the waiting room, has in seconds; whole: the client has sent all of the request;
+    or a place in the waiting room, has in seconds; sent_at: monotonic seconds at which the request
+    was sent, negative if the clock is read then; whole: the client has sent all of the request;
     invited: the client was told to send the body that it holds back; held_for: reasons why the body
     is not read; early: what came of the body before there was an upstream.
     """
@@ -45,6 +49,7 @@ class Course(Choice):
         self.stage: int = BEGUN
         self.deadline: float = _NEVER
         self.response_timeout: float = 0.0
+        self.sent_at: float = self.started
         self.whole: bool = self.head.length == NO_BODY
         self.invited: bool = False
         self.held_for: int = 0
@@ -58,6 +63,30 @@ class Course(Choice):
     def enter(self, stage: int) -> None:
         """Go on to a stage. Raises: StageError: it may not follow."""
         self.stage = follows(self.stage, stage)
+
+    def wait(self, failure: Failure) -> bool:
+        """Enter the pool's waiting room, until a node can be asked; return False if it may not.
+
+        Args: failure: why none can be now, and the answer when its time is over.
+        """
+        wait_s = self.wait_s(failure)
+        if wait_s <= 0.0 or not self.room().enter(self, failure):
+            return False
+        self.enter(ROOM)
+        self.link = self.chosen = None
+        self.response_timeout = wait_s
+        self.sent_at = -1.0
+        return True
+
+    def room(self) -> WaitingRoom:
+        """Return the waiting room of its pool, which has one."""
+        assert self.pool is not None
+        assert self.pool.announced is not None
+        return self.pool.announced.waiting
+
+    def try_again(self, now: float) -> None:
+        """See `Waiting`: leave the waiting room if a node can be asked now."""
+        raise NotImplementedError
 
     def holds_back(self) -> bool:
         """Return True while the client keeps its body until the node says 100, or is taken to."""

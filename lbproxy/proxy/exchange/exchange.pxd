@@ -15,7 +15,7 @@ from lbproxy.wire.http1_response cimport ResponseHead
 
 cdef int BEGUN, ROOM, PARKED, CONNECTING, PINGING, ASKED, ANSWERING, TUNNEL, OVER
 cdef int PLACE, TASK, LINK
-cdef int NO_NODE, HEAD
+cdef int NO_NODE, SLOW_NODE, HEAD
 cdef long long NO_BODY
 cdef double _NEVER
 
@@ -23,13 +23,9 @@ cdef class Exchange(Course):
     cdef public Upstream upstream
     cdef public object connecting
     cdef public bytes request_trailers
-    cdef public double sent_at
     cdef public bytes trailers
 
-    cpdef bint wait(self, failure) except -1
     cpdef try_again(self, double now)
-    cdef _room(self)
-
     @cython.locals(link=Link)
     cpdef go(self)
     cdef _start(self, Link link)

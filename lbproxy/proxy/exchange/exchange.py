@@ -34,7 +34,7 @@ from lbproxy.proxy.exchange.stages import (
 )
 from lbproxy.proxy.exchange.upstream import Upstream
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.transport.pipe import NO_NODE
+from lbproxy.proxy.transport.pipe import NO_NODE, SLOW_NODE
 from lbproxy.wire.fields import find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
 from lbproxy.wire.http1_response import ResponseHead
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from lbproxy.proxy.desk import Desk
     from lbproxy.proxy.exchange.downstream import Downstream
     from lbproxy.proxy.forwarding.asker import Asker
-    from lbproxy.proxy.nodes.waiting import WaitingRoom
     from lbproxy.wire.ajp13_request import Facts
 
 _log = logging.getLogger("lbproxy.worker")
@@ -71,38 +70,16 @@ class Exchange(Course):
         self.upstream: Upstream | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.request_trailers: bytes = b""
-        self.sent_at: float = started  # negative: the clock is read when it is sent
         self.trailers: bytes = b""
 
-    # Waiting for a node.
-
-    def wait(self, failure: Failure) -> bool:
-        """Enter the pool's waiting room, until a node can be asked; return False if it may not.
-
-        Args: failure: why none can be now, and the answer when its time is over.
-        """
-        wait_s = self.wait_s(failure)
-        if wait_s <= 0.0 or not self._room().enter(self, failure):
-            return False
-        self.enter(ROOM)
-        self.link = self.chosen = None
-        self.response_timeout = wait_s
-        self.sent_at = -1.0
-        return True
+    # Towards the node.
 
     def try_again(self, now: float) -> None:
         """Leave the waiting room if a node can be asked now. Args: now: monotonic seconds."""
         if self.choose_again(now) is not None:
-            self._room().leave(self)
+            self.room().leave(self)
             self.enter(BEGUN)
             self.go()
-
-    def _room(self) -> WaitingRoom:
-        assert self.pool is not None
-        assert self.pool.announced is not None
-        return self.pool.announced.waiting
-
-    # Towards the node.
 
     def go(self) -> None:
         """Send the request to the node that was chosen; if none was, it waits for one."""
@@ -328,7 +305,7 @@ class Exchange(Course):
         clients_turn = not (self.whole or self.held_for)
         failure = late(self.stage, clients_turn)
         if self.stage == ROOM:
-            failure = self._room().leave(self)
+            failure = self.room().leave(self)
             self.enter(BEGUN)
             self.refuse(failure)
         elif failure is None:
@@ -367,6 +344,7 @@ class Exchange(Course):
         sent = self.stage == ASKED
         self._let_go()
         self.enter(BEGUN)
+        self.release(SLOW_NODE)  # it takes nothing any more, neither fast nor slowly
         again = self.again(link, failure, sent)
         if again is not None:
             self.sent_at = -1.0
@@ -453,7 +431,7 @@ class Exchange(Course):
         """End what is under way at the node, so that nothing of it looks complete there."""
         held = holds(self.stage)
         if held & PLACE:
-            self._room().leave(self)
+            self.room().leave(self)
         if held & TASK and self.connecting is not None:
             self.connecting.cancel()
             self.connecting = None

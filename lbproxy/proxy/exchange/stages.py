@@ -18,9 +18,10 @@ from lbproxy.errors import Failure
 BEGUN, ROOM, PARKED, CONNECTING, PINGING, ASKED, ANSWERING, TUNNEL, OVER = range(9)
 N_STAGES = 9
 
-# What an exchange holds, as bits: a place in a waiting room, a task that connects, a share of a
-# node's requests in flight, a connection to that node.
-PLACE, TASK, LINK, UPSTREAM = 1, 2, 4, 8
+# What an exchange holds and has to give back, as bits: a place in a waiting room, a task that
+# connects, a share of a node's requests in flight. Its connection to a node is not among them: it
+# has one if it has an upstream, which may be before the stage says so.
+PLACE, TASK, LINK = 1, 2, 4
 
 # What limits the wait: nothing of the exchange's own, its place in the waiting room or the node
 # (`response_timeout` says how long), the client's next piece of body, the tunnel's next byte.
@@ -67,12 +68,12 @@ ROWS: tuple[Row, ...] = (
     _row("parked", LINK, NODE_CLOCK, Failure.UPSTREAM_TIMEOUT,
          (BEGUN, CONNECTING, PINGING, ASKED, OVER)),
     _row("connecting", LINK | TASK, NO_CLOCK, None, (BEGUN, PINGING, ASKED, OVER)),
-    _row("pinging", LINK | UPSTREAM, NODE_CLOCK, Failure.UPSTREAM_TIMEOUT, (BEGUN, ASKED, OVER)),
-    _row("asked", LINK | UPSTREAM, NODE_CLOCK, Failure.UPSTREAM_TIMEOUT,
+    _row("pinging", LINK, NODE_CLOCK, Failure.UPSTREAM_TIMEOUT, (BEGUN, ASKED, OVER)),
+    _row("asked", LINK, NODE_CLOCK, Failure.UPSTREAM_TIMEOUT,
          (BEGUN, ANSWERING, TUNNEL, OVER), _SLOW_BODY),
-    _row("answering", LINK | UPSTREAM, NODE_CLOCK, Failure.UPSTREAM_STALLED, (OVER,),
+    _row("answering", LINK, NODE_CLOCK, Failure.UPSTREAM_STALLED, (OVER,),
          _SLOW_CLIENT),
-    _row("tunnel", LINK | UPSTREAM, TUNNEL_CLOCK, Failure.TUNNEL_IDLE, (OVER,)),
+    _row("tunnel", LINK, TUNNEL_CLOCK, Failure.TUNNEL_IDLE, (OVER,)),
     _row("over", 0, NO_CLOCK, None, ()),
 )
 # fmt: on

@@ -3,6 +3,7 @@ import cython
 from lbproxy.cluster.sticky cimport Verdict
 from lbproxy.proxy.nodes.serving cimport Serving, Applications
 from lbproxy.proxy.nodes.link cimport Link
+from lbproxy.wire.request_head cimport RequestHead
 
 
 cdef class Announced:
@@ -17,6 +18,7 @@ cdef class Announced:
     cdef bint _denies_stopped
     cdef double _last_wait_s
 
+    cpdef Serving serving(self, bytes host, RequestHead head)
     cdef Link pick(self, Serving application, Verdict verdict, double now, list tried)
     cdef bint forgets(self, Verdict verdict, Link link) except -1
     cdef int attempts(self, Link link, int limit) except -1

@@ -75,6 +75,14 @@ class Announced:
         """Take over the nodes of a snapshot."""
         self.applications.replace(snapshot.nodes, links)
 
+    def serving(self, host: bytes, head: RequestHead) -> Serving | None:
+        """Return the application that a request is for; None if there is none, or the readings of
+        its path lead to several: then `lack` says which. Args: as `Applications.find`."""
+        try:
+            return self.applications.find(host, head)
+        except DoubtfulPath:
+            return None
+
     def pick(
         self,
         application: Serving,

@@ -58,6 +58,8 @@ cdef class Pool:
     cpdef route_seen(self, RequestHead head)
     @cython.locals(member=Member)
     cpdef Link pick(self, Verdict verdict, double now, list tried, Serving application)
+    @cython.locals(announced=Announced)
+    cpdef lack(self, bytes host, RequestHead head)
     cdef int attempts_after(self, Link link) except -1
     cpdef bint _take_loads(self, before, snapshot)
     @cython.locals(links=dict, link=Link, old=Link, moved=bint)

@@ -14,6 +14,7 @@ from lbproxy.cluster.sticky import N_RESULTS, N_STEPS, RESULT_NAMES, STEP_NAMES,
 from lbproxy.config import schema
 from lbproxy.config.schema import StickyStep
 from lbproxy.config.sources import McmpSettings
+from lbproxy.errors import Failure
 from lbproxy.limits.board import Page
 from lbproxy.limits.budget import RetryBudget
 from lbproxy.proxy.nodes.announced import Announced
@@ -295,6 +296,11 @@ class Pool:
         member = self.balancer.pick(now, session, tried)
         assert member is None or isinstance(member, Link)  # the balancer was given nothing else
         return member
+
+    def lack(self, host: bytes, head: RequestHead) -> Failure:
+        """Return why no node can be given such a request. Args: as `Applications.find`."""
+        announced = self.announced
+        return Failure.NO_NODE if announced is None else announced.lack(host, head)
 
     def learn(self, set_cookies: list[bytes], link: Link) -> None:
         """A node has set cookies: remember which node a session's id came from."""

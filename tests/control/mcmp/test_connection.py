@@ -124,15 +124,19 @@ async def test_an_idle_connection_is_kept_for_many_ticks_of_a_node() -> None:
         assert await line.rest() == b""
 
 
+async def large(request: McmpRequest, peer: Peer) -> McmpAnswer:
+    return McmpAnswer(body="x" * (8 << 20))
+
+
 async def test_who_does_not_read_holds_one_answer_and_not_for_long() -> None:
     carried_out = 0
 
-    async def long(request: McmpRequest, peer: Peer) -> McmpAnswer:
+    async def counted(request: McmpRequest, peer: Peer) -> McmpAnswer:
         nonlocal carried_out
         carried_out += 1
-        return McmpAnswer(body="x" * (8 << 20))
+        return await large(request, peer)
 
-    async with listening(long) as site:
+    async with listening(counted) as site:
         line = await site.line()
         line.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         line.reader._transport.pause_reading()  # type: ignore[attr-defined]
@@ -142,6 +146,49 @@ async def test_who_does_not_read_holds_one_answer_and_not_for_long() -> None:
         assert carried_out <= 2
         site.clock.now += mcmp_connection.ANSWER_S + mcmp_connection.WRITE_S
         await site.until(lambda: not site.server._connections)
+
+
+LAST = b"INFO / HTTP/1.1\r\nConnection: close\r\n\r\n"
+
+
+async def test_who_wants_the_connection_to_end_has_time_to_read_the_answer() -> None:
+    async with listening(large) as site:
+        line = await site.line()
+        line.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        line.send(LAST)
+        await site.until(lambda: len(site.server._connections) == 1)
+        (connection,) = site.server._connections
+        await site.until(lambda: not connection._writable.is_set())
+        site.clock.now += mcmp_connection.WRITE_S - 1
+        await asyncio.sleep(0.02)  # several looks at what is overdue
+        assert site.server._connections
+        line.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        assert len(await line.rest()) > 8 << 20
+
+
+async def test_who_has_read_the_last_answer_does_not_keep_the_connection() -> None:
+    async with listening(large) as site:
+        line = await site.line()
+        line.send(LAST)
+        assert len(await line.rest()) > 8 << 20
+        assert site.server._connections  # what it still sends is let go by
+        site.clock.now += mcmp_connection.LINGER_S
+        await site.until(lambda: not site.server._connections)
+
+
+async def test_who_reads_slowly_wins_no_time_for_a_message_that_has_begun() -> None:
+    async with listening(large) as site:
+        line = await site.line()
+        line.send(INFO + b"INFO / HT")
+        await site.until(lambda: len(site.server._connections) == 1)
+        (connection,) = site.server._connections
+        head = await line.reader.readuntil(b"\r\n\r\n")
+        await line.reader.readexactly(8 << 20)
+        assert b"close" not in head
+        await site.until(connection._writable.is_set)
+        site.clock.now += mcmp_connection.MESSAGE_S
+        assert await line.rest() == b""
+        await site.until(lambda: connection not in site.server._connections)
 
 
 async def test_a_fault_of_ours_is_told_to_the_log_and_the_node_comes_again(

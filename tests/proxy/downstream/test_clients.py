@@ -34,6 +34,9 @@ class Peer:
     def reset(self) -> None:
         self.ended = "reset"
 
+    def expire(self) -> None:
+        self.ended = "expire"
+
     def abort(self) -> None:
         self.ended = "abort"
 

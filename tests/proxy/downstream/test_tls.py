@@ -77,6 +77,35 @@ def test_a_handshake_that_fails_is_counted_as_rejected(scene: Scene, authority: 
     assert door.made == []
 
 
+def test_a_handshake_that_is_late_is_counted_as_rejected(
+    scene: Scene, authority: trustme.CA
+) -> None:
+    door = Door(scene, authority)
+    door.tls.expire()
+    door.tls.expire()  # the next tick may come before the loop has told of the end
+    assert (door.transport.ended, scene.desk.rejected) == ("abort", {"tls_handshake": 1})
+    door.tls.connection_lost(None)
+    assert (scene.clients.handshakes, scene.desk.rejected) == (set(), {"tls_handshake": 1})
+
+
+def test_a_client_that_never_reads_why_its_handshake_failed_is_counted_once(
+    scene: Scene, authority: trustme.CA
+) -> None:
+    door = Door(scene, authority)
+    door.tls.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    assert scene.clients.handshakes == {door.tls}  # its socket stands: it counts as one
+    door.tls.expire()
+    assert (door.transport.ended, scene.desk.rejected) == ("abort", {"tls_handshake": 1})
+
+
+@pytest.mark.parametrize("sections", [NONE])
+def test_a_handshake_too_many_is_not_late_as_well(scene: Scene, authority: trustme.CA) -> None:
+    Door(scene, authority)
+    second = Door(scene, authority)
+    second.tls.expire()
+    assert scene.desk.rejected == {"too_many_connections": 1}
+
+
 def test_a_client_that_leaves_is_no_failure(scene: Scene, authority: trustme.CA) -> None:
     door = Door(scene, authority)
     door.tls.connection_lost(None)

@@ -11,7 +11,7 @@ from lbproxy.cluster.node import Health
 from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy.exchange import stages
 from lbproxy.proxy.exchange.exchange import send_parked
-from lbproxy.proxy.transport.pipe import NO_NODE
+from lbproxy.proxy.transport.pipe import NO_NODE, SLOW_NODE
 from tests.proxy.exchange.bringing import UNDER_WAY, assert_ended, bring
 from tests.proxy.scripted import (
     EXPECT,
@@ -378,6 +378,21 @@ async def test_a_request_that_failed_waits_if_no_node_is_left(scene: Scene) -> N
     assert scene.link().in_flight == 0
     scene.apply(node("b", contexts="/", balancer="one"), wait_s=WAIT_S)
     assert (talk.exchange.stage, talk.exchange.retries) == (stages.CONNECTING, 1)
+    talk.exchange.gone()
+    assert_ended(scene, talk.exchange, answered=False)
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_a_node_that_read_too_slowly_and_failed_holds_nothing_up(
+    scene: Scene, left: bool
+) -> None:
+    """Whoever has the request next, or the waiting room, says itself whether the body is read."""
+    talk = await bring(scene, "asked", PUT, *[node("b", contexts="/", balancer="one")] * left)
+    talk.exchange.hold(SLOW_NODE)  # its head alone is more than the node takes
+    talk.exchange.fail(Failure.UPSTREAM_RESET)
+    assert talk.exchange.stage == (stages.CONNECTING if left else stages.ROOM)
+    assert talk.exchange.held_for == NO_NODE
+    assert talk.client.said == [("hold", SLOW_NODE), ("go_on", SLOW_NODE), ("hold", NO_NODE)]
     talk.exchange.gone()
     assert_ended(scene, talk.exchange, answered=False)
 

@@ -8,7 +8,7 @@ from lbproxy.errors import Failure
 from lbproxy.proxy.exchange import stages
 
 NAMES = ("begun", "room", "parked", "connecting", "pinging", "asked", "answering", "tunnel", "over")
-BITS = {"place": stages.PLACE, "task": stages.TASK, "link": stages.LINK, "node": stages.UPSTREAM}
+BITS = {"place": stages.PLACE, "task": stages.TASK, "link": stages.LINK}
 CLOCKS = {
     "none": stages.NO_CLOCK,
     "node": stages.NODE_CLOCK,
@@ -23,10 +23,10 @@ TABLE = [
     ("room", "place", "node", None, "node", None),
     ("parked", "link", "node", NODE_LATE, "node", NODE_LATE),
     ("connecting", "link task", "none", None, "none", None),
-    ("pinging", "link node", "node", NODE_LATE, "node", NODE_LATE),
-    ("asked", "link node", "node", NODE_LATE, "body", Failure.BODY_TIMEOUT),
-    ("answering", "link node", "node", STALLED, "body", Failure.CLIENT_SLOW),
-    ("tunnel", "link node", "tunnel", Failure.TUNNEL_IDLE, "tunnel", Failure.TUNNEL_IDLE),
+    ("pinging", "link", "node", NODE_LATE, "node", NODE_LATE),
+    ("asked", "link", "node", NODE_LATE, "body", Failure.BODY_TIMEOUT),
+    ("answering", "link", "node", STALLED, "body", Failure.CLIENT_SLOW),
+    ("tunnel", "link", "tunnel", Failure.TUNNEL_IDLE, "tunnel", Failure.TUNNEL_IDLE),
     ("over", "", "none", None, "none", None),
 ]
 STEPS = {
@@ -75,7 +75,7 @@ def test_no_step_but_those_of_the_table(name: str) -> None:
                 stages.follows(stage, then)
 
 
-def test_a_connection_to_a_node_counts_as_a_request_in_flight_there() -> None:
+def test_a_task_that_connects_counts_as_a_request_in_flight_there() -> None:
     for row in stages.ROWS:
-        if row.holds & (stages.UPSTREAM | stages.TASK):
+        if row.holds & stages.TASK:
             assert row.holds & stages.LINK, row.name

@@ -31,7 +31,7 @@ class House:
         self.announced.replace(PoolSnapshot("idp", nodes), self.links)
 
     def find(self, path: bytes = b"/a") -> Serving | None:
-        return self.announced.applications.find(b"idp.example", head(path))
+        return self.announced.serving(b"idp.example", head(path))
 
     def lack(self, path: bytes = b"/a") -> Failure:
         return self.announced.lack(b"idp.example", head(path))
@@ -53,6 +53,15 @@ def test_why_there_is_no_node() -> None:
     assert House(one(contexts="/b")).lack() is Failure.NO_CONTEXT
     assert House(one(contexts="/a!")).lack() is Failure.NO_NODE
     assert House(one()).lack(b"/%00/..;/a") is Failure.DOUBTFUL_PATH
+
+
+def test_a_request_is_for_the_application_that_covers_its_path() -> None:
+    house = House(one())
+    found = house.find(b"/a/b")
+    assert found is not None
+    assert found.path == "/a"
+    assert house.find(b"/b") is None
+    assert house.find(b"/%00/..;/a") is None  # `lack` tells it from one that nobody serves
 
 
 def test_whether_what_is_stopped_is_there_the_operator_says() -> None:

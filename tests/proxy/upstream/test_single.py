@@ -8,10 +8,10 @@ import weakref
 import pytest
 
 from lbproxy.proxy.exchange import stages
-from lbproxy.proxy.transport.pipe import SLOW_NODE
+from lbproxy.proxy.transport.pipe import NO_NODE, SLOW_NODE
 from lbproxy.proxy.upstream.http1 import Http1Upstream
 from tests.fuzz.ajp13_peer import END_REUSE, send_body, send_headers
-from tests.proxy.scripted import NOW, POST, Scene, Transport, node, turn
+from tests.proxy.scripted import NOW, POST, PUT, Scene, Transport, node, turn
 from tests.proxy.upstream.asking import Asked
 
 ANSWERS = {
@@ -62,6 +62,15 @@ async def test_a_node_that_is_slower_stops_the_client(scene: Scene) -> None:
     asked.upstream.pause_writing()
     asked.upstream.resume_writing()
     assert asked.client.said == [("hold", SLOW_NODE), ("go_on", SLOW_NODE)]
+
+
+@both
+async def test_a_node_that_was_slower_and_is_gone_stops_nobody(scene: Scene, scheme: str) -> None:
+    asked = Asked(scene, PUT, scheme=scheme, used=True)
+    asked.upstream.pause_writing()
+    asked.end()
+    assert (asked.exchange.stage, asked.exchange.held_for) == (stages.CONNECTING, NO_NODE)
+    asked.exchange.gone()
 
 
 @both

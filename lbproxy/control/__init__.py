@@ -9,6 +9,7 @@ with the plane, and knows no other part.
 - `publisher`  when a new snapshot is published
 - `kept`       what outlives a control plane that dies
 - `journal`    what changed and why: the log, and the latest changes for whoever asks
+- `reloading`  what came of reading the configuration again
 - `takers`     tells which pools have nobody for new sessions by command
 - `workers`    the data plane as seen from here, and what it has counted
 - `health/`    probes of the nodes

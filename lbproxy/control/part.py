@@ -52,5 +52,9 @@ class Part:
     def take_over(self, kept: object) -> None:
         """Go on from there, before start(). Args: kept: by the same part of a control that died."""
 
+    async def step_down(self) -> None:
+        """End because another one goes on; what was asked already is still answered."""
+        await self.stop()
+
     async def stop(self) -> None:
         """End, and give back what it holds; may be called again."""

@@ -28,6 +28,7 @@ from lbproxy.control.mcmp.part import McmpPart, McmpSockets
 from lbproxy.control.memory.part import Memory, commanded
 from lbproxy.control.part import Part
 from lbproxy.control.publisher import Publisher
+from lbproxy.control.reloading import History, Outcome, Reload, cannot_reload
 from lbproxy.control.takers import Takers
 from lbproxy.control.workers import Counters, Workers
 
@@ -41,8 +42,8 @@ class ControlPlane:
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
     by start(), and then as `Publisher` says; admin, mcmp: the sockets of these parts, which stay
     their owner's: without them the part does not live; kept: of a control plane that died, and
-    whose registry this is; keep: called when `kept()` has become another one; clock: monotonic
-    seconds.
+    whose registry this is; keep: called when `kept()` has become another one; reload: reads the
+    configuration again; history: what became of it; clock: monotonic seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
     Attributes: journal: of what changed.
@@ -59,6 +60,8 @@ class ControlPlane:
         mcmp: McmpSockets | None = None,
         kept: KeptControl | None = None,
         keep: Callable[[], None] = lambda: None,
+        reload: Reload = cannot_reload,
+        history: Callable[[], History] = History,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
     ) -> None:
@@ -68,6 +71,8 @@ class ControlPlane:
         self._counters = Counters(workers, keep)
         self._publish = publish
         self._keep = keep
+        self._reload = reload
+        self.history = history
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
         self._clock = clock
         self._takers = Takers()
@@ -150,17 +155,28 @@ class ControlPlane:
                 *(node.pool, node.name, node.admin.value),
             )
 
+    async def step_down(self) -> None:
+        """End because another plane goes on; who asked something is still answered."""
+        await self._end_run()
+        for part in reversed(self._parts):
+            await part.step_down()
+        self._publisher.stop()
+        await self._resolver.close()
+
     async def stop(self) -> None:
         """End every part; may be called again."""
         self.shut_down()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._end_run()
         for part in reversed(self._parts):
             await part.stop()
         self._publisher.stop()
         await self._resolver.close()
+
+    async def _end_run(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     # What workers tell.
 
@@ -184,6 +200,10 @@ class ControlPlane:
     def command(self, pool: str, node: str, admin: Admin, reason: str) -> None:
         """Set what is wanted of a node. Raises: UnknownName."""
         self.note(self._registry.command(pool, node, admin, reason, self._clock()))
+
+    async def reload(self, dry_run: bool) -> Outcome:
+        """Read the configuration again. Args: dry_run: only say what would change."""
+        return await self._reload(dry_run)
 
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from lbproxy.config.schema import Config
+from lbproxy.limits.board import Page
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.desk import Reports
 from lbproxy.proxy.downstream.listener import Listener, ListenerState
@@ -38,7 +39,8 @@ class DataPlane:
 
     Args: sockets: listening, by the listener's name; tls: as of server_tls(); reports: where
     failures of nodes are told; keys: by pool, what signs its affinity cookie; tick_s: precision of
-    timeouts in seconds. Raises: OSError if the access log cannot be opened.
+    timeouts in seconds; page: of the board, None for the only worker. Raises: OSError if the access
+    log cannot be opened.
 
     Owns: the worker, the listeners, the access log. All but the constructor is for the event loop's
     thread.
@@ -52,10 +54,11 @@ class DataPlane:
         reports: Reports,
         keys: Mapping[str, bytes],
         tick_s: float = TICK_S,
+        page: Page | None = None,
     ) -> None:
         self._config = config
         self._access_log = _access_log(config.access_log.path) if config.access_log else None
-        self.worker = Worker(config, reports, self._access_log, keys, tick_s)
+        self.worker = Worker(config, reports, self._access_log, keys, tick_s, page)
         self._states = _listener_states(config, sockets, tls)
         self.worker.listeners.extend(self._states)
         self._listeners = [self._listener(state, sockets[state.name]) for state in self._states]
@@ -155,8 +158,7 @@ def _listener_states(
 def _access_log(path: str) -> AccessLog:
     """Open the access log. Raises: OSError that says what is wanted.
 
-    Several processes may have one file open: what is appended at once stays whole. They must not
-    share a pipe, where more than 4 KiB at once would mix.
+    Several processes may have one open: the lines stay whole.
     """
     try:
         return AccessLog(path)

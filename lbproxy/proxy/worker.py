@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import cast
 
+from lbproxy.cluster.learned import MAX_UNTOLD, Lesson
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
+from lbproxy.limits.board import Page
 from lbproxy.limits.per_client import PerClient
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.cut_off import tell_cut
@@ -44,7 +46,8 @@ class Worker:
     """The data plane of one process.
 
     Args: config; reports: hears of failures of nodes; access_log: None if it is off; keys: by pool,
-    what signs its affinity cookie; tick_s: precision of timeouts in seconds.
+    what signs its affinity cookie; tick_s: precision of timeouts in seconds; page: its page of the
+    board, by which its limits and choices count what other workers have; None if it is alone.
     Owns: every client connection and node connection.
     """
 
@@ -55,6 +58,7 @@ class Worker:
         access_log: AccessLog | None,
         keys: Mapping[str, bytes],
         tick_s: float = TICK_S,
+        page: Page | None = None,
     ) -> None:
         mcmp = config.mcmp or None
         self.pools: dict[str, Pool] = {
@@ -65,6 +69,7 @@ class Worker:
                 keys.get(name, b""),
                 int.from_bytes(os.urandom(8), "big"),
                 mcmp if mcmp is not None and mcmp.pool == name else None,
+                page,
             )
             for name, settings in config.pools.items()
         }
@@ -72,7 +77,7 @@ class Worker:
         self.access_log = access_log
         self.listeners: list[ListenerState] = []
         self.desk = Desk(rules, reports, access_log, _speak, tick_s)
-        self._clients = Clients(self.desk)
+        self._clients = Clients(self.desk, page)
         self._make = self._connection  # one object for all connections
         self._tick_s = tick_s
         self._timer: asyncio.TimerHandle | None = None
@@ -194,6 +199,22 @@ class Worker:
         if self.access_log is not None:
             self.access_log.flush()
 
+    # What workers tell each other, by way of somebody who knows them all.
+
+    def learned(self) -> dict[str, list[Lesson]]:
+        """Return, by pool, which nodes' sessions were learned since this was asked last."""
+        return _some({name: pool.take_learned(MAX_UNTOLD) for name, pool in self.pools.items()})
+
+    def learn(self, learned: Mapping[str, list[Lesson]]) -> None:
+        """Take over what another worker has learned; pools that there are not are left out."""
+        for name, lessons in learned.items():
+            if name in self.pools:
+                self.pools[name].add_learned(lessons)
+
+    def all_learned(self) -> dict[str, list[Lesson]]:
+        """Return, by pool, all that a new worker is to learn."""
+        return _some({name: pool.all_learned() for name, pool in self.pools.items()})
+
     # Counters.
 
     def count_rejected(self, reason: str) -> None:
@@ -273,6 +294,10 @@ class Worker:
     def shaking(self) -> PerClient:
         """TLS handshakes by client."""
         return self._clients.shaking
+
+
+def _some(learned: dict[str, list[Lesson]]) -> dict[str, list[Lesson]]:
+    return {name: lessons for name, lessons in learned.items() if lessons}
 
 
 def _speak(desk: Desk, link: Link) -> Upstream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import mmap
 import os
 import signal
 from collections.abc import Callable
@@ -15,16 +16,19 @@ import uvloop
 
 from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
+from lbproxy.limits.board import Board, board_size, columns_for
 from lbproxy.proxy.plane import server_tls
 from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
-from lbproxy.runtime.image import Image
+from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.service import Service
 from lbproxy.runtime.sockets import open_all
 from lbproxy.runtime.supervisor.supervisor import Supervisor
 from lbproxy.systemd import Notifier
+
+BOARD_KEY_BYTES = 32
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -62,6 +66,7 @@ def _supervise(
             affinity_keys(config),
             workers,
             KeptMemory(),
+            _board(config, PAGES * workers),
         )
         # What lives now lives to the end. The collector must not write to it, or each child would
         # get a copy of its own of all that it inherits.
@@ -71,6 +76,12 @@ def _supervise(
     finally:
         sockets.close()
         _log.info("ended")
+
+
+def _board(config: Config, pages: int) -> Board:
+    columns = columns_for(config.limits.connections)
+    memory = mmap.mmap(-1, board_size(pages, columns))
+    return Board(memory, pages, os.urandom(BOARD_KEY_BYTES), columns)
 
 
 async def _serve(

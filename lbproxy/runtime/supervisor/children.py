@@ -11,6 +11,7 @@ from typing import cast
 
 import uvloop
 
+from lbproxy.limits.board import Board
 from lbproxy.runtime.child import Child, live
 from lbproxy.runtime.control_process import ControlProcess
 from lbproxy.runtime.image import Image
@@ -25,11 +26,13 @@ CONTROL = -1  # its place; the workers' begin at 0
 class Process:
     """A child.
 
-    Args: number: there is never another one with it; replaced: another one has its place already;
-    answered: the last question whether it is there.
+    Args: page: of the board, for a worker that counts for all; number: there is never another one
+    with it; replaced: another one has its place already; answered: the last question whether it is
+    there.
     """
 
     place: int
+    page: int | None
     number: int
     pid: int
     orders: OrderChannel
@@ -59,9 +62,14 @@ class _Round:
 
 
 class Children:
-    """Every child that lives. Args: hear: called with a child and what it says."""
+    """Every child that lives.
 
-    def __init__(self, hear: Callable[[Process, Word], None]) -> None:
+    Args: board, pages: which each worker has one of; hear: called with a child and what it says.
+    """
+
+    def __init__(self, board: Board, pages: int, hear: Callable[[Process, Word], None]) -> None:
+        self._board = board
+        self._pages = pages
         self._hear = hear
         self._by_pid: dict[int, Process] = {}
         self._numbers = 0
@@ -88,17 +96,24 @@ class Children:
         """Fork the child of a place, and give it streams to its counterparts."""
         ours, theirs = OrderChannel.pair()
         self._numbers += 1
+        page = self._free_page() if place != CONTROL else None
         pid = fork(
             f"lbproxy worker{place + 1}" if place != CONTROL else "lbproxy control",
-            lambda: self._be(image, place, ours, theirs),
+            lambda: self._be(image, place, page, ours, theirs),
         )
         theirs.close()
-        child = Process(place, self._numbers, pid, ours)
+        child = Process(place, page, self._numbers, pid, ours)
         self._by_pid[pid] = child
         self._poll.register(ours, select.POLLIN)
         for other in self.controls() if child.is_worker else self.workers():
             self._join(child, other)
         return child
+
+    def _free_page(self) -> int | None:
+        """Return a page that no worker writes, None if there is none: one that is told to end again
+        and again has many successors."""
+        taken = {child.page for child in self.workers()}
+        return next((page for page in range(self._pages) if page not in taken), None)
 
     def ended(self, pid: int) -> Process | None:
         """Take leave of a child, having heard its last words; None if it is no child of ours."""
@@ -106,6 +121,8 @@ class Children:
         if child is not None:
             self._listen(child)
             child.orders.close()
+            if child.page is not None:
+                self._board.clear(child.page)
             for each in [*self._rounds]:
                 self._done(child, each.order)
         return child
@@ -176,7 +193,9 @@ class Children:
 
     # In the child.
 
-    def _be(self, image: Image, place: int, ours: OrderChannel, orders: OrderChannel) -> int:
+    def _be(
+        self, image: Image, place: int, page: int | None, ours: OrderChannel, orders: OrderChannel
+    ) -> int:
         """Live as the child of a place; return its exit code."""
         ours.close()
         for each in self._by_pid.values():
@@ -186,7 +205,7 @@ class Children:
             workers = [each.number for each in self.workers()]
             child = ControlProcess(image, orders, workers)
         else:
-            child = WorkerProcess(image, place, orders)
+            child = WorkerProcess(image, place, page, orders)
         return uvloop.run(live(child, orders))
 
     def _join(self, one: Process, other: Process) -> None:

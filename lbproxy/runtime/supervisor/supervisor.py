@@ -12,7 +12,7 @@ from enum import Enum, auto
 from time import monotonic
 
 from lbproxy.config.units import format_duration
-from lbproxy.runtime.image import Image
+from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.orders import (
     AreYouThere,
     Drain,
@@ -62,7 +62,7 @@ class Supervisor:
         self._on_ready = on_ready
         self._phase = SupervisorPhase.STARTING
         self._places = (CONTROL, *range(image.workers))
-        self._children = Children(self._hear)
+        self._children = Children(image.board, PAGES * image.workers, self._hear)
         self._deaths = dict.fromkeys(self._places, Deaths())
         self._due: dict[int, float] = {}  # by place: when it is started anew
         self._lent: dict[int, int] = {}  # by the orphan's place: that of who accepts for it

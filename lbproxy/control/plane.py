@@ -24,6 +24,7 @@ from lbproxy.control.discovery.resolver import Resolver
 from lbproxy.control.health.probes import Prober
 from lbproxy.control.journal import Journal
 from lbproxy.control.kept import KeptControl
+from lbproxy.control.leaving import Leavers
 from lbproxy.control.mcmp.part import McmpPart, McmpSockets
 from lbproxy.control.memory.part import Memory, commanded
 from lbproxy.control.part import Part
@@ -90,17 +91,16 @@ class ControlPlane:
             jitter or random.Random(),
             config.forwarding.fields if _https_in_front(config) else None,
         )
-        around = Surroundings(
-            registry, self.note, self.publish_now, self._counters, clock, config.timeouts.drain
-        )
+        around = Surroundings(registry, self.note, self.publish_now, clock)
+        leavers = Leavers(registry, self.note, self._counters, clock, config.timeouts.drain)
         dns = Dns(config, around, self._resolver)
         self._mcmp: McmpPart | None = None
         if config.mcmp is not False and mcmp is not None:
             self._mcmp = McmpPart(config.mcmp, mcmp, self._resolver, registry, self, clock)
         # What is known from before comes first. Who lets others in comes last.
-        self._parts: list[Part] = [self._prober, dns]
+        self._parts: list[Part] = [self._prober, leavers, dns]
         if config.state_file:
-            memory = Memory(config.state_file, config, registry, dns.passing, clock)
+            memory = Memory(config.state_file, config, registry, clock, known=kept is not None)
             self._parts.insert(0, memory)
         if config.admin is not False and admin is not None:
             metrics = Metrics(self._collector())

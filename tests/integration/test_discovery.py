@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import trustme
 
+from lbproxy.cluster import leaving
 from lbproxy.cluster.node import Admin, Reported
 from lbproxy.control import plane
-from lbproxy.control.discovery import follow as discovery
 from tests.dns_server import SERVFAIL, DnsServer
 from tests.integration.places import ALLOWED, FIRST, OURSELVES, SECOND, Places
 
@@ -24,7 +24,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_door(stage: Any, dns: DnsServer, places: Places, monkeypatch: Any) -> Open:
-    monkeypatch.setattr(discovery, "GRACE_S", 0.05)
+    monkeypatch.setattr(leaving, "GRACE_S", 0.05)
     monkeypatch.setattr(plane, "TICK_S", 0.02)
 
     async def start(
@@ -78,7 +78,7 @@ async def test_nodes_come_and_go(open_door: Open, dns: DnsServer, places: Places
 async def test_sessions_stay_while_their_node_is_drained(
     open_door: Open, dns: DnsServer, places: Places, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(discovery, "GRACE_S", 1e9)  # for as long as timeouts.drain
+    monkeypatch.setattr(leaving, "GRACE_S", 1e9)  # for as long as timeouts.drain
     await places.at(FIRST)
     await places.at(SECOND)
     dns.set(NAME, "A", FIRST, ttl=0)

@@ -122,12 +122,12 @@ class AccessLog:
     Args: path: of the file, which is appended to and made if missing; `-` is standard output.
     Raises: OSError if the file cannot be opened, from the constructor alone.
 
-    Attributes: lost: lines that could not be written since the start.
+    Attributes: path; lost: lines that could not be written since the start.
     """
 
     def __init__(self, path: str) -> None:
         self.lost: int = 0
-        self._path: str = path
+        self.path: str = path
         self._fd: int = self._open()
         self._buffer: bytearray = bytearray(2 * _FLUSH_BYTES)
         self._end: int = 0
@@ -232,7 +232,7 @@ class AccessLog:
             self._write_pending()
         if self.lost != self._reported and time.monotonic() >= self._next_report:
             _logger.error(
-                "access log %s: %s; %d lines lost so far", self._path, self._error, self.lost
+                "access log %s: %s; %d lines lost so far", self.path, self._error, self.lost
             )
             self._reported = self.lost
             self._next_report = time.monotonic() + _REPORT_EVERY_S
@@ -260,12 +260,12 @@ class AccessLog:
     def reopen(self) -> None:
         """Open the file again, after log rotation moved it away; keeps the old one on failure."""
         self.flush()
-        if self._path == "-":
+        if self.path == "-":
             return
         try:
             opened = self._open()
         except OSError as error:
-            _logger.error("access log %s: cannot reopen: %s", self._path, error.strerror)
+            _logger.error("access log %s: cannot reopen: %s", self.path, error.strerror)
             return
         os.close(self._fd)
         self._fd = opened
@@ -274,10 +274,10 @@ class AccessLog:
     def close(self) -> None:
         """Write what waits and close the file; standard output stays open."""
         self.flush()
-        if self._path != "-":
+        if self.path != "-":
             os.close(self._fd)
 
     def _open(self) -> int:
-        if self._path == "-":
+        if self.path == "-":
             return _STDOUT
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -63,6 +63,8 @@ cdef class Affinity:
     cdef bint _saw_owner
     cdef bint _saw_route
 
+    cpdef take_over(self, Affinity before)
+
     @cython.locals(member=Member, own=dict)
     cpdef void replace(self, object members, double now=*)
 

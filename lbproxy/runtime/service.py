@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
+import socket
+from dataclasses import replace
 from time import monotonic
 
 from lbproxy.cluster.registry import Registry
 from lbproxy.config import schema
 from lbproxy.control.plane import ControlPlane
+from lbproxy.files import FileMark
 from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.channel.direct import Direct
 from lbproxy.runtime.keys import affinity_keys
-from lbproxy.runtime.sockets import Sockets, open_all, port_of
+from lbproxy.runtime.sockets import (
+    BindError,
+    Sockets,
+    file_of,
+    open_all,
+    open_group,
+    port_of,
+    remove_files,
+)
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -28,6 +39,7 @@ class Service:
         self._config = config
         self._tick_s = tick_s
         self._sockets = Sockets()
+        self._keys: dict[str, bytes] = {}
         self._data: DataPlane | None = None
         self._worker: Worker | None = None
         self._control: ControlPlane | None = None
@@ -58,6 +70,7 @@ class Service:
         cannot be used.
         """
         config, sockets = self._config, self._sockets
+        self._keys = affinity_keys(config)
         registry = Registry(config, monotonic())
         channel = Direct()
         data = DataPlane(
@@ -65,7 +78,7 @@ class Service:
             sockets.of_worker(0),
             server_tls(config),
             channel,
-            affinity_keys(config),
+            self._keys,
             self._tick_s,
         )
         self._data = data
@@ -82,6 +95,39 @@ class Service:
         """Say at /readyz that no traffic should come any more."""
         assert self._control is not None
         self._control.shut_down()
+
+    async def follow(self, config: schema.Config) -> None:
+        """Let the data plane follow another configuration.
+
+        Raises: BindError, TlsError, OSError: then nothing has changed.
+        """
+        assert self._data is not None
+        keys = affinity_keys(config, self._keys)
+        tls = server_tls(config)
+        before = {each.name: each.bind for each in self._config.listeners}
+        listeners = dict[str, tuple[socket.socket, ...]]()
+        files = dict[str, FileMark | None]()
+        new: set[str] = set()
+        for each in config.listeners:
+            if before.get(each.name) == each.bind:
+                listeners[each.name] = self._sockets.listeners[each.name]
+                continue
+            try:
+                listeners[each.name] = open_group(each.bind, 1)
+            except BindError:
+                Sockets({name: listeners[name] for name in new}).let_go()
+                raise
+            new.add(each.name)
+            files |= file_of(each.bind)
+        await self._data.follow(config, {name: listeners[name][0] for name in new}, tls, keys)
+        gone = {each.bind.path for each in self._config.listeners} - {
+            each.bind.path for each in config.listeners
+        }
+        kept = self._sockets.files
+        remove_files({path: mark for path, mark in kept.items() if path in gone})
+        files |= {path: mark for path, mark in kept.items() if path not in gone}
+        self._sockets = replace(self._sockets, listeners=listeners, files=files)
+        self._config, self._keys = config, keys
 
     async def drain(self) -> bool:
         """Accept no more and let exchanges in progress end, within `timeouts.drain`.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from lbproxy import __version__
 from lbproxy.cluster.candidates import Openness, openness

@@ -7,13 +7,17 @@ import logging
 import signal
 from typing import Protocol, cast
 
-from lbproxy.runtime.orders import AreYouThere, Done, Failed, Here, Order, OrderChannel
+from lbproxy.runtime.orders import AreYouThere, Done, Failed, Here, Order, OrderChannel, Refused
 
 _log = logging.getLogger("lbproxy.process")
 
 
 class CannotBegin(Exception):
     """A child cannot begin: the text says why, and what to do."""
+
+
+class CannotDo(Exception):
+    """A child cannot do what an order says: the text says why. Nothing has changed."""
 
 
 class Child(Protocol):
@@ -25,7 +29,7 @@ class Child(Protocol):
     async def take(self, order: Order, descriptors: list[int]) -> None:
         """Do what the supervisor says, who hears of it when this returns.
 
-        Args: descriptors: that came with the order, to be owned.
+        Args: descriptors: that came with the order, to be owned. Raises: CannotDo.
         """
 
     def leave(self) -> None:
@@ -63,8 +67,11 @@ async def live(child: Child, orders: OrderChannel) -> int:
             try:
                 await child.take(order, descriptors)
                 orders.send(Done(order))
+            except CannotDo as error:
+                orders.send(Refused(order, str(error)))
             except Exception:
                 _log.exception("a fault of lbproxy at an order of its supervisor")
+                orders.send(Refused(order, "a fault of lbproxy: see the log"))
 
     loop.add_reader(orders.fileno(), hear)
     obeying = loop.create_task(obey(), name="orders")

@@ -55,7 +55,7 @@ def test_long_lines_are_not_wrapped(file: Path, capsys: pytest.CaptureFixture[st
     file.write_text(GOOD + "unknown: 1\n")
     main(["check", "-c", str(file)])
     first, _ = capsys.readouterr().out.splitlines()
-    assert first.endswith("limits, access_log)")
+    assert first.endswith("shutdown, access_log)")
 
 
 def test_programs_get_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

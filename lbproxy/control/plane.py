@@ -78,7 +78,7 @@ class ControlPlane:
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
         self._clock = clock
         self._takers = Takers()
-        self._facts = ControlFacts(config, registry.snapshot)
+        self._facts = ControlFacts(config, registry.snapshot, history)
         self.journal = Journal()
         self._shutting_down = False
         self._task: asyncio.Task[None] | None = None

@@ -44,7 +44,7 @@ def open_door(stage: Any, dns: DnsServer, places: Places, monkeypatch: Any) -> O
 
 
 def names(door: Any) -> list[str]:
-    return sorted(node.name for node in door.service._control.nodes())
+    return sorted(node.name for node in door.service._seat.plane.nodes())
 
 
 def up(door: Any, *nodes: str) -> bool:
@@ -180,7 +180,7 @@ async def test_a_thousand_services(open_door: Open, dns: DnsServer, places: Plac
     resolver = {"allow": ["127.9.0.0/16"], "timeout": "5s", "min_ttl": "5s", "max_ttl": "5m"}
     door = await open_door({"srv": SRV}, resolver, health=slow)
     await door.until(lambda: len(names(door)) == 1000)
-    nodes = door.service._control.nodes
+    nodes = door.service._seat.plane.nodes
     await door.until(lambda: all(node.targets for node in nodes()))
     assert {node.targets[0] for node in nodes()} == {
         f"127.9.{i // 250}.{i % 250}" for i in range(1000)

@@ -14,12 +14,23 @@ from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
 from lbproxy.control.admin.metrics import ControlStats
 from lbproxy.control.admin.settings_facts import authorities, hash_of
+from lbproxy.control.reloading import History
 
 
 class ControlFacts:
-    """Counts what changes. Args: snapshot: the present one, looked at when somebody asks."""
+    """Counts what changes.
 
-    def __init__(self, config: Config, snapshot: Callable[[], Snapshot]) -> None:
+    Args: snapshot: the present one, and history: what became of the configuration, both looked at
+    when somebody asks.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        snapshot: Callable[[], Snapshot],
+        history: Callable[[], History] = History,
+    ) -> None:
+        self._history = history
         self._config = config
         self._snapshot = snapshot
         self._ejections: Counter[tuple[str, str]] = Counter()
@@ -47,7 +58,9 @@ class ControlFacts:
     def stats(self) -> ControlStats:
         """Return what is so now."""
         pools = self._config.pools
+        last = self._history().last
         return ControlStats(
+            reload_worked=last is None or last.worked,
             ejections=dict(self._ejections),
             panics={
                 name: candidates(pool, pools[name].panic_threshold).panic

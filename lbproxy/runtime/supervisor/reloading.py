@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from lbproxy.config.schema import Config
 from lbproxy.control.reloading import Outcome
+from lbproxy.proxy.transport.tls import ServerTls, TlsError
 from lbproxy.runtime.following import pack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.keys import affinity_keys
@@ -116,13 +118,12 @@ class Reloading:
             self._conclude(outcome)
             return
         try:
+            tls, keys = _tls(before, config), affinity_keys(config, before.keys)
             sockets = open_again(before.sockets, before.config, config, before.workers)
-        except BindError as error:
+        except (BindError, TlsError, OSError) as error:
             self._conclude(Outcome(problems=(str(error),)))
             return
-        after = replace(
-            before, config=config, sockets=sockets, keys=affinity_keys(config, before.keys)
-        )
+        after = replace(before, config=config, sockets=sockets, tls=tls, keys=keys)
         self._refusals.clear()
         self._tell(before, after, lambda: self._followed(before, after, outcome))
 
@@ -163,3 +164,16 @@ class Reloading:
             assert wanted.asker is not None
             self._children.tell(wanted.asker, Answer(wanted.number, outcome))
         self._next()
+
+
+def _tls(before: Image, config: Config) -> dict[str, ServerTls]:
+    """Return TLS by the listener's name for workers that are forked from now on: of a section that
+    has not changed the same, so that tickets are good in all of them."""
+    known = {each.name: each.tls for each in before.config.listeners}
+    return {
+        each.name: before.tls[each.name]
+        if known.get(each.name) == each.tls
+        else ServerTls(each.tls)
+        for each in config.listeners
+        if each.tls is not None
+    }

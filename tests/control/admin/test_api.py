@@ -47,6 +47,13 @@ class Commands:
     async def counters(self) -> WorkerStats:
         return self.counted
 
+    async def reload(self, dry_run: bool) -> Outcome:
+        self.asked_to_reload.append(dry_run)
+        return self.outcome
+
+    def history(self) -> History:
+        return History(started=time.time() - 90.0, generation=2, last=self.outcome, workers=4)
+
     def not_ready(self) -> str | None:
         return self.reason
 

@@ -41,8 +41,9 @@ class ControlPlane:
 
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
     by start(), and then as `Publisher` says; admin, mcmp: the sockets of these parts, which stay
-    their owner's: without them the part does not live; kept: of a control plane that died, and
-    whose registry this is; keep: called when `kept()` has become another one; clock: monotonic
+    their owner's: without them the part does not live; kept: of the control plane before,
+    whose registry this is; followed: what changed when the registry followed this configuration, to
+    be logged by start(); keep: called when `kept()` has become another one; clock: monotonic
     seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
@@ -59,6 +60,7 @@ class ControlPlane:
         admin: socket.socket | None = None,
         mcmp: McmpSockets | None = None,
         kept: KeptControl | None = None,
+        followed: Changes = (),
         keep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
@@ -69,6 +71,7 @@ class ControlPlane:
         self._counters = Counters(workers, keep)
         self._publish = publish
         self._keep = keep
+        self._followed = followed
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
         self._clock = clock
         self._takers = Takers()
@@ -105,13 +108,14 @@ class ControlPlane:
             self._take_over(kept)
 
     def kept(self) -> KeptControl:
-        """Return what the next control plane takes over if this one dies."""
+        """Return what the next control plane takes over if this one dies or is replaced."""
         parts = ((part.name, part.kept()) for part in self._parts)
         return KeptControl(
             self._registry,
             self._counters.ledger,
             self.journal,
             self._facts.kept(),
+            self._takers.kept(),
             {name: known for name, known in parts if known is not None},
         )
 
@@ -119,6 +123,7 @@ class ControlPlane:
         self._counters.ledger = kept.ledger
         self.journal = kept.journal
         self._facts.take_over(kept.facts)
+        self._takers.take_over(kept.takers)
         for part in self._parts:
             if part.name in kept.parts:
                 part.take_over(kept.parts[part.name])
@@ -129,6 +134,7 @@ class ControlPlane:
 
         Raises: AdminError, McmpError, StateError.
         """
+        self._record(self._followed)
         for part in self._parts:
             await part.start()
         self.publish_now()

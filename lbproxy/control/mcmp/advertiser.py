@@ -77,6 +77,11 @@ class _Sender:
         self.trouble = ""
         self._sequence = 0
 
+    def tells(self, address: str, port: int, scheme: str) -> bool:
+        """Return True if that is the listener which it advertises."""
+        said = self.said
+        return (said.address, said.port, said.scheme) == (address, port, scheme)
+
     def move(self, place: Place | None) -> None:
         """Send from there from now on, or from nowhere."""
         self.place = place
@@ -92,6 +97,7 @@ class _Sender:
 
 # By the interface's name.
 Senders: TypeAlias = dict[str, _Sender]
+Lacks: TypeAlias = dict[str, Lack]
 
 
 class Advertiser:
@@ -100,7 +106,8 @@ class Advertiser:
     Args: sending: socket of `open_sender`, for the group's version of the protocol; it stays its
     owner's; address: the MCMP listener's, port not 0; scheme: of that listener; machine: the
     interfaces of this one; now: seconds since 1970; new_id: for each start and each new address;
-    senders: of an advertiser that died, to go on from, so that nodes do not notice.
+    senders, lacks: of the advertiser before, to go on from, so that nodes do not notice, and
+    nothing is said twice.
     Raises: AdvertiseError for a group or a key file that cannot be used.
     """
 
@@ -115,6 +122,7 @@ class Advertiser:
         now: Callable[[], float] = time.time,
         new_id: Callable[[], UUID] = uuid4,
         senders: Senders | None = None,
+        lacks: Lacks | None = None,
     ) -> None:
         try:
             self._group = parse_group(settings.group)
@@ -140,23 +148,32 @@ class Advertiser:
         self._now = now
         self._new_id = new_id
         self._senders: Senders = senders if senders is not None else {}
-        self._lacks: dict[str, Lack] = {}
+        self._lacks: dict[str, Lack] = {} if lacks is None else lacks
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
     @property
     def senders(self) -> Senders:
-        """Who sends at each interface."""
-        return self._senders
+        """Who sends at each interface, to be kept: stop() ends none of these."""
+        return dict(self._senders)
 
-    async def start(self) -> None:
-        """Send the first datagrams, then one every interval and interface. Never raises."""
+    @property
+    def lacks(self) -> Lacks:
+        """What keeps it from sending, by interface, and was said; as of `senders`."""
+        return dict(self._lacks)
+
+    async def start(self, *, known: bool = False) -> None:
+        """Send the first datagrams, then one every interval and interface. Never raises.
+
+        Args: known: where it sends was said before.
+        """
         loop = asyncio.get_running_loop()
-        _log.info(
-            "advertising the MCMP listener to %s every %s; security key %s",
-            *(self._group, format_duration(self._settings.interval)),
-            "set" if self._key_set else "not set",
-        )
+        if not known:
+            _log.info(
+                "advertising the MCMP listener to %s every %s; security key %s",
+                *(self._group, format_duration(self._settings.interval)),
+                "set" if self._key_set else "not set",
+            )
         self._machine.start(self._look)
         self._look()
         self._due = loop.time() + self._settings.interval
@@ -209,11 +226,12 @@ class Advertiser:
     def _join(self, place: Place, hint: Lack | None) -> None:
         self._lacks.pop(place.name, None)
         sender = self._senders.get(place.name)
-        if sender is not None and sender.place == place:
-            return
-        address = str(place.advertised)
-        if sender is None or sender.said.address != address:
-            said = Advertisement(self._new_id(), address, self._port, self._scheme)
+        there = (str(place.advertised), self._port, self._scheme)
+        if sender is not None and sender.tells(*there):
+            if sender.place == place:
+                return
+        else:
+            said = Advertisement(self._new_id(), *there)
             sender = self._senders[place.name] = _Sender(said)
         sender.move(place)
         _log.info(

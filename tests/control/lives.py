@@ -58,7 +58,9 @@ def config(
     nodes: list[dict[str, Any]] | None = None, *, others: dict[str, Any] | None = None, **more: Any
 ) -> Config:
     """A configuration with a pool `idp` of these nodes."""
-    pools = {"idp": {"nodes": nodes or [], "health": ONCE}} | (others or {})
+    pools = {"idp": {"nodes": nodes or [], "health": ONCE, "ejection": {"base": "1h"}}} | (
+        others or {}
+    )
     return Config.model_validate(
         {
             "listeners": [{"name": "l", "bind": "127.0.0.1:0"}],

@@ -63,7 +63,7 @@ def of_dns(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def senders(life: Life) -> dict[str, Any]:
     kept: Any = life.plane.kept().parts["mcmp"]
-    found: dict[str, Any] = kept[2]
+    found: dict[str, Any] = kept[2].by_interface
     return found
 
 

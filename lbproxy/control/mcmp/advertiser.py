@@ -16,8 +16,9 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal, TypeAlias
+from typing import Literal
 from uuid import UUID, uuid4
 
 from lbproxy.config import secrets
@@ -95,9 +96,18 @@ class _Sender:
         send_by(sock, self.place, datagram, (group.ip, group.port))
 
 
-# By the interface's name.
-Senders: TypeAlias = dict[str, _Sender]
-Lacks: TypeAlias = dict[str, Lack]
+@dataclass(slots=True)
+class Senders:
+    """What one advertiser leaves to the next one, so that nodes do not notice, and nothing is said
+    twice.
+
+    Args: by_interface: who sends there; lacks: what is in the way there, and was said; told: what
+    was said of the group.
+    """
+
+    by_interface: dict[str, _Sender] = field(default_factory=dict)
+    lacks: dict[str, Lack] = field(default_factory=dict)
+    told: str = ""
 
 
 class Advertiser:
@@ -106,8 +116,7 @@ class Advertiser:
     Args: sending: socket of `open_sender`, for the group's version of the protocol; it stays its
     owner's; address: the MCMP listener's, port not 0; scheme: of that listener; machine: the
     interfaces of this one; now: seconds since 1970; new_id: for each start and each new address;
-    senders, lacks: of the advertiser before, to go on from, so that nodes do not notice, and
-    nothing is said twice.
+    senders: of the advertiser before, to go on from.
     Raises: AdvertiseError for a group or a key file that cannot be used.
     """
 
@@ -122,7 +131,6 @@ class Advertiser:
         now: Callable[[], float] = time.time,
         new_id: Callable[[], UUID] = uuid4,
         senders: Senders | None = None,
-        lacks: Lacks | None = None,
     ) -> None:
         try:
             self._group = parse_group(settings.group)
@@ -147,33 +155,26 @@ class Advertiser:
         self._machine: Interfaces = machine if machine is not None else InterfaceWatcher()
         self._now = now
         self._new_id = new_id
-        self._senders: Senders = senders if senders is not None else {}
-        self._lacks: dict[str, Lack] = {} if lacks is None else lacks
+        known = Senders() if senders is None else senders
+        self._senders, self._lacks, self._told = known.by_interface, known.lacks, known.told
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
     @property
     def senders(self) -> Senders:
-        """Who sends at each interface, to be kept: stop() ends none of these."""
-        return dict(self._senders)
+        """What another one can go on from; stop() takes nothing of it away."""
+        return Senders(dict(self._senders), dict(self._lacks), self._told)
 
-    @property
-    def lacks(self) -> Lacks:
-        """What keeps it from sending, by interface, and was said; as of `senders`."""
-        return dict(self._lacks)
-
-    async def start(self, *, known: bool = False) -> None:
-        """Send the first datagrams, then one every interval and interface. Never raises.
-
-        Args: known: where it sends was said before.
-        """
+    async def start(self) -> None:
+        """Send the first datagrams, then one every interval and interface. Never raises."""
         loop = asyncio.get_running_loop()
-        if not known:
-            _log.info(
-                "advertising the MCMP listener to %s every %s; security key %s",
-                *(self._group, format_duration(self._settings.interval)),
-                "set" if self._key_set else "not set",
-            )
+        told = (
+            f"{self._group} every {format_duration(self._settings.interval)}; "
+            f"security key {'set' if self._key_set else 'not set'}"
+        )
+        if told != self._told:
+            _log.info("advertising the MCMP listener to %s", told)
+        self._told = told
         self._machine.start(self._look)
         self._look()
         self._due = loop.time() + self._settings.interval

@@ -13,7 +13,7 @@ from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.config import sources
 from lbproxy.control.discovery.resolver import ResolveError, Resolver
 from lbproxy.control.mcmp.access import Access, McmpError
-from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, Lacks, Senders
+from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, Senders
 from lbproxy.control.mcmp.commands import McmpCommands, Plane
 from lbproxy.control.mcmp.follow import differ, follow
 from lbproxy.control.mcmp.server import McmpServer
@@ -60,8 +60,7 @@ class McmpPart(Part):
         self._clock = clock
         self._sending = sockets.sending
         self._advertiser: Advertiser | None = None
-        self._senders: Senders = {}
-        self._lacks: Lacks = {}
+        self._senders = Senders()
         self._resolver = resolver
         access = Access(settings, time.time)
         self._commands = McmpCommands(
@@ -87,38 +86,34 @@ class McmpPart(Part):
         as after a restart: a nonce that was taken just before a death could be missing.
         """
         if self._advertiser is not None:
-            self._senders, self._lacks = self._advertiser.senders, self._advertiser.lacks
-        return self._settings, self._commands.kept(), self._senders, self._lacks
+            self._senders = self._advertiser.senders
+        return self._settings, self._commands.kept(), self._senders
 
     def take_over(self, kept: object) -> None:
         """As `Part` says."""
         assert isinstance(kept, tuple)
-        self._before, commands, self._senders, self._lacks = kept
+        self._before, commands, self._senders = kept
         self._commands.take_over(commands)
 
     async def start(self) -> None:
         """Accept nodes, and say where. Raises: McmpError."""
-        if self._before is not None and differ(self._before, self._settings):
+        before, settings = self._before, self._settings
+        if before is not None and differ(before, settings):
             now = self._clock()
-            self._plane.note(follow(self._registry, self._members, self._settings, now))
-        before = self._before
-        await self._server.start(
-            known=before is not None
-            and (before.bind, before.tls) == (self._settings.bind, self._settings.tls)
-        )
-        advertise, sending = self._settings.advertise, self._sending
+            self._plane.note(follow(self._registry, self._members, settings, now))
+        same = before is not None and (before.bind, before.tls) == (settings.bind, settings.tls)
+        await self._server.start(known=same)
+        advertise, sending = settings.advertise, self._sending
         if advertise is not False and sending is not None:
-            address = (self._settings.bind.host, self._server.port)
+            address = (settings.bind.host, self._server.port)
             try:
                 advertiser = Advertiser(
-                    *(advertise, sending, address, self._server.scheme),
-                    senders=self._senders,
-                    lacks=self._lacks,
+                    advertise, sending, address, self._server.scheme, senders=self._senders
                 )
             except AdvertiseError as error:
                 raise McmpError(str(error)) from None
             self._advertiser = advertiser
-            await advertiser.start(known=before is not None and before.advertise == advertise)
+            await advertiser.start()
 
     async def stop(self) -> None:
         """End the listener and its connections; may be called again."""

@@ -42,10 +42,11 @@ class ControlPlane:
 
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
     by start(), and then as `Publisher` says; admin, mcmp: the sockets of these parts, which stay
-    their owner's: without them the part does not live; kept: of a control plane that died, and
-    whose registry this is; keep: called when `kept()` has become another one, with True if somebody
-    is told of it; reload: reads the configuration again; history: what became of it; clock:
-    monotonic seconds.
+    their owner's: without them the part does not live; kept: of the control plane before, and whose
+    registry this is; followed: what changed when the registry followed this configuration, to be
+    logged by start(); keep: called when `kept()` has become another one, with True if somebody is
+    told of it; reload: reads the configuration again; history: what became of it; clock: monotonic
+    seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
     Attributes: journal: of what changed.
@@ -61,6 +62,7 @@ class ControlPlane:
         admin: socket.socket | None = None,
         mcmp: McmpSockets | None = None,
         kept: KeptControl | None = None,
+        followed: Changes = (),
         keep: Callable[[bool], None] = lambda urgent: None,
         reload: Reload = cannot_reload,
         history: Callable[[], History] = History,
@@ -75,6 +77,7 @@ class ControlPlane:
         self._keep = keep
         self._reload = reload
         self.history = history
+        self._followed = followed
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
         self._clock = clock
         self._takers = Takers()
@@ -111,13 +114,14 @@ class ControlPlane:
             self._take_over(kept)
 
     def kept(self) -> KeptControl:
-        """Return what the next control plane takes over if this one dies."""
+        """Return what the next control plane takes over if this one dies or is replaced."""
         parts = ((part.name, part.kept()) for part in self._parts)
         return KeptControl(
             self._registry,
             self._counters.ledger,
             self.journal,
             self._facts.kept(),
+            self._takers.kept(),
             {name: known for name, known in parts if known is not None},
         )
 
@@ -125,6 +129,7 @@ class ControlPlane:
         self._counters.ledger = kept.ledger
         self.journal = kept.journal
         self._facts.take_over(kept.facts)
+        self._takers.take_over(kept.takers)
         for part in self._parts:
             if part.name in kept.parts:
                 part.take_over(kept.parts[part.name])
@@ -135,6 +140,7 @@ class ControlPlane:
 
         Raises: AdminError, McmpError, StateError.
         """
+        self._record(self._followed)
         for part in self._parts:
             await part.start()
         self.publish_now()

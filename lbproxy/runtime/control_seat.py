@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
-from lbproxy.cluster.registry import Registry
+from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
 from lbproxy.control.admin.server import AdminError
@@ -88,8 +88,7 @@ class ControlSeat:
         await before.step_down()
         kept = before.kept()
         changes = kept.registry.follow(config, monotonic())
-        self.plane = self._plane(config, admin, mcmp, kept.registry, kept)
-        self.plane.note(changes)
+        self.plane = self._plane(config, admin, mcmp, kept.registry, kept, changes)
         await self.plane.start()
 
     def _plane(
@@ -99,6 +98,7 @@ class ControlSeat:
         mcmp: McmpSockets | None,
         registry: Registry,
         kept: KeptControl | None,
+        followed: Changes = (),
     ) -> ControlPlane:
         return ControlPlane(
             config,
@@ -108,6 +108,7 @@ class ControlSeat:
             admin=admin,
             mcmp=mcmp,
             kept=kept,
+            followed=followed,
             keep=self._keep,
             reload=self._reload,
             history=lambda: self.history,

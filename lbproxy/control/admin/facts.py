@@ -39,13 +39,15 @@ class ControlFacts:
         self._authorities = authorities(config)
 
     def kept(self) -> object:
-        """Return what the next control takes over if this one dies."""
-        return self._ejections, self._loaded_at
+        """Return what the next control takes over."""
+        return self._ejections, self._config_hash, self._loaded_at
 
     def take_over(self, kept: object) -> None:
-        """Go on from what another one's `kept` returned."""
+        """Go on from what another one's `kept` returned: another configuration was loaded now."""
         assert isinstance(kept, tuple)
-        self._ejections, self._loaded_at = kept
+        self._ejections, config_hash, loaded_at = kept
+        if config_hash == self._config_hash:
+            self._loaded_at = loaded_at
 
     def note(self, changes: Changes) -> None:
         """Count changes; what was counted of a node that is gone is forgotten."""

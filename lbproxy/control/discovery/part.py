@@ -67,14 +67,16 @@ class Dns(Part):
 
     def kept(self) -> object:
         """Keep the priorities of nodes, and what was said."""
-        return {each.pool: each.kept() for each in self._discoveries}
+        return {each.pool: each.kept() for each in self._discoveries}, self._names.kept()
 
     def take_over(self, kept: object) -> None:
         """As `Part` says."""
-        assert isinstance(kept, dict)
+        assert isinstance(kept, tuple)
+        discoveries, names = kept
+        self._names.take_over(names)
         for discovery in self._discoveries:
-            if discovery.pool in kept:
-                discovery.take_over(kept[discovery.pool])
+            if discovery.pool in discoveries:
+                discovery.take_over(discoveries[discovery.pool])
 
     def arrange(self) -> None:
         """Follow the health of nodes whose SRV priorities say who stands by."""

@@ -97,10 +97,14 @@ class Memory(Part):
 def commanded(registry: Registry) -> list[Node]:
     """Return the nodes that an operator took out.
 
-    What a node says of itself it says again when it announces itself after a restart.
+    What a node says of itself it says again when it announces itself after a restart; and those
+    that leave were not taken out by anybody.
     """
+    passing = registry.passing()
     return [
         node
         for node in registry.nodes()
-        if node.admin is not Admin.ENABLED and node.source not in ANNOUNCED
+        if node.admin is not Admin.ENABLED
+        and node.source not in ANNOUNCED
+        and (node.pool, node.name) not in passing
     ]

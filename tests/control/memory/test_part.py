@@ -65,6 +65,7 @@ async def test_what_passes_is_not_kept(tmp_path: Path, config: Config) -> None:
     first.registry.lose("idp", "node1", "gone")
     first.registry.let_go(0.0)
     first.command("node2", Admin.STOPPED)
+    assert first.taken_out() == {"node2": Admin.STOPPED}
     await first.end()
     second = Life(tmp_path / "state", config)
     await second.memory.start()

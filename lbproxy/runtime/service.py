@@ -16,7 +16,6 @@ from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.channel.direct import Direct
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import (
-    BindError,
     Sockets,
     file_of,
     open_all,
@@ -100,21 +99,22 @@ class Service:
         keys = affinity_keys(config, self._keys)
         tls = server_tls(config)
         before = {each.name: each.bind for each in self._config.listeners}
-        listeners = dict[str, tuple[socket.socket, ...]]()
-        files = dict[str, FileMark | None]()
-        new: set[str] = set()
-        for each in config.listeners:
-            if before.get(each.name) == each.bind:
-                listeners[each.name] = self._sockets.listeners[each.name]
-                continue
-            try:
-                listeners[each.name] = open_group(each.bind, 1)
-            except BindError:
-                Sockets({name: listeners[name] for name in new}).let_go()
-                raise
-            new.add(each.name)
-            files |= file_of(each.bind)
-        await self._data.follow(config, {name: listeners[name][0] for name in new}, tls, keys)
+        new: dict[str, tuple[socket.socket, ...]] = {}
+        files: dict[str, FileMark | None] = {}
+        try:
+            for each in config.listeners:
+                if before.get(each.name) != each.bind:
+                    new[each.name] = open_group(each.bind, 1)
+                    files |= file_of(each.bind)
+            own = {name: members[0] for name, members in new.items()}
+            await self._data.follow(config, own, tls, keys)
+        except BaseException:
+            Sockets(new, files=files).close()
+            raise
+        listeners = {
+            each.name: new.get(each.name) or self._sockets.listeners[each.name]
+            for each in config.listeners
+        }
         gone = {each.bind.path for each in self._config.listeners} - {
             each.bind.path for each in config.listeners
         }

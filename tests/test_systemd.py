@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -21,6 +22,21 @@ def test_what_systemd_is_told(tmp_path: Path, abstract: bool) -> None:
         notifier.stopping("leaving")
         said = [sock.recv(1000).decode() for _ in range(3)]
     assert said == ["READY=1\nSTATUS=joined", "STATUS=draining", "STOPPING=1\nSTATUS=leaving"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({}, 0.0),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 0.0),
+        ({"WATCHDOG_USEC": "soon"}, 0.0),
+    ],
+)
+def test_how_often_the_watchdog_wants_to_hear(environment: dict[str, str], seconds: float) -> None:
+    assert Notifier({"NOTIFY_SOCKET": "/none"} | environment).watchdog_s == seconds
+    assert Notifier(environment).watchdog_s == 0.0, "nobody listens"
 
 
 def test_without_systemd_nothing_happens() -> None:

@@ -16,6 +16,6 @@ operator, *load* reported by the node; *member* is a node as the balancer of one
 - `candidates`  which nodes of a pool may be given a request; panic
 - `applications` who may be asked for which path
 - `balance`     choosing a member: one class a policy; `turns` whose turn it is in round robin
-- `sticky`      finding the owner of a session, step by step
+- `sticky`      finding the owner of a session, step by step; `learned` which node set which id
 - `stats`       counters of a worker as plain data; `ledger` those of all workers as one
 """

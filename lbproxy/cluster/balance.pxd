@@ -2,6 +2,7 @@ import cython
 cimport libc.math as math
 
 from lbproxy.cluster.turns cimport Schedule, Turn
+from lbproxy.limits.counter cimport Counter
 
 cdef double _TAU
 cdef double _DEFAULT_LOAD
@@ -31,6 +32,7 @@ cdef class Member:
     cdef public double load
     cdef public double up_since
     cdef public Py_ssize_t in_flight
+    cdef public Counter shared
     cdef public double ewma
     cdef public bint takes_new
     cdef public bint takes_owned
@@ -38,6 +40,8 @@ cdef class Member:
     cdef public str balancer
     cdef public bint sticky
     cdef double _observed_at
+
+    cdef Py_ssize_t busy(self) noexcept
 
     @cython.locals(keep=cython.double)
     cpdef void observe(self, double now, double latency_s)
@@ -158,7 +162,7 @@ cdef class LeastRequests(TwoChoices):
     @cython.locals(total=cython.double, member=Member)
     cpdef void refresh(self)
 
-    @cython.locals(here=cython.double, there=cython.double)
+    @cython.locals(busy=cython.Py_ssize_t, here=cython.double, there=cython.double)
     cdef Member _better(self, Member one, Member other, double now)
 
     @cython.locals(

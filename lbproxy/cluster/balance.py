@@ -1,15 +1,14 @@
 """Choosing a member if no session decides: one class a policy.
 
 - Round robin serves whose turn it is (see `turns`), by weight or by what the nodes report.
-- Power of two choices compares two members drawn at random, which spreads load nearly as well as
-  comparing all of them, but costs the same for two members and for a thousand, and workers that
-  do not know of each other do not all run to the same idle member.
+- Power of two choices compares two members drawn at random: nearly as good as comparing all of
+  them, at the same cost for two and for a thousand, and workers do not all run to the same idle
+  one. It looks at the requests of all workers, and at the latencies that its own has seen.
 - Rendezvous hashing gives each (session, member) pair a reproducible random score and takes the
   highest: a member that leaves moves only its own sessions.
 
 Weights are scaled by the slow-start ramp, for `load` by the reported load as well. Call `replace`
-or `refresh` after any change of a weight, load or up_since: the change is then in force at the next
-pick, and the cycle goes on where it was.
+or `refresh` after any change of these or up_since: the next pick heeds it, and the cycle goes on.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from collections.abc import Sequence
 
 from lbproxy.cluster.turns import Schedule, Turn
 from lbproxy.config.schema import Policy
+from lbproxy.limits.counter import UNSHARED, Counter
 
 EWMA_TIME_CONSTANT_S = 10.0
 # What a member counts as that reports no load: the middle of MCMP's 1..100, so that it neither
@@ -63,11 +63,11 @@ class Member:
     above 0; load: as the node reports it, 1..100, higher is more capacity, 0 for none reported;
     up_since: monotonic seconds at which it last came up.
 
-    Attributes: seed: 64 bits of the name, the same in every process; in_flight: requests at the
-    node now, kept by the data plane; ewma: peak EWMA of its latency in seconds, 0 before the
-    first; takes_new: may get sessions that it does not own yet; takes_owned: may get its own;
-    domain: its group for failover, empty for none; balancer: whose announced settings hold for it,
-    empty for none; sticky: its route in a session's id is honoured.
+    Attributes: seed: 64 bits of the name, the same in every process; in_flight: requests there now;
+    shared: the same for other workers; ewma: peak EWMA of its latency in seconds, 0 at first;
+    takes_new: may get sessions that it does not own yet; takes_owned: may get its own; domain: its
+    group for failover; balancer: whose announced settings hold for it (both empty for none);
+    sticky: its route in a session's id is honoured.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Member:
         self.load: float = load
         self.up_since: float = up_since
         self.in_flight: int = 0
+        self.shared: Counter = UNSHARED
         self.ewma: float = 0.0
         self.takes_new: bool = True
         self.takes_owned: bool = True
@@ -93,6 +94,10 @@ class Member:
         self.balancer: str = ""
         self.sticky: bool = True
         self._observed_at: float = 0.0
+
+    def busy(self) -> int:
+        """Return how many requests of all workers are at the node now."""
+        return self.in_flight + self.shared.elsewhere()
 
     def observe(self, now: float, latency_s: float) -> None:
         """Take in one latency: a higher one counts at once, a lower one with the time passed.
@@ -429,10 +434,10 @@ class LeastRequests(TwoChoices):
                 self._sums.append(total)
 
     def _better(self, one: Member, other: Member, now: float) -> Member:
-        if one.in_flight <= 0:
+        if (busy := one.busy()) <= 0:
             return one
-        here = (one.in_flight + 1) * self._weight(other, now)
-        there = (other.in_flight + 1) * self._weight(one, now)
+        here = (busy + 1) * self._weight(other, now)
+        there = (other.busy() + 1) * self._weight(one, now)
         return other if there < here else one
 
     def _draw_one(self) -> int:
@@ -467,15 +472,15 @@ class PeakEwma(TwoChoices):
         here = one.expected(now)
         there = other.expected(now)
         if here == 0.0:
-            if one.in_flight <= 0:
+            if one.busy() <= 0:
                 return one
             here = there if there > 0.0 else 1.0
         if there == 0.0:
-            if other.in_flight <= 0:
+            if other.busy() <= 0:
                 return other
             there = here
-        here *= (one.in_flight + 1) * other.weight
-        there *= (other.in_flight + 1) * one.weight
+        here *= (one.busy() + 1) * other.weight
+        there *= (other.busy() + 1) * one.weight
         return other if there < here else one
 
 

@@ -1,6 +1,7 @@
 import cython
 
 from lbproxy.cluster.balance cimport Member, rendezvous
+from lbproxy.cluster.learned cimport Learned
 
 cdef int _OWNER
 cdef int _NEW
@@ -13,7 +14,6 @@ cdef int _OWN_COOKIE
 cdef int _HASH
 cdef int _MAX_DOTS
 cdef Py_ssize_t _MAX_VALUES
-cdef Py_ssize_t _MAX_LEARNED_KEY
 cdef double _FORMER_S
 cdef int _QUOTE
 cdef int _DOT
@@ -57,8 +57,8 @@ cdef class Affinity:
     cdef dict _own
     cdef object _former_routes
     cdef object _former_own
-    cdef object _learned
-    cdef Py_ssize_t _max_learned
+    cdef readonly Learned learned
+    cdef Py_ssize_t _entries
     cdef dict _secure_headers
     cdef dict _plain_headers
     cdef bint _saw_owner
@@ -78,8 +78,7 @@ cdef class Affinity:
         self, double now, list cookies, list own, list path_values, dict owners=*
     )
 
-    @cython.locals(key=bytes)
-    cpdef void learn(self, bytes value, Member member)
+    cpdef void learn(self, bytes value, Member member, double now=*)
 
     @cython.locals(step=cython.int)
     cpdef bint needs_own_cookie(self, Verdict verdict, Member member)
@@ -108,8 +107,8 @@ cdef class Affinity:
 
     cdef void _note_former(self, Former former, double now, Verdict verdict)
 
-    @cython.locals(count=cython.Py_ssize_t, index=cython.Py_ssize_t, key=bytes, member=Member)
-    cdef Member _by_learned(self, list values, dict owners, Verdict verdict)
+    @cython.locals(count=cython.Py_ssize_t, index=cython.Py_ssize_t, name=str, member=Member)
+    cdef Member _by_learned(self, list values, double now, dict owners, Verdict verdict)
 
     @cython.locals(
         count=cython.Py_ssize_t, index=cython.Py_ssize_t, value=bytes, member=Member
@@ -119,6 +118,3 @@ cdef class Affinity:
     cdef bytes _own_value(self, str name)
 
     cdef bytes _render(self, str name, bint secure)
-
-
-cdef bytes _learned_key(bytes value)

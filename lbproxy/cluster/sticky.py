@@ -27,6 +27,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from lbproxy.cluster.balance import Member, rendezvous
+from lbproxy.cluster.learned import Learned
 from lbproxy.config.schema import StickySettings, StickyStep
 
 STEPS = tuple(StickyStep)
@@ -48,8 +49,6 @@ MAX_VALUES = 16
 MAX_FORMER = 1000
 # So long they are also remembered to have had a domain; later their sessions go to any node.
 FORMER_S = 300.0
-# Longer session ids are remembered by digest, so that the table is bounded in bytes, too.
-MAX_LEARNED_KEY = 64
 OWN_VALUE_BYTES = 18  # of the HMAC: 144 bits, 24 characters without padding
 
 _OWNER = OWNER
@@ -63,7 +62,6 @@ _OWN_COOKIE = STEPS.index(StickyStep.OWN_COOKIE)
 _HASH = STEPS.index(StickyStep.HASH)
 _MAX_DOTS = MAX_DOTS
 _MAX_VALUES = MAX_VALUES
-_MAX_LEARNED_KEY = MAX_LEARNED_KEY
 _FORMER_S = FORMER_S
 _QUOTE = ord('"')
 _DOT = ord(".")
@@ -116,7 +114,10 @@ class Former:
 
 
 class Affinity:
-    """The affinity of one pool as one worker keeps it."""
+    """The affinity of one pool as one worker keeps it.
+
+    Attributes: learned: the nodes of session ids; empty but for the step of that name.
+    """
 
     def __init__(self, settings: StickySettings, pool: str, key: bytes) -> None:
         """Args: pool: its name; key: signs our own cookie, the same in all workers."""
@@ -135,8 +136,8 @@ class Affinity:
         self._own: dict[bytes, Member] = {}
         self._former_routes: OrderedDict[bytes, Former] = OrderedDict()
         self._former_own: OrderedDict[bytes, Former] = OrderedDict()
-        self._learned: OrderedDict[bytes, str] = OrderedDict()
-        self._max_learned: int = settings.learned.entries
+        self._entries: int = settings.learned.entries
+        self.learned = Learned(self._entries)
         self._secure_headers: dict[str, bytes] = {}
         self._plain_headers: dict[str, bytes] = {}
         # The search's side results: what the step at hand saw of owners that cannot be used.
@@ -153,9 +154,8 @@ class Affinity:
             self._former_own = before._former_own
             self._own = before._own if self._uses_own else {}
         if self._uses_learned:
-            self._learned = before._learned
-            while len(self._learned) > self._max_learned:
-                self._learned.popitem(last=False)
+            self.learned = before.learned
+            self.learned.follow(self._entries)
 
     def replace(self, members: Sequence[Member], now: float = 0.0) -> None:
         """Take over all members of the pool, usable or not. Args: now: monotonic seconds."""
@@ -239,16 +239,14 @@ class Affinity:
             verdict.step = self._steps[0]
         return verdict
 
-    def learn(self, value: bytes, member: Member) -> None:
-        """Remember that a node set a session cookie of this value; for `learned` only."""
+    def learn(self, value: bytes, member: Member, now: float = 0.0) -> None:
+        """Remember that a node set a session cookie of this value; for `learned` only.
+
+        Args: now: monotonic seconds, exact.
+        """
         value = _unquote(value)
-        if not self._uses_learned or not value:
-            return
-        key = _learned_key(value)
-        self._learned[key] = member.name
-        self._learned.move_to_end(key)
-        if len(self._learned) > self._max_learned:
-            self._learned.popitem(last=False)
+        if self._uses_learned and value:
+            self.learned.learn(value, member.name, now)
 
     def needs_own_cookie(self, verdict: Verdict, member: Member) -> bool:
         """Return True if the answer of `member` must carry our own cookie.
@@ -296,7 +294,7 @@ class Affinity:
                 return None
             return self._by_route(path_values, now, owners, verdict)
         if step == _LEARNED:
-            return None if cookies is None else self._by_learned(cookies, owners, verdict)
+            return None if cookies is None else self._by_learned(cookies, now, owners, verdict)
         if step == _OWN_COOKIE:
             if own is not None:
                 verdict.own = self._by_own_cookie(own, now, owners, verdict)
@@ -382,14 +380,16 @@ class Affinity:
                 verdict.lose(former.domain, former.balancer)
 
     def _by_learned(
-        self, values: list[bytes], owners: dict[Member, None] | None, verdict: Verdict
+        self,
+        values: list[bytes],
+        now: float,
+        owners: dict[Member, None] | None,
+        verdict: Verdict,
     ) -> Member | None:
         count = min(len(values), _MAX_VALUES)
         for index in range(count):
-            key = _learned_key(_unquote(values[index]))
-            name = self._learned.get(key)
+            name = self.learned.find(_unquote(values[index]), now)
             if name is not None:
-                self._learned.move_to_end(key)
                 member = self._names.get(name)
                 if member is None:
                     self._saw_owner = True
@@ -432,13 +432,6 @@ class Affinity:
         if secure:
             line += b"; Secure"
         return line + b"; SameSite=" + same_site.capitalize().encode() + b"\r\n"
-
-
-def _learned_key(value: bytes) -> bytes:
-    if len(value) <= _MAX_LEARNED_KEY:
-        return value
-    # One byte longer than any value kept as it is, so that no value equals a digest.
-    return hashlib.blake2b(value, digest_size=64).digest() + b"#"
 
 
 def _remember(

@@ -141,7 +141,7 @@ class LearnedSettings(Model):
     """Session ids seen in nodes' Set-Cookie fields."""
 
     entries: Annotated[int, Field(gt=0)] = 100_000
-    """How many are remembered; the least recently used goes first."""
+    """How many each worker remembers; the least recently used goes first."""
 
 
 class StickySettings(Model):
@@ -323,6 +323,14 @@ class TimeoutsSettings(Model):
     """For exchanges under way when the process ends."""
 
 
+class ShutdownSettings(Model):
+    """What happens at TERM, before connections are drained."""
+
+    lead: Duration = 0.0
+    """How long clients are still accepted while `/readyz` says that none should come: until the
+    balancers in front have seen it."""
+
+
 class LimitsSettings(Model):
     """Every bound on what a peer may send or hold."""
 
@@ -343,9 +351,9 @@ class LimitsSettings(Model):
     body: SizeOrOff = 16 << 20
     """Body of a request; larger: 413. off: no limit."""
     connections: Annotated[int, Field(gt=0)] = 10_000
-    """Client connections at once."""
+    """Client connections at once, of all workers together."""
     per_client: Annotated[int, Field(gt=0)] = 1000
-    """Client connections at once from one address; more: 429."""
+    """Client connections at once from one address, of all workers together; more: 429."""
     requests_per_connection: Annotated[int, Field(gt=0)] = 1000
     """After so many a client's connection is closed."""
 
@@ -389,5 +397,7 @@ class Config(Model):
     """Every wait on a peer."""
     limits: LimitsSettings = LimitsSettings()
     """Every bound on what a peer may send or hold."""
+    shutdown: ShutdownSettings = ShutdownSettings()
+    """What happens at TERM, before connections are drained."""
     access_log: OrOff[AccessLogSettings] = AccessLogSettings()
     """The access log, or off."""

@@ -41,8 +41,8 @@ class ControlPlane:
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
     by start(), and then as `Publisher` says; admin, mcmp: the sockets of these parts, which stay
     their owner's: without them the part does not live; kept: of a control plane that died, and
-    whose registry this is; keep: called when `kept()` has become another one; clock: monotonic
-    seconds.
+    whose registry this is; keep: called when `kept()` has become another one, with True
+    if somebody is told of it; clock: monotonic seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
     Attributes: journal: of what changed.
@@ -58,14 +58,14 @@ class ControlPlane:
         admin: socket.socket | None = None,
         mcmp: McmpSockets | None = None,
         kept: KeptControl | None = None,
-        keep: Callable[[], None] = lambda: None,
+        keep: Callable[[bool], None] = lambda urgent: None,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
     ) -> None:
         self._config = config
         self._registry = registry
         self._workers = workers
-        self._counters = Counters(workers, keep)
+        self._counters = Counters(workers, lambda: keep(True))
         self._publish = publish
         self._keep = keep
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
@@ -184,6 +184,7 @@ class ControlPlane:
     def command(self, pool: str, node: str, admin: Admin, reason: str) -> None:
         """Set what is wanted of a node. Raises: UnknownName."""
         self.note(self._registry.command(pool, node, admin, reason, self._clock()))
+        self._keep(True)
 
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""
@@ -248,7 +249,7 @@ class ControlPlane:
         self._takers.follow(snapshot)
         for part in self._parts:
             part.published(snapshot)
-        self._keep()
+        self._keep(False)
         self._publish(snapshot)
 
     def _collector(self) -> ClusterCollector:

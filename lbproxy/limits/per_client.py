@@ -8,6 +8,10 @@ the connection limit of the worker bounds the memory.
 from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv6Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lbproxy.limits.board import Sketch
 
 
 def client_key(address: str) -> str | int:
@@ -27,10 +31,15 @@ def client_key(address: str) -> str | int:
 
 
 class PerClient:
-    """Open connections by client. Args: limit: the most that one client may have."""
+    """Open connections by client.
 
-    def __init__(self, limit: int) -> None:
+    Args: limit: the most that one client may have, with all workers; sketch: by which the others'
+    are estimated, None if there are no others. Those of this worker are counted exactly.
+    """
+
+    def __init__(self, limit: int, sketch: Sketch | None = None) -> None:
         self._limit = limit
+        self._sketch = sketch
         self._open: dict[str | int, int] = {}
 
     def follow(self, limit: int) -> None:
@@ -48,6 +57,12 @@ class PerClient:
         count = self._open.get(key, 0)
         if count >= self._limit:
             return False
+        sketch = self._sketch
+        if sketch is not None:
+            mark = sketch.mark(_name(key))
+            if count + sketch.elsewhere(mark) >= self._limit:
+                return False
+            sketch.add(mark, 1)
         self._open[key] = count + 1
         return True
 
@@ -61,7 +76,13 @@ class PerClient:
             self._open[key] = count
         else:
             del self._open[key]
+        if self._sketch is not None:
+            self._sketch.add(self._sketch.mark(_name(key)), -1)
 
     def __len__(self) -> int:
         """Return how many clients have connections."""
         return len(self._open)
+
+
+def _name(key: str | int) -> bytes:
+    return key.encode() if isinstance(key, str) else key.to_bytes(8, "big")

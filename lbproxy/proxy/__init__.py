@@ -11,8 +11,8 @@ From the bottom up; who stands above may import who stands below:
 - `forwarding`   who asks, which claims of clients are dropped, what nodes are told
 - `nodes`        pools, links, connections to nodes, who serves a context, the waiting room, routes
 - `answers`      what a client gets if no node's response can be had
-- `record`       what is counted and logged of a request; `access_log` writes it, `cut_off` tells
-                 what was left at the end
+- `record`       what is counted and logged of a request; `access_log` writes it by `line_output`,
+                 `cut_off` tells what was left at the end
 - `rules`        what the configuration says, as one value; `request_ids`
 - `desk`         what all may ask for: the time, the rules, counters, log
 - `exchange`     one request and its response: `choice` of the node, `course` by `stages`, and the

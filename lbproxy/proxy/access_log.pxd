@@ -38,6 +38,7 @@ cdef class AccessLog:
     cdef readonly long long lost
     cdef readonly str path
     cdef int _fd
+    cdef object _output
     cdef bytearray _buffer
     cdef Py_ssize_t _end
     cdef long long _second
@@ -58,8 +59,10 @@ cdef class AccessLog:
     @cython.locals(known=bytes)
     cdef bytes _name(self, str text)
     cpdef flush(self)
+    cpdef _flush(self, Py_ssize_t may_wait)
+    cpdef _report(self)
     @cython.locals(start=bytes, data=bytes, done=Py_ssize_t)
-    cpdef _write_pending(self)
+    cpdef _write_pending(self, Py_ssize_t may_wait)
     cpdef reopen(self)
     cpdef close(self)
     cpdef int _open(self) except -1

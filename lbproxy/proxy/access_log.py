@@ -7,8 +7,10 @@ path parameter (`;jsessionid=`) is written as `*`, because it is a session's key
 Strings from clients are bytes of unknown encoding. Each byte outside printable ASCII is written as
 `\\u00XX`, so that nothing is lost, no terminal is steered, and every line is valid JSON.
 
-Writing blocks: if standard output is a pipe, its reader has to keep up. It is not made
-non-blocking, because that would change it for every process that shares it.
+If standard output is a pipe, its reader has to keep up: lines wait for it up to 1 MiB, then the
+worker does. The pipe is not made non-blocking, because that would change it for every process that
+shares it; where somebody else has, lines beyond 1 MiB are lost, and counted. Several workers may
+write to one file, pipe or socket (see `line_output`).
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from lbproxy.proxy.line_output import LineOutput
+
 if TYPE_CHECKING:
     from lbproxy.proxy.record import Record
 
 _FLUSH_BYTES = 64 << 10
-# What waits for a file that would block (somebody else made it non-blocking); then lines are lost.
+# What waits for a reader. Then he is waited for; if somebody made it non-blocking, lines are lost.
 _MAX_PENDING = 1 << 20
 _REPORT_EVERY_S = 60.0
+_CLOSE_S = 1.0  # for the reader of what is left at the end
 _MAX_NAMES = 4096
 _STDOUT = 1
 # Bytes of a line without its strings, generously: field names, numbers, time, sticky, tls.
@@ -120,6 +125,7 @@ class AccessLog:
     """The access log of one worker.
 
     Args: path: of the file, which is appended to and made if missing; `-` is standard output.
+    Other workers may write to the same.
     Raises: OSError if the file cannot be opened, from the constructor alone.
 
     Attributes: path; lost: lines that could not be written since the start.
@@ -129,6 +135,7 @@ class AccessLog:
         self.lost: int = 0
         self.path: str = path
         self._fd: int = self._open()
+        self._output = LineOutput(self._fd)
         self._buffer: bytearray = bytearray(2 * _FLUSH_BYTES)
         self._end: int = 0
         self._second: int = -1
@@ -141,7 +148,7 @@ class AccessLog:
         self._error: str = ""
 
     def write(self, record: Record, now: float, duration_s: float) -> None:
-        """Add the line of one request. Never raises, never waits unless 64 KiB are due.
+        """Add the line of one request. Never raises, never waits unless much is due.
 
         Args: now: Unix seconds at its end; duration_s: of all of it.
         """
@@ -220,7 +227,14 @@ class AccessLog:
         return known
 
     def flush(self) -> None:
-        """Write what waits. What cannot be written is counted, and reported once a minute."""
+        """Write what waits, as far as somebody reads; more than 1 MiB is waited for.
+
+        What cannot be written is counted, and reported once a minute.
+        """
+        self._flush(_MAX_PENDING)
+
+    def _flush(self, may_wait: int) -> None:
+        """Flush. Args: may_wait: bytes that need not be out yet."""
         if self._end:
             data = bytes(self._buffer[: self._end])
             self._end = 0
@@ -228,30 +242,27 @@ class AccessLog:
                 self.lost += data.count(b"\n")
             else:
                 self._pending += data
-        if self._pending:
-            self._write_pending()
+        if self._pending or self._torn:
+            self._write_pending(may_wait)
         if self.lost != self._reported and time.monotonic() >= self._next_report:
-            _logger.error(
-                "access log %s: %s; %d lines lost so far", self.path, self._error, self.lost
-            )
-            self._reported = self.lost
+            self._report()
             self._next_report = time.monotonic() + _REPORT_EVERY_S
 
-    def _write_pending(self) -> None:
-        # Where an error cut a line off, the next one begins on its own.
+    def _report(self) -> None:
+        _logger.error("access log %s: %s; %d lines lost so far", self.path, self._error, self.lost)
+        self._reported = self.lost
+
+    def _write_pending(self, may_wait: int) -> None:
+        # Where an error cut a line off, the next one begins on its own, another worker's as well.
         start = b"\n" if self._torn else b""
         data = start + self._pending
-        done = 0
-        try:
-            while done < len(data):
-                done += os.write(self._fd, data[done:])
-        except BlockingIOError as error:
-            self._error = error.strerror or "would block"
-            self._pending = data[done:]
-            self._torn = False
-            return
-        except OSError as error:
+        done, error = self._output.write(data, len(data) - may_wait)
+        if error is not None:
             self._error = error.strerror or "cannot write"
+            if isinstance(error, BlockingIOError):
+                self._pending = data[done:]
+                self._torn = False
+                return
             self.lost += data.count(b"\n", max(done, len(start)))
         if done:
             self._torn = data[done - 1] != 0x0A
@@ -259,9 +270,10 @@ class AccessLog:
 
     def reopen(self) -> None:
         """Open the file again, after log rotation moved it away; keeps the old one on failure."""
-        self.flush()
         if self.path == "-":
+            self.flush()
             return
+        self._flush(0)  # what waits belongs to the old one
         try:
             opened = self._open()
         except OSError as error:
@@ -269,11 +281,20 @@ class AccessLog:
             return
         os.close(self._fd)
         self._fd = opened
+        self._output = LineOutput(opened)
         self._torn = False
 
     def close(self) -> None:
         """Write what waits and close the file; standard output stays open."""
-        self.flush()
+        end = time.monotonic() + _CLOSE_S
+        self._flush(0)
+        while self._pending and time.monotonic() < end:
+            self._output.wait(_CLOSE_S)  # somebody made it non-blocking
+            self._flush(0)
+        self.lost += self._pending.count(b"\n")
+        self._pending = b""
+        if self.lost != self._reported:
+            self._report()
         if self.path != "-":
             os.close(self._fd)
 

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Mapping
 
 from lbproxy.config.schema import Config
+from lbproxy.limits.board import Page
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.desk import Reports
 from lbproxy.proxy.downstream.listener import ListenerState
@@ -35,7 +36,8 @@ class DataPlane:
 
     Args: sockets: listening, by the listener's name; tls: as of server_tls(); reports: where
     failures of nodes are told; keys: by pool, what signs its affinity cookie; tick_s: precision of
-    timeouts in seconds. Raises: OSError if the access log cannot be opened.
+    timeouts in seconds; page: of the board, None for the only worker. Raises: OSError if the access
+    log cannot be opened.
 
     Owns: the worker, the listeners, the access log. All but the constructor is for the event loop's
     thread.
@@ -49,9 +51,10 @@ class DataPlane:
         reports: Reports,
         keys: Mapping[str, bytes],
         tick_s: float = TICK_S,
+        page: Page | None = None,
     ) -> None:
         self._access_log = _access_log(config.access_log.path) if config.access_log else None
-        self.worker = Worker(config, reports, self._access_log, keys, tick_s)
+        self.worker = Worker(config, reports, self._access_log, keys, tick_s, page)
         self._listening = Listening(self.worker, config, sockets, tls)
         self._following = asyncio.Lock()
         self._certificates: asyncio.Task[None] | None = None
@@ -159,8 +162,7 @@ class DataPlane:
 def _access_log(path: str) -> AccessLog:
     """Open the access log. Raises: OSError that says what is wanted.
 
-    Several processes may have one file open: what is appended at once stays whole. They must not
-    share a pipe, where more than 4 KiB at once would mix.
+    Several processes may have one open: the lines stay whole.
     """
     try:
         return AccessLog(path)

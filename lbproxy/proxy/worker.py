@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import cast
 
+from lbproxy.cluster.learned import MAX_UNTOLD, Lesson
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.config.sources import McmpSettings
+from lbproxy.limits.board import Page
 from lbproxy.limits.per_client import PerClient
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.cut_off import tell_cut
@@ -50,7 +52,8 @@ class Worker:
     """The data plane of one process.
 
     Args: config; reports: hears of failures of nodes; access_log: None if it is off; keys: by pool,
-    what signs its affinity cookie; tick_s: precision of timeouts in seconds.
+    what signs its affinity cookie; tick_s: precision of timeouts in seconds; page: its page of the
+    board, by which its limits and choices count what other workers have; None if it is alone.
     Owns: every client connection and node connection.
     """
 
@@ -61,13 +64,17 @@ class Worker:
         access_log: AccessLog | None,
         keys: Mapping[str, bytes],
         tick_s: float = TICK_S,
+        page: Page | None = None,
     ) -> None:
-        self.pools: dict[str, Pool] = {name: _pool(config, name, keys) for name in config.pools}
+        self._page = page
+        self.pools: dict[str, Pool] = {
+            name: self._pool(config, name, keys) for name in config.pools
+        }
         rules = Rules(config, Routing(config.routes, self.pools))
         self.access_log = access_log
         self.listeners: list[ListenerState] = []
         self.desk = Desk(rules, reports, access_log, _speak, tick_s)
-        self._clients = Clients(self.desk)
+        self._clients = Clients(self.desk, page)
         self._make = self._connection  # one object for all connections
         self._tick_s = tick_s
         self._timer: asyncio.TimerHandle | None = None
@@ -164,7 +171,7 @@ class Worker:
         for name, settings in config.pools.items():
             pool = self.pools.get(name)
             if pool is None:
-                pool = _pool(config, name, keys)
+                pool = self._pool(config, name, keys)
                 if self._snapshot is not None and name in self._snapshot.pools:
                     pool.apply(self._snapshot.pools[name], self.now)
             else:
@@ -180,6 +187,17 @@ class Worker:
         self._clients.follow()
         for client in self.clients:
             follow(client, before)
+
+    def _pool(self, config: Config, name: str, keys: Mapping[str, bytes]) -> Pool:
+        return Pool(
+            name,
+            config.pools[name],
+            config.timeouts,
+            keys.get(name, b""),
+            int.from_bytes(os.urandom(8), "big"),
+            _mcmp(config, name),
+            self._page,
+        )
 
     def log_to(self, access_log: AccessLog | None) -> None:
         """Write the lines of requests that end from now on elsewhere. Args: None: nowhere.
@@ -268,6 +286,22 @@ class Worker:
             self._cut_off(listener)
         if self.access_log is not None:
             self.access_log.flush()
+
+    # What workers tell each other, by way of somebody who knows them all.
+
+    def learned(self) -> dict[str, list[Lesson]]:
+        """Return, by pool, which nodes' sessions were learned since this was asked last."""
+        return _some({name: pool.take_learned(MAX_UNTOLD) for name, pool in self.pools.items()})
+
+    def learn(self, learned: Mapping[str, list[Lesson]]) -> None:
+        """Take over what another worker has learned; pools that there are not are left out."""
+        for name, lessons in learned.items():
+            if name in self.pools:
+                self.pools[name].add_learned(lessons)
+
+    def all_learned(self) -> dict[str, list[Lesson]]:
+        """Return, by pool, all that a new worker is to learn."""
+        return _some({name: pool.all_learned() for name, pool in self.pools.items()})
 
     # Counters.
 
@@ -361,15 +395,8 @@ def _mcmp(config: Config, name: str) -> McmpSettings | None:
     return config.mcmp if config.mcmp and config.mcmp.pool == name else None
 
 
-def _pool(config: Config, name: str, keys: Mapping[str, bytes]) -> Pool:
-    return Pool(
-        name,
-        config.pools[name],
-        config.timeouts,
-        keys.get(name, b""),
-        int.from_bytes(os.urandom(8), "big"),
-        _mcmp(config, name),
-    )
+def _some(learned: dict[str, list[Lesson]]) -> dict[str, list[Lesson]]:
+    return {name: lessons for name, lessons in learned.items() if lessons}
 
 
 def _speak(desk: Desk, link: Link) -> Upstream:

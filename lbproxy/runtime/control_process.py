@@ -101,9 +101,12 @@ class ControlProcess:
         self._shut_down()
         self._ending.set()
 
-    def _keep(self) -> None:
+    def _keep(self, urgent: bool) -> None:
         if self._keeper is not None:
-            self._keeper.soon()
+            if urgent:
+                self._keeper.now()
+            else:
+                self._keeper.soon()
 
     async def _watch(self, plane: ControlPlane) -> None:
         """Ask the workers what they count, lest it is lost if one dies."""

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lbproxy.config.schema import Config
+from lbproxy.limits.board import Board
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.sockets import Sockets
+
+# Pages of the board for each place.
+PAGES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,8 @@ class Image:
 
     Args: path: of the configuration, for messages; tls: by the listener's name, so that tickets are
     good in every worker; keys: by pool, what signs its affinity cookie; workers: how many; kept:
-    what control leaves to the next one.
+    what control leaves to the next one; board: what each worker shows the others, two pages a
+    place: while a worker drains its successor counts on the other one.
     """
 
     config: Config
@@ -28,3 +33,4 @@ class Image:
     keys: Mapping[str, bytes]
     workers: int
     kept: KeptMemory
+    board: Board

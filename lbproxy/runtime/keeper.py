@@ -25,6 +25,11 @@ class Keeper:
         self._next = 0.0  # as the loop counts
         self._timer: asyncio.TimerHandle | None = None
 
+    def now(self) -> None:
+        """Somebody is told what may be lost otherwise: keep it at once."""
+        self.stop()
+        self._keep()
+
     def soon(self) -> None:
         """Something changed: keep it now, or as soon as it is this one's turn again."""
         if self._timer is None:

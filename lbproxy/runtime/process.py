@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import mmap
+import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
 
 from lbproxy.config.schema import Config
+from lbproxy.config.units import format_duration
+from lbproxy.limits.board import Board, board_size, columns_for
 from lbproxy.proxy.plane import server_tls
 from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
-from lbproxy.runtime.image import Image
+from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.service import Service
 from lbproxy.runtime.sockets import open_all
 from lbproxy.runtime.supervisor.supervisor import Supervisor
+from lbproxy.systemd import Notifier
+
+BOARD_KEY_BYTES = 32
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -42,7 +50,7 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
         return _supervise(config, path, workers, on_ready)
     service = Service(config)
     service.open()
-    return uvloop.run(_serve(service, path, on_ready))
+    return uvloop.run(_serve(service, path, config.shutdown.lead, on_ready))
 
 
 def _supervise(
@@ -58,6 +66,7 @@ def _supervise(
             affinity_keys(config),
             workers,
             KeptMemory(),
+            _board(config, PAGES * workers),
         )
         # What lives now lives to the end. The collector must not write to it, or each child would
         # get a copy of its own of all that it inherits.
@@ -69,7 +78,15 @@ def _supervise(
         _log.info("ended")
 
 
-async def _serve(service: Service, path: Path, on_ready: Callable[[], None] | None) -> int:
+def _board(config: Config, pages: int) -> Board:
+    columns = columns_for(config.limits.connections)
+    memory = mmap.mmap(-1, board_size(pages, columns))
+    return Board(memory, pages, os.urandom(BOARD_KEY_BYTES), columns)
+
+
+async def _serve(
+    service: Service, path: Path, lead_s: float, on_ready: Callable[[], None] | None
+) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     at_once = asyncio.Event()
@@ -89,14 +106,38 @@ async def _serve(service: Service, path: Path, on_ready: Callable[[], None] | No
         gc.collect()
         gc.freeze()
         _log.info("serving %s", path)
+        systemd = Notifier(os.environ)
+        systemd.ready("serving")
+        watched = asyncio.ensure_future(_assure(systemd))
         if on_ready is not None:
             on_ready()
         await asked.wait()
+        systemd.stopping("draining")
+        service.shut_down()
+        await _lead(lead_s, at_once)
         _log.info("draining")
+        watched.cancel()
         return 0 if await _drained(service, at_once) else 1
     finally:
         await service.stop()
         _log.info("ended")
+
+
+async def _assure(systemd: Notifier) -> None:
+    """Tell the watchdog, if there is one, that the event loop turns."""
+    while systemd.watchdog_s:
+        systemd.alive()
+        await asyncio.sleep(systemd.watchdog_s)
+
+
+async def _lead(lead_s: float, at_once: asyncio.Event) -> None:
+    """Go on for `shutdown.lead`, or until a second signal."""
+    if not lead_s:
+        return
+    _log.info("not ready any more; draining in %s", format_duration(lead_s))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(lead_s):
+            await at_once.wait()
 
 
 async def _drained(service: Service, at_once: asyncio.Event) -> bool:

@@ -124,6 +124,11 @@ class Service:
         self._sockets = replace(self._sockets, listeners=listeners, files=files)
         self._config, self._keys = config, keys
 
+    def shut_down(self) -> None:
+        """Say at /readyz that no traffic should come any more."""
+        assert self._control is not None
+        self._control.shut_down()
+
     async def drain(self) -> bool:
         """Accept no more and let exchanges in progress end, within `timeouts.drain`.
 

@@ -25,12 +25,16 @@ from lbproxy.runtime.orders import (
 
 
 class WorkerProcess:
-    """One worker. Args: image: it was forked with; place: among the workers, from 0; orders: the
-    channel to the supervisor."""
+    """One worker.
 
-    def __init__(self, image: Image, place: int, orders: OrderChannel) -> None:
+    Args: image: it was forked with; place: among the workers, from 0; page: of the board, None to
+    count alone; orders: the channel to the supervisor.
+    """
+
+    def __init__(self, image: Image, place: int, page: int | None, orders: OrderChannel) -> None:
         self._image = image
         self._place = place
+        self._page = page
         self._orders = orders
         self._control = ToControl()
         self._data: DataPlane | None = None
@@ -50,11 +54,13 @@ class WorkerProcess:
                 image.tls,
                 self._control,
                 image.keys,
+                page=None if self._page is None else image.board.page(self._page),
             )
         except OSError as error:
             raise CannotBegin(str(error)) from None
         self._data = data
         self._control.worker = data.worker
+        telling = asyncio.ensure_future(self._control.tell_learned())
         try:
             await _first_of(self._control.first, self._ending)
             if self._control.first.is_set():
@@ -68,6 +74,7 @@ class WorkerProcess:
             self._close()
             return 0 if await self._drained(data) else 1
         finally:
+            telling.cancel()
             self._control.close()
             await data.stop()
 

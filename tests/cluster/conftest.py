@@ -38,6 +38,13 @@ def sticky(form: str, plain_balance: ModuleType) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def learned(form: str) -> ModuleType:
+    if form == "built":
+        return importlib.import_module("lbproxy.cluster.learned")
+    return as_plain_python("lbproxy.cluster.learned")
+
+
 @pytest.fixture
 def world() -> World:
     return World()

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lbproxy.config.schema import Policy
+from lbproxy.limits.board import Board, board_size
 
 QUICK = settings(
     max_examples=40,
@@ -202,6 +203,28 @@ def test_the_less_loaded_of_two_is_taken(
     assert counts["node0"] == 0
     assert 1800 < counts["node1"] < 2200
     assert 800 < counts["node2"] < 1200
+
+
+@pytest.mark.parametrize("policy", [Policy.LEAST_REQUESTS, Policy.PEAK_EWMA])
+def test_what_other_workers_have_at_a_node_counts(
+    balance: ModuleType, make: Callable[..., Members], policy: Policy
+) -> None:
+    """This worker has fewest at node0, and all together most."""
+    board = Board(bytearray(board_size(2)), 2, b"key")
+    members = make(1, 1, 1)
+    for member, own, others in zip(members, (0, 1, 2), (9, 0, 3), strict=True):
+        member.in_flight = own
+        member.shared = board.page(0).requests("idp", member.name)
+        member.shared.put(own)
+        board.page(1).requests("idp", member.name).put(others)
+    balancer = start(balance, policy, members)
+    counts = Counter(served(balancer, 3000))
+    assert counts["node0"] == 0
+    assert 1800 < counts["node1"] < 2200
+    board.clear(1)
+    counts = Counter(served(balancer, 3000))
+    assert counts["node2"] == 0
+    assert counts["node0"] > 1800
 
 
 def test_least_requests_shares_by_weight_idle_and_busy(

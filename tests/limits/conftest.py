@@ -20,3 +20,17 @@ def budget(form: str) -> ModuleType:
     if form == "built":
         return importlib.import_module("lbproxy.limits.budget")
     return as_plain_python("lbproxy.limits.budget")
+
+
+@pytest.fixture(scope="session")
+def counter(form: str) -> ModuleType:
+    if form == "built":
+        return importlib.import_module("lbproxy.limits.counter")
+    return as_plain_python("lbproxy.limits.counter")
+
+
+@pytest.fixture(scope="session")
+def board(form: str, counter: ModuleType) -> ModuleType:
+    if form == "built":
+        return importlib.import_module("lbproxy.limits.board")
+    return as_plain_python("lbproxy.limits.board")

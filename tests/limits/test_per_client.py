@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lbproxy.limits.board import Board, board_size
 from lbproxy.limits.per_client import PerClient, client_key
 
 
@@ -58,3 +59,37 @@ def test_the_memory_is_that_of_open_connections(steps: list[tuple[str, bool]]) -
     for address in opened:
         clients.release(address)
     assert len(clients) == 0
+
+
+def several(limit: int, workers: int) -> list[PerClient]:
+    board = Board(bytearray(board_size(workers)), workers, b"key")
+    return [PerClient(limit, board.page(number).clients) for number in range(workers)]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "not an address"])
+def test_a_limit_holds_over_all_workers(address: str) -> None:
+    first, second, third = several(3, 3)
+    assert first.admit(address)
+    assert second.admit(address)
+    assert second.admit(address)
+    assert not any(each.admit(address) for each in (first, second, third))
+    assert third.admit("192.0.2.9")
+    second.release(address)
+    assert third.admit(address)
+    assert not first.admit(address)
+
+
+def test_an_ipv6_network_is_one_client_in_all_workers() -> None:
+    first, second = several(1, 2)
+    assert first.admit("2001:db8:1:2::1")
+    assert not second.admit("2001:db8:1:2:ffff::9")
+    assert second.admit("2001:db8:1:3::1")
+
+
+def test_who_was_refused_takes_no_place_anywhere() -> None:
+    first, second = several(1, 2)
+    assert first.admit("192.0.2.1")
+    assert not any(second.admit("192.0.2.1") for _ in range(9))
+    first.release("192.0.2.1")
+    assert second.admit("192.0.2.1")
+    assert len(first) == 0

@@ -6,7 +6,11 @@ import errno
 import json
 import logging
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -306,3 +310,99 @@ def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_path_that_cannot_be_opened_is_an_error_at_start(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         AccessLog(str(tmp_path / "missing" / "access.log"))
+
+
+def test_a_slow_reader_is_waited_for_only_if_much_is_due(tmp_path: Path) -> None:
+    """A pipe that blocks loses nothing, and a worker goes on while its lines fit into memory."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    log = AccessLog(str(pipe))
+    for _ in range(2000):  # more than the pipe holds, less than what may wait
+        write(log)
+    log.flush()
+    os.set_blocking(reader, True)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_all, reader)
+        log.close()  # what waits is due now
+        read = reading.result()
+    assert read.count(b"\n") == 2000
+    assert all(json.loads(line) for line in read.splitlines())
+    assert log.lost == 0
+    os.close(reader)
+
+
+def read_all(reader: int, pause_s: float = 0.0) -> bytes:
+    read = b""
+    while piece := os.read(reader, 1 << 14):
+        read += piece
+        time.sleep(pause_s)
+    return read
+
+
+# Workers that have one standard output, flush it as their ticks do, and tell how much was lost.
+WORKERS = """
+import logging, os, sys
+from lbproxy.proxy.access_log import AccessLog
+from tests.proxy.test_access_log import write
+workers, lines = int(sys.argv[1]), int(sys.argv[2])
+logging.disable()
+name = next((n for n in range(workers - 1) if not os.fork()), workers - 1)
+log = AccessLog("-")
+for number in range(lines):
+    size = (10, 500, 9000, 4000)[number % 4]
+    write(log, client=f"{name}", target=b"/%d/" % number + b"x" * size)
+    if number % 5 == 0:
+        log.flush()
+log.close()
+os.write(2, b"%d\\n" % log.lost)
+if name == workers - 1:
+    for _ in range(workers - 1):
+        assert os.wait()[1] == 0
+"""
+
+
+def test_lines_that_nobody_reads_at_the_end_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    log = AccessLog(str(pipe))
+    os.set_blocking(_descriptor_of(pipe, reader), False)
+    for _ in range(1000):
+        write(log)
+    log.close()
+    read = os.read(reader, 1 << 20)
+    assert 0 < log.lost == 1000 - read.count(b"\n")
+    assert f"{log.lost} lines lost so far" in caplog.text
+    os.close(reader)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_workers_share_a_pipe_and_a_slow_reader(blocking: bool) -> None:
+    """As in a container: every line is whole, and each that is missing was counted."""
+    workers, lines = 3, 600
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocking)
+    command = [sys.executable, "-c", WORKERS, str(workers), str(lines)]
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, cwd=root) as running:
+        os.close(writer)
+        try:
+            read = read_all(reader, 0.001)
+            assert running.stderr is not None
+            lost = [int(each) for each in running.stderr.read().split()]
+        finally:
+            running.kill()
+            os.close(reader)
+    assert len(lost) == workers
+    if blocking:
+        assert lost == [0] * workers
+    found: dict[str, list[int]] = {}
+    for line in read.splitlines():
+        told = json.loads(line)
+        found.setdefault(told["client"], []).append(int(told["path"].split("/")[1]))
+    assert sum(map(len, found.values())) == workers * lines - sum(lost)
+    for numbers in found.values():
+        assert numbers == sorted(set(numbers))

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 import pytest
 
 from lbproxy.cluster.node import Admin
+from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot
+from lbproxy.cluster.sticky import Affinity
+from lbproxy.config.schema import Config
 from lbproxy.errors import Failure
+from lbproxy.limits.board import Board, board_size
 from lbproxy.proxy.downstream.http1 import Http1Connection
 from lbproxy.proxy.downstream.tls import DownstreamTls
 from lbproxy.proxy.exchange import stages
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.proxy.upstream.ajp import AjpUpstream
 from lbproxy.proxy.upstream.http1 import Http1Upstream
+from lbproxy.proxy.worker import Worker
 from tests.proxy.exchange.bringing import assert_ended, bring
-from tests.proxy.scripted import GET, NOW, POST, Scene, Talk, Transport, node, turn
+from tests.proxy.scripted import GET, NOW, POST, Scene, Talk, Transport, answer, node, turn
 
 
 def accept(scene: Scene) -> tuple[Http1Connection, Transport]:
@@ -220,3 +229,129 @@ async def test_the_counters(scene: Scene) -> None:
     assert scene.worker.in_flight("idp", "a", "/no") == scene.worker.in_flight("no", "a", "/") == 0
     talk.exchange.gone()
     assert scene.worker.stats().pools["idp"].nodes["a"].in_flight == 0
+
+
+# Several workers of one machine.
+
+SHARED = {
+    "listeners": [{"name": "http", "bind": "127.0.0.1:0"}],
+    "pools": {
+        "idp": {
+            "balance": "least_requests",
+            "nodes": [{"name": "a", "url": "http://192.0.2.7:8080"}],
+            "sticky": {"by": ["learned"], "cookie": "S"},
+        },
+        "plain": {"nodes": [{"name": "a", "url": "http://192.0.2.8:8080"}]},
+    },
+    "routes": [{"pool": "idp"}],
+}
+
+
+class Reports:
+    def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None: ...
+
+    def node_recovered(self, pool: str, node: str) -> None: ...
+
+
+def workers(count: int) -> tuple[list[Worker], Board]:
+    """Return workers that have two nodes and share a board."""
+    board = Board(bytearray(board_size(count)), count, b"key")
+    config = Config.model_validate(SHARED)
+    made = [Worker(config, Reports(), None, {}, page=board.page(each)) for each in range(count)]
+    nodes = tuple(replace(node(name), pool="idp") for name in ("a", "b"))
+    pools = {"idp": PoolSnapshot("idp", nodes, {}), "plain": PoolSnapshot("plain", (), {})}
+    for each in made:
+        each.apply(Snapshot(1, pools))
+    return made, board
+
+
+def affinity(worker: Worker) -> Affinity:
+    found = worker.pools["idp"].affinity
+    assert found is not None
+    return found
+
+
+def test_requests_of_other_workers_make_a_node_busy() -> None:
+    (one, other), board = workers(2)
+    link = one.pools["idp"].links["a"]
+    for _ in range(3):
+        link.enter()
+
+    def chosen() -> set[str]:
+        found = [other.pools["idp"].pick(None, 0.0, None, None) for _ in range(50)]
+        return {each.name for each in found if each is not None}
+
+    other.pools["idp"].links["b"].enter()  # else whoever is drawn first is idle, and taken
+    assert chosen() == {"b"}
+    assert other.pools["idp"].links["a"].in_flight == 0
+    board.clear(0)
+    assert chosen() == {"a"}
+
+
+async def test_a_request_is_counted_for_the_others_while_it_lasts(scene: Scene) -> None:
+    board = Board(bytearray(board_size(2)), 2, b"key")
+    scene.apply(node())
+    scene.link().shared = board.page(0).requests("idp", "a")
+    seen = board.page(1).requests("idp", "a")
+    connection, _ = await asked(scene)
+    assert (seen.elsewhere(), scene.link().in_flight) == (1, 1)
+    connection.connection_lost(None)
+    await turn(1)
+    assert (seen.elsewhere(), scene.link().in_flight) == (0, 0)
+
+
+def test_workers_learn_sessions_from_each_other() -> None:
+    (one, other, new), _ = workers(3)
+    assert one.learned() == other.learned() == {}
+    affinity(one).learn(b"x", one.pools["idp"].links["b"], 1.0)
+    told = one.learned()
+    assert told == {"idp": [(b"x", "b", 1.0)]}
+    assert one.learned() == {}
+    other.learn({**told, "gone": [(b"y", "a", 1.0)], "plain": [(b"z", "a", 1.0)]})
+    assert other.learned() == {}
+    assert other.all_learned() == told
+    new.learn(other.all_learned())
+    verdict = affinity(new).decide(0.0, [b"x"], None, None)
+    assert verdict.member is new.pools["idp"].links["b"]
+
+
+async def test_a_session_that_a_node_sets_is_learned_with_its_time(tmp_path: Path) -> None:
+    """The exact one: who learned of it later is right, within one tick as well."""
+    scene = Scene(tmp_path, {"sticky": {"by": ["learned"], "cookie": "S"}})
+    assert scene.worker.learned() == {}
+    before = monotonic()
+    brought = await bring(scene, "asked")
+    head = answer(length=0)
+    head.set_cookies = [b"S=x; Path=/"]
+    brought.exchange.respond(head, b"", True)
+    ((key, name, since),) = scene.worker.learned()["idp"]
+    assert (key, name) == (b"x", "a")
+    assert before < since < monotonic()
+    scene.close()
+
+
+# All is imported before there are workers, as a supervisor does that forks them.
+FORKS = """
+import os
+from tests.proxy.test_worker import workers
+for _ in range(2):
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    (one,), _ = workers(1)
+    pick = one.pools["idp"].pick
+    chosen = "".join(pick(None, 0.0, None, None).name for _ in range(64))
+    os.write(1, one.desk.ids.make() + b" " + chosen.encode() + b"\\n")
+    os._exit(0)
+"""
+
+
+def test_workers_that_were_forked_neither_choose_nor_count_alike() -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", FORKS]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=root)
+    assert ran.returncode == 0, ran.stderr
+    one, other = ran.stdout.splitlines()
+    assert all(mine != theirs for mine, theirs in zip(one.split(), other.split(), strict=True))
+    assert set(one.split()[1]) == set(other.split()[1]) == {"a", "b"}

@@ -1,11 +1,14 @@
 cimport cython
 
+from lbproxy.limits.counter cimport Counter
 from lbproxy.proxy.desk cimport Desk
 
 cdef Py_ssize_t _MAX_REFUSED
 
 cdef class Clients:
     cdef Desk _desk
+    cdef Counter _connections
+    cdef Counter _handshakes
     cdef public set open
     cdef public Py_ssize_t refused
     cdef public set handshakes
@@ -19,6 +22,7 @@ cdef class Clients:
     @cython.locals(desk=Desk)
     cdef _refusal(self, client)
     cpdef Py_ssize_t admitted(self) except -1
+    cdef Py_ssize_t _everybody(self) except -1
     cpdef dismiss(self, client)
     @cython.locals(desk=Desk)
     cpdef bint admit_handshake(self, handshake) except -1

@@ -6,6 +6,8 @@ import asyncio
 from typing import Protocol
 
 from lbproxy.errors import Failure
+from lbproxy.limits.board import Page
+from lbproxy.limits.counter import UNSHARED, Counter
 from lbproxy.limits.per_client import PerClient
 from lbproxy.proxy.desk import Desk
 from lbproxy.proxy.downstream.half_closed import HalfClosed, HalfOpen
@@ -52,19 +54,24 @@ class Handshake(Protocol):
 class Clients:
     """The clients of one worker.
 
+    Args: page: where they are counted for other workers to see, None if there are none. The limits
+    hold over all workers; those that admit at the same moment may each miss the other's.
+
     Attributes: gathering: uploads in the midst of a large plain body; half_closed: clients that
     have ended their side; gone: is set whenever the last connection has ended.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, page: Page | None = None) -> None:
         self._desk = desk
+        self._connections: Counter = UNSHARED if page is None else page.connections
+        self._handshakes: Counter = UNSHARED if page is None else page.handshakes
         limit = self._desk.rules.max_per_client
         self.open: set[Client] = set()
         self.refused: int = 0  # of them
         self.handshakes: set[Handshake] = set()
-        self.per_client = PerClient(limit)
+        self.per_client = PerClient(limit, None if page is None else page.clients)
         # Those in their TLS handshake are counted apart: to be told 429, one has to get through it.
-        self.shaking = PerClient(limit)
+        self.shaking = PerClient(limit, None if page is None else page.shaking)
         self.half_closed = HalfClosed()
         self.gathering: set[Upload] = set()
         self.gone = asyncio.Event()
@@ -89,13 +96,15 @@ class Clients:
                 self._desk.count_rejected(failure.reason)
                 client.reset()
                 return None
+        else:
+            self._connections.put(self.admitted())
         return failure
 
     def _refusal(self, client: Client) -> Failure | None:
         desk = self._desk
         if desk.draining:
             return Failure.SHUTTING_DOWN
-        if self.admitted() > desk.rules.max_connections:
+        if self.admitted() + self._connections.elsewhere() > desk.rules.max_connections:
             return Failure.CONNECTIONS_EXHAUSTED
         address = client.asker.address
         # A trusted proxy speaks for many clients, even if it does not say for whom.
@@ -110,6 +119,11 @@ class Clients:
         otherwise a client beyond its own limit would use up everybody's."""
         return len(self.open) - self.refused
 
+    def _everybody(self) -> int:
+        """Return how many are open or in their handshake, with all workers."""
+        own = self.admitted() + len(self.handshakes)
+        return own + self._connections.elsewhere() + self._handshakes.elsewhere()
+
     def dismiss(self, client: Client) -> None:
         """A connection is gone."""
         if client not in self.open:
@@ -120,6 +134,7 @@ class Clients:
             self.per_client.release(client.asker.address)
         if client.refused:
             self.refused -= 1
+        self._connections.put(self.admitted())
         self.half_closed.discard(client)
         if not self.open:
             self.gone.set()
@@ -128,7 +143,8 @@ class Clients:
         """Count a connection whose TLS handshake begins; return False if there are too many."""
         desk = self._desk
         self.handshakes.add(handshake)
-        if self.admitted() + len(self.handshakes) > desk.rules.max_connections:
+        self._handshakes.put(len(self.handshakes))
+        if self._everybody() > desk.rules.max_connections:
             desk.count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
             return False
         peer = handshake.peer
@@ -142,6 +158,7 @@ class Clients:
     def dismiss_handshake(self, handshake: Handshake) -> None:
         """The handshake is done, or the connection is gone; may be called again."""
         self.handshakes.discard(handshake)
+        self._handshakes.put(len(self.handshakes))
         if handshake.admitted:
             handshake.admitted = False
             self.shaking.release(handshake.peer)

@@ -152,7 +152,7 @@ class Choice(Record):
         A session that is lost on this node is taken from the request's head.
         """
         self.link = link
-        link.in_flight += 1
+        link.enter()
         if self.serving is None:
             return
         pool = self.pool
@@ -167,7 +167,7 @@ class Choice(Record):
     def count_out(self) -> None:
         """The node has nothing more to do with the request."""
         assert self.link is not None
-        self.link.in_flight -= 1
+        self.link.leave()
         if self.tally is not None:
             self.tally.count -= 1
             self.tally = None

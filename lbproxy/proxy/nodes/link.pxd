@@ -35,6 +35,8 @@ cdef class Link(Member):
     cdef bint _moved
     cdef object _tls
 
+    cpdef void enter(self) noexcept
+    cpdef void leave(self) noexcept
     cpdef count(self, Py_ssize_t status)
     cpdef answered(self, double now, double seconds)
     cpdef left(self, double now, double seconds)

@@ -84,6 +84,16 @@ class Link(Member):
         self._secret_mark: tuple[int, ...] = ()
         self._read_secret()
 
+    def enter(self) -> None:
+        """A request goes to the node."""
+        self.in_flight += 1
+        self.shared.add(1)
+
+    def leave(self) -> None:
+        """The node has nothing more to do with a request that went to it."""
+        self.in_flight -= 1
+        self.shared.add(-1)
+
     def count(self, status: int) -> None:
         """Count an exchange that ended with an answer of the node."""
         self.codes[status // 100] += 1

@@ -30,6 +30,7 @@ cdef class Pool:
     cdef bytes _key
     cdef object _seed
     cdef object _mcmp
+    cdef object _page
     cdef public Affinity affinity
     cdef public bint learns
     cdef public bint own_cookie

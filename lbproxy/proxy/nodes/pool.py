@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from lbproxy.cluster.balance import Member, make_balancer
 from lbproxy.cluster.candidates import candidates
+from lbproxy.cluster.learned import Lesson
 from lbproxy.cluster.node import Node, differ_in_load_only
 from lbproxy.cluster.snapshot import PoolSnapshot, changed_nodes
 from lbproxy.cluster.stats import NodeStats, PoolStats, no_durations, no_statuses
@@ -12,6 +15,7 @@ from lbproxy.config import schema
 from lbproxy.config.schema import StickyStep
 from lbproxy.config.sources import McmpSettings
 from lbproxy.errors import Failure
+from lbproxy.limits.board import Page
 from lbproxy.limits.budget import RetryBudget
 from lbproxy.proxy.nodes.announced import Announced
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
@@ -32,7 +36,8 @@ class Pool:
     """One pool of one worker.
 
     Args: key: signs the affinity cookie; seed: of the balancer's draws; timeouts: the global ones,
-    used if the pool sets none; mcmp: the listener by which nodes join this pool, None for none.
+    used if the pool sets none; mcmp: the listener by which nodes join this pool, None for none;
+    page: where requests at nodes are counted for other workers to see, None if there are none.
     Owns: the links.
 
     A pool whose nodes announce what they serve has applications, and who is chosen depends on the
@@ -47,7 +52,9 @@ class Pool:
         key: bytes,
         seed: int,
         mcmp: McmpSettings | None = None,
+        page: Page | None = None,
     ) -> None:
+        self._page = page
         self._seed = seed
         self.name = name
         self.links: dict[str, Link] = {}
@@ -220,6 +227,8 @@ class Pool:
             if link is None or not (link.node is node or link.reaches(node)):
                 old = link
                 link = Link(node, keepalive.per_node, keepalive.idle)
+                if self._page is not None:
+                    link.shared = self._page.requests(self.name, node.name)
                 link.tune(self.connect_timeout, self.response_timeout)
                 moved = True
                 if old is not None:
@@ -366,11 +375,25 @@ class Pool:
         affinity = self.affinity
         if affinity is None or not self.learns:
             return
+        now = monotonic()
         for field in set_cookies:
             for name in self.cookie_names:
                 value = set_cookie_value(field, name.name)
                 if value:
-                    affinity.learn(value, link)
+                    affinity.learn(value, link, now)
+
+    def take_learned(self, limit: int) -> list[Lesson]:
+        """Return which nodes' session ids this worker has learned since this was asked last."""
+        return self.affinity.learned.take(limit) if self.affinity and self.learns else []
+
+    def add_learned(self, lessons: list[Lesson]) -> None:
+        """Take over what other workers have learned; it is not told on."""
+        if self.affinity and self.learns:
+            self.affinity.learned.add(lessons)
+
+    def all_learned(self) -> list[Lesson]:
+        """Return all that a new worker is to know, the least recently used first."""
+        return self.affinity.learned.all() if self.affinity and self.learns else []
 
     def needs_own_cookie(self, verdict: Verdict, link: Link) -> bool:
         """Return True if the client must be told, by our cookie, which node it has."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator, Mapping
 
 from lbproxy.cluster.delta import Delta
+from lbproxy.cluster.learned import Lesson
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.proxy.worker import Worker
 from lbproxy.runtime.channel.snapshots import SnapshotReceiver
@@ -19,9 +21,16 @@ from lbproxy.runtime.channel.words import (
     Counted,
     CountInFlight,
     FromWorker,
+    Lessons,
     NodeFailed,
     NodeRecovered,
+    TellAllLessons,
 )
+
+# How often: a session is known everywhere within a second.
+TELL_EVERY_S = 0.25
+# Sessions in one message: taking in so many takes a few milliseconds.
+PORTION = 5000
 
 
 class ToControl:
@@ -44,6 +53,15 @@ class ToControl:
         end = Stream(lambda message: self._take(receiver, message), lambda: None)
         self._end = end
         await end.open(sock)
+
+    async def tell_learned(self) -> None:
+        """Tell again and again which sessions the worker has learned, until cancelled."""
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            if self.worker is not None and self._end is not None:
+                lessons = self.worker.learned()
+                if lessons:
+                    self._send(Lessons(lessons))
 
     def close(self) -> None:
         """Hang up; may be called again."""
@@ -72,7 +90,19 @@ class ToControl:
                     worker.follow_another()
                 worker.apply(receiver.take(message))
                 self.first.set()
+            case Lessons(lessons):
+                worker.learn(lessons)
+            case TellAllLessons(other):
+                for portion in portions(worker.all_learned(), PORTION):
+                    self._send(Lessons(portion, other))
             case Count(number):
                 self._send(Counted(number, worker.stats()))
             case CountInFlight(number, pool, node, context):
                 self._send(Counted(number, worker.in_flight(pool, node, context)))
+
+
+def portions(lessons: Mapping[str, list[Lesson]], size: int) -> Iterator[dict[str, list[Lesson]]]:
+    """Return the same in portions of at most so many sessions, each pool in its order."""
+    for pool, learned in lessons.items():
+        for start in range(0, len(learned), size):
+            yield {pool: learned[start : start + size]}

@@ -18,8 +18,10 @@ from lbproxy.runtime.channel.words import (
     Count,
     Counted,
     CountInFlight,
+    Lessons,
     NodeFailed,
     NodeRecovered,
+    TellAllLessons,
     ToWorker,
 )
 
@@ -31,6 +33,7 @@ class _Link:
 
     def __init__(self, links: ToWorkers, worker: int) -> None:
         self._links = links
+        self._worker = worker
         self._snapshots = SnapshotSender()
         self._asked: dict[int, asyncio.Future[WorkerStats | int]] = {}
         self._number = 0
@@ -73,6 +76,8 @@ class _Link:
                 answer = self._asked.get(number)
                 if answer is not None and not answer.done():
                     answer.set_result(value)
+            case Lessons():
+                self._links.pass_on(message, self._worker)
             case NodeFailed(pool, node, reason, client):
                 self._told().node_failed(pool, node, reason, client)
             case NodeRecovered(pool, node):
@@ -115,6 +120,9 @@ class ToWorkers:
         self._expected.discard(worker)
         self.empty.clear()
         await link.end.open(sock)
+        teacher = next((each for each in self._links.values() if each is not link), None)
+        if teacher is not None:
+            teacher.end.send(TellAllLessons(worker))
         if self._begun and self._newest is not None:
             link.publish(self._newest)
 
@@ -147,6 +155,12 @@ class ToWorkers:
             )
         )
         return sum(answer for answer in answers if isinstance(answer, int))
+
+    def pass_on(self, learned: Lessons, by: int) -> None:
+        """Tell workers what another one has learned. Args: by: its number."""
+        for worker, link in self._links.items():
+            if worker != by and learned.worker in (0, worker):
+                link.end.send(learned)
 
     def ended(self, worker: int) -> None:
         """A worker has hung up."""

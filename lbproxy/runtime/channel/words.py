@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from lbproxy.cluster.delta import Delta
+from lbproxy.cluster.learned import Lesson
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 
@@ -25,6 +27,24 @@ class CountInFlight:
     pool: str
     node: str
     context: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellAllLessons:
+    """To a worker: say all that you have learned. Args: worker: the number of who is to know it."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """From a worker, and on to others: nodes' sessions that it has learned, by pool.
+
+    Args: worker: the number of the only one who is to know it, 0 for all others.
+    """
+
+    lessons: Mapping[str, list[Lesson]]
+    worker: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +73,5 @@ class NodeRecovered:
     node: str
 
 
-ToWorker: TypeAlias = Snapshot | Delta | Count | CountInFlight
-FromWorker: TypeAlias = Counted | NodeFailed | NodeRecovered
+ToWorker: TypeAlias = Snapshot | Delta | Count | CountInFlight | TellAllLessons | Lessons
+FromWorker: TypeAlias = Counted | NodeFailed | NodeRecovered | Lessons

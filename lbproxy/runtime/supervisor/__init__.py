@@ -4,6 +4,7 @@ It has no event loop and no thread, and imports nothing that starts one: a fork 
 that forks, and no other.
 
 - `supervisor`  what it does at each event
+- `children`    the children: how they are forked, joined to each other, told and heard
 - `restarts`    when a process that died is started anew, and who accepts for it meanwhile
 - `fork`        makes a child
 """

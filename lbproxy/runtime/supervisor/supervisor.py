@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from enum import Enum, auto
 from time import monotonic
 
-import uvloop
-
-from lbproxy.runtime.child import Child, live
-from lbproxy.runtime.control_process import ControlProcess
-from lbproxy.runtime.image import Image
+from lbproxy.config.units import format_duration
+from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.orders import (
-    Attach,
-    Done,
+    AreYouThere,
     Drain,
     Failed,
     GiveBack,
+    Here,
     Leaving,
     Lend,
-    Order,
-    OrderChannel,
     Ready,
     ReopenLog,
     ShutDown,
     Stop,
+    Word,
 )
-from lbproxy.runtime.supervisor.fork import fork
+from lbproxy.runtime.supervisor.children import CONTROL, Children, Process
 from lbproxy.runtime.supervisor.restarts import Deaths, lending
-from lbproxy.runtime.worker_process import WorkerProcess
+from lbproxy.systemd import Notifier
 
 _log = logging.getLogger("lbproxy.process")
-CONTROL = -1  # its place; the workers' begin at 0
 # What is left of a child so long after it was to end is killed.
 GRACE_S = 5.0
 NO_WORKER_LIVES = 4  # exit code
@@ -53,35 +46,9 @@ class SupervisorPhase(Enum):
 
     STARTING = auto()
     SERVING = auto()
+    LEADING = auto()  # /readyz says that it ends, and it goes on for `shutdown.lead`
     DRAINING = auto()
     ENDING = auto()
-
-
-@dataclass(slots=True, eq=False)
-class _Round:
-    """An order to several children. Args: open: pids of those that have not done it yet; then:
-    called when all have, or have ended."""
-
-    order: Order
-    open: set[int]
-    then: Callable[[], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Process:
-    """A child. Args: number: there is never another one with it; replaced: another one has its
-    place already."""
-
-    place: int
-    number: int
-    pid: int
-    orders: OrderChannel
-    ready: bool = False
-    replaced: bool = False
-
-    @property
-    def name(self) -> str:
-        return "control" if self.place == CONTROL else f"worker {self.place + 1}"
 
 
 class Supervisor:
@@ -95,16 +62,17 @@ class Supervisor:
         self._on_ready = on_ready
         self._phase = SupervisorPhase.STARTING
         self._places = (CONTROL, *range(image.workers))
-        self._children: dict[int, _Process] = {}  # by pid
-        self._numbers = 0
+        self._children = Children(image.board, PAGES * image.workers, self._hear)
         self._deaths = dict.fromkeys(self._places, Deaths())
         self._due: dict[int, float] = {}  # by place: when it is started anew
         self._lent: dict[int, int] = {}  # by the orphan's place: that of who accepts for it
-        self._rounds: list[_Round] = []
         self._deadline: float | None = None
+        self._lead: float | None = None  # when the drain begins
+        self._systemd = Notifier(os.environ)
+        self._question = 0  # the last one to everybody whether they are there
+        self._watchdog: float | None = None  # when the next one is due
         self._failure = ""
         self._code = 0
-        self._poll = select.poll()
 
     def run(self) -> int:
         """Serve; return 0, 1 if exchanges had to be cut off, or NO_WORKER_LIVES.
@@ -128,19 +96,10 @@ class Supervisor:
     def _wait(self, signals: socket.socket) -> bytes:
         """Wait for something to happen, hear what children say, and return the signals."""
         now = monotonic()
-        times = [*self._due.values()]
-        if self._deadline is not None:
-            times.append(self._deadline)
-        timeout = max(0.0, min(times) - now) * 1000.0 if times else None
-        known = {child.orders.fileno(): child for child in self._children.values()}
-        for descriptor, event in self._poll.poll(timeout):
-            child = known.get(descriptor)
-            if child is None:
-                continue
-            if event & select.POLLOUT:
-                self._flush(child)
-            if event & (select.POLLIN | select.POLLHUP | select.POLLERR):
-                self._hear(child)
+        single = (self._deadline, self._lead, self._watchdog)
+        times = [*self._due.values(), *(time for time in single if time is not None)]
+        timeout_s = max(0.0, min(times) - now) if times else None
+        self._children.wait(timeout_s)
         try:
             return signals.recv(64)
         except BlockingIOError:
@@ -149,38 +108,28 @@ class Supervisor:
     def _signal(self, number: int) -> None:
         match number:
             case signal.SIGTERM | signal.SIGINT:
-                if self._phase in (SupervisorPhase.DRAINING, SupervisorPhase.ENDING):
-                    self._end_at_once()
-                else:
-                    self._drain()
+                self._told_to_end()
             case signal.SIGUSR1:
-                self._tell_all(
-                    self._workers(), ReopenLog(), lambda: _log.info("access log opened again")
+                self._children.tell_all(
+                    self._children.workers(),
+                    ReopenLog(),
+                    lambda: _log.info("access log opened again"),
                 )
             case signal.SIGHUP:
                 _log.warning("HUP: %s is not read again; restart to apply it", self._image.path)
 
-    def _hear(self, child: _Process) -> None:
-        while True:
-            try:
-                heard = child.orders.receive()
-            except BlockingIOError:
-                return
-            if heard is None:
-                with suppress(KeyError):  # heard before: its end is about to be told
-                    self._poll.unregister(child.orders)
-                return
-            match heard[0]:
-                case Ready():
-                    self._ready(child)
-                case Leaving():
-                    self._leaving(child)
-                case Done(order):
-                    self._done(child, order)
-                case Failed(why) if self._phase is SupervisorPhase.STARTING:
-                    self._failure = why
-                case Failed(why):
-                    _log.error("%s cannot begin: %s", child.name, why)
+    def _hear(self, child: Process, word: Word) -> None:
+        match word:
+            case Ready():
+                self._ready(child)
+            case Leaving():
+                self._leaving(child)
+            case Here(number):
+                child.answered = number
+            case Failed(why) if self._phase is SupervisorPhase.STARTING:
+                self._failure = why
+            case Failed(why):
+                _log.error("%s cannot begin: %s", child.name, why)
 
     def _reap(self) -> None:
         while True:
@@ -190,7 +139,7 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            child = self._children.pop(pid, None)
+            child = self._children.ended(pid)
             if child is not None:  # else an orphan's, if we are the first process of a container
                 self._ended(child, os.waitstatus_to_exitcode(status))
 
@@ -199,100 +148,67 @@ class Supervisor:
         for place in [place for place, due in self._due.items() if due <= now]:
             del self._due[place]
             self._start(place)
+        if self._lead is not None and self._lead <= now:
+            self._drain()
+        if self._watchdog is not None and self._watchdog <= now:
+            self._watch_everybody(now)
         if self._deadline is not None and self._deadline <= now:
             self._deadline = None
-            for child in self._children.values():
+            for child in self._children.everybody():
                 _log.error("%s (pid %d) does not end: killed", child.name, child.pid)
                 os.kill(child.pid, signal.SIGKILL)
 
     # Children.
 
-    def _workers(self) -> list[_Process]:
-        return [child for child in self._children.values() if child.place != CONTROL]
-
     def _start(self, place: int) -> None:
-        """Fork the child of a place, and join it to its counterparts."""
-        ours, theirs = OrderChannel.pair()
-        self._numbers += 1
-        # The collector would write to every object of the image, and so copy it.
-        pid = fork(
-            "lbproxy control" if place == CONTROL else f"lbproxy worker{place + 1}"[:15],
-            lambda: self._be(place, ours, theirs),
-        )
-        theirs.close()
-        child = _Process(place, self._numbers, pid, ours)
-        self._children[pid] = child
-        self._poll.register(ours, select.POLLIN)
-        for other in [*self._children.values()]:
-            if (other.place == CONTROL) != (place == CONTROL):
-                self._join(child, other)
+        self._children.start(self._image, place).answered = self._question
 
-    def _be(self, place: int, ours: OrderChannel, orders: OrderChannel) -> int:
-        """Live as the child of a place; return its exit code."""
-        ours.close()
-        for each in self._children.values():
-            each.orders.close()  # or it would never hear of the supervisor's end
-        child: Child
-        if place == CONTROL:
-            workers = [each.number for each in self._workers()]
-            child = ControlProcess(self._image, orders, workers)
-        else:
-            child = WorkerProcess(self._image, place, orders)
-        return uvloop.run(live(child, orders))
-
-    def _join(self, one: _Process, other: _Process) -> None:
-        """Give control and a worker a stream to each other."""
-        worker = other if one.place == CONTROL else one
-        for child, end in zip((one, other), socket.socketpair(), strict=True):
-            self._tell(child, Attach(worker.number), end)
-
-    def _ready(self, child: _Process) -> None:
+    def _ready(self, child: Process) -> None:
         child.ready = True
         self._lend()
         if self._phase is SupervisorPhase.STARTING:
-            serving = {each.place for each in self._children.values() if each.ready}
+            serving = {each.place for each in self._children.everybody() if each.ready}
             if serving.issuperset(self._places):
                 self._phase = SupervisorPhase.SERVING
                 _log.info("serving %s", self._image.path)
+                self._systemd.ready(self._status())
+                if self._systemd.watchdog_s:
+                    self._watch_everybody(monotonic())
                 if self._on_ready is not None:
                     self._on_ready()
-        elif child.place != CONTROL or self._phase is SupervisorPhase.SERVING:
+        elif child.is_worker or self._phase is SupervisorPhase.SERVING:
             _log.info("%s (pid %d) serves", child.name, child.pid)
 
-    def _leaving(self, child: _Process) -> None:
+    def _leaving(self, child: Process) -> None:
         """A worker ends because somebody told it to: its place is another one's at once."""
         if self._phase is SupervisorPhase.SERVING and not child.replaced:
             _log.warning("%s (pid %d) was told to end, by TERM", child.name, child.pid)
             child.replaced = True
             self._start(child.place)
 
-    def _ended(self, child: _Process, code: int) -> None:
-        self._hear(child)  # its last words
-        child.orders.close()
-        for order in [each.order for each in self._rounds]:
-            self._done(child, order)
+    def _ended(self, child: Process, code: int) -> None:
         match self._phase:
             case SupervisorPhase.STARTING:
                 self._failure = self._failure or f"{child.name} {_how(code)} before it served"
                 self._phase = SupervisorPhase.ENDING
                 self._end_at_once()
-            case SupervisorPhase.SERVING if not child.replaced:
+            case SupervisorPhase.SERVING | SupervisorPhase.LEADING if not child.replaced:
                 self._start_anew(child, code)
             case SupervisorPhase.DRAINING:
-                if code and child.place != CONTROL:
+                if code and child.is_worker:
                     self._code = 1
-                if not self._workers():
+                if not self._children.workers():
                     self._phase = SupervisorPhase.ENDING
                     self._end_at_once()
 
-    def _start_anew(self, child: _Process, code: int) -> None:
+    def _start_anew(self, child: Process, code: int) -> None:
         now = monotonic()
         place = child.place
         deaths = self._deaths[place] = self._deaths[place].after(now)
         if (
             deaths.hopeless(now)
             and place != CONTROL
-            and not any(each.ready for each in self._workers())
+            and not any(each.ready for each in self._children.workers())
         ):
             _log.critical("no worker lives: the last one, %s, %s", child.name, _how(code))
             self._code = NO_WORKER_LIVES
@@ -313,7 +229,7 @@ class Supervisor:
 
     def _lend(self) -> None:
         """Have neighbours accept for the workers that cannot for a while, and no longer."""
-        ready = {child.place: child for child in self._workers() if child.ready}
+        ready = {child.place: child for child in self._children.workers() if child.ready}
         orphans = frozenset(
             place for place in self._places if place in self._due or place in self._lent
         )
@@ -323,66 +239,70 @@ class Supervisor:
             if wanted.get(orphan) != neighbour:
                 del self._lent[orphan]
                 if neighbour in ready:
-                    self._tell(ready[neighbour], GiveBack(orphan))
+                    self._children.tell(ready[neighbour], GiveBack(orphan))
         for orphan, neighbour in wanted.items():
             if orphan not in self._lent:
                 self._lent[orphan] = neighbour
-                self._tell(ready[neighbour], Lend(orphan))
+                self._children.tell(ready[neighbour], Lend(orphan))
 
     # The end.
 
+    def _told_to_end(self) -> None:
+        match self._phase:
+            case SupervisorPhase.SERVING:
+                self._systemd.stopping("draining")
+                for child in self._children.controls():
+                    self._children.tell(child, ShutDown())
+                lead_s = self._image.config.shutdown.lead
+                if not lead_s:
+                    self._drain()
+                    return
+                _log.info("not ready any more; draining in %s", format_duration(lead_s))
+                self._phase = SupervisorPhase.LEADING
+                self._lead = monotonic() + lead_s
+            case SupervisorPhase.STARTING:
+                self._drain()
+            case _:
+                self._end_at_once()
+
     def _drain(self) -> None:
+        self._lead = None
         self._phase = SupervisorPhase.DRAINING
         self._due.clear()
         self._deadline = monotonic() + self._image.config.timeouts.drain + GRACE_S
         self._image.sockets.let_go()
-        for child in self._children.values():
-            if child.place == CONTROL:
-                self._tell(child, ShutDown())
-        self._tell_all(self._workers(), Drain(), lambda: _log.info("draining"))
-        if not self._workers():
+        self._children.tell_all(self._children.workers(), Drain(), lambda: _log.info("draining"))
+        if not self._children.workers():
             self._end_at_once()
 
     def _end_at_once(self) -> None:
         self._due.clear()
+        if self._phase is SupervisorPhase.LEADING:
+            self._lead = None
+            self._phase = SupervisorPhase.DRAINING
         self._deadline = monotonic() + GRACE_S
-        for child in self._children.values():
-            self._tell(child, Stop())
+        for child in self._children.everybody():
+            self._children.tell(child, Stop())
 
-    # Channels.
+    # What systemd is told.
 
-    def _tell_all(self, children: list[_Process], order: Order, then: Callable[[], None]) -> None:
-        """Tell several children, and do `then` when all have done it."""
-        each = _Round(order, {child.pid for child in children}, then)
-        self._rounds.append(each)
+    def _status(self) -> str:
+        """Return in words how it is."""
+        count = self._image.workers
+        serving = sum(1 for child in self._children.workers() if child.ready and not child.replaced)
+        if serving == count:
+            return f"serving with {count} workers"
+        return f"serving with {serving} of {count} workers"
+
+    def _watch_everybody(self, now: float) -> None:
+        """Tell the watchdog that all is well if everybody has answered, and ask again."""
+        children = [child for child in self._children.everybody() if child.ready]
+        if all(child.answered == self._question for child in children):
+            self._systemd.alive()
+        self._question += 1
         for child in children:
-            self._tell(child, order)
-        self._look_at(each)
-
-    def _done(self, child: _Process, order: Order) -> None:
-        for each in [each for each in self._rounds if each.order == order]:
-            each.open.discard(child.pid)
-            self._look_at(each)
-
-    def _look_at(self, each: _Round) -> None:
-        if not each.open and each in self._rounds:
-            self._rounds.remove(each)
-            each.then()
-
-    def _tell(self, child: _Process, order: Order, *sockets: socket.socket) -> None:
-        child.orders.send(order, *sockets)
-        self._watch(child)
-
-    def _flush(self, child: _Process) -> None:
-        child.orders.flush()
-        self._watch(child)
-
-    def _watch(self, child: _Process) -> None:
-        out = select.POLLOUT if child.orders.has_waiting else 0
-        try:
-            self._poll.modify(child.orders, select.POLLIN | out)
-        except (OSError, ValueError):
-            return  # it has hung up
+            self._children.tell(child, AreYouThere(self._question))
+        self._watchdog = now + self._systemd.watchdog_s
 
     @contextmanager
     def _signals(self) -> Iterator[socket.socket]:
@@ -393,7 +313,7 @@ class Supervisor:
         numbers = (*(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD),)
         before = {number: signal.signal(number, _nothing) for number in numbers}
         waking = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        self._poll.register(read, select.POLLIN)
+        self._children.watch(read.fileno())
         try:
             yield read
         finally:

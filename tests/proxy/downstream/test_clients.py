@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lbproxy.errors import Failure
+from lbproxy.limits.board import Board, board_size
 from lbproxy.proxy.downstream.clients import Clients
 from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.forwarding.asker import Asker, asker_of_peer
@@ -138,3 +139,79 @@ def test_who_is_gone_is_not_looked_at_any_more(scene: Scene) -> None:
     found.half_closed.add(peer, 0.0)
     found.dismiss(peer)
     assert len(found.half_closed) == 0
+
+
+def two(scene: Scene) -> tuple[Clients, Clients, Board]:
+    """The clients of two workers of one machine."""
+    board = Board(bytearray(board_size(2)), 2, b"key")
+    return Clients(scene.desk, board.page(0)), Clients(scene.desk, board.page(1)), board
+
+
+@pytest.mark.parametrize("sections", [FEW])
+def test_the_limit_of_connections_holds_over_all_workers(scene: Scene) -> None:
+    one, other, _ = two(scene)
+    first, second = Peer(scene, "192.0.2.1"), Peer(scene, "192.0.2.2")
+    assert one.admit(first) is None
+    assert other.admit(second) is None
+    for clients in (one, other):
+        refused = Peer(scene, "192.0.2.3")
+        assert clients.admit(refused) is Failure.CONNECTIONS_EXHAUSTED
+        assert not clients.admit_handshake(Peer(scene, "192.0.2.3"))
+    one.dismiss(first)
+    for clients in (one, other):
+        for handshake in [*clients.handshakes]:
+            clients.dismiss_handshake(handshake)
+    assert other.admit(Peer(scene, "192.0.2.4")) is None
+    assert one.admit(Peer(scene, "192.0.2.5")) is Failure.CONNECTIONS_EXHAUSTED
+
+
+@pytest.mark.parametrize("sections", [FEW])
+def test_handshakes_of_all_workers_count_among_all(scene: Scene) -> None:
+    one, other, _ = two(scene)
+    shaking = Peer(scene, "192.0.2.1")
+    assert one.admit_handshake(shaking)
+    assert other.admit_handshake(Peer(scene, "192.0.2.2"))
+    assert not other.admit_handshake(Peer(scene, "192.0.2.3"))
+    one.dismiss_handshake(shaking)
+    assert one.admit(shaking) is None
+    assert not one.admit_handshake(Peer(scene, "192.0.2.4"))
+
+
+@pytest.mark.parametrize("sections", [FEW])
+def test_the_limit_of_a_client_holds_over_all_workers(scene: Scene) -> None:
+    one, other, _ = two(scene)
+    first, second = Peer(scene, "198.51.100.1"), Peer(scene, "198.51.100.1")
+    assert one.admit(first) is None
+    assert other.admit(second) is Failure.TOO_MANY_CONNECTIONS
+    one.dismiss(first)
+    assert other.admit(Peer(scene, "198.51.100.1")) is None
+
+
+@pytest.mark.parametrize("sections", [FEW])
+def test_the_handshakes_of_a_client_are_limited_over_all_workers(scene: Scene) -> None:
+    one, other, _ = two(scene)
+    first = Peer(scene, "198.51.100.1")
+    assert one.admit_handshake(first)
+    assert other.admit(Peer(scene, "198.51.100.1")) is None  # counted apart
+    one.dismiss_handshake(first)
+    assert other.admit_handshake(Peer(scene, "198.51.100.1"))
+    assert not one.admit_handshake(Peer(scene, "198.51.100.1"))
+
+
+@pytest.mark.parametrize("sections", [FEW])
+def test_who_is_refused_at_one_worker_takes_no_place_at_the_others(scene: Scene) -> None:
+    one, other, _ = two(scene)
+    assert one.admit(Peer(scene, "198.51.100.1")) is None
+    for _ in range(5):
+        assert one.admit(Peer(scene, "198.51.100.1")) is Failure.TOO_MANY_CONNECTIONS
+    assert other.admit(Peer(scene, "198.51.100.2")) is None
+
+
+@pytest.mark.parametrize("sections", [FEW])
+def test_a_worker_that_died_holds_no_places(scene: Scene) -> None:
+    one, other, board = two(scene)
+    one.admit(Peer(scene, "198.51.100.1"))
+    one.admit_handshake(Peer(scene, "198.51.100.1"))
+    board.clear(0)
+    assert other.admit(Peer(scene, "198.51.100.1")) is None
+    assert other.admit_handshake(Peer(scene, "198.51.100.1"))

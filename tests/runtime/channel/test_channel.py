@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
 import pytest
 
+from lbproxy.cluster.learned import Lesson
 from lbproxy.cluster.node import Admin
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.snapshot import Snapshot
@@ -44,6 +45,19 @@ class Served:
         self.news = asyncio.Event()
         self.counted = WorkerStats()
         self.followed = 0
+        self.taught: list[Mapping[str, list[Lesson]]] = []
+        self.has_learned: dict[str, list[Lesson]] = {}
+        self.knows: dict[str, list[Lesson]] = {}
+
+    def learned(self) -> dict[str, list[Lesson]]:
+        learned, self.has_learned = self.has_learned, {}
+        return learned
+
+    def all_learned(self) -> dict[str, list[Lesson]]:
+        return self.knows
+
+    def learn(self, learned: Mapping[str, list[Lesson]]) -> None:
+        self.taught.append(learned)
 
     def follow_another(self) -> None:
         self.followed += 1
@@ -245,3 +259,19 @@ async def test_a_worker_without_control_goes_on_and_meets_the_next_one(joined: J
     assert served.followed == 2, "its versions count from the beginning"
     assert joined.heard.said == []
     after.close()
+
+
+async def test_what_one_worker_learns_the_others_are_told(joined: Joined) -> None:
+    """And a worker that is new is told all that another one knows."""
+    one, other = await joined.join(1), await joined.join(2)
+    one.has_learned = {"idp": [(b"first", "a", 1.0)]}
+    telling = [asyncio.ensure_future(end.tell_learned()) for end in joined.ends.values()]
+    await until(lambda: other.taught == [{"idp": [(b"first", "a", 1.0)]}])
+    assert one.taught == [], "nobody is told what it said itself"
+    one.knows = {"idp": [(b"%d" % number, "a", 1.0) for number in range(12_000)]}
+    third = await joined.join(3)
+    await until(lambda: len(third.taught) == 3)
+    assert [lesson for portion in third.taught for lesson in portion["idp"]] == one.knows["idp"]
+    assert len(other.taught) == 1
+    for each in telling:
+        each.cancel()

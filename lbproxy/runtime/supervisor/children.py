@@ -1,0 +1,215 @@
+"""The supervisor's children: how they are forked, joined to each other, told and heard."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+import uvloop
+
+from lbproxy.limits.board import Board
+from lbproxy.runtime.child import Child, live
+from lbproxy.runtime.control_process import ControlProcess
+from lbproxy.runtime.image import Image
+from lbproxy.runtime.orders import Attach, Done, Order, OrderChannel, Word
+from lbproxy.runtime.supervisor.fork import fork
+from lbproxy.runtime.worker_process import WorkerProcess
+
+CONTROL = -1  # its place; the workers' begin at 0
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """A child.
+
+    Args: page: of the board, for a worker that counts for all; number: there is never another one
+    with it; replaced: another one has its place already; answered: the last question whether it is
+    there.
+    """
+
+    place: int
+    page: int | None
+    number: int
+    pid: int
+    orders: OrderChannel
+    ready: bool = False
+    replaced: bool = False
+    answered: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return "control" if self.place == CONTROL else f"worker {self.place + 1}"
+
+    @property
+    def is_worker(self) -> bool:
+        """True if it serves clients."""
+        return self.place != CONTROL
+
+
+@dataclass(slots=True, eq=False)
+class _Round:
+    """An order to several children. Args: open: pids of those that have not done it yet; then:
+    called when all have, or have ended."""
+
+    order: Order
+    open: set[int]
+    then: Callable[[], None]
+
+
+class Children:
+    """Every child that lives.
+
+    Args: board, pages: which each worker has one of; hear: called with a child and what it says.
+    """
+
+    def __init__(self, board: Board, pages: int, hear: Callable[[Process, Word], None]) -> None:
+        self._board = board
+        self._pages = pages
+        self._hear = hear
+        self._by_pid: dict[int, Process] = {}
+        self._numbers = 0
+        self._rounds: list[_Round] = []
+        self._poll = select.poll()
+
+    def __bool__(self) -> bool:
+        """Return True while one lives."""
+        return bool(self._by_pid)
+
+    def everybody(self) -> list[Process]:
+        """Return all of them."""
+        return [*self._by_pid.values()]
+
+    def workers(self) -> list[Process]:
+        """Return those that serve clients."""
+        return [child for child in self._by_pid.values() if child.is_worker]
+
+    def controls(self) -> list[Process]:
+        """Return those that are control: one, or none while it is started anew."""
+        return [child for child in self._by_pid.values() if not child.is_worker]
+
+    def start(self, image: Image, place: int) -> Process:
+        """Fork the child of a place, and give it streams to its counterparts."""
+        ours, theirs = OrderChannel.pair()
+        self._numbers += 1
+        page = self._free_page() if place != CONTROL else None
+        pid = fork(
+            f"lbproxy worker{place + 1}" if place != CONTROL else "lbproxy control",
+            lambda: self._be(image, place, page, ours, theirs),
+        )
+        theirs.close()
+        child = Process(place, page, self._numbers, pid, ours)
+        self._by_pid[pid] = child
+        self._poll.register(ours, select.POLLIN)
+        for other in self.controls() if child.is_worker else self.workers():
+            self._join(child, other)
+        return child
+
+    def _free_page(self) -> int | None:
+        """Return a page that no worker writes, None if there is none: one that is told to end again
+        and again has many successors."""
+        taken = {child.page for child in self.workers()}
+        return next((page for page in range(self._pages) if page not in taken), None)
+
+    def ended(self, pid: int) -> Process | None:
+        """Take leave of a child, having heard its last words; None if it is no child of ours."""
+        child = self._by_pid.pop(pid, None)
+        if child is not None:
+            self._listen(child)
+            child.orders.close()
+            if child.page is not None:
+                self._board.clear(child.page)
+            for each in [*self._rounds]:
+                self._done(child, each.order)
+        return child
+
+    # Channels.
+
+    def watch(self, descriptor: int) -> None:
+        """Let `wait` end if there is something to read from a descriptor."""
+        self._poll.register(descriptor, select.POLLIN)
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait for something to happen, and hear what children say."""
+        known = {child.orders.fileno(): child for child in self._by_pid.values()}
+        timeout = None if timeout_s is None else timeout_s * 1000.0
+        for descriptor, event in self._poll.poll(timeout):
+            child = known.get(descriptor)
+            if child is None:
+                continue
+            if event & select.POLLOUT:
+                child.orders.flush()
+                self._watch_for_room(child)
+            if event & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                self._listen(child)
+
+    def tell(self, child: Process, order: Order, *sockets: socket.socket) -> None:
+        """Give an order. Args: sockets: go with it, and are closed here."""
+        child.orders.send(order, *sockets)
+        self._watch_for_room(child)
+
+    def tell_all(self, children: list[Process], order: Order, then: Callable[[], None]) -> None:
+        """Give an order to several children, and do `then` when all have done it."""
+        each = _Round(order, {child.pid for child in children}, then)
+        self._rounds.append(each)
+        for child in children:
+            self.tell(child, order)
+        self._look_at(each)
+
+    def _listen(self, child: Process) -> None:
+        while True:
+            try:
+                heard = child.orders.receive()
+            except BlockingIOError:
+                return
+            if heard is None:
+                with suppress(KeyError):  # heard before: its end is about to be told
+                    self._poll.unregister(child.orders)
+                return
+            match heard[0]:
+                case Done(order):
+                    self._done(child, order)
+                case word:
+                    self._hear(child, cast(Word, word))
+
+    def _watch_for_room(self, child: Process) -> None:
+        out = select.POLLOUT if child.orders.has_waiting else 0
+        with suppress(OSError, ValueError):  # it has hung up
+            self._poll.modify(child.orders, select.POLLIN | out)
+
+    def _done(self, child: Process, order: Order) -> None:
+        for each in [each for each in self._rounds if each.order == order]:
+            each.open.discard(child.pid)
+            self._look_at(each)
+
+    def _look_at(self, each: _Round) -> None:
+        if not each.open and each in self._rounds:
+            self._rounds.remove(each)
+            each.then()
+
+    # In the child.
+
+    def _be(
+        self, image: Image, place: int, page: int | None, ours: OrderChannel, orders: OrderChannel
+    ) -> int:
+        """Live as the child of a place; return its exit code."""
+        ours.close()
+        for each in self._by_pid.values():
+            each.orders.close()  # or it would never hear of the supervisor's end
+        child: Child
+        if place == CONTROL:
+            workers = [each.number for each in self.workers()]
+            child = ControlProcess(image, orders, workers)
+        else:
+            child = WorkerProcess(image, place, page, orders)
+        return uvloop.run(live(child, orders))
+
+    def _join(self, one: Process, other: Process) -> None:
+        """Give control and a worker a stream to each other."""
+        worker = one if one.is_worker else other
+        for child, end in zip((one, other), socket.socketpair(), strict=True):
+            self.tell(child, Attach(worker.number), end)

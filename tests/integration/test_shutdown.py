@@ -1,0 +1,79 @@
+"""What others are told before it ends: systemd, and the balancers in front."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.house import make_house as make_house
+from tests.integration.test_process import PATIENCE_S
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_systemd_is_told(
+    house: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        running = await house(workers=workers)
+        told: list[str] = []
+
+        async def hears(what: str) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while what not in told:
+                    data = await asyncio.get_running_loop().sock_recv(systemd, 1000)
+                    told.append(data.decode())
+
+        await hears("WATCHDOG=1")
+        status = "serving with 2 workers" if workers == 2 else "serving"
+        assert told[0] == f"READY=1\nSTATUS={status}"
+        told.clear()
+        await hears("WATCHDOG=1")
+        if workers == 2:
+            # Nobody says that all is well while one does not answer.
+            stopped = await running.worker(1)
+            running.kill(stopped, signal.SIGSTOP)
+            await asyncio.sleep(0.2)  # what was answered before may still be told
+            with suppress(BlockingIOError):
+                while systemd.recv(1000):
+                    pass
+            await asyncio.sleep(0.3)
+            with pytest.raises(BlockingIOError):
+                systemd.recv(1000)
+            running.kill(stopped, signal.SIGCONT)
+            told.clear()
+            await hears("WATCHDOG=1")
+        running.process.send(signal.SIGTERM)
+        await hears("STOPPING=1\nSTATUS=draining")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_clients_are_accepted_while_readyz_says_that_it_ends(
+    house: Any, workers: int
+) -> None:
+    running = await house(workers=workers, shutdown={"lead": "60s"})
+    assert b" 200 " in (await running.api("/readyz"))[:20]
+    running.process.send(signal.SIGTERM)
+    await running.process.says("not ready any more; draining in 1m")
+    await running.until_ready_says(b" 503 ")
+    assert (await running.get()).startswith(b"HTTP/1.1 200")
+    running.process.send(signal.SIGTERM)
+    assert await running.process.ends() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_after_the_lead_it_drains(house: Any, workers: int) -> None:
+    running = await house(workers=workers, shutdown={"lead": "100ms"})
+    running.process.send(signal.SIGTERM)
+    assert await running.process.ends() == 0
+    said = [line.split(": ", 1)[1] for line in running.process.said]
+    assert said[-3:] == ["not ready any more; draining in 100ms", "draining", "ended"]

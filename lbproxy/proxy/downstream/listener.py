@@ -141,6 +141,7 @@ class Listener:
             return
         proxied = self._server is None
         self._stop()
+        self.socket.setblocking(False)  # whoever has a duplicate may have set it otherwise
         try:
             while (connection := _accepted(self.socket)) is not None:
                 self._take(connection, proxied)

@@ -59,14 +59,11 @@ class Learned:
     def __len__(self) -> int:
         return len(self._table)
 
-    def take_over(self, before: Learned) -> None:
-        """Remember what another table holds, as far as there is room: the latest used."""
-        self._table = before._table
-        self._untold = before._untold
-        self._tells = before._tells
-        while len(self._table) > self._entries:
-            key, _ = self._table.popitem(last=False)
-            self._untold.pop(key, None)
+    def follow(self, entries: int) -> None:
+        """Hold at most so many from now on; the least recently used go."""
+        self._entries = entries
+        while len(self._table) > entries:
+            self._table.popitem(last=False)
 
     def find(self, value: bytes, now: float) -> str | None:
         """Return the node of a session id, or None. Args: now: monotonic seconds."""

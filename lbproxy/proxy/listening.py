@@ -92,10 +92,9 @@ class Listening:
             name = settings.name
             port = _redirect_port(config, settings, bound)
             state = before.get(name)
-            if state is None or name in sockets or state.secure != (settings.tls is not None):
-                state = _successor(state, ListenerState(settings, tls.get(name), port))
-            elif state.tls is not None and settings.tls != state.settings.tls:
-                state.tls.follow(tls[name])
+            ours = _followed(None if state is None else state.tls, settings, tls)
+            if state is None or name in sockets or state.secure != (ours is not None):
+                state = _successor(state, ListenerState(settings, ours, port))
             states.append(state)
             ports.append(port)
         changes = [(self._own, self._next(config, self._own, states, sockets))]
@@ -105,9 +104,13 @@ class Listening:
             self._lent[place] = self._next(config, kept, states, {})
             changes.append((lent, self._lent[place]))
         # Those who end take the connections that wait, as long as their state says what is to come
-        # on them. Those who begin have another descriptor of the same queue.
+        # on them; the next ones of the same queue come after them, in this turn.
         for old, new in changes:
-            self._retire([each for name, each in old.items() if new.get(name) is not each])
+            for name, listener in old.items():
+                if new.get(name) is not listener:
+                    listener.retire(succeeded=name in new and name not in sockets)
+                    self._retired.append(listener)
+        self._retired = [listener for listener in self._retired if listener.busy]
         for settings, state, port in zip(config.listeners, states, ports, strict=True):
             state.follow(settings, port)
         for old, new in changes:
@@ -137,13 +140,8 @@ class Listening:
             elif listener is not None and listener.serves(state, settings):
                 found[name] = listener
             elif listener is not None:
-                found[name] = self._listener(state, listener.socket.dup())
+                found[name] = self._listener(state, listener.socket)
         return found
-
-    def _retire(self, listeners: list[Listener]) -> None:
-        for listener in listeners:
-            listener.retire()
-        self._retired = [each for each in (*self._retired, *listeners) if each.busy]
 
     def _listener(self, state: ListenerState, sock: socket.socket) -> Listener:
         return Listener(
@@ -153,6 +151,22 @@ class Listening:
             self._worker.config.timeouts.client_head,
             self._worker.count_rejected,
         )
+
+
+def _followed(
+    before: ServerTls | None, settings: ListenerSettings, tls: Mapping[str, ServerTls]
+) -> ServerTls | None:
+    """Return the TLS of a listener: what it has already, if it has some, so that sessions resume.
+
+    Args: before: that it has; tls: that others are read into.
+    """
+    if settings.tls is None:
+        return None
+    if before is None:
+        return tls[settings.name]
+    if not before.follows(settings.tls):
+        before.follow(tls[settings.name])
+    return before
 
 
 def _successor(before: ListenerState | None, state: ListenerState) -> ListenerState:

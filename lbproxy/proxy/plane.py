@@ -91,23 +91,22 @@ class DataPlane:
         Raises: OSError: the access log cannot be opened; then nothing has changed.
         """
         async with self._following:
-            before = self._access_log
-            path = config.access_log.path if config.access_log else None
-            log = before
-            if path != (None if before is None else before.path):
-                log = None if path is None else _access_log(path)
             await self.worker.hear_of(config)
             if self.worker.desk.draining:
                 for sock in sockets.values():
                     sock.close()
-            else:
-                self.worker.follow(config, keys)
-                await self._listening.follow(config, sockets, tls)
-                self._watch()
-                self.worker.log_to(log)
-                self._access_log, log = log, before
-            if log is not None and log is not self._access_log:
-                log.close()
+                return
+            before = log = self._access_log
+            path = config.access_log.path if config.access_log else None
+            if path != (None if before is None else before.path):
+                log = None if path is None else _access_log(path)
+            self.worker.follow(config, keys)
+            await self._listening.follow(config, sockets, tls)
+            self._watch()
+            self.worker.log_to(log)
+            self._access_log = log
+            if before is not None and before is not log:
+                before.close()
 
     async def accept_also(self, place: int, sockets: Mapping[str, socket.socket]) -> None:
         """Accept for another worker, too, which cannot for a while.

@@ -68,7 +68,7 @@ class Worker:
     ) -> None:
         self._page = page
         self.pools: dict[str, Pool] = {
-            name: _pool(config, name, keys, page) for name in config.pools
+            name: self._pool(config, name, keys) for name in config.pools
         }
         rules = Rules(config, Routing(config.routes, self.pools))
         self.access_log = access_log
@@ -171,7 +171,7 @@ class Worker:
         for name, settings in config.pools.items():
             pool = self.pools.get(name)
             if pool is None:
-                pool = _pool(config, name, keys, self._page)
+                pool = self._pool(config, name, keys)
                 if self._snapshot is not None and name in self._snapshot.pools:
                     pool.apply(self._snapshot.pools[name], self.now)
             else:
@@ -187,6 +187,17 @@ class Worker:
         self._clients.follow()
         for client in self.clients:
             follow(client, before)
+
+    def _pool(self, config: Config, name: str, keys: Mapping[str, bytes]) -> Pool:
+        return Pool(
+            name,
+            config.pools[name],
+            config.timeouts,
+            keys.get(name, b""),
+            int.from_bytes(os.urandom(8), "big"),
+            _mcmp(config, name),
+            self._page,
+        )
 
     def log_to(self, access_log: AccessLog | None) -> None:
         """Write the lines of requests that end from now on elsewhere. Args: None: nowhere.
@@ -379,25 +390,13 @@ class Worker:
         return self._clients.shaking
 
 
-def _some(learned: dict[str, list[Lesson]]) -> dict[str, list[Lesson]]:
-    return {name: lessons for name, lessons in learned.items() if lessons}
-
-
 def _mcmp(config: Config, name: str) -> McmpSettings | None:
     """Return the listener by which nodes join this pool, None for none."""
     return config.mcmp if config.mcmp and config.mcmp.pool == name else None
 
 
-def _pool(config: Config, name: str, keys: Mapping[str, bytes], page: Page | None) -> Pool:
-    return Pool(
-        name,
-        config.pools[name],
-        config.timeouts,
-        keys.get(name, b""),
-        int.from_bytes(os.urandom(8), "big"),
-        _mcmp(config, name),
-        page,
-    )
+def _some(learned: dict[str, list[Lesson]]) -> dict[str, list[Lesson]]:
+    return {name: lessons for name, lessons in learned.items() if lessons}
 
 
 def _speak(desk: Desk, link: Link) -> Upstream:

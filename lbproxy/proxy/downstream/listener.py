@@ -126,33 +126,39 @@ class Listener:
             self._listen()
             return
         make = self._make
+        # A descriptor of its own: its server closes it, and the socket may have a successor.
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: make(None), sock=self.socket, backlog=BACKLOG
+            lambda: make(None), sock=self.socket.dup(), backlog=BACKLOG
         )
 
-    def retire(self) -> None:
+    def retire(self, *, succeeded: bool) -> None:
         """Accept those that wait in the queue, and then no more; they are handed on.
 
-        Nobody who has been let in by the kernel is lost, if no other process holds the socket.
+        Nobody whom the kernel has let in is lost, unless others hold the socket and nobody accepts.
+        Args: succeeded: another one accepts on the socket from now on, and owns it.
         """
         if not self._open:
             return
-        queue = self.socket.dup()
         proxied = self._server is None
         self._stop()
-        with queue:
-            while (connection := _accepted(queue)) is not None:
+        self.socket.setblocking(False)  # whoever has a duplicate may have set it otherwise
+        try:
+            while (connection := _accepted(self.socket)) is not None:
                 self._take(connection, proxied)
+        except OSError as error:
+            _log.warning("listener %s: cannot accept: %s", self.state.name, error)
+        if not succeeded:
+            self.socket.close()
 
     def close(self) -> None:
         """Accept no more, and let go of those that are not handed on yet; the others stay."""
-        self._stop()
+        if self._open:
+            self._stop()
+            self.socket.close()
         for task in list(self._waiting):
             task.cancel()
 
     def _stop(self) -> None:
-        if not self._open:
-            return
         self._open = False
         if self._server is not None:
             self._server.close()
@@ -160,7 +166,6 @@ class Listener:
         if self._retry is not None:
             self._retry.cancel()
         asyncio.get_running_loop().remove_reader(self.socket)
-        self.socket.close()
 
     def _listen(self) -> None:
         self._retry = None

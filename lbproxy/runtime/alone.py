@@ -104,7 +104,7 @@ class Alone:
 
     async def _follow(self) -> Outcome:
         config, outcome = await self._read()
-        if config is not None and config != self._service.config:
+        if config is not None:
             try:
                 await self._service.follow(config)
             except (BindError, TlsError, *ERRORS) as error:

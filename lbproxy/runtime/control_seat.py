@@ -60,8 +60,12 @@ class ControlSeat:
 
         Raises: one of ERRORS.
         """
-        registry = Registry(config, monotonic()) if kept is None else kept.registry
-        self.plane = self._plane(config, admin, mcmp, registry, kept)
+        if kept is None:
+            self.plane = self._plane(config, admin, mcmp, Registry(config, monotonic()), None)
+        else:
+            # It may have died in the midst of a reload: then its registry is of another one.
+            changes = kept.registry.follow(config, monotonic())
+            self.plane = self._plane(config, admin, mcmp, kept.registry, kept, changes)
         self._config, self._sockets = config, (admin, mcmp)
         return self.plane
 

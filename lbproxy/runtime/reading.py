@@ -66,7 +66,7 @@ def tell_outcome(path: Path, outcome: Outcome) -> None:
         for change in outcome.changes:
             _log.info("reloaded: %s", change)
         if not outcome.changes:
-            _log.info("reloaded %s: nothing has changed", path)
+            _log.info("reloaded %s: nothing has changed but what files hold that it names", path)
 
 
 def _with_state(config: Config, path: Path, now: Config, environment: Mapping[str, str]) -> Config:

@@ -282,3 +282,35 @@ async def test_descriptors_and_processes_do_not_grow(house: Any, edit: Any) -> N
         await turn(number)
     assert len(running.children()) == 3
     await until(lambda: all(now <= was for now, was in zip(held(), before, strict=True)))
+
+
+async def test_who_dies_in_the_midst_of_a_reload_follows_as_well(house: Any, edit: Any) -> None:
+    running = await house()
+    editor = edit(running)
+    for turn in range(6):
+        victim = [running.control, lambda: running.worker(1), lambda: running.worker(2)][turn % 3]
+        editor.write(limits={"body": f"{turn + 1}KiB"})
+        running.process.send(signal.SIGHUP)
+        if turn >= 3:
+            await asyncio.sleep(0.01 * turn)
+        running.kill(await victim())
+        await running.process.says(
+            f"limits.body {f'{turn}KiB' if turn else '16MiB'} -> {turn + 1}KiB"
+        )
+        await running.settles()
+        await running.process.says_again("(pid", "serves", turn + 1)
+        for _ in range(6):
+            one = await running.hold()
+            assert await one.post(b"x" * ((turn + 1) * 1024)) == 200
+            assert await (await running.hold()).post(b"x" * ((turn + 1) * 1024 + 1)) == 413
+    assert "Traceback" not in running.process.text
+
+
+async def test_many_signals_are_few_reloads(house: Any, edit: Any) -> None:
+    running = await house()
+    editor = edit(running)
+    for turn in range(20):
+        editor.write(limits={"body": f"{turn + 1}KiB"})
+        running.process.send(signal.SIGHUP)
+    await running.process.says("-> 20KiB")
+    assert await (await running.hold()).post(b"x" * 20481) == 413

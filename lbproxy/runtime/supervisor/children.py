@@ -28,8 +28,8 @@ class Process:
     """A child.
 
     Args: page: of the board, for a worker that counts for all; number: there is never another one
-    with it; replaced: another one has its place already; answered: the last question whether it is
-    there.
+    with it; image: that it has, or was told; replaced: another one has its place already; answered:
+    the last question whether it is there.
     """
 
     place: int
@@ -37,6 +37,7 @@ class Process:
     number: int
     pid: int
     orders: OrderChannel
+    image: Image
     ready: bool = False
     replaced: bool = False
     answered: int = 0
@@ -106,7 +107,7 @@ class Children:
             lambda: self._be(image, place, page, ours, theirs),
         )
         theirs.close()
-        child = Process(place, page, self._numbers, pid, ours)
+        child = Process(place, page, self._numbers, pid, ours, image)
         self._by_pid[pid] = child
         self._poll.register(ours, select.POLLIN)
         for other in self.controls() if child.is_worker else self.workers():

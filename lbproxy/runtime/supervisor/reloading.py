@@ -67,7 +67,12 @@ class Reloading:
         self._number = 0
 
     def ask(self, asker: Process | None, number: int, dry_run: bool) -> None:
-        """Read the configuration again, as soon as it is this one's turn."""
+        """Read the configuration again, as soon as it is this one's turn.
+
+        Signals that wait for theirs are one: each reads what the file says then.
+        """
+        if asker is None and any(each.asker is None for each in self._queue):
+            return
         self._queue.append(_Wanted(asker, number, dry_run))
         self._next()
 
@@ -89,6 +94,14 @@ class Reloading:
     def refused(self, child: Process, why: str) -> None:
         """A child cannot follow."""
         self._refusals.append(f"{child.name}: {why}")
+
+    def catch_up(self, child: Process) -> None:
+        """Tell a child that was forked before what holds now, and has just become ready."""
+        if child.image is not self._image():
+            self._number += 1
+            descriptors = pack(child.image, self._image())
+            child.image = self._image()
+            self._children.tell(child, Follow(self._number), *descriptors)
 
     def _next(self) -> None:
         if self._now is not None or not self._queue:
@@ -114,7 +127,7 @@ class Reloading:
         for line in read.problems:
             _log.warning("%s", line)
         config, outcome = plan(before.config, read.config)
-        if wanted.dry_run or config == before.config:
+        if wanted.dry_run:
             self._conclude(outcome)
             return
         try:
@@ -130,12 +143,10 @@ class Reloading:
     def _tell(self, before: Image, after: Image, then: Callable[[], None]) -> None:
         self._hold(after)  # who is started anew meanwhile begins with it
         self._number += 1
-        self._children.tell_all(
-            [child for child in self._children.everybody() if child.ready],
-            Follow(self._number),
-            then,
-            lambda child: pack(before, after),
-        )
+        told = [child for child in self._children.everybody() if child.ready]
+        self._children.tell_all(told, Follow(self._number), then, lambda child: pack(before, after))
+        for child in told:
+            child.image = after
 
     def _followed(self, before: Image, after: Image, outcome: Outcome) -> None:
         if not self._refusals:

@@ -187,6 +187,7 @@ class Supervisor:
 
     def _ready(self, child: Process) -> None:
         child.ready = True
+        self._reloading.catch_up(child)
         self._lend()
         if self._phase is SupervisorPhase.STARTING:
             serving = {each.place for each in self._children.everybody() if each.ready}

@@ -29,7 +29,7 @@ from lbproxy.control.mcmp.part import McmpPart, McmpSockets
 from lbproxy.control.memory.part import Memory, commanded
 from lbproxy.control.part import Part
 from lbproxy.control.publisher import Publisher
-from lbproxy.control.reloading import History, Outcome, Reload, cannot_reload
+from lbproxy.control.reloading import History, Reload, ReloadOutcome, cannot_reload
 from lbproxy.control.takers import Takers
 from lbproxy.control.workers import Counters, Workers
 
@@ -209,7 +209,7 @@ class ControlPlane:
         self.note(self._registry.command(pool, node, admin, reason, self._clock()))
         self._keep(True)
 
-    async def reload(self, dry_run: bool) -> Outcome:
+    async def reload(self, dry_run: bool) -> ReloadOutcome:
         """Read the configuration again. Args: dry_run: only say what would change."""
         return await self._reload(dry_run)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReloadOutcome:
     """What came of one reload.
 
     Args: changes: in words, of a plan if it was only asked for; problems: why nothing changed, none
@@ -36,19 +36,19 @@ class History:
 
     started: float = field(default_factory=time.time)
     generation: int = 1
-    last: Outcome | None = None
+    last: ReloadOutcome | None = None
     workers: int = 0
 
-    def after(self, outcome: Outcome) -> History:
+    def after(self, outcome: ReloadOutcome) -> History:
         """Return what it is after one reload more."""
         generation = self.generation + (1 if outcome.worked and outcome.changes else 0)
         return History(self.started, generation, outcome, self.workers)
 
 
 # Reads the configuration again. Args: whether only the plan is wanted.
-Reload = Callable[[bool], Awaitable[Outcome]]
+Reload = Callable[[bool], Awaitable[ReloadOutcome]]
 
 
-async def cannot_reload(dry_run: bool) -> Outcome:
+async def cannot_reload(dry_run: bool) -> ReloadOutcome:
     """Reload nothing: there is no file."""
-    return Outcome(problems=("there is no configuration file to read again",))
+    return ReloadOutcome(problems=("there is no configuration file to read again",))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
-from lbproxy.control.reloading import Outcome
+from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.control_seat import ERRORS
 from lbproxy.runtime.reading import plan, read_again, tell_outcome
@@ -36,7 +36,7 @@ class Alone:
         self._service = Service(config, reload=self._reload)
         self._systemd = Notifier(os.environ)
         self._reloading: asyncio.Lock
-        self._by_signal: set[asyncio.Task[Outcome]] = set()
+        self._by_signal: set[asyncio.Task[ReloadOutcome]] = set()
 
     def open(self) -> None:
         """Open every socket. Raises: BindError."""
@@ -82,7 +82,7 @@ class Alone:
             await self._service.stop()
             _log.info("ended")
 
-    async def _reload(self, dry_run: bool) -> Outcome:
+    async def _reload(self, dry_run: bool) -> ReloadOutcome:
         """Read the configuration again and follow it."""
         async with self._reloading:
             if dry_run:
@@ -94,21 +94,21 @@ class Alone:
             self._systemd.ready("serving")
             return outcome
 
-    async def _read(self) -> tuple[Config | None, Outcome]:
+    async def _read(self) -> tuple[Config | None, ReloadOutcome]:
         """Return what the file says, None if it cannot be used, and what would change."""
         before = self._service.config
         read = await asyncio.to_thread(read_again, self._path, before, os.environ)
         if read.config is None:
-            return None, Outcome(problems=read.problems)
+            return None, ReloadOutcome(problems=read.problems)
         return plan(before, read.config)
 
-    async def _follow(self) -> Outcome:
+    async def _follow(self) -> ReloadOutcome:
         config, outcome = await self._read()
         if config is not None:
             try:
                 await self._service.follow(config)
             except (BindError, TlsError, *ERRORS) as error:
-                return Outcome(problems=(str(error),))
+                return ReloadOutcome(problems=(str(error),))
         return outcome
 
 

@@ -7,7 +7,7 @@ import logging
 import signal
 from typing import Protocol, cast
 
-from lbproxy.runtime.orders import AreYouThere, Done, Failed, Here, Order, OrderChannel, Refused
+from lbproxy.runtime.orders import AreYouThere, Declined, Done, Failed, Here, Order, OrderChannel
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -68,10 +68,10 @@ async def live(child: Child, orders: OrderChannel) -> int:
                 await child.take(order, descriptors)
                 orders.send(Done(order))
             except CannotDo as error:
-                orders.send(Refused(order, str(error)))
+                orders.send(Declined(order, str(error)))
             except Exception:
                 _log.exception("a fault of lbproxy at an order of its supervisor")
-                orders.send(Refused(order, "a fault of lbproxy: see the log"))
+                orders.send(Declined(order, "a fault of lbproxy: see the log"))
 
     loop.add_reader(orders.fileno(), hear)
     obeying = loop.create_task(obey(), name="orders")

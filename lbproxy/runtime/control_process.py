@@ -8,7 +8,7 @@ import socket
 from collections.abc import Collection
 from contextlib import suppress
 
-from lbproxy.control.reloading import History, Outcome
+from lbproxy.control.reloading import History, ReloadOutcome
 from lbproxy.runtime.channel.to_workers import ToWorkers
 from lbproxy.runtime.child import CannotBegin, CannotDo
 from lbproxy.runtime.control_seat import ERRORS, ControlSeat
@@ -16,7 +16,6 @@ from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.keeper import Keeper, read_kept
 from lbproxy.runtime.orders import (
-    Answer,
     AskReload,
     Attach,
     Follow,
@@ -24,6 +23,7 @@ from lbproxy.runtime.orders import (
     Order,
     OrderChannel,
     Ready,
+    ReloadAnswer,
     ShutDown,
     Stop,
 )
@@ -48,7 +48,7 @@ class ControlProcess:
         self._seat = ControlSeat(
             self._workers, self._workers.publish, self._keep, self._ask_reload, history
         )
-        self._asked: dict[int, asyncio.Future[Outcome]] = {}
+        self._asked: dict[int, asyncio.Future[ReloadOutcome]] = {}
         self._serving = False
         self._keeper: Keeper | None = None
         self._ending = asyncio.Event()
@@ -96,7 +96,7 @@ class ControlProcess:
                 await self._follow(descriptors)
             case Know(history):
                 self._seat.history = history
-            case Answer(number, outcome):
+            case ReloadAnswer(number, outcome):
                 answer = self._asked.pop(number, None)
                 if answer is not None and not answer.done():
                     answer.set_result(outcome)
@@ -142,9 +142,9 @@ class ControlProcess:
                 sock.close()
         self._image = image
 
-    async def _ask_reload(self, dry_run: bool) -> Outcome:
+    async def _ask_reload(self, dry_run: bool) -> ReloadOutcome:
         number = max(self._asked, default=0) + 1
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
         self._orders.send(AskReload(number, dry_run))
         return await answer

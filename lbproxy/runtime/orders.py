@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lbproxy.control.reloading import History, Outcome
+from lbproxy.control.reloading import History, ReloadOutcome
 
 _LARGEST = 64 << 10  # bytes of an order
 _MOST_DESCRIPTORS = 253  # as the kernel, SCM_MAX_FD
@@ -74,11 +74,11 @@ class Know:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReloadAnswer:
     """To control: what came of a reload that it asked for. Args: number: of the question."""
 
     number: int
-    outcome: Outcome
+    outcome: ReloadOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ Order: TypeAlias = (
     | ReopenLog
     | Follow
     | Know
-    | Answer
+    | ReloadAnswer
     | AreYouThere
 )
 
@@ -121,7 +121,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Declined:
     """From a child: it cannot do what an order says. Args: why: says what to do."""
 
     order: Order
@@ -153,7 +153,7 @@ class Here:
     number: int
 
 
-Word: TypeAlias = Ready | Leaving | Failed | Refused | AskReload | Done | Here
+Word: TypeAlias = Ready | Leaving | Failed | Declined | AskReload | Done | Here
 
 
 class OrderChannel:

@@ -12,7 +12,7 @@ from lbproxy.config.changes import differences
 from lbproxy.config.findings import Severity
 from lbproxy.config.read import load_config
 from lbproxy.config.schema import Config
-from lbproxy.control.reloading import Outcome
+from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.plane import server_tls
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.keys import affinity_keys
@@ -49,16 +49,16 @@ def read_again(path: Path, now: Config, environment: Mapping[str, str]) -> ReadA
     return ReadAgain(config, lines)
 
 
-def plan(before: Config, after: Config) -> tuple[Config, Outcome]:
+def plan(before: Config, after: Config) -> tuple[Config, ReloadOutcome]:
     """Return what of a configuration can be followed in place, and what would change in words."""
     later: tuple[str, ...] = ()
     if before.workers != after.workers:
         later = (f"workers {before.workers} -> {after.workers}: takes a restart",)
         after = after.model_copy(update={"workers": before.workers})
-    return after, Outcome((*map(str, differences(before, after)), *later))
+    return after, ReloadOutcome((*map(str, differences(before, after)), *later))
 
 
-def tell_outcome(path: Path, outcome: Outcome) -> None:
+def tell_outcome(path: Path, outcome: ReloadOutcome) -> None:
     """Log what came of a reload."""
     for problem in outcome.problems:
         _log.error("not reloaded, the old configuration holds: %s", problem)

@@ -16,7 +16,7 @@ GET = b"GET /a HTTP/1.1\r\nHost: idp.example.com\r\n\r\n"
 
 
 def configured(door: Any) -> Any:
-    return door.service._config
+    return door.service.config
 
 
 def pooled(config: Any, name: str = "idp", **changes: Any) -> Any:

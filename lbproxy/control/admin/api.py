@@ -19,7 +19,7 @@ from lbproxy.cluster.registry import UnknownName
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.control.admin.guard import guard, problem, problems
 from lbproxy.control.admin.metrics import Metrics
-from lbproxy.control.reloading import History, Outcome
+from lbproxy.control.reloading import History, ReloadOutcome
 
 COMMANDS = {
     "enable": Admin.ENABLED,
@@ -40,7 +40,7 @@ class Commands(Protocol):
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""
 
-    async def reload(self, dry_run: bool) -> Outcome:
+    async def reload(self, dry_run: bool) -> ReloadOutcome:
         """Read the configuration again. Args: dry_run: only say what would change."""
 
     def history(self) -> History:

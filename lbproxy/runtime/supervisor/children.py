@@ -16,7 +16,7 @@ from lbproxy.limits.board import Board
 from lbproxy.runtime.child import Child, live
 from lbproxy.runtime.control_process import ControlProcess
 from lbproxy.runtime.image import PAGES, Image
-from lbproxy.runtime.orders import Attach, Done, Order, OrderChannel, Refused, Word
+from lbproxy.runtime.orders import Attach, Declined, Done, Order, OrderChannel, Word
 from lbproxy.runtime.supervisor.fork import fork
 from lbproxy.runtime.worker_process import WorkerProcess
 
@@ -189,7 +189,7 @@ class Children:
                     self._done(child, order)
                 case word:
                     self._hear(child, cast(Word, word))
-                    if isinstance(word, Refused):
+                    if isinstance(word, Declined):
                         self._done(child, word.order)
 
     def _watch_for_room(self, child: Process) -> None:

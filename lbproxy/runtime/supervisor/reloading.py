@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lbproxy.config.schema import Config
-from lbproxy.control.reloading import Outcome
+from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import ServerTls, TlsError
 from lbproxy.runtime.following import pack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.keys import affinity_keys
-from lbproxy.runtime.orders import Answer, Follow, Know
+from lbproxy.runtime.orders import Follow, Know, ReloadAnswer
 from lbproxy.runtime.reading import ReadAgain, plan, read_again, tell_outcome
 from lbproxy.runtime.sockets import BindError, close_unused, open_again
 from lbproxy.runtime.supervisor.children import Children, Process
@@ -88,7 +88,9 @@ class Reloading:
         if isinstance(read, ReadAgain):
             self._take(read)
         else:
-            self._conclude(Outcome(problems=(f"the file could not be read: exit code {code}",)))
+            self._conclude(
+                ReloadOutcome(problems=(f"the file could not be read: exit code {code}",))
+            )
         return True
 
     def refused(self, child: Process, why: str) -> None:
@@ -122,7 +124,7 @@ class Reloading:
         wanted, before = self._now, self._image()
         assert wanted is not None
         if read.config is None:
-            self._conclude(Outcome(problems=read.problems))
+            self._conclude(ReloadOutcome(problems=read.problems))
             return
         for line in read.problems:
             _log.warning("%s", line)
@@ -134,7 +136,7 @@ class Reloading:
             tls, keys = _tls(before, config), affinity_keys(config, before.keys)
             sockets = open_again(before.sockets, before.config, config, before.workers)
         except (BindError, TlsError, OSError) as error:
-            self._conclude(Outcome(problems=(str(error),)))
+            self._conclude(ReloadOutcome(problems=(str(error),)))
             return
         after = replace(before, config=config, sockets=sockets, tls=tls, keys=keys)
         self._refusals.clear()
@@ -148,7 +150,7 @@ class Reloading:
         for child in told:
             child.image = after
 
-    def _followed(self, before: Image, after: Image, outcome: Outcome) -> None:
+    def _followed(self, before: Image, after: Image, outcome: ReloadOutcome) -> None:
         if not self._refusals:
             close_unused(before.sockets, after.sockets)
             self._conclude(outcome)
@@ -157,11 +159,11 @@ class Reloading:
 
         def back() -> None:
             close_unused(after.sockets, before.sockets)
-            self._conclude(Outcome(problems=problems))
+            self._conclude(ReloadOutcome(problems=problems))
 
         self._tell(after, before, back)
 
-    def _conclude(self, outcome: Outcome) -> None:
+    def _conclude(self, outcome: ReloadOutcome) -> None:
         wanted, self._now = self._now, None
         assert wanted is not None
         path = self._image().path
@@ -173,7 +175,7 @@ class Reloading:
             self._settled()
         if wanted.asker in self._children.everybody():
             assert wanted.asker is not None
-            self._children.tell(wanted.asker, Answer(wanted.number, outcome))
+            self._children.tell(wanted.asker, ReloadAnswer(wanted.number, outcome))
         self._next()
 
 

@@ -12,12 +12,12 @@ from enum import Enum, auto
 from time import monotonic
 
 from lbproxy.config.units import format_duration
-from lbproxy.control.reloading import Outcome
+from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.orders import (
-    Answer,
     AreYouThere,
     AskReload,
+    Declined,
     Drain,
     Failed,
     Follow,
@@ -26,7 +26,7 @@ from lbproxy.runtime.orders import (
     Leaving,
     Lend,
     Ready,
-    Refused,
+    ReloadAnswer,
     ReopenLog,
     ShutDown,
     Stop,
@@ -140,9 +140,9 @@ class Supervisor:
                 self._leaving(child)
             case AskReload(number, dry_run):
                 self._reload(child, number, dry_run=dry_run)
-            case Refused(Follow(), why):
+            case Declined(Follow(), why):
                 self._reloading.refused(child, why)
-            case Refused(order, why):
+            case Declined(order, why):
                 _log.error("%s cannot do %s: %s", child.name, order, why)
             case Here(number):
                 child.answered = number
@@ -277,7 +277,7 @@ class Supervisor:
         why = f"lbproxy is {self._phase.name.lower()}: nothing was read"
         _log.warning("not reloaded: %s", why)
         if asker is not None:
-            self._children.tell(asker, Answer(number, Outcome(problems=(why,))))
+            self._children.tell(asker, ReloadAnswer(number, ReloadOutcome(problems=(why,))))
 
     def _hold(self, image: Image) -> None:
         self.image = image

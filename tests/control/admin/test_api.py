@@ -22,7 +22,7 @@ from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.control.admin.api import _describe, make_admin_app
 from lbproxy.control.admin.metrics import ClusterCollector, Metrics
-from lbproxy.control.reloading import History, Outcome
+from lbproxy.control.reloading import History, ReloadOutcome
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +38,9 @@ class Commands:
     counted: WorkerStats = field(default_factory=WorkerStats)
     reason: str | None = None
     broken: bool = False
-    outcome: Outcome = field(default_factory=lambda: Outcome(("limits.body 1 -> 2",), (), 0.0))
+    outcome: ReloadOutcome = field(
+        default_factory=lambda: ReloadOutcome(("limits.body 1 -> 2",), (), 0.0)
+    )
     asked_to_reload: list[bool] = field(default_factory=list)
 
     def nodes(self) -> tuple[Node, ...]:
@@ -52,7 +54,7 @@ class Commands:
     async def counters(self) -> WorkerStats:
         return self.counted
 
-    async def reload(self, dry_run: bool) -> Outcome:
+    async def reload(self, dry_run: bool) -> ReloadOutcome:
         self.asked_to_reload.append(dry_run)
         return self.outcome
 
@@ -304,7 +306,7 @@ async def test_a_reload_is_asked_for(connect: Callable[..., Any], commands: Comm
 async def test_why_nothing_was_changed_is_said(
     connect: Callable[..., Any], commands: Commands
 ) -> None:
-    commands.outcome = Outcome(problems=("x.yaml:1:1: bad", "x.yaml:2:1: worse"))
+    commands.outcome = ReloadOutcome(problems=("x.yaml:1:1: bad", "x.yaml:2:1: worse"))
     answer = await (await connect()).post("/api/v1/reload")
     document = await answer.json()
     assert answer.status == 422

@@ -7,7 +7,16 @@ import logging
 import signal
 from typing import Protocol, cast
 
-from lbproxy.runtime.orders import AreYouThere, Declined, Done, Failed, Here, Order, OrderChannel
+from lbproxy.runtime.orders import (
+    AreYouThere,
+    Attach,
+    Declined,
+    Done,
+    Failed,
+    Here,
+    Order,
+    OrderChannel,
+)
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -45,6 +54,8 @@ async def live(child: Child, orders: OrderChannel) -> int:
     loop.add_signal_handler(signal.SIGTERM, child.leave)
     said: asyncio.Queue[tuple[Order, list[int]]] = asyncio.Queue()
 
+    attaching: set[asyncio.Task[None]] = set()
+
     def hear() -> None:
         while True:
             try:
@@ -58,6 +69,11 @@ async def live(child: Child, orders: OrderChannel) -> int:
             order = cast(Order, heard[0])
             if isinstance(order, AreYouThere):
                 orders.send(Here(order.number))
+            elif isinstance(order, Attach):
+                # At once: another order may be waiting for what comes by this stream.
+                task = loop.create_task(child.take(order, heard[1]), name="attach")
+                attaching.add(task)
+                task.add_done_callback(attaching.discard)
             else:
                 said.put_nowait((order, heard[1]))
 

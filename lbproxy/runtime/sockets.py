@@ -121,7 +121,7 @@ def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Socke
 
     Raises: BindError: then nothing is left open that was not before.
     """
-    # By the address: one that has another name now, or changes places with another, stays open.
+    binds = {each.name: each.bind for each in old.listeners}
     known = {each.bind: before.listeners[each.name] for each in old.listeners}
     listeners: dict[str, tuple[socket.socket, ...]] = {}
     opened: list[socket.socket] = []
@@ -129,8 +129,15 @@ def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Socke
     admin = mcmp = None
     try:
         for listener in new.listeners:
-            if listener.bind in known:
+            if binds.get(listener.name) == listener.bind:
                 listeners[listener.name] = known[listener.bind]
+                files |= _known(before, listener.bind)
+                continue
+            if listener.bind in known:
+                # It has another name now, or changes places with another: the address stays open.
+                again = tuple(sock.dup() for sock in known[listener.bind])
+                listeners[listener.name] = again
+                opened += again
                 files |= _known(before, listener.bind)
                 continue
             group = listeners[listener.name] = open_group(listener.bind, workers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 _log = logging.getLogger("lbproxy.systemd")
@@ -37,6 +38,11 @@ class Notifier:
     def ready(self, status: str) -> None:
         """Say that it runs, and what it does."""
         self._send(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Say that the configuration is read again; `ready` ends it."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reading the configuration again")
 
     def status(self, status: str) -> None:
         """Say what it does."""

@@ -27,6 +27,8 @@ _MODULES = {
     "run": "run",
     "check": "check",
     "explain": "explain",
+    "reload": "reload",
+    "status": "reload",
     "nodes": "nodes",
     "drain": "nodes",
     "enable": "nodes",

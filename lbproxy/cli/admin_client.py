@@ -14,11 +14,20 @@ from lbproxy.config.secrets import can_be_sent
 
 DEFAULT_ADMIN = "http://127.0.0.1:9090"
 TIMEOUT_S = 5.0
+RELOAD_TIMEOUT_S = 120.0  # it answers when the last worker has followed
 MAX_ANSWER = 64 << 20
 
 
 class AdminApiError(Exception):
     """The admin API did not do as asked. The text is one line for the operator."""
+
+
+class NothingChanged(Exception):
+    """A configuration cannot be used. Args: problems: one a line."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +63,14 @@ class NodeView:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._timeout_s = timeout_s
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_S)
+        self.sock.settimeout(self._timeout_s)
         self.sock.connect(self._path)
 
 
@@ -100,6 +110,21 @@ class AdminClient:
         except (KeyError, TypeError):
             raise self._strange() from None
 
+    def reload(self, dry_run: bool) -> dict[str, Any]:
+        """Have the configuration read again; return what the API says. Args: dry_run: only the
+        plan. Raises: NothingChanged: the file cannot be used; AdminApiError."""
+        path = f"/api/v1/reload?dry_run={'true' if dry_run else 'false'}"
+        return self._document(self._ask("POST", path, RELOAD_TIMEOUT_S))
+
+    def status(self) -> dict[str, Any]:
+        """Return what the running lbproxy is. Raises: AdminApiError."""
+        return self._document(self._ask("GET", "/api/v1/status"))
+
+    def _document(self, answer: Any) -> dict[str, Any]:
+        if not isinstance(answer, dict):
+            raise self._strange()
+        return answer
+
     def command(self, node: NodeView, command: str) -> NodeView:
         """Send drain, enable or disable; return the node's new state. Raises: AdminApiError."""
         path = "/".join(quote(part, safe="") for part in (node.pool, node.name, command))
@@ -109,11 +134,11 @@ class AdminClient:
         except (KeyError, TypeError):
             raise self._strange() from None
 
-    def _ask(self, method: str, path: str) -> Any:
+    def _ask(self, method: str, path: str, timeout_s: float = TIMEOUT_S) -> Any:
         connection = (
-            _UnixConnection(self._unix)
+            _UnixConnection(self._unix, timeout_s)
             if self._unix is not None
-            else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+            else http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         )
         try:
             connection.request(method, path, headers=self._headers)
@@ -135,6 +160,8 @@ class AdminClient:
             raise AdminApiError(
                 f"the admin API at {self._address} demands its token: name the file by --token-file"
             )
+        if response.status == 422 and isinstance(answer, dict) and "problems" in answer:
+            raise NothingChanged(tuple(map(str, answer["problems"])))
         if response.status != 200:
             detail = answer.get("detail") if isinstance(answer, dict) else None
             raise AdminApiError(f"the admin API refused ({response.status}): {detail or 'no word'}")

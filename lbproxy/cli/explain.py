@@ -20,8 +20,7 @@ from lbproxy.cli.explanation import BadRequest, Explanation, explain
 from lbproxy.cli.output import complain, lines, tell_json, text
 from lbproxy.cli.tables import table_console
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
-from lbproxy.cluster.node import Admin, Health, Node, Reported
-from lbproxy.cluster.registry import node_from_config
+from lbproxy.cluster.node import Admin, Health, Node, Reported, node_from_config
 from lbproxy.config.addresses import parse_node_url
 from lbproxy.config.read import load_config
 from lbproxy.config.schema import Config

@@ -11,6 +11,8 @@ operator, *load* reported by the node; *member* is a node as the balancer of one
 - `contexts`    what a node announces: virtual hosts, aliases, contexts, and their algebra
 - `registry`    the one writer; `roster` the nodes of a pool, in which it writes; `membership` what
                 nodes that announce themselves may make it write
+- `follow`      pools and nodes follow another configuration; `leaving` what becomes of nodes that
+                their source names no more
 - `snapshot`    the immutable view that workers read; `delta` what differs between two of them
 - `health`      rise and fall of probes, passive ejection
 - `candidates`  which nodes of a pool may be given a request; panic

@@ -144,6 +144,15 @@ def expect(state: ProbeState) -> ProbeState:
     return replace(state, expected=True) if state.health is Health.DOWN else state
 
 
+def ask_anew(state: ProbeState) -> ProbeState:
+    """Return the state of a node that is probed in another way from now on.
+
+    What the probes before said does not count together with theirs; and if the node is down, it may
+    have been for the way of asking alone: one that succeeds brings it up.
+    """
+    return expect(replace(state, run=0, reach=state.health, silent=0))
+
+
 def _listen(state: ProbeState, result: ProbeResult, now: float) -> ProbeState:
     if not result.silent:
         return replace(state, silent=0) if state.silent else state

@@ -59,6 +59,12 @@ class Learned:
     def __len__(self) -> int:
         return len(self._table)
 
+    def follow(self, entries: int) -> None:
+        """Hold at most so many from now on; the least recently used go."""
+        self._entries = entries
+        while len(self._table) > entries:
+            self._table.popitem(last=False)
+
     def find(self, value: bytes, now: float) -> str | None:
         """Return the node of a session id, or None. Args: now: monotonic seconds."""
         key = _key_of(value)

@@ -25,6 +25,7 @@ from lbproxy.cluster.contexts import (
     set_every_context,
 )
 from lbproxy.cluster.health import Aspect, Transition, expect
+from lbproxy.cluster.leaving import dismiss, make_way
 from lbproxy.cluster.node import Health, Node, NodeTls, Reported, Source, Tuning
 from lbproxy.cluster.registry import Registry
 from lbproxy.cluster.roster import (
@@ -128,12 +129,18 @@ class Membership:
         """
         roster = self._roster
         known = roster.by_route.get(node.route)
+        if known is not None and known.leaving is not None:
+            known = None  # it makes way
         if known is not None and known.node.source is not node.source:
             raise Conflict(f"route {node.route!r} is that of {introduce(known.node)}")
         namesake = roster.entries.get(node.name)
-        if namesake is not None and namesake is not known:
+        if namesake is not None and namesake is not known and namesake.leaving is None:
             raise Conflict(f"the name of node {node.name!r} is that of {introduce(namesake.node)}")
-        twins = {other.node.name: other for other in roster.at(node) if other is not known}
+        twins = {
+            other.node.name: other
+            for other in roster.at(node)
+            if other is not known and other.leaving is None
+        }
         for twin in twins.values():
             self._check_twin(node, twin, now)
         if known is None and not twins:
@@ -146,7 +153,7 @@ class Membership:
         if paths:
             hosts = set_contexts(hosts, aliases, paths, ContextState.STOPPED)
             self._check_size(node.route, hosts)
-        changes: Changes = ()
+        changes, _ = make_way(roster, node)
         for twin in twins.values():
             reason = f"{node.name!r} announced its address {node.url}, and it was dead or silent"
             changes += self._remove(twin, reason, alarming=True)
@@ -298,11 +305,7 @@ class Membership:
         return self._roster.changes(entry, _other_settings(told)) if told else ()
 
     def _remove(self, entry: Entry, reason: str, *, alarming: bool) -> Changes:
-        self._roster.remove(entry)
-        name = entry.node.name
-        return (
-            Change(self._roster.name, name, Aspect.MEMBERSHIP, PRESENT, ABSENT, reason, alarming),
-        )
+        return dismiss(self._roster, entry, reason, alarming=alarming)
 
     def _set_hosts(self, entry: Entry, hosts: Hosts, now: float) -> Changes:
         entry.heard = now

@@ -7,7 +7,8 @@ from enum import Enum
 from functools import lru_cache
 
 from lbproxy.cluster.contexts import VirtualHost
-from lbproxy.config.sources import NodeTlsSettings
+from lbproxy.config.addresses import parse_node_url
+from lbproxy.config.sources import ConfiguredNode, NodeTlsSettings
 
 # RFC 6761 section 6.3: this name is never asked for.
 LOCALHOST = ("127.0.0.1", "::1")
@@ -180,6 +181,24 @@ class Node:
     def takes_owned(self) -> bool:
         """True if it may be given requests of sessions that it owns."""
         return self.admin is not _STOPPED
+
+
+def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
+    """Return the node that an entry of a pool's `nodes` describes."""
+    url = parse_node_url(configured.url)
+    return Node(
+        pool=pool,
+        name=configured.name,
+        route=configured.name if configured.route is None else configured.route,
+        scheme=url.scheme,
+        host=url.host,
+        port=url.port,
+        weight=configured.weight,
+        tls=tls_of(configured.tls),
+        secret_file=configured.secret_file,
+        packet_size=configured.packet_size,
+        health_port=configured.health.port,
+    )
 
 
 @lru_cache(maxsize=4096)

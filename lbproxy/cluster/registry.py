@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lbproxy.cluster import health as rules
+from lbproxy.cluster import leaving
+from lbproxy.cluster.follow import follow, joined, respecify
 from lbproxy.cluster.health import (
     Aspect,
     Outcome,
@@ -21,10 +23,9 @@ from lbproxy.cluster.health import (
     note_failure,
     note_success,
 )
-from lbproxy.cluster.node import Admin, Health, Node, Source, tls_of
+from lbproxy.cluster.node import Admin, Health, Node, Source, node_from_config
 from lbproxy.cluster.roster import (
     ABSENT,
-    PRESENT,
     Change,
     Changes,
     Conflict,
@@ -35,11 +36,10 @@ from lbproxy.cluster.roster import (
     list_names,
 )
 from lbproxy.cluster.snapshot import Snapshot
+from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config import schema
-from lbproxy.config.addresses import parse_node_url
-from lbproxy.config.sources import ConfiguredNode
 
-__all__ = ["Change", "Changes", "Conflict", "Registry", "UnknownName", "node_from_config"]
+__all__ = ["Change", "Changes", "Conflict", "Registry", "UnknownName"]
 
 
 class Registry:
@@ -53,6 +53,7 @@ class Registry:
         """
         self._pools = {name: Roster(name, pool) for name, pool in config.pools.items()}
         self._snapshot = Snapshot(version=0, pools={})
+        self._reshaped = False  # pools came, left or changed their order since the last snapshot
         for pool in self._pools.values():
             for configured in pool.settings.nodes:
                 pool.add(node_from_config(pool.name, configured), now)
@@ -66,12 +67,13 @@ class Registry:
         if self.changed:
             pools = {pool.name: pool.take_snapshot() for pool in self._pools.values()}
             self._snapshot = Snapshot(self._snapshot.version + 1, pools)
+            self._reshaped = False
         return self._snapshot
 
     @property
     def changed(self) -> bool:
         """True if something changed since the last snapshot."""
-        return any(pool.snapshot is None for pool in self._pools.values())
+        return self._reshaped or any(pool.snapshot is None for pool in self._pools.values())
 
     def roster(self, pool: str) -> Roster:
         """Return the nodes of a pool, for those who write in it. Raises: UnknownName."""
@@ -156,7 +158,7 @@ class Registry:
             for entry in pool.entries.values():
                 entry.ejection, change = rules.expire(entry.ejection, now)
                 if change is not None:
-                    changes += self._return_to_use(pool, entry, change, now)
+                    changes += pool.return_to_use(entry, change, now)
         return tuple(changes)
 
     def command(self, pool: str, node: str, admin: Admin, reason: str, now: float) -> Changes:
@@ -166,11 +168,7 @@ class Registry:
         """
         home = self._pool(pool)
         entry = self._entry(home, node)
-        changes: Changes = ()
-        if admin is not entry.node.admin:
-            change = Transition(Aspect.ADMIN, entry.node.admin.value, admin.value, reason)
-            home.set(entry, replace(entry.node, admin=admin, commanded=reason, since=now))
-            changes = home.changes(entry, change)
+        changes = home.command(entry, admin, reason, now)
         if admin is Admin.ENABLED:
             changes += self.readmit(pool, node, reason, now)
         return changes
@@ -182,7 +180,7 @@ class Registry:
         changes: Changes = ()
         if entry.ejection.until is not None:
             entry.ejection, ended = rules.end_ejection(entry.ejection, now, reason)
-            changes = self._return_to_use(home, entry, ended, now)
+            changes = home.return_to_use(entry, ended, now)
         entry.ejection = note_success(entry.ejection)
         return changes
 
@@ -224,41 +222,92 @@ class Registry:
         address already. (A configuration may name one address twice: its author knows.)
         """
         home = self._pool(node.pool)
-        twin = next(home.at(node), None)
+        twin = next((each for each in home.at(node) if each.leaving is None), None)
         if twin is not None and twin.node.name != node.name:
             raise Conflict(
                 f"node {node.name!r} has the address {node.url} of {introduce(twin.node)}"
             )
+        home.check(node, but_leaving=True)
+        changes, _ = leaving.make_way(home, node)
         entry = home.add(node, now)
-        reason = f"{node.source.value}: {node.url}, route {node.route}"
-        return home.changes(entry, Transition(Aspect.MEMBERSHIP, ABSENT, PRESENT, reason))
+        return changes + home.changes(entry, joined(node))
 
     def remove(self, pool: str, node: str, reason: str) -> Changes:
         """Forget a node. Raises: UnknownName."""
         home = self._pool(pool)
-        entry = self._entry(home, node)
-        home.remove(entry)
-        return home.changes(entry, Transition(Aspect.MEMBERSHIP, PRESENT, ABSENT, reason))
+        return leaving.dismiss(home, self._entry(home, node), reason)
+
+    def follow(self, config: schema.Config, now: float) -> Changes:
+        """Make pools and nodes what another configuration says; see `follow`.
+
+        It must have been checked, so that no two nodes of a pool share a name or a route.
+        """
+        before = [*self._pools]
+        changes = follow(self._pools, config, now)
+        if [*self._pools] != before:
+            self._reshaped = True
+        return changes
+
+    def respecify(self, pool: str, node: Node, now: float) -> Changes:
+        """Give a node what the configuration says of it now. Raises: UnknownName.
+
+        Args: node: what is known of it, with that.
+        """
+        home = self._pool(pool)
+        return respecify(home, self._entry(home, node.name), node, now)
+
+    # Nodes that leave; `leaving` has the rules.
+
+    def lose(self, pool: str, node: str, reason: str) -> None:
+        """Take in that a node's source does not name it any more. Raises: UnknownName."""
+        leaving.lose(self._entry(self._pool(pool), node), reason)
+
+    def spare(self, pool: str, node: str) -> None:
+        """Take in that it is not sure any more that a node was lost. Raises: UnknownName."""
+        leaving.spare(self._entry(self._pool(pool), node))
+
+    def take_back(self, pool: str, node: str, reason: str, now: float) -> Changes:
+        """Take in that a node's source names it again, or still. Raises: UnknownName."""
+        home = self._pool(pool)
+        return leaving.take_back(home, self._entry(home, node), reason, now)
+
+    def let_go(self, now: float) -> Changes:
+        """Drain those that were lost, as far as others can serve."""
+        pools = self._pools.values()
+        return tuple(change for pool in pools for change in leaving.let_go(pool, now))
+
+    def awaits_end(self, now: float, drain_s: float) -> bool:
+        """Return True if a node may be removed, so that it matters what the workers count.
+
+        Args: drain_s: how long requests of a node that left may take.
+        """
+        return any(leaving.due(pool, now, drain_s) for pool in self._pools.values())
+
+    def sweep(self, stats: WorkerStats, now: float, drain_s: float) -> Changes:
+        """Remove the nodes that have left and are done; to be called about once a second.
+
+        Args: drain_s: as of `awaits_end`.
+        """
+        pools = self._pools.values()
+        return tuple(
+            change for pool in pools for change in leaving.sweep(pool, stats, now, drain_s)
+        )
+
+    def passing(self) -> frozenset[tuple[str, str]]:
+        """Return pool and name of the nodes that are drained because they leave."""
+        return leaving.passing(self._pools.values())
 
     def _give_way(self, pool: Roster, node: Node) -> Changes:
         """Remove the nodes of other sources that have an address of a configured one."""
         if node.source is not Source.CONFIG:
             return ()
         twins = {other.node.name: other for other in pool.at(node)}
-        changes: list[Change] = []
-        for name, twin in twins.items():
+        changes: Changes = ()
+        for twin in twins.values():
             if twin.node.source is not Source.CONFIG:
-                pool.remove(twin)
                 reason = f"its address {twin.node.url} is that of {introduce(node)}"
-                change = Change(pool.name, name, Aspect.MEMBERSHIP, PRESENT, ABSENT, reason, True)
-                changes.append(change)
-        return tuple(changes)
-
-    def _return_to_use(self, pool: Roster, entry: Entry, change: Transition, now: float) -> Changes:
-        # Slow start holds for it as for a node that came up: it may still be weak.
-        node = replace(entry.node, ejected=False, up_since=now, since=now, reason=change.reason)
-        pool.set(entry, node)
-        return pool.changes(entry, change)
+                changes += leaving.dismiss(pool, twin, reason, alarming=True)
+        return changes
 
     def _find(self, pool: str, node: str) -> tuple[Roster, Entry] | None:
         home = self._pools.get(pool)
@@ -279,29 +328,11 @@ class Registry:
             raise UnknownName(f"no node {name!r} in pool {pool.name!r}; {known}") from None
 
 
-def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
-    """Return the node that an entry of a pool's `nodes` describes."""
-    url = parse_node_url(configured.url)
-    return Node(
-        pool=pool,
-        name=configured.name,
-        route=configured.name if configured.route is None else configured.route,
-        scheme=url.scheme,
-        host=url.host,
-        port=url.port,
-        weight=configured.weight,
-        tls=tls_of(configured.tls),
-        secret_file=configured.secret_file,
-        packet_size=configured.packet_size,
-        health_port=configured.health.port,
-    )
-
-
 def _twin(pool: Roster, node: Node) -> Node | None:
     """Return the node of another source that a discovered node is."""
     if node.source is not Source.DNS or not node.addresses:
         return None
-    found = (entry.node for entry in pool.at(node))
+    found = (entry.node for entry in pool.at(node) if entry.leaving is None)
     return next((other for other in found if other.source is not Source.DNS), None)
 
 

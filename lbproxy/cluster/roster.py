@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.health import Aspect, EjectionState, ProbeState, Transition
-from lbproxy.cluster.node import Health, Node, Source
+from lbproxy.cluster.node import Admin, Health, Node, Source
 from lbproxy.cluster.snapshot import PoolSnapshot
 from lbproxy.config import schema
 
@@ -42,12 +42,26 @@ class Change:
 Changes = tuple[Change, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What becomes of a node that its source does not name any more; see `leaving`.
+
+    Args: reason: for the log; since: monotonic seconds at which it was let go, None while it goes
+    on serving because no other node can; drained: by us, so that it is enabled if it comes back.
+    """
+
+    reason: str
+    since: float | None = None
+    drained: bool = False
+
+
 @dataclass(slots=True)
 class Entry:
     """A node and what its health rests on.
 
     Args: heard: monotonic seconds of its last word; restored: what is known of it was written down
-    before a restart, and it has not announced itself since.
+    before a restart, or taken in under other settings, and it has not announced itself since;
+    leaving: None while its source names it.
     """
 
     node: Node
@@ -55,6 +69,7 @@ class Entry:
     ejection: EjectionState
     heard: float
     restored: bool = False
+    leaving: Departure | None = None
 
 
 class Roster:
@@ -75,19 +90,23 @@ class Roster:
         self._balancers: dict[str, BalancerSettings] = {}
         self._references: Counter[str] = Counter()
 
+    def check(self, node: Node, *, but_leaving: bool = False) -> None:
+        """Raise Conflict if the name or route of a node that comes is taken.
+
+        Args: but_leaving: nodes that leave would make way.
+        """
+        for entry in (self.entries.get(node.name), self.by_route.get(node.route)):
+            if entry is not None and not (but_leaving and entry.leaving is not None):
+                what = "name" if entry.node.name == node.name else f"route {node.route!r}"
+                raise Conflict(f"node {node.name!r} has the {what} of {introduce(entry.node)}")
+
     def add(self, node: Node, now: float) -> Entry:
         """Take a node in; without probes it is up at once.
 
         Raises: Conflict: its name or route is taken.
         """
-        for entry in (self.entries.get(node.name), self.by_route.get(node.route)):
-            if entry is not None:
-                what = "name" if entry.node.name == node.name else f"route {node.route!r}"
-                raise Conflict(f"node {node.name!r} has the {what} of {introduce(entry.node)}")
-        node = replace(node, since=now)
-        if self.settings.health is False:
-            node = replace(node, health=Health.UP, up_since=now)
-        probe = ProbeState(health=node.health, since=now, reach=node.health)
+        self.check(node)
+        node, probe = self._begin(node, now)
         entry = Entry(node, probe, EjectionState(), now)
         self.entries[node.name] = entry
         self.by_route[node.route] = entry
@@ -106,11 +125,24 @@ class Roster:
         self._unindex(entry, node)
         self.snapshot = None
 
+    def renew(self, entry: Entry, node: Node, now: float) -> None:
+        """Put another node in place of one of the same name and source: as one that comes."""
+        node, entry.probe = self._begin(node, now)
+        entry.ejection, entry.heard, entry.restored = EjectionState(), now, False
+        self.set(entry, node)
+
     def set(self, entry: Entry, node: Node) -> None:
-        """Put a node's new value, of the same name, route and source, in place of the old one."""
+        """Put a node's new value, of the same name and source, in place of the old one.
+
+        Of nodes that swap routes each may be set in its turn: in the end no route is double.
+        """
         old = entry.node
         if node == old:
             return
+        if node.route != old.route:
+            if self.by_route.get(old.route) is entry:
+                del self.by_route[old.route]
+            self.by_route[node.route] = entry
         self.ejected += node.ejected - old.ejected
         if _indexed(node) != _indexed(old):
             # In this order: what both refer to is not forgotten in between.
@@ -118,6 +150,28 @@ class Roster:
             self._unindex(entry, old)
         entry.node = node
         self.snapshot = None
+
+    def order(self, names: Iterable[str]) -> None:
+        """Bring nodes to the front, in this order; the others stay behind them as they are."""
+        ordered = {name: self.entries[name] for name in names} | self.entries
+        if [*ordered] != [*self.entries]:
+            self.entries = ordered
+            self.snapshot = None
+
+    def command(self, entry: Entry, admin: Admin, reason: str, now: float) -> Changes:
+        """Set what is wanted of a node."""
+        if admin is entry.node.admin:
+            return ()
+        change = Transition(Aspect.ADMIN, entry.node.admin.value, admin.value, reason)
+        self.set(entry, replace(entry.node, admin=admin, commanded=reason, since=now))
+        return self.changes(entry, change)
+
+    def return_to_use(self, entry: Entry, change: Transition, now: float) -> Changes:
+        """Take in that a node's ejection has ended."""
+        # Slow start holds for it as for a node that came up: it may still be weak.
+        node = replace(entry.node, ejected=False, up_since=now, since=now, reason=change.reason)
+        self.set(entry, node)
+        return self.changes(entry, change)
 
     def at(self, node: Node) -> Iterator[Entry]:
         """Yield the nodes that have an address of this one."""
@@ -159,6 +213,12 @@ class Roster:
             for change in transitions
             if change is not None
         )
+
+    def _begin(self, node: Node, now: float) -> tuple[Node, ProbeState]:
+        node = replace(node, since=now)
+        if self.settings.health is False:
+            node = replace(node, health=Health.UP, up_since=now)
+        return node, ProbeState(health=node.health, since=now, reach=node.health)
 
     def _index(self, entry: Entry, node: Node) -> None:
         for address in _addresses(node):

@@ -58,10 +58,13 @@ cdef class Affinity:
     cdef object _former_routes
     cdef object _former_own
     cdef readonly Learned learned
+    cdef Py_ssize_t _entries
     cdef dict _secure_headers
     cdef dict _plain_headers
     cdef bint _saw_owner
     cdef bint _saw_route
+
+    cpdef take_over(self, Affinity before)
 
     @cython.locals(member=Member, own=dict)
     cpdef void replace(self, object members, double now=*)

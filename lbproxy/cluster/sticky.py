@@ -136,12 +136,26 @@ class Affinity:
         self._own: dict[bytes, Member] = {}
         self._former_routes: OrderedDict[bytes, Former] = OrderedDict()
         self._former_own: OrderedDict[bytes, Former] = OrderedDict()
-        self.learned = Learned(settings.learned.entries)
+        self._entries: int = settings.learned.entries
+        self.learned = Learned(self._entries)
         self._secure_headers: dict[str, bytes] = {}
         self._plain_headers: dict[str, bytes] = {}
         # The search's side results: what the step at hand saw of owners that cannot be used.
         self._saw_owner: bool = False
         self._saw_route: bool = False
+
+    def take_over(self, before: Affinity) -> None:
+        """Remember what another one of the pool has learned, as far as there is room; before the
+        first `replace`, which takes over the members."""
+        self._former_routes = before._former_routes
+        self._routes = before._routes
+        self._longest = before._longest
+        if self._key == before._key:
+            self._former_own = before._former_own
+            self._own = before._own if self._uses_own else {}
+        if self._uses_learned:
+            self.learned = before.learned
+            self.learned.follow(self._entries)
 
     def replace(self, members: Sequence[Member], now: float = 0.0) -> None:
         """Take over all members of the pool, usable or not. Args: now: monotonic seconds."""

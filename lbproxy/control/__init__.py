@@ -7,8 +7,10 @@ with the plane, and knows no other part.
 - `plane`      puts the parts together; what the runtime starts
 - `part`       what a part is
 - `publisher`  when a new snapshot is published
-- `kept`       what outlives a control plane that dies
+- `kept`       what outlives a control plane that dies, or is replaced
+- `leaving`    removes the nodes that their source names no more
 - `journal`    what changed and why: the log, and the latest changes for whoever asks
+- `reloading`  what came of reading the configuration again
 - `takers`     tells which pools have nobody for new sessions by command
 - `workers`    the data plane as seen from here, and what it has counted
 - `health/`    probes of the nodes

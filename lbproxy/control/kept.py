@@ -1,4 +1,8 @@
-"""What outlives a control plane that dies: the next one goes on from it, and nobody notices."""
+"""What outlives a control plane that dies or is replaced: the next one goes on from it.
+
+If the next one has the same configuration nobody notices. For another one the registry must follow
+it first (`Registry.follow`); each part takes over what it still has a use for.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,13 @@ from lbproxy.control.journal import Journal
 class KeptControl:
     """All that a control plane knows and could not find out again, to be pickled in one piece.
 
-    Args: facts: as `ControlFacts.kept` returns them; parts: by the part's name, as `Part.kept`.
+    Args: facts: as `ControlFacts.kept` returns them; takers: as `Takers.kept`; parts: by the part's
+    name, as `Part.kept`.
     """
 
     registry: Registry
     ledger: Ledger
     journal: Journal
     facts: object
+    takers: object
     parts: Mapping[str, object]

@@ -43,14 +43,22 @@ class Part:
         """Take a newer snapshot; the workers get it after this."""
 
     def kept(self) -> object:
-        """Return what the next control takes over if this one dies, None for nothing.
+        """Return what the next control takes over, None for nothing.
 
         It is pickled at once, together with the registry and what other parts keep.
         """
         return None
 
     def take_over(self, kept: object) -> None:
-        """Go on from there, before start(). Args: kept: by the same part of a control that died."""
+        """Go on from there, before start().
+
+        Args: kept: by the same part of the control before, whose configuration may have been
+        another one. The registry has followed it.
+        """
+
+    async def step_down(self) -> None:
+        """End because another one goes on; what was asked already is still answered."""
+        await self.stop()
 
     async def stop(self) -> None:
         """End, and give back what it holds; may be called again."""

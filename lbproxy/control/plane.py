@@ -24,10 +24,12 @@ from lbproxy.control.discovery.resolver import Resolver
 from lbproxy.control.health.probes import Prober
 from lbproxy.control.journal import Journal
 from lbproxy.control.kept import KeptControl
+from lbproxy.control.leaving import Leavers
 from lbproxy.control.mcmp.part import McmpPart, McmpSockets
 from lbproxy.control.memory.part import Memory, commanded
 from lbproxy.control.part import Part
 from lbproxy.control.publisher import Publisher
+from lbproxy.control.reloading import History, Reload, ReloadOutcome, cannot_reload
 from lbproxy.control.takers import Takers
 from lbproxy.control.workers import Counters, Workers
 
@@ -40,9 +42,11 @@ class ControlPlane:
 
     All methods are for the event loop's thread. Args: publish: called with a newer snapshot, first
     by start(), and then as `Publisher` says; admin, mcmp: the sockets of these parts, which stay
-    their owner's: without them the part does not live; kept: of a control plane that died, and
-    whose registry this is; keep: called when `kept()` has become another one, with True
-    if somebody is told of it; clock: monotonic seconds.
+    their owner's: without them the part does not live; kept: of the control plane before, and whose
+    registry this is; followed: what changed when the registry followed this configuration, to be
+    logged by start(); keep: called when `kept()` has become another one, with True if somebody is
+    told of it; reload: reads the configuration again; history: what became of it; clock: monotonic
+    seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
     Attributes: journal: of what changed.
@@ -58,7 +62,10 @@ class ControlPlane:
         admin: socket.socket | None = None,
         mcmp: McmpSockets | None = None,
         kept: KeptControl | None = None,
+        followed: Changes = (),
         keep: Callable[[bool], None] = lambda urgent: None,
+        reload: Reload = cannot_reload,
+        history: Callable[[], History] = History,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
     ) -> None:
@@ -68,10 +75,13 @@ class ControlPlane:
         self._counters = Counters(workers, lambda: keep(True))
         self._publish = publish
         self._keep = keep
+        self._reload = reload
+        self.history = history
+        self._followed = followed
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
         self._clock = clock
         self._takers = Takers()
-        self._facts = ControlFacts(config, registry.snapshot)
+        self._facts = ControlFacts(config, registry.snapshot, history)
         self.journal = Journal()
         self._shutting_down = False
         self._task: asyncio.Task[None] | None = None
@@ -84,17 +94,16 @@ class ControlPlane:
             jitter or random.Random(),
             config.forwarding.fields if _https_in_front(config) else None,
         )
-        around = Surroundings(
-            registry, self.note, self.publish_now, self._counters, clock, config.timeouts.drain
-        )
+        around = Surroundings(registry, self.note, self.publish_now, clock)
+        leavers = Leavers(registry, self.note, self._counters, clock, config.timeouts.drain)
         dns = Dns(config, around, self._resolver)
         self._mcmp: McmpPart | None = None
         if config.mcmp is not False and mcmp is not None:
             self._mcmp = McmpPart(config.mcmp, mcmp, self._resolver, registry, self, clock)
         # What is known from before comes first. Who lets others in comes last.
-        self._parts: list[Part] = [self._prober, dns]
+        self._parts: list[Part] = [self._prober, leavers, dns]
         if config.state_file:
-            memory = Memory(config.state_file, config, registry, dns.passing, clock)
+            memory = Memory(config.state_file, config, registry, clock, known=kept is not None)
             self._parts.insert(0, memory)
         if config.admin is not False and admin is not None:
             metrics = Metrics(self._collector())
@@ -105,13 +114,14 @@ class ControlPlane:
             self._take_over(kept)
 
     def kept(self) -> KeptControl:
-        """Return what the next control plane takes over if this one dies."""
+        """Return what the next control plane takes over if this one dies or is replaced."""
         parts = ((part.name, part.kept()) for part in self._parts)
         return KeptControl(
             self._registry,
             self._counters.ledger,
             self.journal,
             self._facts.kept(),
+            self._takers.kept(),
             {name: known for name, known in parts if known is not None},
         )
 
@@ -119,6 +129,7 @@ class ControlPlane:
         self._counters.ledger = kept.ledger
         self.journal = kept.journal
         self._facts.take_over(kept.facts)
+        self._takers.take_over(kept.takers)
         for part in self._parts:
             if part.name in kept.parts:
                 part.take_over(kept.parts[part.name])
@@ -129,6 +140,7 @@ class ControlPlane:
 
         Raises: AdminError, McmpError, StateError.
         """
+        self._record(self._followed)
         for part in self._parts:
             await part.start()
         self.publish_now()
@@ -150,17 +162,28 @@ class ControlPlane:
                 *(node.pool, node.name, node.admin.value),
             )
 
+    async def step_down(self) -> None:
+        """End because another plane goes on; who asked something is still answered."""
+        await self._end_run()
+        for part in reversed(self._parts):
+            await part.step_down()
+        self._publisher.stop()
+        await self._resolver.close()
+
     async def stop(self) -> None:
         """End every part; may be called again."""
         self.shut_down()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._end_run()
         for part in reversed(self._parts):
             await part.stop()
         self._publisher.stop()
         await self._resolver.close()
+
+    async def _end_run(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     # What workers tell.
 
@@ -185,6 +208,10 @@ class ControlPlane:
         """Set what is wanted of a node. Raises: UnknownName."""
         self.note(self._registry.command(pool, node, admin, reason, self._clock()))
         self._keep(True)
+
+    async def reload(self, dry_run: bool) -> ReloadOutcome:
+        """Read the configuration again. Args: dry_run: only say what would change."""
+        return await self._reload(dry_run)
 
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""

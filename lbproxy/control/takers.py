@@ -25,9 +25,20 @@ class Takers:
         self._open: set[str] = set()
         self._held: set[str] = set()
 
+    def kept(self) -> object:
+        """Return what another one can go on from."""
+        return self._open, self._held
+
+    def take_over(self, kept: object) -> None:
+        """Go on from what another one's `kept` returned."""
+        assert isinstance(kept, tuple)
+        self._open, self._held = kept
+
     def follow(self, snapshot: Snapshot) -> None:
         """Take a newer snapshot."""
         before, self._known = self._known, snapshot
+        self._open &= snapshot.pools.keys()
+        self._held &= snapshot.pools.keys()
         for name, pool in snapshot.pools.items():
             if before is None or before.pools.get(name) is not pool:
                 self._look(name, pool)

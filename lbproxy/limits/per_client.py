@@ -42,6 +42,10 @@ class PerClient:
         self._sketch = sketch
         self._open: dict[str | int, int] = {}
 
+    def follow(self, limit: int) -> None:
+        """Have another limit from now on; connections beyond it stay."""
+        self._limit = limit
+
     def admit(self, address: str) -> bool:
         """Count one connection more, or return False if the client has enough.
 

@@ -19,7 +19,8 @@ From the bottom up; who stands above may import who stands below:
                  roles on its two sides
 - `upstream`     the roles that HTTP/1.1 and AJP play
 - `downstream`   listeners, clients, requests by HTTP/1.1: `arrival` decides, `http1` reads
-- `worker`       owns all that and has the tick; `plane` puts it together with sockets and files
+- `worker`       owns all that and has the tick; `listening` brings it clients on its sockets;
+                 `plane` puts them together with files, and follows a changed configuration
 
 On the way of a request there is no task, no timer, no logging call and no dict of headers.
 """

@@ -36,7 +36,7 @@ cdef Py_ssize_t _put_path(unsigned char *out, Py_ssize_t end, bytes target) exce
 
 cdef class AccessLog:
     cdef readonly long long lost
-    cdef str _path
+    cdef readonly str path
     cdef int _fd
     cdef object _output
     cdef bytearray _buffer

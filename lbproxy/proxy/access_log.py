@@ -128,12 +128,12 @@ class AccessLog:
     Other workers may write to the same.
     Raises: OSError if the file cannot be opened, from the constructor alone.
 
-    Attributes: lost: lines that could not be written since the start.
+    Attributes: path; lost: lines that could not be written since the start.
     """
 
     def __init__(self, path: str) -> None:
         self.lost: int = 0
-        self._path: str = path
+        self.path: str = path
         self._fd: int = self._open()
         self._output = LineOutput(self._fd)
         self._buffer: bytearray = bytearray(2 * _FLUSH_BYTES)
@@ -249,7 +249,7 @@ class AccessLog:
             self._next_report = time.monotonic() + _REPORT_EVERY_S
 
     def _report(self) -> None:
-        _logger.error("access log %s: %s; %d lines lost so far", self._path, self._error, self.lost)
+        _logger.error("access log %s: %s; %d lines lost so far", self.path, self._error, self.lost)
         self._reported = self.lost
 
     def _write_pending(self, may_wait: int) -> None:
@@ -270,14 +270,14 @@ class AccessLog:
 
     def reopen(self) -> None:
         """Open the file again, after log rotation moved it away; keeps the old one on failure."""
-        if self._path == "-":
+        if self.path == "-":
             self.flush()
             return
         self._flush(0)  # what waits belongs to the old one
         try:
             opened = self._open()
         except OSError as error:
-            _logger.error("access log %s: cannot reopen: %s", self._path, error.strerror)
+            _logger.error("access log %s: cannot reopen: %s", self.path, error.strerror)
             return
         os.close(self._fd)
         self._fd = opened
@@ -295,10 +295,10 @@ class AccessLog:
         self._pending = b""
         if self.lost != self._reported:
             self._report()
-        if self._path != "-":
+        if self.path != "-":
             os.close(self._fd)
 
     def _open(self) -> int:
-        if self._path == "-":
+        if self.path == "-":
             return _STDOUT
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -10,21 +10,18 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping
-from functools import partial
 
 from lbproxy.config.schema import Config
 from lbproxy.limits.board import Page
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.desk import Reports
-from lbproxy.proxy.downstream.listener import Listener, ListenerState
+from lbproxy.proxy.downstream.listener import ListenerState
+from lbproxy.proxy.listening import Listening
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.proxy.worker import TICK_S, Worker
 
 # How often certificate files are looked at.
 CERTIFICATES_EVERY_S = 2.0
-
-# Where clients reach a balancer that ends TLS before us, unless public_port says otherwise.
-_HTTPS = 443
 
 _log = logging.getLogger("lbproxy.tls")
 
@@ -56,53 +53,77 @@ class DataPlane:
         tick_s: float = TICK_S,
         page: Page | None = None,
     ) -> None:
-        self._config = config
         self._access_log = _access_log(config.access_log.path) if config.access_log else None
         self.worker = Worker(config, reports, self._access_log, keys, tick_s, page)
-        self._states = _listener_states(config, sockets, tls)
-        self.worker.listeners.extend(self._states)
-        self._listeners = [self._listener(state, sockets[state.name]) for state in self._states]
-        self._lent: dict[int, list[Listener]] = {}
+        self._listening = Listening(self.worker, config, sockets, tls)
+        self._following = asyncio.Lock()
         self._certificates: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to serve; the worker has a snapshot."""
         self.worker.start()
-        for listener in self._listeners:
-            await listener.start()
-        if any(state.tls for state in self._states):
-            self._certificates = asyncio.get_running_loop().create_task(
-                _watch_certificates(self._states), name="certificates"
-            )
+        await self._listening.start()
+        self._watch()
+
+    async def follow(
+        self,
+        config: Config,
+        sockets: Mapping[str, socket.socket],
+        tls: Mapping[str, ServerTls],
+        keys: Mapping[str, bytes],
+    ) -> None:
+        """Follow another configuration in place; nobody loses a connection or an exchange by it.
+
+        If it has pools that no snapshot tells of yet, it waits a while for one that does
+        (`worker.SNAPSHOT_WAIT_S`): the control plane follows at the same time. All the rest is one
+        step of the event loop. A data plane that drains follows nothing.
+
+        Exchanges in progress go on by the rules that they began with. A connection follows between
+        two requests. Connections of listeners that are gone, or bound elsewhere, close behind the
+        next answer, and after `timeouts.drain` at the latest. Those that wait in the queue of such
+        a listener are accepted; the caller closes its own descriptors of that socket before, or
+        others could come to wait there for nobody.
+
+        Args: sockets: listening, of listeners that are new or bound anew; the others keep theirs;
+        tls: as of server_tls(), of those listeners at least that are new or whose section has
+        changed: their certificates are taken over, sessions resume where names are the same; keys:
+        as of the constructor, and the same for pools whose affinity has not changed.
+        Raises: OSError: the access log cannot be opened; then nothing has changed.
+        """
+        async with self._following:
+            await self.worker.hear_of(config)
+            if self.worker.desk.draining:
+                for sock in sockets.values():
+                    sock.close()
+                return
+            before = log = self._access_log
+            path = config.access_log.path if config.access_log else None
+            if path != (None if before is None else before.path):
+                log = None if path is None else _access_log(path)
+            self.worker.follow(config, keys)
+            await self._listening.follow(config, sockets, tls)
+            self._watch()
+            self.worker.log_to(log)
+            self._access_log = log
+            if before is not None and before is not log:
+                before.close()
 
     async def accept_also(self, place: int, sockets: Mapping[str, socket.socket]) -> None:
         """Accept for another worker, too, which cannot for a while.
 
-        Args: place: of that worker; sockets: of its listeners by name, not closed here.
+        Args: place: of that worker; sockets: of its listeners by name, not closed here. What it is
+        lent follows a configuration as its own do, but for sockets that are new or bound anew.
         """
-        if place in self._lent:
-            return
-        lent = [
-            self._listener(state, sockets[state.name].dup())
-            for state in self._states
-            if state.name in sockets
-        ]
-        self._lent[place] = lent
-        for listener in lent:
-            await listener.start()
+        await self._listening.accept_also(place, sockets)
 
     def stop_accepting_for(self, place: int) -> None:
         """Accept no more for a worker that can do so again; may be called again."""
-        for listener in self._lent.pop(place, ()):
-            listener.close()
+        self._listening.stop_accepting_for(place)
 
     def stop_accepting(self) -> None:
         """Accept no more, and close each connection behind its answer; may be called again."""
         self.worker.desk.draining = True
-        for listener in self._listeners:
-            listener.close()
-        for place in [*self._lent]:
-            self.stop_accepting_for(place)
+        self._listening.close()
 
     async def drain(self) -> bool:
         """Accept no more and let exchanges in progress end, within `timeouts.drain`.
@@ -110,7 +131,7 @@ class DataPlane:
         Returns: True if nothing had to be cut off.
         """
         self.stop_accepting()
-        return await self.worker.drain(self._config.timeouts.drain)
+        return await self.worker.drain(self.worker.config.timeouts.drain)
 
     async def stop(self) -> None:
         """Cut off what is left; may be called again."""
@@ -124,35 +145,18 @@ class DataPlane:
         if log is not None:
             log.close()
 
+    def _watch(self) -> None:
+        """Look at certificates from now on, if there are any."""
+        listeners = self.worker.listeners
+        if self._certificates is None and any(state.tls for state in listeners):
+            self._certificates = asyncio.get_running_loop().create_task(
+                _watch_certificates(listeners), name="certificates"
+            )
+
     def reopen_log(self) -> None:
         """Open the access log again: log rotation has moved it away."""
         if self._access_log is not None:
             self._access_log.reopen()
-
-    def _listener(self, state: ListenerState, sock: socket.socket) -> Listener:
-        return Listener(
-            state,
-            sock,
-            partial(self.worker.serve, state),
-            self._config.timeouts.client_head,
-            self.worker.count_rejected,
-        )
-
-
-def _listener_states(
-    config: Config, sockets: Mapping[str, socket.socket], tls: Mapping[str, ServerTls]
-) -> list[ListenerState]:
-    by_name = {listener.name: listener for listener in config.listeners}
-    states: list[ListenerState] = []
-    for listener in config.listeners:
-        port = 0
-        if listener.redirect_to:
-            target = by_name[listener.redirect_to]
-            port = target.public_port or (
-                _HTTPS if target is listener else sockets[target.name].getsockname()[1]
-            )
-        states.append(ListenerState(listener, tls.get(listener.name), port))
-    return states
 
 
 def _access_log(path: str) -> AccessLog:
@@ -173,7 +177,7 @@ async def _watch_certificates(states: list[ListenerState]) -> None:
     """Load certificate files that change; report one that cannot be used, once."""
     while True:
         await asyncio.sleep(CERTIFICATES_EVERY_S)
-        for state in states:
+        for state in [*states]:
             if state.tls is None:
                 continue
             for result in state.tls.reload_if_changed():

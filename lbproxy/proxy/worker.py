@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -14,12 +15,14 @@ from lbproxy.cluster.node import Admin
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.config.schema import Config
+from lbproxy.config.sources import McmpSettings
 from lbproxy.limits.board import Page
 from lbproxy.limits.per_client import PerClient
 from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.cut_off import tell_cut
 from lbproxy.proxy.desk import Desk, Reports
 from lbproxy.proxy.downstream.clients import Clients, Handshake
+from lbproxy.proxy.downstream.following import follow, retire
 from lbproxy.proxy.downstream.half_closed import HalfClosed
 from lbproxy.proxy.downstream.http1 import Http1Connection
 from lbproxy.proxy.downstream.listener import ListenerState
@@ -40,6 +43,9 @@ _log = logging.getLogger("lbproxy.worker")
 
 # How often deadlines are looked at: the precision of every timeout.
 TICK_S = 0.25
+# How long a configuration with new pools waits for their nodes: longer than a control plane that
+# follows it, too, needs for its first snapshot.
+SNAPSHOT_WAIT_S = 5.0
 
 
 class Worker:
@@ -60,18 +66,9 @@ class Worker:
         tick_s: float = TICK_S,
         page: Page | None = None,
     ) -> None:
-        mcmp = config.mcmp or None
+        self._page = page
         self.pools: dict[str, Pool] = {
-            name: Pool(
-                name,
-                settings,
-                config.timeouts,
-                keys.get(name, b""),
-                int.from_bytes(os.urandom(8), "big"),
-                mcmp if mcmp is not None and mcmp.pool == name else None,
-                page,
-            )
-            for name, settings in config.pools.items()
+            name: self._pool(config, name, keys) for name in config.pools
         }
         rules = Rules(config, Routing(config.routes, self.pools))
         self.access_log = access_log
@@ -82,6 +79,11 @@ class Worker:
         self._tick_s = tick_s
         self._timer: asyncio.TimerHandle | None = None
         self._snapshot_version: int = -1
+        self._snapshot: Snapshot | None = None
+        self._applied = asyncio.Event()  # set with each snapshot
+        self._left: list[Pool] = []  # pools that are configured no more, while they are in use
+        # Listeners that are served no more, with when their last connections are cut off.
+        self._leaving: dict[ListenerState, float] = {}
 
     # Life.
 
@@ -117,9 +119,12 @@ class Worker:
         if snapshot.version <= self._snapshot_version:
             return
         self._snapshot_version = snapshot.version
+        self._snapshot = snapshot
         for name, pool in self.pools.items():
-            if pool.apply(snapshot.pools[name], self.now):
+            nodes = snapshot.pools.get(name)  # None: it is of another configuration than ours
+            if nodes is not None and pool.apply(nodes, self.now):
                 self._give_up_lost(pool)
+        self._applied.set()
 
     def _give_up_lost(self, pool: Pool) -> None:
         """End the exchanges that wait for nodes of which nothing is heard any more.
@@ -139,6 +144,85 @@ class Worker:
 
     def _exchanges(self) -> list[Exchange]:
         return [client.exchange for client in self.clients if client.exchange is not None]
+
+    # Another configuration.
+
+    async def hear_of(self, config: Config) -> None:
+        """Wait until a snapshot tells of every pool of a configuration, for at most a while.
+
+        Pools that are followed before have no nodes, and their requests would fail.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SNAPSHOT_WAIT_S):
+                while self._snapshot is None or set(config.pools) - set(self._snapshot.pools):
+                    self._applied.clear()
+                    await self._applied.wait()
+
+    def follow(self, config: Config, keys: Mapping[str, bytes]) -> None:
+        """Follow another configuration, but for its listeners and its access log.
+
+        Exchanges in progress keep the rules that they began with. Pools that are in both stay the
+        same objects, with their links, sessions and counters.
+
+        Args: keys: as of the constructor.
+        """
+        before = self.desk.rules
+        pools: dict[str, Pool] = {}
+        for name, settings in config.pools.items():
+            pool = self.pools.get(name)
+            if pool is None:
+                pool = self._pool(config, name, keys)
+                if self._snapshot is not None and name in self._snapshot.pools:
+                    pool.apply(self._snapshot.pools[name], self.now)
+            else:
+                key = keys.get(name, b"")
+                pool.follow(settings, config.timeouts, key, _mcmp(config, name), self.now)
+            pools[name] = pool
+        for name, pool in self.pools.items():
+            if name not in pools:
+                pool.leave()
+                self._left.append(pool)
+        self.pools = pools
+        self.desk.rules = Rules(config, Routing(config.routes, pools))
+        self._clients.follow()
+        for client in self.clients:
+            follow(client, before)
+
+    def _pool(self, config: Config, name: str, keys: Mapping[str, bytes]) -> Pool:
+        return Pool(
+            name,
+            config.pools[name],
+            config.timeouts,
+            keys.get(name, b""),
+            int.from_bytes(os.urandom(8), "big"),
+            _mcmp(config, name),
+            self._page,
+        )
+
+    def log_to(self, access_log: AccessLog | None) -> None:
+        """Write the lines of requests that end from now on elsewhere. Args: None: nowhere.
+
+        The one before is the caller's to close.
+        """
+        self.access_log = self.desk.access_log = access_log
+
+    def retire(self, listener: ListenerState) -> None:
+        """A listener is served no more: its connections close behind their answers.
+
+        What is left of them after `timeouts.drain` is cut off.
+        """
+        listener.leaves = True
+        self._leaving[listener] = monotonic() + self.config.timeouts.drain
+        for client in [client for client in self.clients if client.listener is listener]:
+            retire(client)
+
+    def _cut_off(self, listener: ListenerState) -> None:
+        """End what is left of a listener that is served no more."""
+        del self._leaving[listener]
+        for layer in [layer for layer in self.handshakes if layer.listener is listener]:
+            layer.abort()
+        for client in [client for client in self.clients if client.listener is listener]:
+            client.cut_off()
 
     async def drain(self, timeout_s: float) -> bool:
         """Let exchanges in progress end; connections close behind them.
@@ -173,7 +257,7 @@ class Worker:
             layer.abort()
         for client in list(self.clients):
             client.cut_off()
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._left):
             pool.close()
         if self.access_log is not None:
             self.access_log.flush()
@@ -194,8 +278,12 @@ class Worker:
             layer.expire()
         for upload in [upload for upload in self.gathering if upload.stalls(now)]:
             upload.stop_gathering()
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._left):
             pool.close_expired(now)
+        if self._left:
+            self._left = [pool for pool in self._left if not pool.has_left()]
+        for listener in [each for each, until in self._leaving.items() if until < now]:
+            self._cut_off(listener)
         if self.access_log is not None:
             self.access_log.flush()
 
@@ -231,10 +319,16 @@ class Worker:
     def stats(self) -> WorkerStats:
         """Return the counters so far."""
         desk = self.desk
+        connections: dict[str, int] = {}
+        accepted: dict[str, int] = {}
+        for listener in (*self._leaving, *self.listeners):
+            name = listener.name  # of one that leaves and its successor
+            connections[name] = connections.get(name, 0) + listener.open
+            accepted[name] = listener.accepted
         return WorkerStats(
             {name: pool.stats() for name, pool in self.pools.items()},
-            {listener.name: listener.open for listener in self.listeners},
-            {listener.name: listener.accepted for listener in self.listeners},
+            connections,
+            accepted,
             dict(desk.rejected),
             earliest(end for listener in self.listeners for end in listener.expiries().items()),
             tuple(end for listener in self.listeners for end in listener.certificates()),
@@ -294,6 +388,11 @@ class Worker:
     def shaking(self) -> PerClient:
         """TLS handshakes by client."""
         return self._clients.shaking
+
+
+def _mcmp(config: Config, name: str) -> McmpSettings | None:
+    """Return the listener by which nodes join this pool, None for none."""
+    return config.mcmp if config.mcmp and config.mcmp.pool == name else None
 
 
 def _some(learned: dict[str, list[Lesson]]) -> dict[str, list[Lesson]]:

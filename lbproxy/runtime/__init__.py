@@ -1,11 +1,13 @@
 """Processes: puts the data plane and the control plane together and runs them.
 
 - `process`          from a configuration to the exit code, in one process or in several
-- `service`          both planes in one event loop, if there is one process
+- `alone`            one process: signals, reloads, and an orderly end; `service` both planes in it
 - `supervisor`       forks control and the workers, and starts anew what dies
 - `control_process`  what control does as a process; `worker_process` what a worker does
 - `child`            how both live, and what they are told; `orders` is how
 - `image`            what each of them finds when it is forked
+- `control_seat`     the control plane that holds now, and how the next one takes its place
+- `reading`          reads a configuration again; `following` how it reaches a child
 - `channel`          how control and the workers reach each other
 - `keeper`           has what control knows outlive it; `kept_memory` is where
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be

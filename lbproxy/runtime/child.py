@@ -7,13 +7,26 @@ import logging
 import signal
 from typing import Protocol, cast
 
-from lbproxy.runtime.orders import AreYouThere, Done, Failed, Here, Order, OrderChannel
+from lbproxy.runtime.orders import (
+    AreYouThere,
+    Attach,
+    Declined,
+    Done,
+    Failed,
+    Here,
+    Order,
+    OrderChannel,
+)
 
 _log = logging.getLogger("lbproxy.process")
 
 
 class CannotBegin(Exception):
     """A child cannot begin: the text says why, and what to do."""
+
+
+class CannotDo(Exception):
+    """A child cannot do what an order says: the text says why. Nothing has changed."""
 
 
 class Child(Protocol):
@@ -25,7 +38,7 @@ class Child(Protocol):
     async def take(self, order: Order, descriptors: list[int]) -> None:
         """Do what the supervisor says, who hears of it when this returns.
 
-        Args: descriptors: that came with the order, to be owned.
+        Args: descriptors: that came with the order, to be owned. Raises: CannotDo.
         """
 
     def leave(self) -> None:
@@ -41,6 +54,8 @@ async def live(child: Child, orders: OrderChannel) -> int:
     loop.add_signal_handler(signal.SIGTERM, child.leave)
     said: asyncio.Queue[tuple[Order, list[int]]] = asyncio.Queue()
 
+    attaching: set[asyncio.Task[None]] = set()
+
     def hear() -> None:
         while True:
             try:
@@ -54,6 +69,11 @@ async def live(child: Child, orders: OrderChannel) -> int:
             order = cast(Order, heard[0])
             if isinstance(order, AreYouThere):
                 orders.send(Here(order.number))
+            elif isinstance(order, Attach):
+                # At once: another order may be waiting for what comes by this stream.
+                task = loop.create_task(child.take(order, heard[1]), name="attach")
+                attaching.add(task)
+                task.add_done_callback(attaching.discard)
             else:
                 said.put_nowait((order, heard[1]))
 
@@ -63,8 +83,11 @@ async def live(child: Child, orders: OrderChannel) -> int:
             try:
                 await child.take(order, descriptors)
                 orders.send(Done(order))
+            except CannotDo as error:
+                orders.send(Declined(order, str(error)))
             except Exception:
                 _log.exception("a fault of lbproxy at an order of its supervisor")
+                orders.send(Declined(order, "a fault of lbproxy: see the log"))
 
     loop.add_reader(orders.fileno(), hear)
     obeying = loop.create_task(obey(), name="orders")

@@ -7,18 +7,26 @@ import gc
 import socket
 from collections.abc import Collection
 from contextlib import suppress
-from time import monotonic
 
-from lbproxy.cluster.registry import Registry
-from lbproxy.control.admin.server import AdminError
-from lbproxy.control.mcmp.access import McmpError
-from lbproxy.control.memory.file import StateError
-from lbproxy.control.plane import ControlPlane
+from lbproxy.control.reloading import History, ReloadOutcome
 from lbproxy.runtime.channel.to_workers import ToWorkers
-from lbproxy.runtime.child import CannotBegin
+from lbproxy.runtime.child import CannotBegin, CannotDo
+from lbproxy.runtime.control_seat import ERRORS, ControlSeat
+from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.keeper import Keeper, read_kept
-from lbproxy.runtime.orders import Attach, Order, OrderChannel, Ready, ShutDown, Stop
+from lbproxy.runtime.orders import (
+    AskReload,
+    Attach,
+    Follow,
+    Know,
+    Order,
+    OrderChannel,
+    Ready,
+    ReloadAnswer,
+    ShutDown,
+    Stop,
+)
 
 # How often workers say what they have counted: what a worker that dies has counted since is lost.
 COUNT_EVERY_S = 1.0
@@ -31,11 +39,17 @@ class ControlProcess:
     those that live already.
     """
 
-    def __init__(self, image: Image, orders: OrderChannel, workers: Collection[int]) -> None:
+    def __init__(
+        self, image: Image, orders: OrderChannel, workers: Collection[int], history: History
+    ) -> None:
         self._image = image
         self._orders = orders
         self._workers = ToWorkers(workers)
-        self._plane: ControlPlane | None = None
+        self._seat = ControlSeat(
+            self._workers, self._workers.publish, self._keep, self._ask_reload, history
+        )
+        self._asked: dict[int, asyncio.Future[ReloadOutcome]] = {}
+        self._serving = False
         self._keeper: Keeper | None = None
         self._ending = asyncio.Event()
         self._abandoned = False
@@ -48,36 +62,28 @@ class ControlProcess:
                 sock.close()  # a client must never wait for control
         kept = read_kept(self._image.kept)
         try:
-            plane = ControlPlane(
-                config,
-                Registry(config, monotonic()) if kept is None else kept.registry,
-                self._workers,
-                self._workers.publish,
-                admin=sockets.admin,
-                mcmp=sockets.mcmp,
-                kept=kept,
-                keep=self._keep,
-            )
+            plane = self._seat.make(config, sockets.admin, sockets.mcmp, kept)
             if kept is not None:
                 self._workers.begin()  # what they have is no better
-            self._keeper = Keeper(self._image.kept, plane.kept)
-            self._plane = self._workers.told = plane
+            self._keeper = Keeper(self._image.kept, lambda: self._seat.plane.kept())
+            self._workers.told = plane
             await plane.start()
-        except (AdminError, McmpError, StateError, OSError) as error:
+        except ERRORS as error:
             raise CannotBegin(str(error)) from None
         try:
             # Names were asked for: workers that begin now need not refuse anybody.
             self._workers.begin()
             gc.collect()
             gc.freeze()
+            self._serving = True
             self._orders.send(Ready())
-            await self._watch(plane)
+            await self._watch()
             if self._abandoned:
                 await self._wait_for_workers()
             return 0
         finally:
             self._stop_keeping()
-            await plane.stop()
+            await self._seat.plane.stop()
             self._workers.close()
 
     async def take(self, order: Order, descriptors: list[int]) -> None:
@@ -86,6 +92,14 @@ class ControlProcess:
             case Attach(worker):
                 (descriptor,) = descriptors
                 await self._workers.attach(worker, socket.socket(fileno=descriptor))
+            case Follow():
+                await self._follow(descriptors)
+            case Know(history):
+                self._seat.history = history
+            case ReloadAnswer(number, outcome):
+                answer = self._asked.pop(number, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(outcome)
             case ShutDown():
                 self._shut_down()
             case Stop():
@@ -108,10 +122,37 @@ class ControlProcess:
             else:
                 self._keeper.soon()
 
-    async def _watch(self, plane: ControlPlane) -> None:
+    async def _follow(self, descriptors: list[int]) -> None:
+        """Raises: CannotDo."""
+        image, _ = unpack(self._image, descriptors)
+        for members in image.sockets.listeners.values():
+            for sock in members:
+                sock.close()
+        if not self._serving:
+            raise CannotDo("control has not begun yet; try again")
+        try:
+            await self._seat.follow(image.config, image.sockets.admin, image.sockets.mcmp)
+        except ERRORS as error:
+            raise CannotDo(str(error)) from None
+        finally:
+            self._workers.told = self._seat.plane
+        used = {id(sock) for sock in image.sockets.all()}
+        for sock in self._image.sockets.all():
+            if id(sock) not in used:
+                sock.close()
+        self._image = image
+
+    async def _ask_reload(self, dry_run: bool) -> ReloadOutcome:
+        number = max(self._asked, default=0) + 1
+        answer: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        self._orders.send(AskReload(number, dry_run))
+        return await answer
+
+    async def _watch(self) -> None:
         """Ask the workers what they count, lest it is lost if one dies."""
         while not self._ending.is_set():
-            await plane.counters()
+            await self._seat.plane.counters()
             with suppress(TimeoutError):
                 async with asyncio.timeout(COUNT_EVERY_S):
                     await self._ending.wait()
@@ -121,9 +162,9 @@ class ControlProcess:
             self._keeper.stop()
 
     def _shut_down(self) -> None:
-        if self._plane is not None:
-            self._plane.shut_down()
-            self._plane.tell_what_is_lost()
+        if self._serving:
+            self._seat.plane.shut_down()
+            self._seat.plane.tell_what_is_lost()
 
     async def _wait_for_workers(self) -> None:
         try:

@@ -9,8 +9,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from lbproxy.control.reloading import History, ReloadOutcome
+
 _LARGEST = 64 << 10  # bytes of an order
-_MOST_DESCRIPTORS = 16
+_MOST_DESCRIPTORS = 253  # as the kernel, SCM_MAX_FD
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,47 @@ class ReopenLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """To a child: follow another configuration, which comes as `following.pack` makes it."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Know:
+    """To control: what became of the configuration since the start."""
+
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAnswer:
+    """To control: what came of a reload that it asked for. Args: number: of the question."""
+
+    number: int
+    outcome: ReloadOutcome
+
+
+@dataclass(frozen=True, slots=True)
 class AreYouThere:
     """To a child: answer, to show that the event loop turns. Args: number: of the question."""
 
     number: int
 
 
-Order: TypeAlias = Attach | Lend | GiveBack | ShutDown | Drain | Stop | ReopenLog | AreYouThere
+Order: TypeAlias = (
+    Attach
+    | Lend
+    | GiveBack
+    | ShutDown
+    | Drain
+    | Stop
+    | ReopenLog
+    | Follow
+    | Know
+    | ReloadAnswer
+    | AreYouThere
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +121,25 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Declined:
+    """From a child: it cannot do what an order says. Args: why: says what to do."""
+
+    order: Order
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskReload:
+    """From control: somebody wants the configuration read again.
+
+    Args: number: of the question; dry_run: only the plan is wanted.
+    """
+
+    number: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """From a child: it has done what an order says."""
 
@@ -98,7 +153,7 @@ class Here:
     number: int
 
 
-Word: TypeAlias = Ready | Leaving | Failed | Done | Here
+Word: TypeAlias = Ready | Leaving | Failed | Declined | AskReload | Done | Here
 
 
 class OrderChannel:
@@ -110,7 +165,7 @@ class OrderChannel:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
-        self._waiting: deque[tuple[bytes, tuple[socket.socket, ...]]] = deque()
+        self._waiting: deque[tuple[bytes, tuple[int, ...]]] = deque()
 
     @classmethod
     def pair(cls) -> tuple[OrderChannel, OrderChannel]:
@@ -127,21 +182,21 @@ class OrderChannel:
         """True if something could not be sent yet: call `flush` if the socket can be written."""
         return bool(self._waiting)
 
-    def send(self, message: Order | Word, *sockets: socket.socket) -> None:
+    def send(self, message: Order | Word, *descriptors: int) -> None:
         """Send a message, now or when the other end takes it. Never raises.
 
-        Args: sockets: go with it, and are closed here as soon as they are sent.
+        Args: descriptors: go with it, and are closed here as soon as they are sent.
         """
-        self._waiting.append((pickle.dumps(message), sockets))
+        self._waiting.append((pickle.dumps(message), descriptors))
         self.flush()
 
     def flush(self) -> None:
         """Send what waits, as far as the other end takes it."""
         while self._waiting:
-            data, sockets = self._waiting[0]
+            data, descriptors = self._waiting[0]
             try:
-                if sockets:
-                    socket.send_fds(self._socket, [data], [each.fileno() for each in sockets])
+                if descriptors:
+                    socket.send_fds(self._socket, [data], descriptors)
                 else:
                     self._socket.send(data)
             except BlockingIOError:
@@ -149,8 +204,8 @@ class OrderChannel:
             except OSError:
                 pass  # the other end is gone: its end is noticed elsewhere
             self._waiting.popleft()
-            for each in sockets:
-                each.close()
+            for each in descriptors:
+                os.close(each)
 
     def receive(self) -> tuple[object, list[int]] | None:
         """Return a message and its descriptors, which are the caller's now; None at the end.
@@ -172,8 +227,8 @@ class OrderChannel:
 
     def close(self) -> None:
         """Close it; may be called again."""
-        for _, sockets in self._waiting:
-            for each in sockets:
-                each.close()
+        for _, descriptors in self._waiting:
+            for each in descriptors:
+                os.close(each)
         self._waiting.clear()
         self._socket.close()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 
-from lbproxy.cluster.registry import Registry
 from lbproxy.config import schema
-from lbproxy.control.plane import ControlPlane
+from lbproxy.control.reloading import History, Reload, cannot_reload
 from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.channel.direct import Direct
+from lbproxy.runtime.control_seat import ControlSeat
+from lbproxy.runtime.following import new_sockets
 from lbproxy.runtime.keys import affinity_keys
-from lbproxy.runtime.sockets import Sockets, open_all, port_of
+from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -20,21 +20,31 @@ _log = logging.getLogger("lbproxy.process")
 class Service:
     """Everything that a configuration asks for, in this process.
 
-    Args: config; tick_s: precision of timeouts in seconds.
+    Args: config; tick_s: precision of timeouts in seconds; reload: reads the configuration again,
+    for the admin API.
     Owns: the sockets from `open` on, both planes from `start` on.
+
+    Attributes: config: that holds now.
     """
 
-    def __init__(self, config: schema.Config, tick_s: float = TICK_S) -> None:
-        self._config = config
+    def __init__(
+        self, config: schema.Config, tick_s: float = TICK_S, reload: Reload = cannot_reload
+    ) -> None:
+        self.config = config
         self._tick_s = tick_s
         self._sockets = Sockets()
+        self._keys: dict[str, bytes] = {}
+        self._channel = Direct()
         self._data: DataPlane | None = None
         self._worker: Worker | None = None
-        self._control: ControlPlane | None = None
+        self._seat = ControlSeat(
+            self._channel, self._channel.publish, lambda urgent: None, reload, History()
+        )
+        self._started = False
 
     def open(self) -> None:
         """Open every socket. Raises: BindError: then none is left open."""
-        self._sockets = open_all(self._config)
+        self._sockets = open_all(self.config)
 
     def port(self, listener: str) -> int:
         """Return the port on which the listener of this name is bound."""
@@ -51,37 +61,67 @@ class Service:
         mcmp = self._sockets.mcmp
         return 0 if mcmp is None else port_of(mcmp.listening)
 
+    @property
+    def history(self) -> History:
+        """What became of the configuration since the start."""
+        return self._seat.history
+
+    @history.setter
+    def history(self, history: History) -> None:
+        self._seat.history = history
+
     async def start(self) -> None:
         """Begin to serve.
 
         Raises: TlsError, AdminError, McmpError, StateError, OSError: what the configuration names
         cannot be used.
         """
-        config, sockets = self._config, self._sockets
-        registry = Registry(config, monotonic())
-        channel = Direct()
-        data = DataPlane(
+        config, sockets = self.config, self._sockets
+        self._keys = affinity_keys(config)
+        self._data = DataPlane(
             config,
             sockets.of_worker(0),
             server_tls(config),
-            channel,
-            affinity_keys(config),
+            self._channel,
+            self._keys,
             self._tick_s,
         )
-        self._data = data
-        self._worker = channel.worker = data.worker
-        control = ControlPlane(
-            config, registry, channel, channel.publish, admin=sockets.admin, mcmp=sockets.mcmp
-        )
-        self._control = channel.control = control
-        self._worker.apply(registry.snapshot())
+        self._worker = self._channel.worker = self._data.worker
+        control = self._channel.control = self._seat.make(config, sockets.admin, sockets.mcmp, None)
+        self._started = True
         await control.start()
-        await data.start()
+        await self._data.start()
+
+    async def follow(self, config: schema.Config) -> None:
+        """Follow another configuration in place.
+
+        Raises: BindError, TlsError, AdminError, McmpError, StateError, OSError: then the old one
+        holds.
+        """
+        assert self._data is not None
+        before = self._sockets
+        keys = affinity_keys(config, self._keys)
+        tls = server_tls(config)
+        after = open_again(before, self.config, config, 1)
+        try:
+            await self._seat.follow(config, after.admin, after.mcmp)
+            try:
+                new = new_sockets(before, after)
+                await self._data.follow(config, new.of_worker(0), tls, keys)
+            except Exception:
+                await self._seat.follow(self.config, before.admin, before.mcmp)
+                raise
+        except Exception:
+            close_unused(after, before)
+            raise
+        finally:
+            self._channel.control = self._seat.plane
+        self._sockets, self.config, self._keys = after, config, keys
+        close_unused(before, after)
 
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""
-        assert self._control is not None
-        self._control.shut_down()
+        self._seat.plane.shut_down()
 
     async def drain(self) -> bool:
         """Accept no more and let exchanges in progress end, within `timeouts.drain`.
@@ -89,17 +129,16 @@ class Service:
         Returns: True if nothing had to be cut off.
         """
         assert self._data is not None
-        assert self._control is not None
-        self._control.shut_down()
-        self._control.tell_what_is_lost()
+        self._seat.plane.shut_down()
+        self._seat.plane.tell_what_is_lost()
         return await self._data.drain()
 
     async def stop(self) -> None:
         """End at once; may be called again."""
         if self._data is not None:
             await self._data.stop()
-        if self._control is not None:
-            await self._control.stop()
+        if self._started:
+            await self._seat.plane.stop()
         self._sockets.close()
 
     def reopen_log(self) -> None:

@@ -16,10 +16,11 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Literal, cast
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
+from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
@@ -67,13 +68,14 @@ class Sockets:
 
     def let_go(self) -> None:
         """Close every socket here; where another process holds it, it stays open."""
-        for members in self.listeners.values():
-            for sock in members:
-                sock.close()
+        for sock in self.all():
+            sock.close()
+
+    def all(self) -> list[socket.socket]:
+        """Return every socket."""
         mcmp = () if self.mcmp is None else (self.mcmp.listening, self.mcmp.sending)
-        for each in (self.admin, *mcmp):
-            if each is not None:
-                each.close()
+        listening = [sock for members in self.listeners.values() for sock in members]
+        return [*listening, *(each for each in (self.admin, *mcmp) if each is not None)]
 
     def of_worker(self, place: int) -> dict[str, socket.socket]:
         """Return the sockets on which the worker at this place accepts, by the listener's name."""
@@ -100,17 +102,11 @@ def open_all(config: Config, workers: int = 1) -> Sockets:
             files |= file_of(listener.bind)
         if config.admin is not False:
             bind = config.admin.bind
-            admin = open_socket(
-                bind, _ADMIN_BACKLOG, mode=_PRIVATE, what="admin.bind", error=AdminBindError
-            )
+            admin = _open_admin(bind)
             files |= file_of(bind)
         if config.mcmp is not False:
             bind = config.mcmp.bind
-            mcmp = McmpSockets(
-                open_socket(
-                    bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError
-                )
-            )
+            mcmp = McmpSockets(_open_mcmp(bind))
             files |= file_of(bind)
             if config.mcmp.advertise is not False:
                 mcmp = replace(mcmp, sending=_sender(config.mcmp.advertise.group))
@@ -118,6 +114,102 @@ def open_all(config: Config, workers: int = 1) -> Sockets:
         Sockets(listeners, admin, mcmp, files).close()
         raise
     return Sockets(listeners, admin, mcmp, files)
+
+
+def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Sockets:
+    """Return the sockets of another configuration: those that both name are the same ones.
+
+    Raises: BindError: then nothing is left open that was not before.
+    """
+    binds = {each.name: each.bind for each in old.listeners}
+    known = {each.bind: before.listeners[each.name] for each in old.listeners}
+    listeners: dict[str, tuple[socket.socket, ...]] = {}
+    opened: list[socket.socket] = []
+    files: dict[str, FileMark | None] = {}
+    admin = mcmp = None
+    try:
+        for listener in new.listeners:
+            if binds.get(listener.name) == listener.bind:
+                listeners[listener.name] = known[listener.bind]
+                files |= _known(before, listener.bind)
+                continue
+            if listener.bind in known:
+                # It has another name now, or changes places with another: the address stays open.
+                again = tuple(sock.dup() for sock in known[listener.bind])
+                listeners[listener.name] = again
+                opened += again
+                files |= _known(before, listener.bind)
+                continue
+            group = listeners[listener.name] = open_group(listener.bind, workers)
+            opened += group
+            files |= file_of(listener.bind)
+        if new.admin is not False:
+            bind = new.admin.bind
+            if old.admin is not False and old.admin.bind == bind:
+                admin = before.admin
+                files |= _known(before, bind)
+            else:
+                admin = _open_admin(bind)
+                opened.append(admin)
+                files |= file_of(bind)
+        if new.mcmp is not False:
+            mcmp = _mcmp_again(before.mcmp, old.mcmp, new.mcmp, opened)
+            bind = new.mcmp.bind
+            same = old.mcmp is not False and old.mcmp.bind == bind
+            files |= _known(before, bind) if same else file_of(bind)
+    except BaseException:
+        for sock in opened:
+            sock.close()
+        raise
+    return Sockets(listeners, admin, mcmp, files)
+
+
+def close_unused(before: Sockets, after: Sockets) -> None:
+    """Close the sockets that another configuration does not name, and remove their files."""
+    used = {id(sock) for sock in after.all()}
+    for sock in before.all():
+        if id(sock) not in used:
+            sock.close()
+    remove_files({path: mark for path, mark in before.files.items() if path not in after.files})
+
+
+def _known(sockets: Sockets, bind: Bind) -> dict[str, FileMark | None]:
+    return {bind.path: sockets.files[bind.path]} if bind.path in sockets.files else {}
+
+
+def _open_admin(bind: Bind) -> socket.socket:
+    return open_socket(bind, _ADMIN_BACKLOG, mode=_PRIVATE, what="admin.bind", error=AdminBindError)
+
+
+def _open_mcmp(bind: Bind) -> socket.socket:
+    return open_socket(bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError)
+
+
+def _mcmp_again(
+    before: McmpSockets | None,
+    old: McmpSettings | Literal[False],
+    new: McmpSettings,
+    opened: list[socket.socket],
+) -> McmpSockets:
+    """Return the sockets of MCMP in another configuration. Args: opened: takes those that are new.
+
+    Raises: McmpBindError.
+    """
+    if before is not None and old is not False and old.bind == new.bind:
+        listening = before.listening
+    else:
+        listening = _open_mcmp(new.bind)
+        opened.append(listening)
+    if new.advertise is False:
+        return McmpSockets(listening)
+    sending = before.sending if before is not None else None
+    v6 = new.advertise.group.startswith("[")
+    if sending is None or (sending.family == socket.AF_INET6) != v6:
+        sending = _sender(new.advertise.group)
+        opened.append(sending)
+    if before is not None and (before.listening, before.sending) == (listening, sending):
+        return before
+    return McmpSockets(listening, sending)
 
 
 def port_of(sock: socket.socket | None) -> int:

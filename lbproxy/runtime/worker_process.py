@@ -6,13 +6,16 @@ import asyncio
 import gc
 import socket
 
-from lbproxy.proxy.plane import DataPlane
+from lbproxy.proxy.plane import DataPlane, server_tls
+from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.channel.to_control import ToControl
-from lbproxy.runtime.child import CannotBegin
+from lbproxy.runtime.child import CannotBegin, CannotDo
+from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.orders import (
     Attach,
     Drain,
+    Follow,
     GiveBack,
     Leaving,
     Lend,
@@ -88,6 +91,8 @@ class WorkerProcess:
                 await self._data.accept_also(place, self._image.sockets.own_of(place))
             case GiveBack(place) if self._data is not None:
                 self._data.stop_accepting_for(place)
+            case Follow():
+                await self._follow(descriptors)
             case ReopenLog() if self._data is not None:
                 self._data.reopen_log()
             case Drain():
@@ -95,6 +100,24 @@ class WorkerProcess:
             case Stop():
                 self._end()
                 self._at_once.set()
+
+    async def _follow(self, descriptors: list[int]) -> None:
+        """Raises: CannotDo."""
+        image, new = unpack(self._image, descriptors)
+        data = self._data
+        if data is None or not self._accepting or self._ending.is_set():
+            raise CannotDo("a worker begins, or ends; try again")
+        own = image.sockets.of_worker(self._place)
+        try:
+            tls = server_tls(image.config)
+            await data.follow(image.config, {name: own[name] for name in new}, tls, image.keys)
+        except (TlsError, OSError) as error:
+            raise CannotDo(str(error)) from None
+        used = {id(sock) for sock in image.sockets.all()}
+        for sock in self._image.sockets.all():
+            if id(sock) not in used:
+                sock.close()
+        self._image = image
 
     def leave(self) -> None:
         """As `Child` says: others take over its sockets meanwhile."""

@@ -11,8 +11,7 @@ import pytest
 
 from lbproxy.cli import main
 from lbproxy.cli.explanation import BadRequest, Explanation, explain
-from lbproxy.cluster.node import Admin, Health, Node
-from lbproxy.cluster.registry import node_from_config
+from lbproxy.cluster.node import Admin, Health, Node, node_from_config
 from lbproxy.config.read import parse_config
 from lbproxy.config.schema import Config
 from lbproxy.config.sources import ConfiguredNode

@@ -134,6 +134,20 @@ def test_nodes_and_commands(say: Say) -> None:
         assert "there is no node" in say("drain", f"x{EVIL}", *admin)
         assert "there is no pool" in say("nodes", "--pool", EVIL, *admin)
 
+    last = {"at": EVIL, "worked": False, "changes": [EVIL], "problems": [EVIL]}
+    facts = {"version": EVIL, "uptime_s": 1, "workers": 2, "generation": 1, "last_reload": last}
+    documents: dict[str, tuple[int, dict[str, str], str]] = {
+        "/api/v1/status": (200, {}, json.dumps(facts)),
+        "/api/v1/reload?dry_run=true": (200, {}, json.dumps({"changes": [EVIL]})),
+        "/api/v1/reload?dry_run=false": (422, {}, json.dumps({"problems": [EVIL]})),
+    }
+    with answering(documents.__getitem__) as port:
+        admin = ("--admin", f"http://127.0.0.1:{port}")
+        assert say("status", *admin).count(shown(EVIL)) == 4
+        say("status", "--json", *admin)
+        assert shown(EVIL) in say("reload", "--dry-run", *admin)
+        assert shown(EVIL) in say("reload", *admin)
+
     with answering(lambda path: (500, {}, json.dumps({"detail": EVIL}))) as port:
         assert shown(EVIL) in say("nodes", "--admin", f"http://127.0.0.1:{port}")
     assert "write http" in say("nodes", "--admin", f"ftp://{EVIL}")

@@ -153,3 +153,14 @@ def test_what_others_tell_is_bounded_too(make: Make) -> None:
     table = make(3)
     table.add([(b"%d" % number, "a", 1.0) for number in range(9)])
     assert [key for key, _, _ in table.all()] == [b"6", b"7", b"8"]
+
+
+def test_a_smaller_table_forgets_what_was_used_least_recently(make: Make) -> None:
+    table = make(3)
+    for name in (b"a", b"b", b"c"):
+        table.learn(name, "node", 1.0)
+    assert table.find(b"a", 2.0) == "node"
+    table.follow(2)
+    assert [key for key, _, _ in table.all()] == [b"c", b"a"]
+    table.learn(b"d", "node", 3.0)
+    assert len(table) == 2

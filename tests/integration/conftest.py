@@ -258,14 +258,14 @@ class Door:
 
     def node(self, name: str, pool: str = "idp") -> KnownNode:
         """What the control plane knows of a node."""
-        control = self.service._control
+        control = self.service._seat.plane
         assert control is not None
         (found,) = (node for node in control.nodes() if (node.pool, node.name) == (pool, name))
         return found
 
     def known(self) -> list[str]:
         """The names of all nodes that the control plane knows."""
-        control = self.service._control
+        control = self.service._seat.plane
         assert control is not None
         return [node.name for node in control.nodes()]
 
@@ -278,7 +278,7 @@ class Door:
         **facts: Any,
     ) -> None:
         """Change what is known of a node, as if it had said so. Args: facts: of Node."""
-        control = self.service._control
+        control = self.service._seat.plane
         assert control is not None
         roster = control._registry.roster(pool)
         entry = roster.entries[node]
@@ -290,21 +290,21 @@ class Door:
 
     def forget(self, node: str, pool: str = "idp") -> None:
         """Let a node leave."""
-        control = self.service._control
+        control = self.service._seat.plane
         assert control is not None
         control._registry.remove(pool, node, "the test")
         control.publish_now()
 
     def join(self, node: KnownNode, **facts: Any) -> None:
         """Let a node come back that has left. Args: facts: what else is true of it now."""
-        control = self.service._control
+        control = self.service._seat.plane
         assert control is not None
         control._registry.add(replace(node, **facts), 0.0)
         control.publish_now()
 
     def command(self, node: str, admin: Admin, pool: str = "idp") -> None:
         """Set what is wanted of a node, as the admin API does."""
-        control = self.service._control
+        control = self.service._seat.plane
         assert control is not None
         control.command(pool, node, admin, "the test")
 

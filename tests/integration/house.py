@@ -50,6 +50,11 @@ class Held:
         """Ask; return the status."""
         return int((await self._ask(GET)).split()[1])
 
+    async def post(self, body: bytes) -> int:
+        """Send a body; return the status."""
+        head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        return int((await self._ask(head.encode() + body)).split()[1])
+
     async def node_of(self, cookie: str) -> str:
         """Ask with a cookie; return the node that has answered."""
         head = await self._ask(f"GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n".encode())

@@ -86,7 +86,7 @@ def site(stage: Stage, tmp_path: Path) -> Site:
 
 
 def known(door: Door, name: str) -> bool:
-    control = door.service._control
+    control = door.service._seat.plane
     assert control is not None
     return any(node.name == name for node in control.nodes())
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import trustme
 
+from lbproxy.cluster import leaving
 from lbproxy.cluster.node import Admin, Reported
 from lbproxy.control import plane
-from lbproxy.control.discovery import follow as discovery
 from tests.dns_server import SERVFAIL, DnsServer
 from tests.integration.places import ALLOWED, FIRST, OURSELVES, SECOND, Places
 
@@ -24,7 +24,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_door(stage: Any, dns: DnsServer, places: Places, monkeypatch: Any) -> Open:
-    monkeypatch.setattr(discovery, "GRACE_S", 0.05)
+    monkeypatch.setattr(leaving, "GRACE_S", 0.05)
     monkeypatch.setattr(plane, "TICK_S", 0.02)
 
     async def start(
@@ -44,7 +44,7 @@ def open_door(stage: Any, dns: DnsServer, places: Places, monkeypatch: Any) -> O
 
 
 def names(door: Any) -> list[str]:
-    return sorted(node.name for node in door.service._control.nodes())
+    return sorted(node.name for node in door.service._seat.plane.nodes())
 
 
 def up(door: Any, *nodes: str) -> bool:
@@ -78,7 +78,7 @@ async def test_nodes_come_and_go(open_door: Open, dns: DnsServer, places: Places
 async def test_sessions_stay_while_their_node_is_drained(
     open_door: Open, dns: DnsServer, places: Places, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(discovery, "GRACE_S", 1e9)  # for as long as timeouts.drain
+    monkeypatch.setattr(leaving, "GRACE_S", 1e9)  # for as long as timeouts.drain
     await places.at(FIRST)
     await places.at(SECOND)
     dns.set(NAME, "A", FIRST, ttl=0)
@@ -180,7 +180,7 @@ async def test_a_thousand_services(open_door: Open, dns: DnsServer, places: Plac
     resolver = {"allow": ["127.9.0.0/16"], "timeout": "5s", "min_ttl": "5s", "max_ttl": "5m"}
     door = await open_door({"srv": SRV}, resolver, health=slow)
     await door.until(lambda: len(names(door)) == 1000)
-    nodes = door.service._control.nodes
+    nodes = door.service._seat.plane.nodes
     await door.until(lambda: all(node.targets for node in nodes()))
     assert {node.targets[0] for node in nodes()} == {
         f"127.9.{i // 250}.{i % 250}" for i in range(1000)

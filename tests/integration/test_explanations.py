@@ -56,7 +56,7 @@ async def opened(stage: Any) -> Any:
 
 def explained(door: Any, request: str, *cookies: str) -> Explanation:
     known: dict[str, tuple[KnownNode, ...]] = defaultdict(tuple)
-    for node in door.service._control.nodes():
+    for node in door.service._seat.plane.nodes():
         known[node.pool] = (*known[node.pool], node)
     return explain(door.worker.config, request, cookies, known, 1.0, fields=FIELDS)
 

@@ -16,7 +16,7 @@ class TestInFlight:
     """What a node is told that stops a context."""
 
     async def count(self, door: Door, context: str = "/a", node: str = "node1") -> int:
-        control = door.service._control
+        control = door.service._seat.plane
         assert control is not None
         return await control.in_flight("idp", node, context)
 

@@ -325,7 +325,7 @@ class Shifted:
     def __init__(self, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
         self.by_s = 0.0
         self.sweeps = 0
-        control = door.service._control
+        control = door.service._seat.plane
         assert control is not None
         assert control._mcmp is not None
         sweep = control._mcmp.sweep

@@ -224,11 +224,11 @@ async def test_usr1_opens_the_log_anew(stage: Stage, lab: Lab) -> None:
     assert '"/before"' not in log.read_text()
 
 
-async def test_hup_ends_nothing_and_says_so(stage: Stage, lab: Lab) -> None:
+async def test_hup_ends_nothing_and_reads_the_file_again(stage: Stage, lab: Lab) -> None:
     lab.configure((await stage.node()).port)
     process = await lab.serving()
     process.send(signal.SIGHUP)
-    await process.says("is not read again")
+    await process.says("nothing has changed but what files hold that it names")
     assert (await process.get()).status == 200
 
 

@@ -131,7 +131,7 @@ async def test_a_node_that_died_meanwhile_is_forgotten(
     await door.service.stop()
     await node.stop()
     door = await open_door(stage, path, mcmp=MCMP | {"forget": "100ms"})
-    control = door.service._control
+    control = door.service._seat.plane
     assert control is not None
     assert control.nodes()
     await door.until(lambda: not control.nodes())

@@ -93,3 +93,14 @@ def test_who_was_refused_takes_no_place_anywhere() -> None:
     first.release("192.0.2.1")
     assert second.admit("192.0.2.1")
     assert len(first) == 0
+
+
+def test_another_limit_holds_from_the_next_one_on() -> None:
+    clients = PerClient(2)
+    assert clients.admit("192.0.2.1")
+    assert clients.admit("192.0.2.1")
+    clients.follow(1)
+    clients.release("192.0.2.1")
+    assert not clients.admit("192.0.2.1")
+    clients.follow(2)
+    assert clients.admit("192.0.2.1")

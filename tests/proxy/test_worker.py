@@ -117,6 +117,7 @@ def _fault() -> None:
 async def test_the_tick_ends_handshakes_that_do_not_come(scene: Scene) -> None:
     class Handshake:
         peer, admitted, deadline, ended = "198.51.100.1", False, 0.0, False
+        listener = scene.listener
 
         def expire(self) -> None:
             self.ended = True

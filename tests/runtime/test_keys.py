@@ -49,3 +49,10 @@ def test_a_file_that_has_gone_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "key").unlink()
     with pytest.raises(OSError, match="key"):
         affinity_keys(config)
+
+
+def test_a_pool_keeps_the_key_that_was_made_for_it(tmp_path: Path) -> None:
+    config = configured(tmp_path, {"by": ["own_cookie"]})
+    before = affinity_keys(config)
+    assert affinity_keys(config, before) == before
+    assert affinity_keys(configured(tmp_path, {"by": ["hash"], "cookie": "S"}), before) == {}

@@ -42,8 +42,7 @@ def test_descriptors_go_along_and_are_closed_here(pair: Pair) -> None:
     one, other = pair
     ours, theirs = socket.socketpair()
     before = descriptors()
-    one.send(Attach(1), theirs)
-    assert theirs.fileno() == -1
+    one.send(Attach(1), theirs.detach())
     heard = other.receive()
     assert heard is not None
     message, (descriptor,) = heard
@@ -63,8 +62,9 @@ def test_what_the_other_end_does_not_take_waits(pair: Pair) -> None:
         count += 1
         assert count < 100_000
     ours, theirs = socket.socketpair()
-    one.send(Attach(1), theirs)
-    assert theirs.fileno() != -1  # it has not gone yet
+    before = descriptors()
+    one.send(Attach(1), theirs.detach())
+    assert descriptors() == before  # it has not gone yet
     heard: list[object] = []
     while one.has_waiting or len(heard) <= count:
         received = other.receive()
@@ -90,7 +90,7 @@ def test_what_was_never_sent_is_closed(pair: Pair) -> None:
     while not one.has_waiting:
         one.send(Drain())
     ours, theirs = socket.socketpair()
-    one.send(Attach(1), theirs)
+    one.send(Attach(1), theirs.detach())
     one.close()
     with ours:
         assert ours.recv(1) == b""

@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from lbproxy import __version__
 from lbproxy.cluster.candidates import Openness, openness
 from lbproxy.cluster.node import Admin, Node
 from lbproxy.cluster.registry import UnknownName
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.control.admin.guard import guard, problem, problems
 from lbproxy.control.admin.metrics import Metrics
+from lbproxy.control.reloading import History, ReloadOutcome
 
 COMMANDS = {
     "enable": Admin.ENABLED,
@@ -37,8 +40,39 @@ class Commands(Protocol):
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""
 
+    async def reload(self, dry_run: bool) -> ReloadOutcome:
+        """Read the configuration again. Args: dry_run: only say what would change."""
+
+    def history(self) -> History:
+        """Return what became of the configuration since the start."""
+
     def not_ready(self) -> str | None:
         """Return why no traffic should come, None if it may."""
+
+
+class Busy:
+    """How many requests are being answered."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._over = asyncio.Event()
+        self._over.set()
+
+    @web.middleware
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count a request while it is handled."""
+        self._count += 1
+        self._over.clear()
+        try:
+            return await handler(request)
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._over.set()
+
+    async def over(self) -> None:
+        """Wait until no request is being answered."""
+        await self._over.wait()
 
 
 def make_admin_app(
@@ -48,11 +82,13 @@ def make_admin_app(
     token: bytes | None,
     check_host: bool,
     metrics_token: bytes | None = None,
+    busy: Busy | None = None,
 ) -> web.Application:
-    """Return the API as an aiohttp application. Args: as of `guard.guard`."""
+    """Return the API as an aiohttp application. Args: as of `guard.guard`; busy: counts."""
     api = _Api(commands, metrics)
     app = web.Application(
         middlewares=[
+            (busy or Busy()).count,
             problems(),
             guard(token, check_host=check_host, metrics_token=metrics_token),
         ],
@@ -64,6 +100,8 @@ def make_admin_app(
             web.get("/readyz", api.readyz),
             web.get("/metrics", api.metrics),
             web.get("/api/v1/nodes", api.list_nodes),
+            web.get("/api/v1/status", api.status),
+            web.post("/api/v1/reload", api.reload),
             web.post("/api/v1/nodes/{pool}/{node}/{command}", api.command_node),
         ]
     )
@@ -89,6 +127,44 @@ class _Api:
         now, accept = self._metrics.frozen(), request.headers.get("Accept", "")
         body, content_type = await asyncio.to_thread(now.render, accept)
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def status(self, request: web.Request) -> web.Response:
+        history = self._commands.history()
+        last = history.last
+        return _json(
+            {
+                "version": __version__,
+                "started": _at(history.started),
+                "uptime_s": round(time.time() - history.started, 1),
+                "workers": history.workers,
+                "generation": history.generation,
+                "last_reload": None
+                if last is None
+                else {
+                    "at": _at(last.at),
+                    "worked": last.worked,
+                    "changes": list(last.changes),
+                    "problems": list(last.problems),
+                },
+            }
+        )
+
+    async def reload(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("dry_run", "false")
+        if wanted not in ("true", "false"):
+            return problem(400, "dry_run is true or false")
+        outcome = await self._commands.reload(wanted == "true")
+        if not outcome.worked:
+            return problem(
+                422, "nothing was changed: " + outcome.problems[0], problems=list(outcome.problems)
+            )
+        return _json(
+            {
+                "changes": list(outcome.changes),
+                "applied": wanted == "false",
+                "generation": self._commands.history().generation,
+            }
+        )
 
     async def list_nodes(self, request: web.Request) -> web.Response:
         stats = await self._commands.counters()

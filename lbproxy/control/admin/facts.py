@@ -14,12 +14,23 @@ from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.config.schema import Config
 from lbproxy.control.admin.metrics import ControlStats
 from lbproxy.control.admin.settings_facts import authorities, hash_of
+from lbproxy.control.reloading import History
 
 
 class ControlFacts:
-    """Counts what changes. Args: snapshot: the present one, looked at when somebody asks."""
+    """Counts what changes.
 
-    def __init__(self, config: Config, snapshot: Callable[[], Snapshot]) -> None:
+    Args: snapshot: the present one, and history: what became of the configuration, both looked at
+    when somebody asks.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        snapshot: Callable[[], Snapshot],
+        history: Callable[[], History] = History,
+    ) -> None:
+        self._history = history
         self._config = config
         self._snapshot = snapshot
         self._ejections: Counter[tuple[str, str]] = Counter()
@@ -28,13 +39,15 @@ class ControlFacts:
         self._authorities = authorities(config)
 
     def kept(self) -> object:
-        """Return what the next control takes over if this one dies."""
-        return self._ejections, self._loaded_at
+        """Return what the next control takes over."""
+        return self._ejections, self._config_hash, self._loaded_at
 
     def take_over(self, kept: object) -> None:
-        """Go on from what another one's `kept` returned."""
+        """Go on from what another one's `kept` returned: another configuration was loaded now."""
         assert isinstance(kept, tuple)
-        self._ejections, self._loaded_at = kept
+        self._ejections, config_hash, loaded_at = kept
+        if config_hash == self._config_hash:
+            self._loaded_at = loaded_at
 
     def note(self, changes: Changes) -> None:
         """Count changes; what was counted of a node that is gone is forgotten."""
@@ -47,7 +60,9 @@ class ControlFacts:
     def stats(self) -> ControlStats:
         """Return what is so now."""
         pools = self._config.pools
+        last = self._history().last
         return ControlStats(
+            reload_worked=last is None or last.worked,
             ejections=dict(self._ejections),
             panics={
                 name: candidates(pool, pools[name].panic_threshold).panic

@@ -67,7 +67,7 @@ class ControlStats:
     Args: ejections: so far, by pool and node; panics: pools, and whether health is ignored there;
     max_connections, max_per_client: the limits; config_hash: the same for the same settings;
     loaded_at: Unix seconds at which they were read; authorities: certificates that nodes are
-    verified by.
+    verified by; reload_worked: the last time that they were read again they could be used.
     """
 
     ejections: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -77,6 +77,7 @@ class ControlStats:
     config_hash: str = ""
     loaded_at: float = 0.0
     authorities: tuple[CertificateEnd, ...] = ()
+    reload_worked: bool = True
 
 
 class ClusterCollector(Collector):
@@ -254,6 +255,11 @@ def _settings(control: ControlStats) -> Iterator[Metric]:
             labels=["hash"],
         ),
         {control.config_hash: control.loaded_at},
+    )
+    yield GaugeMetricFamily(
+        "lbproxy_config_last_reload_successful",
+        "1 if the file could be used when it was read last, 0 if older settings are in use.",
+        value=float(control.reload_worked),
     )
 
 

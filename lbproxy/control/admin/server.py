@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from lbproxy.config.schema import AdminSettings
-from lbproxy.control.admin.api import Commands, make_admin_app
+from lbproxy.control.admin.api import Busy, Commands, make_admin_app
 from lbproxy.control.admin.metrics import Metrics
 from lbproxy.control.part import Part
 
@@ -46,6 +47,11 @@ def _is_no_bad_request(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
+async def _end(runner: web.AppRunner, busy: Busy) -> None:
+    await busy.over()
+    await runner.cleanup()
+
+
 class AdminServer(Part):
     """Serves the admin API.
 
@@ -65,11 +71,18 @@ class AdminServer(Part):
         if token is None and not admin.bind.is_local:
             raise AdminError(f"admin.bind {admin.bind} is beyond loopback: set admin.token_file")
         check_host = token is None and not admin.bind.path
+        self._busy = Busy()
         self._listening = listening
         self._app = make_admin_app(
-            commands, metrics, token=token, check_host=check_host, metrics_token=scraper
+            commands,
+            metrics,
+            token=token,
+            check_host=check_host,
+            metrics_token=scraper,
+            busy=self._busy,
         )
         self._runner: web.AppRunner | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to accept."""
@@ -80,6 +93,14 @@ class AdminServer(Part):
         # A descriptor of its own: the event loop closes what it accepted on.
         site = web.SockSite(self._runner, self._listening.dup())
         await site.start()
+
+    async def step_down(self) -> None:
+        """Accept no more; who asked is answered, such as one who waits for a reload."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            for site in [*runner.sites]:
+                await site.stop()
+            self._ending = asyncio.create_task(_end(runner, self._busy), name="admin")
 
     async def stop(self) -> None:
         """Accept no more and close the connections; may be called again."""

@@ -1,11 +1,10 @@
 """Nodes of a pool that come from DNS: they come and go with the answers.
 
-A node that DNS no longer has is drained first: it gets no new sessions, and is removed when it has
-no request any more and the grace time is over, at the latest after `timeouts.drain`. One that comes
-back by then is taken back. Where DNS has new nodes only, the old ones that can serve go on serving
-until a new one can. Answers that are empty, fail or are refused change nothing, and that is
-said once. A node that comes is in quarantine until a probe succeeds; one that would take what
-another node has is refused by the registry, and that is said once as well.
+A node that DNS no longer has leaves as `cluster.leaving` says: it is drained first, and where DNS
+has new nodes only, the old ones that can serve go on serving until a new one can. Answers that are
+empty, fail or are refused change nothing, and that is said once. A node that comes is in quarantine
+until a probe succeeds; one that would take what another node has is refused by the registry, and
+that is said once as well.
 
 Of SRV records only the nodes of the lowest priority take traffic while any of them can; the others
 stand by. Which answer stands for which nodes is in `wanted`. An answer is at most 64 KiB,
@@ -33,45 +32,29 @@ from lbproxy.control.discovery.wanted import (
     nodes_of_services,
     verification,
 )
-from lbproxy.control.workers import Counters
 
 _log = logging.getLogger("lbproxy.dns")
-# A node that DNS has lost is not removed sooner: some servers hand out a part of the records, and
-# an answer later it is there again.
-GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a discovery needs of the control plane.
 
-    Args: note: takes changes to log and publish; publish: hands on what is new at once; counters:
-    of the workers; clock: monotonic seconds; drain_s: how long requests of a node that left may
-    take.
+    Args: note: takes changes to log and publish; publish: hands on what is new at once; clock:
+    monotonic seconds.
     """
 
     registry: Registry
     note: Callable[[Changes], None]
     publish: Callable[[], None]
-    counters: Counters
     clock: Callable[[], float]
-    drain_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaving:
-    """A node that DNS has lost. Args: drained: by us, so that we take it back."""
-
-    since: float
-    drained: bool
 
 
 @dataclass(frozen=True, slots=True)
 class KeptDiscovery:
-    """What a discovery knows that the registry does not."""
+    """What a discovery knows that the registry does not. Args: name: that was asked for."""
 
-    lost: set[str]
-    leaving: dict[str, _Leaving]
+    name: str
     priorities: dict[str, int]
     refused: dict[str, str]
     failing: bool
@@ -98,8 +81,6 @@ class Discovery:
         self._rules = rules
         self._min_ttl = min_ttl
         self._name = settings.srv or settings.dns or ""
-        self._lost: set[str] = set()  # gone from DNS, and not drained yet
-        self._leaving: dict[str, _Leaving] = {}
         self._priorities: dict[str, int] = {}
         self._refused: dict[str, str] = {}  # what was said of nodes that cannot be
         self._failing = False
@@ -107,15 +88,27 @@ class Discovery:
 
     def kept(self) -> KeptDiscovery:
         """Return what another discovery of this pool can go on from."""
-        return KeptDiscovery(
-            *(self._lost, self._leaving, self._priorities, self._refused, self._failing)
-        )
+        return KeptDiscovery(self._name, self._priorities, self._refused, self._failing)
 
     def take_over(self, kept: KeptDiscovery) -> None:
-        """Go on from there."""
-        self._lost, self._leaving = kept.lost, kept.leaving
-        self._priorities, self._refused = kept.priorities, kept.refused
-        self._failing = kept.failing
+        """Go on from there; what was said of another name does not count."""
+        self._priorities = kept.priorities
+        if kept.name == self._name:
+            self._refused, self._failing = kept.refused, kept.failing
+
+    def begin(self) -> None:
+        """Have the nodes that are known be spoken to as the settings say now."""
+        settings = self._settings
+        for node in self._nodes():
+            told = replace(
+                node,
+                scheme=settings.scheme,
+                port=settings.port or node.port,
+                tls=verification(settings),
+                secret_file=settings.secret_file,
+                packet_size=settings.packet_size,
+            )
+            self._around.note(self._registry.respecify(self.pool, told, self._around.clock()))
 
     async def watch(self) -> None:
         """Ask until cancelled."""
@@ -132,40 +125,11 @@ class Discovery:
             self.answered.set()
             await asyncio.sleep(pause)
 
-    def passing(self) -> frozenset[tuple[str, str]]:
-        """Return pool and name of the nodes that are drained because DNS has lost them."""
-        return frozenset((self.pool, name) for name, each in self._leaving.items() if each.drained)
-
-    def is_due(self, now: float) -> bool:
-        """Return True if a node's grace is over, so that it matters what the workers count."""
-        return bool(self._due(now))
-
-    def sweep(self, now: float) -> None:
-        """Remove the nodes that have left and are done; to be called about once a second."""
-        around = self._around
-        due = self._due(now)
-        stats = around.counters.last()
-        for name, leaving in due.items():
-            entry = self._roster.entries.get(name)
-            if entry is None:
-                del self._leaving[name]
-                continue
-            busy = stats.in_flight(entry.node.pool, name)
-            if busy and now - leaving.since < around.drain_s:
-                continue
-            del self._leaving[name]
-            reason = f"gone from DNS: {self._name}"
-            if busy:
-                reason += f"; {busy} requests are left to end by themselves"
-            around.note(self._registry.remove(self.pool, name, reason))
-
     def arrange(self) -> None:
         """Follow the health of the nodes.
 
-        Let the lowest priority that has a usable node take the traffic, the others stand by; and
-        let go those that DNS has lost.
+        Let the lowest priority that has a usable node take the traffic, the others stand by.
         """
-        self._drain_lost()
         levels = sorted(set(self._priorities.values()))
         if not levels:
             return
@@ -185,14 +149,6 @@ class Discovery:
             reason = f"SRV priority {priority}; priority {chosen} serves"
             change = Transition(Aspect.REPORT, *words, reason)
             self._around.note(self._roster.changes(entry, change))
-
-    def _due(self, now: float) -> dict[str, _Leaving]:
-        grace_s = min(GRACE_S, self._around.drain_s)
-        return {
-            name: leaving
-            for name, leaving in self._leaving.items()
-            if now - leaving.since >= grace_s
-        }
 
     async def _ask(self) -> float:
         """Ask once and follow the answer; return how long it holds. Raises: ResolveError."""
@@ -232,31 +188,34 @@ class Discovery:
         if not by_name:
             self._fail(f"{self._name}: no address or target that may be a node")
             return
-        self._lost = {
-            name
-            for name, node in known.items()
-            if name not in by_name and not _is_of(node, unanswered)
-        }
+        for name, node in known.items():
+            if name not in by_name:
+                self._lose(node, unanswered)
         self._priorities = {name: each.priority for name, each in by_name.items()} | {
             name: self._priorities.get(name, 0) for name in known if name not in by_name
         }
+        self._around.note(self._registry.let_go(now))
         self.arrange()
         if self._failing:
             self._failing = False
             _log.info("pool %s: discovery of %s: good again", self.pool, self._name)
 
     def _keep(self, node: Node, wanted: Wanted, now: float) -> None:
-        leaving = self._leaving.pop(node.name, None)
-        if leaving is not None and leaving.drained and node.admin is Admin.DRAINING:
-            reason = f"back in DNS: {self._name}"
-            command = (self.pool, node.name, Admin.ENABLED, reason, now)
-            self._around.note(self._registry.command(*command))
+        reason = f"back in DNS: {self._name}"
+        self._around.note(self._registry.take_back(self.pool, node.name, reason, now))
         entry = self._roster.entries[node.name]
         if entry.node.weight != wanted.weight:
             words = (str(entry.node.weight), str(wanted.weight))
             self._roster.set(entry, replace(entry.node, weight=wanted.weight))
             change = Transition(Aspect.SETTINGS, *words, f"weight in DNS: {self._name}")
             self._around.note(self._roster.changes(entry, change))
+
+    def _lose(self, node: Node, unanswered: frozenset[int]) -> None:
+        """Take in that an answer lacks a node: of a kind that did not answer it says nothing."""
+        if not _is_of(node, unanswered):
+            self._registry.lose(self.pool, node.name, f"gone from DNS: {self._name}")
+        else:
+            self._registry.spare(self.pool, node.name)
 
     def _add(self, wanted: Wanted, now: float) -> str | None:
         """Take a node in; return why it cannot be."""
@@ -281,27 +240,6 @@ class Discovery:
         except Conflict as error:
             return str(error)
         return None
-
-    def _drain_lost(self) -> None:
-        """Drain the nodes that DNS has lost: those that serve, once another node can."""
-        if not self._lost:
-            return
-        nodes = {name: entry.node for name, entry in self._roster.entries.items()}
-        replaced = any(_serves(node) for name, node in nodes.items() if name not in self._lost)
-        for name, node in nodes.items():
-            if name in self._lost and (replaced or not _serves(node)):
-                self._lost.discard(name)
-                self._drain(node, self._around.clock())
-
-    def _drain(self, node: Node, now: float) -> None:
-        if node.name in self._leaving:
-            return
-        drained = node.admin is Admin.ENABLED
-        self._leaving[node.name] = _Leaving(now, drained)
-        if drained:
-            reason = f"gone from DNS: {self._name}"
-            command = (self.pool, node.name, Admin.DRAINING, reason, now)
-            self._around.note(self._registry.command(*command))
 
     def _fail(self, reason: str) -> None:
         if self._failing:
@@ -328,10 +266,6 @@ class Discovery:
     def _nodes(self) -> tuple[Node, ...]:
         entries = self._roster.entries.values()
         return tuple(entry.node for entry in entries if entry.node.source is Source.DNS)
-
-
-def _serves(node: Node) -> bool:
-    return node.usable and node.takes_new
 
 
 def _is_of(node: Node, versions: frozenset[int]) -> bool:

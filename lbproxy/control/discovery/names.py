@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import TypeAlias
 
 from lbproxy.cluster.node import Node, Source, needs_resolving
 from lbproxy.cluster.snapshot import PoolSnapshot, Snapshot, changed_nodes
@@ -26,6 +27,8 @@ MAX_RETRY_S = 30.0
 
 Key = tuple[str, str]  # pool, node
 Apply = Callable[[str, str, tuple[str, ...], str], None]
+# By the name: why it has led nowhere, the refused addresses of the last answer, whether it fails.
+Said: TypeAlias = dict[str, tuple[str, dict[str, str], bool]]
 
 
 class Names:
@@ -47,6 +50,15 @@ class Names:
         self._seen: dict[str, PoolSnapshot] = {}
         self._wanted: Snapshot | None = None
         self._running = asyncio.Event()
+        self._said: Said = {}
+
+    def kept(self) -> Said:
+        """Return what was said of names that fail."""
+        return self._said | {each.question: each.said for each in self._names.values()}
+
+    def take_over(self, kept: Said) -> None:
+        """Take in what another one has said: it is not said again."""
+        self._said = kept
 
     def sync(self, snapshot: Snapshot) -> None:
         """Keep the addresses of the nodes of this snapshot from now on, and no others."""
@@ -94,6 +106,8 @@ class Names:
             if name is None:
                 known = next((node.addresses for node in nodes if node.addresses), ())
                 name = _Name(question, self._rules.split(known)[0])
+                if question in self._said:
+                    name.reason, name.refused, name.failing = self._said.pop(question)
                 name.task = group.create_task(self._watch(name), name=f"name {question}")
                 self._names[question] = name
             name.nodes = [(node.pool, node.name) for node in nodes]
@@ -182,6 +196,11 @@ class _Name:
         self.answered.set()
         if self.task is not None:
             self.task.cancel()
+
+    @property
+    def said(self) -> tuple[str, dict[str, str], bool]:
+        """What another one takes over: see Said."""
+        return self.reason, self.refused, self.failing
 
     @property
     def what(self) -> str:

@@ -38,6 +38,11 @@ class Dns(Part):
             if pool.discover is not None
         )
 
+    async def start(self) -> None:
+        """Have nodes from before be spoken to as the configuration says now."""
+        for discovery in self._discoveries:
+            discovery.begin()
+
     async def run(self) -> None:
         """Ask until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -61,31 +66,22 @@ class Dns(Part):
         self._names.sync(snapshot)
 
     def kept(self) -> object:
-        """Keep which nodes DNS has lost."""
-        return {each.pool: each.kept() for each in self._discoveries}
+        """Keep the priorities of nodes, and what was said."""
+        return {each.pool: each.kept() for each in self._discoveries}, self._names.kept()
 
     def take_over(self, kept: object) -> None:
         """As `Part` says."""
-        assert isinstance(kept, dict)
+        assert isinstance(kept, tuple)
+        discoveries, names = kept
+        self._names.take_over(names)
         for discovery in self._discoveries:
-            if discovery.pool in kept:
-                discovery.take_over(kept[discovery.pool])
+            if discovery.pool in discoveries:
+                discovery.take_over(discoveries[discovery.pool])
 
     def arrange(self) -> None:
         """Follow the health of nodes whose SRV priorities say who stands by."""
         for discovery in self._discoveries:
             discovery.arrange()
-
-    def passing(self) -> frozenset[tuple[str, str]]:
-        """Return pool and name of the nodes that are drained because DNS has lost them."""
-        return frozenset[tuple[str, str]]().union(*(each.passing() for each in self._discoveries))
-
-    async def tick(self, now: float) -> None:
-        """Remove discovered nodes that have left."""
-        if any(discovery.is_due(now) for discovery in self._discoveries):
-            await self._around.counters.now()
-        for discovery in self._discoveries:
-            discovery.sweep(now)
 
     def _set_addresses(self, pool: str, node: str, addresses: tuple[str, ...], reason: str) -> None:
         self._around.note(self._around.registry.set_addresses(pool, node, addresses, reason))

@@ -99,7 +99,9 @@ class Prober(Part):
     def take_over(self, kept: object) -> None:
         """As `Part` says."""
         assert isinstance(kept, tuple)
-        self.counts, self._schemes = kept
+        counts, schemes = kept
+        self.counts = Counter({key: n for key, n in counts.items() if self._probes(*key[:2])})
+        self._schemes = {key: scheme for key, scheme in schemes.items() if self._probes(*key)}
 
     def published(self, snapshot: Snapshot) -> None:
         """Probe the nodes of this snapshot from now on, and no others.
@@ -257,6 +259,11 @@ class Prober(Part):
             return await in_turn(target.addresses, settings.timeout, ping)
         secret = await self._secrets.read(node.secret_file)
         return await in_turn(target.addresses, settings.timeout, request)
+
+    def _probes(self, pool: str, node: str) -> bool:
+        """Return True if there is such a node, and its pool has probes."""
+        known = self._state(pool, node) is not None
+        return known and self._pools[pool].health is not False
 
     def _forget(self, key: Key) -> None:
         self._schemes.pop(key, None)

@@ -8,5 +8,6 @@
 - `ping`        is there a node at an address
 - `report`      what INFO and DUMP tell
 - `advertiser`  tells nodes by multicast where the listener is
+- `follow`      what becomes of nodes that joined under other settings
 - `part`        all of it, as the control plane starts and stops it
 """

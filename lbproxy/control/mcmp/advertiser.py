@@ -16,8 +16,9 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal, TypeAlias
+from typing import Literal
 from uuid import UUID, uuid4
 
 from lbproxy.config import secrets
@@ -77,6 +78,11 @@ class _Sender:
         self.trouble = ""
         self._sequence = 0
 
+    def tells(self, address: str, port: int, scheme: str) -> bool:
+        """Return True if that is the listener which it advertises."""
+        said = self.said
+        return (said.address, said.port, said.scheme) == (address, port, scheme)
+
     def move(self, place: Place | None) -> None:
         """Send from there from now on, or from nowhere."""
         self.place = place
@@ -90,8 +96,18 @@ class _Sender:
         send_by(sock, self.place, datagram, (group.ip, group.port))
 
 
-# By the interface's name.
-Senders: TypeAlias = dict[str, _Sender]
+@dataclass(slots=True)
+class Senders:
+    """What one advertiser leaves to the next one, so that nodes do not notice, and nothing is said
+    twice.
+
+    Args: by_interface: who sends there; lacks: what is in the way there, and was said; told: what
+    was said of the group.
+    """
+
+    by_interface: dict[str, _Sender] = field(default_factory=dict)
+    lacks: dict[str, Lack] = field(default_factory=dict)
+    told: str = ""
 
 
 class Advertiser:
@@ -100,7 +116,7 @@ class Advertiser:
     Args: sending: socket of `open_sender`, for the group's version of the protocol; it stays its
     owner's; address: the MCMP listener's, port not 0; scheme: of that listener; machine: the
     interfaces of this one; now: seconds since 1970; new_id: for each start and each new address;
-    senders: of an advertiser that died, to go on from, so that nodes do not notice.
+    senders: of the advertiser before, to go on from.
     Raises: AdvertiseError for a group or a key file that cannot be used.
     """
 
@@ -139,24 +155,26 @@ class Advertiser:
         self._machine: Interfaces = machine if machine is not None else InterfaceWatcher()
         self._now = now
         self._new_id = new_id
-        self._senders: Senders = senders if senders is not None else {}
-        self._lacks: dict[str, Lack] = {}
+        known = Senders() if senders is None else senders
+        self._senders, self._lacks, self._told = known.by_interface, known.lacks, known.told
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
     @property
     def senders(self) -> Senders:
-        """Who sends at each interface."""
-        return self._senders
+        """What another one can go on from; stop() takes nothing of it away."""
+        return Senders(dict(self._senders), dict(self._lacks), self._told)
 
     async def start(self) -> None:
         """Send the first datagrams, then one every interval and interface. Never raises."""
         loop = asyncio.get_running_loop()
-        _log.info(
-            "advertising the MCMP listener to %s every %s; security key %s",
-            *(self._group, format_duration(self._settings.interval)),
-            "set" if self._key_set else "not set",
+        told = (
+            f"{self._group} every {format_duration(self._settings.interval)}; "
+            f"security key {'set' if self._key_set else 'not set'}"
         )
+        if told != self._told:
+            _log.info("advertising the MCMP listener to %s", told)
+        self._told = told
         self._machine.start(self._look)
         self._look()
         self._due = loop.time() + self._settings.interval
@@ -209,11 +227,12 @@ class Advertiser:
     def _join(self, place: Place, hint: Lack | None) -> None:
         self._lacks.pop(place.name, None)
         sender = self._senders.get(place.name)
-        if sender is not None and sender.place == place:
-            return
-        address = str(place.advertised)
-        if sender is None or sender.said.address != address:
-            said = Advertisement(self._new_id(), address, self._port, self._scheme)
+        there = (str(place.advertised), self._port, self._scheme)
+        if sender is not None and sender.tells(*there):
+            if sender.place == place:
+                return
+        else:
+            said = Advertisement(self._new_id(), *there)
             sender = self._senders[place.name] = _Sender(said)
         sender.move(place)
         _log.info(

@@ -93,7 +93,9 @@ class Plane(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeptCommands:
-    """What nodes were told, and what was counted."""
+    """What nodes were told, and what was counted. Args: pool: that they join."""
+
+    pool: str
 
     numbers: dict[str, int]
     server_id: int
@@ -135,16 +137,19 @@ class McmpCommands:
         self.counts: Counter[tuple[str, str]] = Counter()
 
     def kept(self) -> KeptCommands:
-        """Return what the next control takes over if this one dies."""
+        """Return what the next control takes over."""
         return KeptCommands(
-            *(self._reports.numbers, self._server_id, self._said, self._emptied, self.counts)
+            *(self._pool, self._reports.numbers, self._server_id),
+            *(self._said, self._emptied, self.counts),
         )
 
     def take_over(self, kept: KeptCommands) -> None:
-        """Go on from there."""
-        self._reports.take_over(kept.numbers)
+        """Go on from there: with what is about nodes only if they join the same pool."""
         self._server_id = kept.server_id
-        self._said, self._emptied, self.counts = kept.said, kept.emptied, kept.counts
+        self._said, self.counts = kept.said, kept.counts
+        if kept.pool == self._pool:
+            self._reports.take_over(kept.numbers)
+            self._emptied = kept.emptied
 
     def answer_at_once(self, request: McmpRequest, peer: Peer) -> McmpAnswer | None:
         """Carry out STATUS, which large clusters send a hundred times a second; None for others."""
@@ -282,7 +287,10 @@ class McmpCommands:
             self._plane.publish_now()
         if self._members.restored(command.route, source):
             # What it said last may not have been written down any more, or was not taken in then.
-            raise Refused(McmpFault.MEM, "MEM: lbproxy was restarted; announce everything anew")
+            raise Refused(
+                McmpFault.MEM,
+                "MEM: lbproxy was restarted, or has other settings; announce everything anew",
+            )
         node = self._members.find(command.route, source)
         self._check_nothing_lost(node)
         return status_answer(command.route, node.health is not Health.DOWN, self._server_id)

@@ -15,6 +15,7 @@ from lbproxy.control.discovery.resolver import ResolveError, Resolver
 from lbproxy.control.mcmp.access import Access, McmpError
 from lbproxy.control.mcmp.advertiser import AdvertiseError, Advertiser, Senders
 from lbproxy.control.mcmp.commands import McmpCommands, Plane
+from lbproxy.control.mcmp.follow import differ, follow
 from lbproxy.control.mcmp.server import McmpServer
 from lbproxy.control.part import Part
 from lbproxy.wire.mcmp import METHODS, McmpFault
@@ -54,9 +55,12 @@ class McmpPart(Part):
         self._plane = plane
         self._members = Membership(registry, settings.pool, bounds, settings.forget)
         self._settings = settings
+        self._before: sources.McmpSettings | None = None
+        self._registry = registry
+        self._clock = clock
         self._sending = sockets.sending
         self._advertiser: Advertiser | None = None
-        self._senders: Senders = {}
+        self._senders = Senders()
         self._resolver = resolver
         access = Access(settings, time.time)
         self._commands = McmpCommands(
@@ -81,22 +85,27 @@ class McmpPart(Part):
         Nonces of signatures are not among it. What was signed before this control began is refused,
         as after a restart: a nonce that was taken just before a death could be missing.
         """
-        advertiser = self._advertiser
-        senders = self._senders if advertiser is None else advertiser.senders
-        return self._commands.kept(), senders
+        if self._advertiser is not None:
+            self._senders = self._advertiser.senders
+        return self._settings, self._commands.kept(), self._senders
 
     def take_over(self, kept: object) -> None:
         """As `Part` says."""
         assert isinstance(kept, tuple)
-        commands, self._senders = kept
+        self._before, commands, self._senders = kept
         self._commands.take_over(commands)
 
     async def start(self) -> None:
         """Accept nodes, and say where. Raises: McmpError."""
-        await self._server.start()
-        advertise, sending = self._settings.advertise, self._sending
+        before, settings = self._before, self._settings
+        if before is not None and differ(before, settings):
+            now = self._clock()
+            self._plane.note(follow(self._registry, self._members, settings, now))
+        same = before is not None and (before.bind, before.tls) == (settings.bind, settings.tls)
+        await self._server.start(known=same)
+        advertise, sending = settings.advertise, self._sending
         if advertise is not False and sending is not None:
-            address = (self._settings.bind.host, self._server.port)
+            address = (settings.bind.host, self._server.port)
             try:
                 advertiser = Advertiser(
                     advertise, sending, address, self._server.scheme, senders=self._senders

@@ -75,10 +75,12 @@ class McmpServer:
         """What nodes speak to it: http or https."""
         return "http" if self._tls is None else "https"
 
-    async def start(self) -> None:
-        """Begin to accept."""
+    async def start(self, *, known: bool = False) -> None:
+        """Begin to accept. Args: known: where, and how, was said before."""
         self._own(self._accept(self._listening), "mcmp accept")
         self._own(self._watch(), "mcmp watch")
+        if known:
+            return
         _log.info(
             "nodes may announce themselves at %s (%s)",
             self._bind if self._bind.path else f"{self._bind.host} port {self.port}",

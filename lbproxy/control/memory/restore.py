@@ -8,15 +8,12 @@ what it said last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
 from lbproxy.cluster.contexts import (
     BalancerSettings,
-    ContextState,
-    Hosts,
-    VirtualHost,
     count_aliases,
     count_contexts,
 )
@@ -29,6 +26,7 @@ from lbproxy.control.discovery.address_rules import AddressRules
 from lbproxy.control.discovery.wanted import verification
 from lbproxy.control.mcmp.access import networks_of_nodes, within
 from lbproxy.control.mcmp.admission import equipped
+from lbproxy.control.mcmp.follow import may_be_asked, taken_in
 from lbproxy.control.memory.state import SavedNode, SavedState
 
 _REASON = "as before the restart"
@@ -84,7 +82,7 @@ def _announce(
     if saved.source is Source.AGENT and settings.agents is False:
         raise _NotAllowed("mcmp.agents is off")
     _check_place(saved, settings)
-    hosts = _taken_in(saved.virtual_hosts or (), settings.contexts)
+    hosts = taken_in(saved.virtual_hosts or (), settings.contexts)
     limits = settings.max
     if count_contexts(hosts) > limits.contexts or count_aliases(hosts) > limits.aliases:
         raise _NotAllowed("it has more contexts or aliases than mcmp.max allows")
@@ -101,7 +99,7 @@ def _announce(
     roster = registry.roster(saved.pool)
     entry = roster.by_route[saved.route]
     roster.set(entry, replace(entry.node, virtual_hosts=hosts))
-    entry.restored = saved.source is Source.MCMP or not _leaves(hosts)
+    entry.restored = may_be_asked(entry.node)
 
 
 def _check_place(saved: SavedNode, settings: sources.McmpSettings) -> None:
@@ -137,12 +135,6 @@ def _discovered(saved: SavedNode, config: Config, rules: AddressRules) -> Node:
     )
 
 
-def _leaves(hosts: Hosts) -> bool:
-    """Return True if an agent takes its node out: told to announce it, it would take it for
-    gone, and not say the rest."""
-    return any(each.state is not ContextState.ENABLED for host in hosts for each in host.contexts)
-
-
 def _refusal(host: str, rules: AddressRules) -> str | None:
     try:
         return rules.refusal(host)
@@ -164,18 +156,6 @@ def _bare(saved: SavedNode) -> Node:
         reason="known from before the restart; not probed yet",
         quarantined=True,
     )
-
-
-def _taken_in(hosts: Hosts, contexts: Iterable[str]) -> Hosts:
-    """Return the hosts with those contexts only that `mcmp.contexts` takes in."""
-    wanted = frozenset(contexts)
-    if not wanted:
-        return hosts
-    kept = (
-        VirtualHost(host.aliases, tuple(each for each in host.contexts if each.path in wanted))
-        for host in hosts
-    )
-    return tuple(host for host in kept if host.contexts)
 
 
 def _node(registry: Registry, pool: str, name: str) -> Node | None:

@@ -6,4 +6,5 @@
 - `http1`          a connection of HTTP/1.1: reads requests; `upload` their bodies
 - `http1_answers`  plays the downstream: framing, `Connection`, interim answers
 - `arrival`        what is decided before a node hears of a request, for every protocol
+- `following`      what a changed configuration means for a connection that is open
 """

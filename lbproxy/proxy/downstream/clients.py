@@ -37,8 +37,9 @@ class Client(HalfOpen, Protocol):
 
 class Handshake(Protocol):
     """A TLS handshake with a client. Attributes: peer: its address; deadline: monotonic seconds;
-    admitted: it counts against the limit of its address."""
+    admitted: it counts against the limit of its address; listener: that accepted it."""
 
+    listener: ListenerState
     peer: str
     deadline: float
     admitted: bool
@@ -74,6 +75,12 @@ class Clients:
         self.half_closed = HalfClosed()
         self.gathering: set[Upload] = set()
         self.gone = asyncio.Event()
+
+    def follow(self) -> None:
+        """The desk has other rules."""
+        limit = self._desk.rules.max_per_client
+        self.per_client.follow(limit)
+        self.shaking.follow(limit)
 
     def admit(self, client: Client) -> Failure | None:
         """Count a new connection; return why it is refused, if it is and is to be told so."""

@@ -66,6 +66,7 @@ cdef class Http1Connection(Http1Answers):
     cdef _hold_back(self, bytes data)
     @cython.locals(desk=Desk, exchange=Exchange, position=Py_ssize_t, upload=Upload)
     cdef Py_ssize_t _begin(self, RequestHead head, bytes data) except -1
+    cpdef name_asker(self, transport)
     cdef _name_authority(self, Exchange exchange, RequestHead head)
     @cython.locals(desk=Desk, asker=Asker, record=Record)
     cpdef refuse(self, failure, str detail)

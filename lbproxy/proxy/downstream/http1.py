@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from lbproxy.proxy.exchange.stages import ANSWERING, ROOM, TUNNEL
 from lbproxy.proxy.forwarding.asker import asker_of_peer
 from lbproxy.proxy.record import Record
 from lbproxy.proxy.transport.pipe import BREATH, FULL, SLOW_CLIENT
+from lbproxy.proxy.transport.polled import polled
 from lbproxy.wire.fields import BadHead
 from lbproxy.wire.http1_head import NO_BODY
 from lbproxy.wire.http1_response import ResponseHead
@@ -91,13 +91,9 @@ class Http1Connection(Http1Answers):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands; over TLS the handshake is done."""
         self.pipe.open(transport)
-        desk = self.desk
-        listener = self.listener
-        version = transport.get_extra_info("ssl_object").version() if listener.secure else ""
-        peer = peer_address(self.header, transport)
-        rules = desk.rules
-        self.asker = asker_of_peer(rules.forwarding, peer, listener.scheme, self.header, version)
-        self.deadline = desk.now + rules.head_timeout
+        self.name_asker(transport)
+        self.deadline = self.desk.now + self.desk.rules.head_timeout
+        self.closing = self.listener.leaves
         failure = self.clients.admit(self)
         if failure is not None:
             self.refuse(failure, "")
@@ -215,6 +211,10 @@ class Http1Connection(Http1Answers):
 
     # What the worker calls.
 
+    def idle(self) -> bool:
+        """Return True while no request has begun, nor is in progress."""
+        return self.phase == IDLE
+
     def overdue(self, now: float) -> bool:
         """Return True if a deadline has passed. Args: now: monotonic seconds."""
         exchange = self.exchange
@@ -268,9 +268,7 @@ class Http1Connection(Http1Answers):
         if not self.pipe.alive():
             return False
         assert self.pipe.transport is not None
-        poll = select.poll()
-        poll.register(self.pipe.transport.get_extra_info("socket").fileno(), 0)
-        return bool(poll.poll(0))
+        return polled(self.pipe.transport, 0)
 
     def leave(self) -> None:
         """The client is gone: nobody hears of the answer."""
@@ -384,6 +382,14 @@ class Http1Connection(Http1Answers):
                     return position
         exchange.go()
         return position
+
+    def name_asker(self, transport: asyncio.BaseTransport) -> None:
+        """Work out who asks on this connection, by the rules that hold now."""
+        listener = self.listener
+        version = transport.get_extra_info("ssl_object").version() if listener.secure else ""
+        peer = peer_address(self.header, transport)
+        forwarding = self.desk.rules.forwarding
+        self.asker = asker_of_peer(forwarding, peer, listener.scheme, self.header, version)
 
     def _name_authority(self, exchange: Exchange, head: RequestHead) -> None:
         """Name the host of a request that names none: HTTP/1.0 may come without Host, HTTP/1.1 to

@@ -23,6 +23,9 @@ BACKLOG = 4096
 _PEEK_BYTES = 16 + 4096
 # Connections whose PROXY header has not come yet, so that silent ones cannot pile up.
 _MAX_WAITING = 1000
+# More than one accepts in a turn of the event loop would let the others wait.
+_ACCEPTED_AT_ONCE = 64
+_RETRY_S = 0.1  # after which it is tried again to accept
 # How what should follow a PROXY header begins.
 _TLS_RECORD = b"\x16\x03"
 _HTTP = (b"GET ", b"POST", b"HEAD", b"OPTI", b"PUT ", b"DELE", b"PATC")
@@ -37,6 +40,9 @@ class ListenerState:
 
     Args: settings; tls: None for plain HTTP; redirect_port: of the listener that requests are
     redirected to, 0 for none.
+
+    Attributes: secure: for good, since connections do not change between plain and TLS; leaves: it
+    is no longer served; connections close behind their answers.
     """
 
     def __init__(
@@ -50,6 +56,12 @@ class ListenerState:
         self.redirect_port: int = redirect_port
         self.open: int = 0
         self.accepted: int = 0
+        self.leaves: bool = False
+
+    def follow(self, settings: schema.ListenerSettings, redirect_port: int) -> None:
+        """Take over other settings of the same address, with TLS as before or without as before."""
+        self.settings = settings
+        self.redirect_port = redirect_port
 
     def expiries(self) -> dict[str, float]:
         """Return when its certificates expire, as Unix seconds by subject."""
@@ -82,75 +94,130 @@ class Listener:
         count_rejected: CountRejected,
     ) -> None:
         self.state = state
-        self._socket = sock
+        self.socket = sock
+        self.head_timeout = head_timeout
         self._make = make
-        self._head_timeout = head_timeout
         self._count_rejected = count_rejected
         self._server: asyncio.Server | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._open = False
+        self._retry: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Task[None]] = set()
         self._notices = Notices(_log, NOTICE_EVERY_S)
 
-    async def start(self) -> None:
-        """Begin to accept."""
-        loop = asyncio.get_running_loop()
-        if self.state.settings.proxy_protocol is not None:
-            self._socket.setblocking(False)
-            self._accepting = loop.create_task(
-                self._accept(self.state.settings.proxy_protocol), name=f"accept {self.state.name}"
-            )
-            return
-        make = self._make
-        self._server = await loop.create_server(
-            lambda: make(None), sock=self._socket, backlog=BACKLOG
+    @property
+    def busy(self) -> bool:
+        """True while connections are not handed on yet."""
+        return bool(self._waiting)
+
+    def serves(self, state: ListenerState, settings: schema.ListenerSettings) -> bool:
+        """Return True if it can go on as it is if its state has these settings.
+
+        If it reads PROXY headers it accepts by itself, otherwise the event loop does.
+        """
+        return state is self.state and (settings.proxy_protocol is None) == (
+            self._server is not None
         )
 
+    async def start(self) -> None:
+        """Begin to accept."""
+        self._open = True
+        self.socket.setblocking(False)
+        if self.state.settings.proxy_protocol is not None:
+            self._listen()
+            return
+        make = self._make
+        # A descriptor of its own: its server closes it, and the socket may have a successor.
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: make(None), sock=self.socket.dup(), backlog=BACKLOG
+        )
+
+    def retire(self, *, succeeded: bool) -> None:
+        """Accept those that wait in the queue, and then no more; they are handed on.
+
+        Nobody whom the kernel has let in is lost, unless others hold the socket and nobody accepts.
+        Args: succeeded: another one accepts on the socket from now on, and owns it.
+        """
+        if not self._open:
+            return
+        proxied = self._server is None
+        self._stop()
+        self.socket.setblocking(False)  # whoever has a duplicate may have set it otherwise
+        try:
+            while (connection := _accepted(self.socket)) is not None:
+                self._take(connection, proxied)
+        except OSError as error:
+            _log.warning("listener %s: cannot accept: %s", self.state.name, error)
+        if not succeeded:
+            self.socket.close()
+
     def close(self) -> None:
-        """Accept no more; connections that were handed on stay."""
-        if self._server is not None:
-            self._server.close()
-        if self._accepting is not None:
-            self._accepting.cancel()
-            self._socket.close()
+        """Accept no more, and let go of those that are not handed on yet; the others stay."""
+        if self._open:
+            self._stop()
+            self.socket.close()
         for task in list(self._waiting):
             task.cancel()
 
-    async def _accept(self, settings: schema.ProxyProtocolSettings) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(self._socket)
-            except OSError as error:
-                # Out of descriptors, mostly: wait for some to come back instead of spinning.
-                _log.warning("listener %s: cannot accept: %s", self.state.name, error)
-                await asyncio.sleep(0.1)
-                continue
-            if len(self._waiting) >= _MAX_WAITING:
-                self._count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
-                connection.close()
-                continue
-            task = loop.create_task(self._hand_on(connection, settings))
-            self._waiting.add(task)
-            task.add_done_callback(self._waiting.discard)
+    def _stop(self) -> None:
+        self._open = False
+        if self._server is not None:
+            self._server.close()
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+        asyncio.get_running_loop().remove_reader(self.socket)
+
+    def _listen(self) -> None:
+        self._retry = None
+        asyncio.get_running_loop().add_reader(self.socket, self._accept)
+
+    def _accept(self) -> None:
+        """Accept those that wait, in this turn: a connection between two of them could get lost."""
+        try:
+            for _ in range(_ACCEPTED_AT_ONCE):
+                connection = _accepted(self.socket)
+                if connection is None:
+                    return
+                self._take(connection, True)
+        except OSError as error:
+            # Out of descriptors, mostly: wait for some to come back instead of spinning.
+            _log.warning("listener %s: cannot accept: %s", self.state.name, error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self.socket)
+            self._retry = loop.call_later(_RETRY_S, self._listen)
+
+    def _take(self, connection: socket.socket, proxied: bool) -> None:
+        """Hand on a connection when that can be. Args: proxied: behind its PROXY header."""
+        if proxied and len(self._waiting) >= _MAX_WAITING:
+            self._count_rejected(Failure.CONNECTIONS_EXHAUSTED.reason)
+            connection.close()
+            return
+        settings = self.state.settings.proxy_protocol if proxied else None
+        task = asyncio.get_running_loop().create_task(
+            self._hand_on(connection, settings), name=f"hand on {self.state.name}"
+        )
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
 
     async def _hand_on(
-        self, connection: socket.socket, settings: schema.ProxyProtocolSettings
+        self, connection: socket.socket, settings: schema.ProxyProtocolSettings | None
     ) -> None:
-        """Read the PROXY header of one connection, and serve it."""
+        """Read the PROXY header of one connection, if one is to come, and serve it."""
         loop = asyncio.get_running_loop()
         handed_on = False
         try:
             connection.setblocking(False)
             header: proxy_protocol.ProxyHeader | None = None
-            if _trusts(settings, connection):
-                async with asyncio.timeout(self._head_timeout):
+            if settings is not None and _trusts(settings, connection):
+                async with asyncio.timeout(self.head_timeout):
                     header = await _read_header(connection)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             make = self._make
             handed_on = True
             await loop.connect_accepted_socket(lambda: make(header), connection)
         except TimeoutError:
-            self._refuse(connection, f"sent no PROXY header within {self._head_timeout:.3g} s")
+            self._refuse(connection, f"sent no PROXY header within {self.head_timeout:.3g} s")
         except proxy_protocol.ProxyProtocolError as error:
             self._refuse(connection, f"sent no good PROXY header ({error})")
         except OSError:
@@ -169,6 +236,20 @@ class Listener:
             f"listener {self.state.name}: {peer}, which proxy_protocol.trusted names, {what}: "
             "let it send one (HAProxy: send-proxy-v2, nginx: proxy_protocol on), or trust it not",
         )
+
+
+def _accepted(sock: socket.socket) -> socket.socket | None:
+    """Return the next connection that waits in the queue of a listening socket, None for none.
+
+    Raises: OSError.
+    """
+    while True:
+        try:
+            return sock.accept()[0]
+        except BlockingIOError:
+            return None
+        except ConnectionAbortedError:
+            continue  # that client has left; another may wait
 
 
 def _peer_of(connection: socket.socket) -> str:

@@ -8,7 +8,7 @@ cdef class DownstreamTls(TlsLayer):
     cdef public bint admitted
     cdef Desk _desk
     cdef Clients _clients
-    cdef object _listener
+    cdef public object listener
     cdef object _proxy_header
     cdef object _make
 

@@ -29,7 +29,7 @@ class DownstreamTls(TlsLayer):
     to come; make: makes what serves the plain bytes.
 
     Attributes: deadline: monotonic seconds at which the handshake is overdue; peer: the client's
-    address; admitted: it counts as a handshake of that address.
+    address; listener: that accepted it; admitted: it counts as a handshake of that address.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DownstreamTls(TlsLayer):
         self.admitted: bool = False
         self._desk = desk
         self._clients = clients
-        self._listener = listener
+        self.listener = listener
         self._proxy_header = header
         self._make = make
 
@@ -65,7 +65,7 @@ class DownstreamTls(TlsLayer):
         self._clients.dismiss_handshake(self)
         resumed = bool(self._object.session_reused)
         self._desk.count_handshake(self._object.version() or "", resumed)
-        return self._make(self._listener, self._proxy_header, chosen)
+        return self._make(self.listener, self._proxy_header, chosen)
 
     def failed(self, error: Exception | None) -> None:
         """The handshake was refused, or the client has left."""

@@ -47,7 +47,7 @@ class Announced:
         parameter: bytes,
         seed: int,
     ) -> None:
-        self.applications = Applications(settings, mcmp is not None and mcmp.match_alias, seed)
+        self.applications = Applications(settings, _matches_alias(mcmp), seed)
         self.waiting = WaitingRoom()
         self.balancers: Mapping[str, BalancerSettings] = {}
         self.sticky: bool = False
@@ -55,8 +55,24 @@ class Announced:
         self.parameters: list[bytes] = []
         self._own_names = [cookie.name for cookie in cookies]
         self._own_parameter = parameter
-        self._denies_stopped: bool = mcmp is not None and mcmp.all_stopped == _NOT_FOUND
+        self._denies_stopped: bool = _hides_stopped(mcmp)
         self._last_wait_s: float = 0.0
+
+    def configure(
+        self,
+        settings: PoolSettings,
+        mcmp: McmpSettings | None,
+        cookies: list[CookieName],
+        parameter: bytes,
+    ) -> None:
+        """Take over another configuration; `follow` and `replace` come behind it.
+
+        Args: as of the constructor. Who waits waits on, and requests stay counted.
+        """
+        self.applications.follow(settings, _matches_alias(mcmp))
+        self._own_names = [cookie.name for cookie in cookies]
+        self._own_parameter = parameter
+        self._denies_stopped = _hides_stopped(mcmp)
 
     def follow(self, balancers: Mapping[str, BalancerSettings]) -> None:
         """Take over the settings that nodes announced."""
@@ -146,3 +162,11 @@ class Announced:
             return 0.0 if self.applications.anything else self._last_wait_s
         found = [self.balancers[name] for name in application.balancers if name in self.balancers]
         return max((each.wait_s for each in found), default=0.0)
+
+
+def _matches_alias(mcmp: McmpSettings | None) -> bool:
+    return mcmp is not None and mcmp.match_alias
+
+
+def _hides_stopped(mcmp: McmpSettings | None) -> bool:
+    return mcmp is not None and mcmp.all_stopped == _NOT_FOUND

@@ -296,6 +296,25 @@ class Link(Member):
         self.domain = node.domain
         self.balancer = node.balancer
 
+    def follow(self, max_idle: int, idle_timeout: float, now: float) -> None:
+        """Keep as many idle connections, for as long, as is wanted now; `tune` comes behind it.
+
+        Those that are idle already were since then. Args: now: monotonic seconds.
+        """
+        shorter = idle_timeout < self.idle_timeout
+        self.max_idle = max_idle
+        self.idle_timeout = idle_timeout
+        surplus = self.idle[: max(0, len(self.idle) - max_idle)]
+        for connection in self.idle:
+            # A longer time holds from the next exchange on: a node may close what it was promised.
+            if shorter:
+                connection.idle_until = min(
+                    connection.idle_until, connection.idle_since + idle_timeout
+                )
+        for connection in surplus:
+            self.idle.remove(connection)
+            self.end(connection, now + idle_timeout)
+
     def hint(self, text: str) -> None:
         """Say once in the log what is likely the matter with the node."""
         if text not in self._hints:

@@ -20,7 +20,7 @@ from lbproxy.limits.budget import RetryBudget
 from lbproxy.proxy.nodes.announced import Announced
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
 from lbproxy.proxy.nodes.link import Link
-from lbproxy.proxy.nodes.serving import Serving
+from lbproxy.proxy.nodes.serving import Serving, balances_alike
 from lbproxy.routing.paths import Visibility
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
 from lbproxy.wire.edit import replace_cookies
@@ -54,11 +54,38 @@ class Pool:
         mcmp: McmpSettings | None = None,
         page: Page | None = None,
     ) -> None:
-        self._key = key
         self._page = page
         self._seed = seed
-        self._mcmp = mcmp
         self.name = name
+        self.links: dict[str, Link] = {}
+        self.retired: list[Link] = []  # of nodes that left, while connections to them stand
+        self.snapshot: PoolSnapshot | None = None
+        self.affinity: Affinity | None = None
+        self.announced: Announced | None = None
+        self.durations: list[int] = no_durations()
+        self.duration_sum: float = 0.0
+        self.retries: int = 0
+        self.sticky_counts: list[int] = [0] * (N_STEPS * N_RESULTS)
+        self.unserved: list[int] = [0] * 6
+        self.unserved_statuses: list[int] = no_statuses()
+        self.bytes_in: int = 0
+        self.bytes_out: int = 0
+        self._configure(settings, timeouts, key, mcmp)
+        self.budget = _budget(settings)
+        self.balancer = make_balancer(settings.balance, settings.slow_start, seed)
+        if settings.sticky:
+            self.affinity = Affinity(settings.sticky, name, key)
+
+    def _configure(
+        self,
+        settings: schema.PoolSettings,
+        timeouts: schema.TimeoutsSettings,
+        key: bytes,
+        mcmp: McmpSettings | None,
+    ) -> None:
+        """Take over what is looked up, and holds no state. Args: as of the constructor."""
+        self._key = key
+        self._mcmp = mcmp
         self.settings = settings
         self.connect_timeout: float = (
             timeouts.connect if settings.timeouts.connect is None else settings.timeouts.connect
@@ -67,7 +94,6 @@ class Pool:
             timeouts.response if settings.timeouts.response is None else settings.timeouts.response
         )
         self.attempts: int = settings.retry.attempts if settings.retry else 0
-        self.budget = RetryBudget(settings.retry.budget if settings.retry else 0.0)
         self.visibility = Visibility(
             [prefix.encode() for prefix in settings.hide],
             [prefix.encode() for prefix in settings.expose],
@@ -76,13 +102,7 @@ class Pool:
         )
         self.everything_visible: bool = not settings.hide and not settings.expose
         self._passes = frozenset(fold_all(name.encode()) for name in settings.passes)
-        self.balancer = make_balancer(settings.balance, settings.slow_start, seed)
-        self.links: dict[str, Link] = {}
-        self.retired: list[Link] = []  # of nodes that left, while connections to them stand
-        self.snapshot: PoolSnapshot | None = None
-
         sticky = settings.sticky
-        self.affinity: Affinity | None = Affinity(sticky, name, key) if sticky else None
         steps = sticky.by if sticky else ()
         self.learns: bool = StickyStep.LEARNED in steps
         self.own_cookie: bool = StickyStep.OWN_COOKIE in steps
@@ -95,15 +115,58 @@ class Pool:
             if StickyStep.PATH_PARAMETER in sticky.by and sticky.path_parameter:
                 self.parameter = sticky.path_parameter.encode()
 
-        self.announced: Announced | None = None
-        self.durations: list[int] = no_durations()
-        self.duration_sum: float = 0.0
-        self.retries: int = 0
-        self.sticky_counts: list[int] = [0] * (N_STEPS * N_RESULTS)
-        self.unserved: list[int] = [0] * 6
-        self.unserved_statuses: list[int] = no_statuses()
-        self.bytes_in: int = 0
-        self.bytes_out: int = 0
+    def follow(
+        self,
+        settings: schema.PoolSettings,
+        timeouts: schema.TimeoutsSettings,
+        key: bytes,
+        mcmp: McmpSettings | None,
+        now: float,
+    ) -> None:
+        """Follow another configuration; the nodes of a snapshot are not its business.
+
+        Links keep what they hold, sessions their owners, and counters go on; exchanges in progress
+        keep the node and the waits that they have.
+
+        Args: as of the constructor; now: monotonic seconds.
+        """
+        before, old_key = self.settings, self._key
+        self._configure(settings, timeouts, key, mcmp)
+        if before.retry != settings.retry:
+            self.budget = _budget(settings)
+        if not balances_alike(before, settings):
+            self.balancer = make_balancer(settings.balance, settings.slow_start, self._seed)
+        announced = self.announced
+        if (before.sticky, old_key) != (settings.sticky, key):
+            sticky = settings.sticky
+            if not sticky and announced is not None and announced.sticky:
+                sticky = _ANNOUNCED_STICKY
+            old, self.affinity = self.affinity, Affinity(sticky, self.name, key) if sticky else None
+            if old is not None and self.affinity is not None:
+                self.affinity.take_over(old)
+        keepalive = settings.keepalive
+        for link in self.links.values():
+            link.follow(keepalive.per_node, keepalive.idle, now)
+            link.tune(self.connect_timeout, self.response_timeout)
+        snapshot = self.snapshot
+        if snapshot is not None:
+            if announced is not None:
+                announced.configure(settings, mcmp, self.cookie_names, self.parameter)
+                announced.follow(snapshot.balancers)
+            self._take_owners(announced, now)
+            self._offer(snapshot, now)
+
+    def leave(self) -> None:
+        """The configuration has the pool no more: exchanges in progress go on to their end, and
+        keep no connection behind them."""
+        for link in self.links.values():
+            link.retire()
+
+    def has_left(self) -> bool:
+        """Return True if nothing of a pool that leaves is in progress any more."""
+        links = (*self.links.values(), *self.retired)
+        waiting = 0 if self.announced is None else len(self.announced.waiting)
+        return not waiting and not any(link.in_flight or link.ending for link in links)
 
     def apply(self, snapshot: PoolSnapshot, now: float = 0.0) -> bool:
         """Take over the nodes of a snapshot; links of nodes that stay keep what they hold.
@@ -127,12 +190,17 @@ class Pool:
             moved = True
         if self._take_links(snapshot.nodes) or moved:
             self._take_owners(announced, now)
+        self._offer(snapshot, now)
+        return True
+
+    def _offer(self, snapshot: PoolSnapshot, now: float) -> None:
+        """Bring up to date who may be chosen."""
+        announced = self.announced
         if announced is None:
             self._take_candidates(snapshot)
         else:
             announced.replace(snapshot, self.links)
             announced.waiting.wake(now)
-        return True
 
     def _take_loads(self, before: PoolSnapshot, snapshot: PoolSnapshot) -> bool:
         """Take over loads and weights if nothing else changed; False if something did."""
@@ -400,6 +468,10 @@ def _values(
                 else:
                     found.extend(some)
     return found
+
+
+def _budget(settings: schema.PoolSettings) -> RetryBudget:
+    return RetryBudget(settings.retry.budget if settings.retry else 0.0)
 
 
 def _announces(snapshot: PoolSnapshot) -> bool:

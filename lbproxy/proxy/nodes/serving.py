@@ -28,6 +28,11 @@ _SWEEP_ABOVE = 1024
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
+def balances_alike(one: PoolSettings, other: PoolSettings) -> bool:
+    """Return True if a balancer of one of them is one of the other."""
+    return (one.balance, one.slow_start) == (other.balance, other.slow_start)
+
+
 class Tally:
     """How many requests of one context are at one node now."""
 
@@ -72,6 +77,16 @@ class Serving:
         self._domains = {}
         self._spare_domains = {}
         self._balancer.replace(takers)
+
+    def follow(self, settings: PoolSettings) -> None:
+        """Choose by other settings from now on."""
+        before, self._settings = self._settings, settings
+        if balances_alike(before, settings):
+            return
+        self._balancer = make_balancer(settings.balance, settings.slow_start, self._seed)
+        self._balancer.replace(self._takers)
+        self._domains = {}
+        self._spare_domains = {}
 
     def refresh(self) -> None:
         """Take in that loads or weights changed."""
@@ -199,6 +214,17 @@ class Applications:
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._sweep_above: int = _SWEEP_ABOVE
         self.anything: bool = False
+
+    def follow(self, settings: PoolSettings, match_alias: bool) -> None:
+        """Take over other settings; `replace` comes behind it."""
+        self._settings = settings
+        if match_alias is not self._match_alias:
+            self._match_alias = match_alias
+            self._table = Table(None)
+            self._tables = {}
+        for table in (self._table, *self._tables.values()):
+            for served in table.applications.values():
+                served.follow(settings)
 
     def replace(self, nodes: Sequence[Node], links: Mapping[str, Link]) -> None:
         """Take over the nodes of a snapshot. Args: links: at least theirs, by name."""

@@ -4,4 +4,5 @@
 - `tls_layer`  TLS between a socket and the protocol above it, over memory BIOs
 - `tls`        contexts and certificates
 - `unread`     what the kernel still holds of a lost connection; `causes` why it was lost
+- `polled`     what the kernel has heard of one, and the event loop has not yet
 """

@@ -170,6 +170,24 @@ class ServerTls:
         self.context = _ListenerContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.names = self
 
+    def follow(self, other: ServerTls) -> None:
+        """Take over the certificates and settings of another one, which is used no further.
+
+        Sets of names that were there before keep their outer contexts, so that sessions of clients
+        resume. A higher `min_version` ends those of versions that are spoken no more.
+        """
+        self._settings = other._settings
+        self._marks = other._marks
+        self._loaded = other._loaded
+        self._names = other._names | self._names
+        for names in self._names.values():
+            names.context.minimum_version = _VERSIONS[self._settings.min_version]
+        self._arrange()
+
+    def follows(self, settings: ListenerTlsSettings) -> bool:
+        """Return True if this is what it does already."""
+        return self._settings == settings
+
     def choose(self, name: bytes) -> _Names:
         """Return the set of names with the one that a client asks for; the first one without a
         match."""

@@ -115,6 +115,7 @@ class AjpUpstream(SingleUpstream):
             exchange.refuse(error.failure)
             return
         exchange.asked()
+        self._reader.limits = exchange.rules.response_limits
         self._reader.expect(head.method_id, learns_session(exchange))
         self._heard = False
         self._in_step = False

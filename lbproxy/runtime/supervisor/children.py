@@ -11,11 +11,12 @@ from typing import cast
 
 import uvloop
 
+from lbproxy.control.reloading import History
 from lbproxy.limits.board import Board
 from lbproxy.runtime.child import Child, live
 from lbproxy.runtime.control_process import ControlProcess
-from lbproxy.runtime.image import Image
-from lbproxy.runtime.orders import Attach, Done, Order, OrderChannel, Word
+from lbproxy.runtime.image import PAGES, Image
+from lbproxy.runtime.orders import Attach, Declined, Done, Order, OrderChannel, Word
 from lbproxy.runtime.supervisor.fork import fork
 from lbproxy.runtime.worker_process import WorkerProcess
 
@@ -27,8 +28,8 @@ class Process:
     """A child.
 
     Args: page: of the board, for a worker that counts for all; number: there is never another one
-    with it; replaced: another one has its place already; answered: the last question whether it is
-    there.
+    with it; image: that it has, or was told; replaced: another one has its place already; answered:
+    the last question whether it is there.
     """
 
     place: int
@@ -36,6 +37,7 @@ class Process:
     number: int
     pid: int
     orders: OrderChannel
+    image: Image
     ready: bool = False
     replaced: bool = False
     answered: int = 0
@@ -65,6 +67,8 @@ class Children:
     """Every child that lives.
 
     Args: board, pages: which each worker has one of; hear: called with a child and what it says.
+
+    Attributes: history: that a control is born with.
     """
 
     def __init__(self, board: Board, pages: int, hear: Callable[[Process, Word], None]) -> None:
@@ -72,6 +76,7 @@ class Children:
         self._pages = pages
         self._hear = hear
         self._by_pid: dict[int, Process] = {}
+        self.history = History(workers=pages // PAGES)
         self._numbers = 0
         self._rounds: list[_Round] = []
         self._poll = select.poll()
@@ -102,7 +107,7 @@ class Children:
             lambda: self._be(image, place, page, ours, theirs),
         )
         theirs.close()
-        child = Process(place, page, self._numbers, pid, ours)
+        child = Process(place, page, self._numbers, pid, ours, image)
         self._by_pid[pid] = child
         self._poll.register(ours, select.POLLIN)
         for other in self.controls() if child.is_worker else self.workers():
@@ -147,17 +152,26 @@ class Children:
             if event & (select.POLLIN | select.POLLHUP | select.POLLERR):
                 self._listen(child)
 
-    def tell(self, child: Process, order: Order, *sockets: socket.socket) -> None:
-        """Give an order. Args: sockets: go with it, and are closed here."""
-        child.orders.send(order, *sockets)
+    def tell(self, child: Process, order: Order, *descriptors: int) -> None:
+        """Give an order. Args: descriptors: go with it, and are closed here."""
+        child.orders.send(order, *descriptors)
         self._watch_for_room(child)
 
-    def tell_all(self, children: list[Process], order: Order, then: Callable[[], None]) -> None:
-        """Give an order to several children, and do `then` when all have done it."""
+    def tell_all(
+        self,
+        children: list[Process],
+        order: Order,
+        then: Callable[[], None],
+        descriptors: Callable[[Process], list[int]] = lambda child: [],
+    ) -> None:
+        """Give an order to several children, and do `then` when all have done or refused it.
+
+        Args: descriptors: those that go along to a child.
+        """
         each = _Round(order, {child.pid for child in children}, then)
         self._rounds.append(each)
         for child in children:
-            self.tell(child, order)
+            self.tell(child, order, *descriptors(child))
         self._look_at(each)
 
     def _listen(self, child: Process) -> None:
@@ -175,6 +189,8 @@ class Children:
                     self._done(child, order)
                 case word:
                     self._hear(child, cast(Word, word))
+                    if isinstance(word, Declined):
+                        self._done(child, word.order)
 
     def _watch_for_room(self, child: Process) -> None:
         out = select.POLLOUT if child.orders.has_waiting else 0
@@ -203,7 +219,7 @@ class Children:
         child: Child
         if place == CONTROL:
             workers = [each.number for each in self.workers()]
-            child = ControlProcess(image, orders, workers)
+            child = ControlProcess(image, orders, workers, self.history)
         else:
             child = WorkerProcess(image, place, page, orders)
         return uvloop.run(live(child, orders))
@@ -212,4 +228,4 @@ class Children:
         """Give control and a worker a stream to each other."""
         worker = one if one.is_worker else other
         for child, end in zip((one, other), socket.socketpair(), strict=True):
-            self.tell(child, Attach(worker.number), end)
+            self.tell(child, Attach(worker.number), end.detach())

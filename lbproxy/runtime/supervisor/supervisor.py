@@ -12,22 +12,28 @@ from enum import Enum, auto
 from time import monotonic
 
 from lbproxy.config.units import format_duration
+from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.orders import (
     AreYouThere,
+    AskReload,
+    Declined,
     Drain,
     Failed,
+    Follow,
     GiveBack,
     Here,
     Leaving,
     Lend,
     Ready,
+    ReloadAnswer,
     ReopenLog,
     ShutDown,
     Stop,
     Word,
 )
 from lbproxy.runtime.supervisor.children import CONTROL, Children, Process
+from lbproxy.runtime.supervisor.reloading import Reloading
 from lbproxy.runtime.supervisor.restarts import Deaths, lending
 from lbproxy.systemd import Notifier
 
@@ -54,21 +60,29 @@ class SupervisorPhase(Enum):
 class Supervisor:
     """Runs control and the workers of an image until it is told to end.
 
-    Args: on_ready: called once, when everybody serves.
+    Args: on_ready: called once, when everybody serves. Attributes: image: that holds now.
     """
 
     def __init__(self, image: Image, on_ready: Callable[[], None] | None) -> None:
-        self._image = image
+        self.image = image
+        self._systemd = Notifier(os.environ)
         self._on_ready = on_ready
         self._phase = SupervisorPhase.STARTING
         self._places = (CONTROL, *range(image.workers))
+        self._reloading: Reloading
         self._children = Children(image.board, PAGES * image.workers, self._hear)
+        self._reloading = Reloading(
+            self._children,
+            lambda: self.image,
+            self._hold,
+            self._systemd.reloading,
+            lambda: self._systemd.ready(self._status()),
+        )
         self._deaths = dict.fromkeys(self._places, Deaths())
         self._due: dict[int, float] = {}  # by place: when it is started anew
         self._lent: dict[int, int] = {}  # by the orphan's place: that of who accepts for it
         self._deadline: float | None = None
         self._lead: float | None = None  # when the drain begins
-        self._systemd = Notifier(os.environ)
         self._question = 0  # the last one to everybody whether they are there
         self._watchdog: float | None = None  # when the next one is due
         self._failure = ""
@@ -116,7 +130,7 @@ class Supervisor:
                     lambda: _log.info("access log opened again"),
                 )
             case signal.SIGHUP:
-                _log.warning("HUP: %s is not read again; restart to apply it", self._image.path)
+                self._reload(None, 0, dry_run=False)
 
     def _hear(self, child: Process, word: Word) -> None:
         match word:
@@ -124,6 +138,12 @@ class Supervisor:
                 self._ready(child)
             case Leaving():
                 self._leaving(child)
+            case AskReload(number, dry_run):
+                self._reload(child, number, dry_run=dry_run)
+            case Declined(Follow(), why):
+                self._reloading.refused(child, why)
+            case Declined(order, why):
+                _log.error("%s cannot do %s: %s", child.name, order, why)
             case Here(number):
                 child.answered = number
             case Failed(why) if self._phase is SupervisorPhase.STARTING:
@@ -139,6 +159,8 @@ class Supervisor:
                 return
             if pid == 0:
                 return
+            if self._reloading.ended(pid, os.waitstatus_to_exitcode(status)):
+                continue
             child = self._children.ended(pid)
             if child is not None:  # else an orphan's, if we are the first process of a container
                 self._ended(child, os.waitstatus_to_exitcode(status))
@@ -161,16 +183,17 @@ class Supervisor:
     # Children.
 
     def _start(self, place: int) -> None:
-        self._children.start(self._image, place).answered = self._question
+        self._children.start(self.image, place).answered = self._question
 
     def _ready(self, child: Process) -> None:
         child.ready = True
+        self._reloading.catch_up(child)
         self._lend()
         if self._phase is SupervisorPhase.STARTING:
             serving = {each.place for each in self._children.everybody() if each.ready}
             if serving.issuperset(self._places):
                 self._phase = SupervisorPhase.SERVING
-                _log.info("serving %s", self._image.path)
+                _log.info("serving %s", self.image.path)
                 self._systemd.ready(self._status())
                 if self._systemd.watchdog_s:
                     self._watch_everybody(monotonic())
@@ -216,7 +239,7 @@ class Supervisor:
             self._end_at_once()
             return
         if place == CONTROL and code >= 0 and deaths.row > 1:
-            self._image.kept.clear()  # it may be the reason
+            self.image.kept.clear()  # it may be the reason
         pause = f" in {deaths.pause_s:.1f} s" if deaths.pause_s else ""
         _log.error(
             "%s (pid %d) %s; another one is started%s", child.name, child.pid, _how(code), pause
@@ -234,7 +257,7 @@ class Supervisor:
             place for place in self._places if place in self._due or place in self._lent
         )
         orphans -= {CONTROL, *ready}
-        wanted = lending(orphans, frozenset(ready), self._image.workers)
+        wanted = lending(orphans, frozenset(ready), self.image.workers)
         for orphan, neighbour in [*self._lent.items()]:
             if wanted.get(orphan) != neighbour:
                 del self._lent[orphan]
@@ -245,6 +268,20 @@ class Supervisor:
                 self._lent[orphan] = neighbour
                 self._children.tell(ready[neighbour], Lend(orphan))
 
+    # Reloads.
+
+    def _reload(self, asker: Process | None, number: int, *, dry_run: bool) -> None:
+        if self._phase is SupervisorPhase.SERVING:
+            self._reloading.ask(asker, number, dry_run)
+            return
+        why = f"lbproxy is {self._phase.name.lower()}: nothing was read"
+        _log.warning("not reloaded: %s", why)
+        if asker is not None:
+            self._children.tell(asker, ReloadAnswer(number, ReloadOutcome(problems=(why,))))
+
+    def _hold(self, image: Image) -> None:
+        self.image = image
+
     # The end.
 
     def _told_to_end(self) -> None:
@@ -253,7 +290,7 @@ class Supervisor:
                 self._systemd.stopping("draining")
                 for child in self._children.controls():
                     self._children.tell(child, ShutDown())
-                lead_s = self._image.config.shutdown.lead
+                lead_s = self.image.config.shutdown.lead
                 if not lead_s:
                     self._drain()
                     return
@@ -269,8 +306,8 @@ class Supervisor:
         self._lead = None
         self._phase = SupervisorPhase.DRAINING
         self._due.clear()
-        self._deadline = monotonic() + self._image.config.timeouts.drain + GRACE_S
-        self._image.sockets.let_go()
+        self._deadline = monotonic() + self.image.config.timeouts.drain + GRACE_S
+        self.image.sockets.let_go()
         self._children.tell_all(self._children.workers(), Drain(), lambda: _log.info("draining"))
         if not self._children.workers():
             self._end_at_once()
@@ -288,7 +325,7 @@ class Supervisor:
 
     def _status(self) -> str:
         """Return in words how it is."""
-        count = self._image.workers
+        count = self.image.workers
         serving = sum(1 for child in self._children.workers() if child.ready and not child.replaced)
         if serving == count:
             return f"serving with {count} workers"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
+from lbproxy import __version__
 from lbproxy.cluster.contexts import Context, ContextState, VirtualHost
 from lbproxy.cluster.node import Admin, Health, Node, Reported, Source
 from lbproxy.cluster.registry import Registry
@@ -20,6 +22,7 @@ from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.control.admin.api import _describe, make_admin_app
 from lbproxy.control.admin.metrics import ClusterCollector, Metrics
+from lbproxy.control.reloading import History, ReloadOutcome
 
 if TYPE_CHECKING:
     pass
@@ -35,6 +38,10 @@ class Commands:
     counted: WorkerStats = field(default_factory=WorkerStats)
     reason: str | None = None
     broken: bool = False
+    outcome: ReloadOutcome = field(
+        default_factory=lambda: ReloadOutcome(("limits.body 1 -> 2",), (), 0.0)
+    )
+    asked_to_reload: list[bool] = field(default_factory=list)
 
     def nodes(self) -> tuple[Node, ...]:
         if self.broken:
@@ -46,6 +53,13 @@ class Commands:
 
     async def counters(self) -> WorkerStats:
         return self.counted
+
+    async def reload(self, dry_run: bool) -> ReloadOutcome:
+        self.asked_to_reload.append(dry_run)
+        return self.outcome
+
+    def history(self) -> History:
+        return History(started=time.time() - 90.0, generation=2, last=self.outcome, workers=4)
 
     def not_ready(self) -> str | None:
         return self.reason
@@ -274,3 +288,41 @@ async def test_health_is_shown(
     async with client.get("/api/v1/nodes") as response:
         (node,) = (await response.json())["nodes"]
     assert node["health"] == Health.UNKNOWN.value
+
+
+async def test_a_reload_is_asked_for(connect: Callable[..., Any], commands: Commands) -> None:
+    client = await connect()
+    answer = await client.post("/api/v1/reload")
+    assert (answer.status, await answer.json()) == (
+        200,
+        {"changes": ["limits.body 1 -> 2"], "applied": True, "generation": 2},
+    )
+    plan = await client.post("/api/v1/reload?dry_run=true")
+    assert not (await plan.json())["applied"]
+    assert (await client.post("/api/v1/reload?dry_run=perhaps")).status == 400
+    assert commands.asked_to_reload == [False, True]
+
+
+async def test_why_nothing_was_changed_is_said(
+    connect: Callable[..., Any], commands: Commands
+) -> None:
+    commands.outcome = ReloadOutcome(problems=("x.yaml:1:1: bad", "x.yaml:2:1: worse"))
+    answer = await (await connect()).post("/api/v1/reload")
+    document = await answer.json()
+    assert answer.status == 422
+    assert answer.content_type == "application/problem+json"
+    assert document["problems"] == ["x.yaml:1:1: bad", "x.yaml:2:1: worse"]
+    assert document["detail"] == "nothing was changed: x.yaml:1:1: bad"
+
+
+async def test_what_runs_is_told(connect: Callable[..., Any]) -> None:
+    document = await (await (await connect()).get("/api/v1/status")).json()
+    assert document["version"] == __version__
+    assert 90.0 <= document["uptime_s"] < 600.0
+    assert (document["workers"], document["generation"]) == (4, 2)
+    assert document["last_reload"] == {
+        "at": "1970-01-01T00:00:00Z",
+        "worked": True,
+        "changes": ["limits.body 1 -> 2"],
+        "problems": [],
+    }

@@ -11,30 +11,20 @@ from ipaddress import ip_network
 import pytest
 
 from lbproxy.cluster.health import Outcome, ProbeResult
+from lbproxy.cluster.leaving import GRACE_S
 from lbproxy.cluster.node import Admin, Node, Reported, Source
 from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.control.discovery.address_rules import AddressRules
-from lbproxy.control.discovery.follow import GRACE_S, Discovery, Surroundings
+from lbproxy.control.discovery.follow import Discovery, Surroundings
 from lbproxy.control.discovery.resolver import Fault
-from lbproxy.control.workers import Counters
 from tests.control.scripted import Scripted
 
 NAME, SRV = "kc.idp.svc", "_http._tcp.kc.idp.svc"
 DRAIN_S = 30.0
 OK, FAIL = ProbeResult(Outcome.OK, "HTTP 200"), ProbeResult(Outcome.FAIL, "refused")
 YAML = [{"name": "node1", "url": "http://10.0.0.1:8080"}]
-
-
-class Heard(Counters):
-    """The counters as a test has them."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def last(self) -> WorkerStats:
-        return self._run.stats()
 
 
 class Run:
@@ -54,9 +44,7 @@ class Run:
         self.resolver = Scripted()
         self.changes: list[str] = []
         self.in_flight: dict[str, int] = {}
-        around = Surroundings(
-            self.registry, self._note, lambda: None, Heard(self), lambda: self.now, DRAIN_S
-        )
+        around = Surroundings(self.registry, self._note, lambda: None, lambda: self.now)
         settings = self.config.pools["idp"].discover
         assert settings is not None
         rules = AddressRules([ip_network("127.0.0.9/32")])
@@ -90,10 +78,11 @@ class Run:
 
     def sweep(self, passed: float) -> None:
         self.now += passed
-        self.discovery.sweep(self.now)
+        self._note(self.registry.sweep(self.stats(), self.now, DRAIN_S))
 
     def probe(self, name: str, result: ProbeResult) -> None:
         self._note(self.registry.observe_probe("idp", name, result, self.now))
+        self._note(self.registry.let_go(self.now))
         self.discovery.arrange()
 
     def command(self, name: str, admin: Admin) -> None:

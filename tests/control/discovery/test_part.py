@@ -17,7 +17,6 @@ from lbproxy.control.discovery import part as dns
 from lbproxy.control.discovery.follow import Surroundings
 from lbproxy.control.discovery.part import Dns
 from lbproxy.control.discovery.resolver import Addresses
-from lbproxy.control.workers import Counters
 from tests.control.scripted import Scripted
 
 SRV = "_http._tcp.kc.example"
@@ -35,25 +34,10 @@ CONFIG = Config.model_validate(
 )
 
 
-class Idle:
-    """Workers that serve nobody."""
-
-    def living(self) -> frozenset[int]:
-        return frozenset({1})
-
-    async def counters(self) -> dict[int, WorkerStats]:
-        return {}
-
-    async def in_flight(self, pool: str, node: str, context: str) -> int:
-        return 0
-
-
 class Run:
     def __init__(self, resolver: Scripted) -> None:
         self.registry = Registry(CONFIG, 0.0)
-        around = Surroundings(
-            self.registry, self._note, self.publish, Counters(Idle()), lambda: 0.0, 30.0
-        )
+        around = Surroundings(self.registry, self._note, self.publish, lambda: 0.0)
         self.dns = Dns(CONFIG, around, resolver)
 
     def _note(self, changes: Changes) -> None:
@@ -88,12 +72,12 @@ async def test_a_start_is_over_when_everything_was_answered() -> None:
         assert run.node("node1").targets == ("10.0.0.1",)
         assert run.node("10.0.0.2").quarantined
         assert run.node("kc-0.example").targets == ("10.0.0.3",)
-        assert run.dns.passing() == frozenset()
+        assert run.registry.passing() == frozenset()
         resolver.set("kc.example", "10.0.0.9")
         await resolver.asked_again("kc.example")
-        assert run.dns.passing() == {("c", "10.0.0.2")}
-        await run.dns.tick(1e9)
-        assert run.dns.passing() == frozenset()
+        assert run.registry.passing() == {("c", "10.0.0.2")}
+        run.registry.sweep(WorkerStats(), 1e9, 30.0)
+        assert run.registry.passing() == frozenset()
 
 
 async def test_it_does_not_wait_for_ever(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,11 @@ from lbproxy.control.memory.part import Memory, commanded
 
 
 class Life:
-    """From a start to its end. Args: passing: nodes whose draining nobody commanded."""
+    """From a start to its end."""
 
-    def __init__(
-        self, path: Path, config: Config, passing: Collection[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, path: Path, config: Config) -> None:
         self.registry = Registry(config, 0.0)
-        self.memory = Memory(str(path), config, self.registry, lambda: passing, lambda: 0.0)
+        self.memory = Memory(str(path), config, self.registry, lambda: 0.0)
 
     def command(self, node: str, admin: Admin) -> None:
         self.registry.command("idp", node, admin, "by hand", 0.0)
@@ -62,10 +60,12 @@ async def test_a_command_survives_and_is_said(
 
 
 async def test_what_passes_is_not_kept(tmp_path: Path, config: Config) -> None:
-    first = Life(tmp_path / "state", config, {("idp", "node1")})
+    first = Life(tmp_path / "state", config)
     await first.memory.start()
-    first.command("node1", Admin.DRAINING)
+    first.registry.lose("idp", "node1", "gone")
+    first.registry.let_go(0.0)
     first.command("node2", Admin.STOPPED)
+    assert first.taken_out() == {"node2": Admin.STOPPED}
     await first.end()
     second = Life(tmp_path / "state", config)
     await second.memory.start()

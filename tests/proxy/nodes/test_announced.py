@@ -9,7 +9,7 @@ import pytest
 from lbproxy.cluster.contexts import BalancerSettings
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.snapshot import PoolSnapshot
-from lbproxy.config.schema import PoolSettings
+from lbproxy.config.schema import Policy, PoolSettings
 from lbproxy.config.sources import McmpSettings
 from lbproxy.errors import Failure
 from lbproxy.proxy.nodes.announced import Announced
@@ -17,7 +17,7 @@ from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.serving import Serving
 from lbproxy.wire.cookies import CookieName
 from lbproxy.wire.request_head import RequestHead
-from tests.proxy.scripted import GET, Scene, node
+from tests.proxy.scripted import GET, NOW, Scene, node
 
 
 class House:
@@ -143,3 +143,26 @@ async def test_whether_a_lost_session_is_taken_from_the_request(scene: Scene, re
     assert (b"JSESSIONID" in lines) is not remove
     assert b"x=1" in lines
     exchange.gone()
+
+
+async def test_another_configuration_keeps_what_is_counted_and_who_waits(scene: Scene) -> None:
+    scene.apply(node(contexts="/a", balancer="one", quarantined=True), wait_s=5.0)
+    waiting, _ = scene.talk(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert waiting.wait(Failure.NO_NODE)
+    pool = scene.pool
+    announced = pool.announced
+    assert announced is not None
+    scene.apply(node(contexts="/a", balancer="one"), node("b", "/a", balancer="one"), wait_s=5.0)
+    talk, _ = scene.talk(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert talk.chosen is not None
+    serving = talk.serving
+    assert serving is not None
+    tally = announced.applications.tally(serving, talk.chosen)
+    tally.count += 1
+    settings = pool.settings.model_copy(update={"balance": Policy.LEAST_REQUESTS})
+    pool.follow(settings, scene.desk.rules.config.timeouts, b"", None, NOW)
+    assert pool.announced is announced
+    assert announced.applications.in_flight(talk.chosen.name, "/a") == 1
+    again, _ = scene.talk(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert again.serving is serving
+    assert again.chosen is not None

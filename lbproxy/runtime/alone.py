@@ -1,0 +1,141 @@
+"""All of lbproxy in one process: signals, reloads, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from lbproxy.config.schema import Config
+from lbproxy.config.units import format_duration
+from lbproxy.control.reloading import ReloadOutcome
+from lbproxy.proxy.transport.tls import TlsError
+from lbproxy.runtime.control_seat import ERRORS
+from lbproxy.runtime.reading import plan, read_again, tell_outcome
+from lbproxy.runtime.service import Service
+from lbproxy.runtime.sockets import BindError
+from lbproxy.systemd import Notifier
+
+_log = logging.getLogger("lbproxy.process")
+
+
+class Alone:
+    """Serves a configuration in this process until it is told to end.
+
+    Args: path: of the configuration; on_ready: called once all listeners accept.
+    """
+
+    def __init__(self, config: Config, path: Path, on_ready: Callable[[], None] | None) -> None:
+        self._path = path
+        self._on_ready = on_ready
+        self._service = Service(config, reload=self._reload)
+        self._systemd = Notifier(os.environ)
+        self._reloading: asyncio.Lock
+        self._by_signal: set[asyncio.Task[ReloadOutcome]] = set()
+
+    def open(self) -> None:
+        """Open every socket. Raises: BindError."""
+        self._service.open()
+
+    async def serve(self) -> int:
+        """Serve; return 0, or 1 if exchanges had to be cut off. Raises: as `Service.start`."""
+        loop = asyncio.get_running_loop()
+        self._reloading = asyncio.Lock()
+        asked = asyncio.Event()
+        at_once = asyncio.Event()
+
+        def end() -> None:
+            (at_once if asked.is_set() else asked).set()
+
+        def reload() -> None:
+            task = loop.create_task(self._reload(False), name="reload")
+            self._by_signal.add(task)
+            task.add_done_callback(self._by_signal.discard)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end)
+        loop.add_signal_handler(signal.SIGUSR1, self._service.reopen_log)
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        try:
+            await self._service.start()
+            # What lives now lives to the end: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            _log.info("serving %s", self._path)
+            self._systemd.ready("serving")
+            watched = asyncio.ensure_future(_assure(self._systemd))
+            if self._on_ready is not None:
+                self._on_ready()
+            await asked.wait()
+            self._systemd.stopping("draining")
+            self._service.shut_down()
+            await _lead(self._service.config.shutdown.lead, at_once)
+            _log.info("draining")
+            watched.cancel()
+            return 0 if await _drained(self._service, at_once) else 1
+        finally:
+            await self._service.stop()
+            _log.info("ended")
+
+    async def _reload(self, dry_run: bool) -> ReloadOutcome:
+        """Read the configuration again and follow it."""
+        async with self._reloading:
+            if dry_run:
+                return (await self._read())[1]
+            self._systemd.reloading()
+            outcome = await self._follow()
+            tell_outcome(self._path, outcome)
+            self._service.history = self._service.history.after(outcome)
+            self._systemd.ready("serving")
+            return outcome
+
+    async def _read(self) -> tuple[Config | None, ReloadOutcome]:
+        """Return what the file says, None if it cannot be used, and what would change."""
+        before = self._service.config
+        read = await asyncio.to_thread(read_again, self._path, before, os.environ)
+        if read.config is None:
+            return None, ReloadOutcome(problems=read.problems)
+        return plan(before, read.config)
+
+    async def _follow(self) -> ReloadOutcome:
+        config, outcome = await self._read()
+        if config is not None:
+            try:
+                await self._service.follow(config)
+            except (BindError, TlsError, *ERRORS) as error:
+                return ReloadOutcome(problems=(str(error),))
+        return outcome
+
+
+async def _assure(systemd: Notifier) -> None:
+    """Tell the watchdog, if there is one, that the event loop turns."""
+    while systemd.watchdog_s:
+        systemd.alive()
+        await asyncio.sleep(systemd.watchdog_s)
+
+
+async def _lead(lead_s: float, at_once: asyncio.Event) -> None:
+    """Go on for `shutdown.lead`, or until a second signal."""
+    if not lead_s:
+        return
+    _log.info("not ready any more; draining in %s", format_duration(lead_s))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(lead_s):
+            await at_once.wait()
+
+
+async def _drained(service: Service, at_once: asyncio.Event) -> bool:
+    """Drain until it is done or a second signal comes; return True if nothing was cut off."""
+    draining = asyncio.ensure_future(service.drain())
+    hurry = asyncio.ensure_future(at_once.wait())
+    await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
+    if draining.done():
+        return draining.result()
+    draining.cancel()
+    return False

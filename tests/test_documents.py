@@ -18,7 +18,7 @@ from lbproxy.cli import main
 from lbproxy.cli.arguments import Exit
 from lbproxy.cluster.node import Health, Node
 from lbproxy.cluster.registry import Registry
-from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
+from lbproxy.cluster.stats import NodeStats, PoolStats, ProcessStats, WorkerStats, no_delays
 from lbproxy.config.agent import AgentConfig
 from lbproxy.config.agent_load import parse_agent_config
 from lbproxy.config.read import parse_config
@@ -165,7 +165,9 @@ def test_the_readme_gives_the_medians_of_the_published_run(row: str, scenario: s
 def families() -> Mapping[str, Metric]:
     """Every family of lbproxy, by the name under which it is scraped."""
     node = Node("idp", "kc1", "kc1", "http", "10.0.0.21", 80, health=Health.UP)
-    stats = WorkerStats(pools={"idp": PoolStats(nodes={"kc1": NodeStats()})})
+    process = ProcessStats(1, 0.0, 0.0, 0, 0, tuple(no_delays()), 0.0)
+    pools = {"idp": PoolStats(nodes={"kc1": NodeStats()})}
+    stats = WorkerStats(pools=pools, processes={"1": process})
     collector = ClusterCollector(lambda: [node], lambda: stats, dict)
     endings = {"counter": "_total", "info": "_info"}
     return {family.name + endings.get(family.type, ""): family for family in collector.collect()}

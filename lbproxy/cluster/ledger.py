@@ -71,7 +71,7 @@ def _left(stats: WorkerStats) -> WorkerStats:
         )
         for name, pool in stats.pools.items()
     }
-    return replace(stats, pools=pools, connections={}, certificates={}, files=())
+    return replace(stats, pools=pools, connections={}, certificates={}, files=(), processes={})
 
 
 def _known(stats: WorkerStats, words: list[WorkerStats]) -> WorkerStats:
@@ -108,6 +108,7 @@ def _sum(words: tuple[WorkerStats, ...]) -> WorkerStats:
         handshakes=_sum_maps(word.handshakes for word in words),
         delays=_sum_lists(word.delays for word in words),
         delay_sum=sum(word.delay_sum for word in words),
+        processes={name: each for word in words for name, each in word.processes.items()},
     )
 
 

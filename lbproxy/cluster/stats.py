@@ -96,6 +96,23 @@ class PoolStats:
     bytes_out: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessStats:
+    """One process that serves clients.
+
+    Args: pid; started: Unix seconds; cpu_s: so far; memory: resident bytes; connections: of clients
+    now; delays, delay_sum: as of WorkerStats.
+    """
+
+    pid: int
+    started: float
+    cpu_s: float
+    memory: int
+    connections: int
+    delays: tuple[int, ...]
+    delay_sum: float
+
+
 @dataclass(slots=True)
 class WorkerStats:
     """One worker since its start.
@@ -104,7 +121,7 @@ class WorkerStats:
     reason; certificates: expiry as Unix seconds, by subject; files: the same, one by one;
     handshakes: with clients, by TLS version and whether a session was resumed; delays: of the
     event loop, one count a bucket of DELAY_BUCKETS and one for +Inf, not cumulative; delay_sum:
-    seconds.
+    seconds; processes: by the worker's name.
     """
 
     pools: Mapping[str, PoolStats] = field(default_factory=dict)
@@ -116,6 +133,7 @@ class WorkerStats:
     handshakes: dict[tuple[str, bool], int] = field(default_factory=dict)
     delays: list[int] = field(default_factory=no_delays)
     delay_sum: float = 0.0
+    processes: dict[str, ProcessStats] = field(default_factory=dict)
 
     def in_flight(self, pool: str, node: str) -> int:
         """Return the requests that are at a node now, 0 for what is unknown."""

@@ -11,6 +11,7 @@
 - `channel`          how control and the workers reach each other
 - `keeper`           has what control knows outlive it; `kept_memory` is where
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be
+- `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies
 - `cores`            how many workers `auto` means
 - `descriptors`      as many file descriptors as the limits allow connections

@@ -39,7 +39,7 @@ class WorkerProcess:
         self._place = place
         self._page = page
         self._orders = orders
-        self._control = ToControl()
+        self._control = ToControl(str(place + 1))
         self._data: DataPlane | None = None
         self._accepting = False
         self._ending = asyncio.Event()

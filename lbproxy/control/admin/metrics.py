@@ -28,6 +28,7 @@ from lbproxy.cluster.stats import (
     CertificateEnd,
     NodeStats,
     PoolStats,
+    ProcessStats,
     WorkerStats,
 )
 from lbproxy.cluster.sticky import RESULT_NAMES, STEP_NAMES
@@ -47,7 +48,6 @@ _REJECTIONS = (
     "tls_handshake",
 )
 _STICKY = {(step, result): 0 for step in STEP_NAMES for result in RESULT_NAMES}
-_WORKER = "1"  # there is one
 _HANDSHAKES = [
     (version, resumed) for version in ("TLSv1.2", "TLSv1.3") for resumed in (True, False)
 ]
@@ -229,8 +229,10 @@ def _of_worker(stats: WorkerStats, control: ControlStats) -> Iterator[Metric]:
         "By how much the event loop came late to its tick.",
         labels=["worker"],
     )
-    delays.add_metric([_WORKER], *_buckets(DELAY_BUCKETS, stats.delays, stats.delay_sum))
+    for name, process in sorted(stats.processes.items()):
+        delays.add_metric([name], *_buckets(DELAY_BUCKETS, process.delays, process.delay_sum))
     yield delays
+    yield from _processes(stats)
     yield _simple(
         GaugeMetricFamily(
             "lbproxy_tls_certificate_expiry_timestamp_seconds",
@@ -240,6 +242,32 @@ def _of_worker(stats: WorkerStats, control: ControlStats) -> Iterator[Metric]:
         stats.certificates,
     )
     yield _files((*stats.files, *control.authorities))
+
+
+def _processes(stats: WorkerStats) -> Iterator[Metric]:
+    """Yield what each process that serves uses: it begins anew when one is replaced."""
+    info = InfoMetricFamily(
+        "lbproxy_worker", "The processes that serve clients.", labels=["worker"]
+    )
+    for name, process in sorted(stats.processes.items()):
+        info.add_metric([name], {"pid": str(process.pid)})
+    yield info
+    gauges: tuple[tuple[str, str, Callable[[ProcessStats], float]], ...] = (
+        ("start_time_seconds", "When it was started, Unix time.", lambda each: each.started),
+        ("resident_memory_bytes", "Memory that it holds.", lambda each: each.memory),
+        ("connections", "Client connections now.", lambda each: each.connections),
+    )
+    for what, about, value in gauges:
+        yield _simple(
+            GaugeMetricFamily(f"lbproxy_worker_{what}", about, labels=["worker"]),
+            {name: value(each) for name, each in sorted(stats.processes.items())},
+        )
+    yield _simple(
+        CounterMetricFamily(
+            "lbproxy_worker_cpu_seconds", "Processor time since its start.", labels=["worker"]
+        ),
+        {name: each.cpu_s for name, each in sorted(stats.processes.items())},
+    )
 
 
 def _settings(control: ControlStats) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.control.plane import ControlPlane
 from lbproxy.proxy.worker import Worker
+from lbproxy.runtime.process_facts import ProcessFacts
 
 _THE_WORKER = 1
 
@@ -16,6 +17,7 @@ class Direct:
     def __init__(self) -> None:
         self.worker: Worker | None = None
         self.control: ControlPlane | None = None
+        self._facts = ProcessFacts(str(_THE_WORKER))
 
     def publish(self, snapshot: Snapshot) -> None:
         if self.worker is not None:
@@ -25,7 +27,9 @@ class Direct:
         return frozenset() if self.worker is None else frozenset({_THE_WORKER})
 
     async def counters(self) -> dict[int, WorkerStats]:
-        return {} if self.worker is None else {_THE_WORKER: self.worker.stats()}
+        if self.worker is None:
+            return {}
+        return {_THE_WORKER: self._facts.with_process(self.worker.stats())}
 
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         return 0 if self.worker is None else self.worker.in_flight(pool, node, context)

@@ -26,6 +26,7 @@ from lbproxy.runtime.channel.words import (
     NodeRecovered,
     TellAllLessons,
 )
+from lbproxy.runtime.process_facts import ProcessFacts
 
 # How often: a session is known everywhere within a second.
 TELL_EVERY_S = 0.25
@@ -36,10 +37,13 @@ PORTION = 5000
 class ToControl:
     """A worker's end; there may be nobody at the other one. It is the worker's `Reports`.
 
+    Args: name: of the worker, for metrics.
+
     Attributes: worker: set by who makes it; first: done as soon as the worker has a snapshot.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._facts = ProcessFacts(name)
         self.worker: Worker | None = None
         self.first = asyncio.Event()
         self._end: Stream | None = None
@@ -96,7 +100,7 @@ class ToControl:
                 for portion in portions(worker.all_learned(), PORTION):
                     self._send(Lessons(portion, other))
             case Count(number):
-                self._send(Counted(number, worker.stats()))
+                self._send(Counted(number, self._facts.with_process(worker.stats())))
             case CountInFlight(number, pool, node, context):
                 self._send(Counted(number, worker.in_flight(pool, node, context)))
 

@@ -42,8 +42,8 @@ class _Wanted:
 class Reloading:
     """One reload after the other.
 
-    Args: children; image: what holds now, and `hold` makes another one hold; settled: called when
-    one is over.
+    Args: children; image: returns what holds now, and `hold` makes another one hold; serving: says
+    whether anything may change; began, settled: called when one begins and is over.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Reloading:
         children: Children,
         image: Callable[[], Image],
         hold: Callable[[Image], None],
+        serving: Callable[[], bool],
         began: Callable[[], None],
         settled: Callable[[], None],
     ) -> None:
         self._children = children
         self._image = image
         self._hold = hold
+        self._serving = serving
         self._began = began
         self._settled = settled
         self._queue: deque[_Wanted] = deque()
@@ -123,6 +125,9 @@ class Reloading:
     def _take(self, read: ReadAgain) -> None:
         wanted, before = self._now, self._image()
         assert wanted is not None
+        if not self._serving():
+            self._conclude(ReloadOutcome(problems=("lbproxy is about to end: nothing was read",)))
+            return
         if read.config is None:
             self._conclude(ReloadOutcome(problems=read.problems))
             return

@@ -75,8 +75,9 @@ class Supervisor:
             self._children,
             lambda: self.image,
             self._hold,
+            lambda: self._phase is SupervisorPhase.SERVING,
             self._systemd.reloading,
-            lambda: self._systemd.ready(self._status()),
+            self._tell_systemd,
         )
         self._deaths = dict.fromkeys(self._places, Deaths())
         self._due: dict[int, float] = {}  # by place: when it is started anew
@@ -322,6 +323,10 @@ class Supervisor:
             self._children.tell(child, Stop())
 
     # What systemd is told.
+
+    def _tell_systemd(self) -> None:
+        if self._phase is SupervisorPhase.SERVING:
+            self._systemd.ready(self._status())
 
     def _status(self) -> str:
         """Return in words how it is."""

@@ -17,6 +17,7 @@ from lbproxy.cluster.stats import (
     CertificateEnd,
     NodeStats,
     PoolStats,
+    ProcessStats,
     WorkerStats,
 )
 from lbproxy.control.admin.metrics import (
@@ -56,6 +57,10 @@ def make_stats() -> WorkerStats:
         files=(CertificateEnd("listener", "/a.crt", "1f", "CN=idp", 1.8e9),),
         handshakes={("TLSv1.3", True): 6},
         delays=[5, 1, 0, 0, 0, 0, 0, 0, 0, 1],
+        processes={
+            "1": ProcessStats(71, 1.6e9, 2.5, 3 << 20, 4, (5, 1, 0, 0, 0, 0, 0, 0, 0, 1), 6.5),
+            "2": ProcessStats(72, 1.7e9, 0.5, 2 << 20, 1, (1, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0.0),
+        },
         delay_sum=6.5,
     )
 
@@ -253,3 +258,12 @@ def test_an_odd_accept_field_gets_text(accept: str) -> None:
     body, content_type = make_metrics().render(accept)
     assert content_type.startswith(("text/plain", "application/openmetrics-text"))
     assert b"lbproxy_node_up" in body
+
+
+def test_the_processes_that_serve(samples: Samples) -> None:
+    assert sample(samples, "lbproxy_worker_info", worker="1", pid="71") == 1
+    assert sample(samples, "lbproxy_worker_info", worker="2", pid="72") == 1
+    assert sample(samples, "lbproxy_worker_start_time_seconds", worker="2") == 1.7e9
+    assert sample(samples, "lbproxy_worker_cpu_seconds_total", worker="1") == 2.5
+    assert sample(samples, "lbproxy_worker_resident_memory_bytes", worker="1") == 3 << 20
+    assert sample(samples, "lbproxy_worker_connections", worker="2") == 1

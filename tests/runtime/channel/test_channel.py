@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
@@ -108,11 +109,20 @@ class Joined:
     async def join(self, number: int) -> Served:
         ours, theirs = socket.socketpair()
         served = Served()
-        end = self.ends[number] = ToControl()
+        end = self.ends[number] = ToControl(str(number))
         end.worker = cast(Worker, served)
         await end.attach(theirs)
         await self.workers.attach(number, ours)
         return served
+
+    async def counted(self) -> dict[int, WorkerStats]:
+        """Return what the workers have counted, without what their process uses."""
+        answers = await self.workers.counters()
+        assert all(
+            [*stats.processes] == [str(number)] and stats.processes[str(number)].pid == os.getpid()
+            for number, stats in answers.items()
+        )
+        return {number: replace(stats, processes={}) for number, stats in answers.items()}
 
     def change(self, weight: int) -> Snapshot:
         roster = self.registry.roster("idp")
@@ -149,14 +159,14 @@ async def test_what_is_published_while_a_worker_is_being_attached_reaches_it(
 ) -> None:
     ours, theirs = socket.socketpair()
     served = Served()
-    end = joined.ends[1] = ToControl()
+    end = joined.ends[1] = ToControl("1")
     end.worker = cast(Worker, served)
     await end.attach(theirs)
     attaching = asyncio.ensure_future(joined.workers.attach(1, ours))
     await asyncio.sleep(0)
     assert not attaching.done()
     newest = joined.change(4)
-    asked = asyncio.ensure_future(joined.workers.counters())
+    asked = asyncio.ensure_future(joined.counted())
     await served.has(1)
     assert served.snapshots == [newest]
     assert await asked == {1: WorkerStats()}
@@ -183,7 +193,7 @@ async def test_a_control_that_is_starting_hands_out_nothing(joined: Joined) -> N
     joined.workers.told = joined.heard
     newest = joined.change(5)
     served = await joined.join(1)
-    assert await joined.workers.counters() == {1: WorkerStats()}  # a round trip
+    assert await joined.counted() == {1: WorkerStats()}  # a round trip
     assert served.snapshots == []
     joined.workers.begin()
     await served.has(1)
@@ -193,7 +203,7 @@ async def test_a_control_that_is_starting_hands_out_nothing(joined: Joined) -> N
 async def test_what_workers_count_is_asked_for(joined: Joined) -> None:
     one, _ = await joined.join(1), await joined.join(2)
     one.counted = WorkerStats(accepted={"l": 3})
-    assert await joined.workers.counters() == {
+    assert await joined.counted() == {
         1: WorkerStats(accepted={"l": 3}),
         2: WorkerStats(),
     }
@@ -208,8 +218,8 @@ async def test_a_worker_that_does_not_answer_is_left_out(
     silent = await joined.join(1)
     await joined.join(2)
     monkeypatch.setattr(silent, "stats", lambda: 1 / 0)
-    assert await joined.workers.counters() == {2: WorkerStats()}
-    assert await joined.workers.counters() == {2: WorkerStats()}
+    assert await joined.counted() == {2: WorkerStats()}
+    assert await joined.counted() == {2: WorkerStats()}
 
 
 async def test_a_worker_that_ends_is_no_more(joined: Joined) -> None:
@@ -217,7 +227,7 @@ async def test_a_worker_that_ends_is_no_more(joined: Joined) -> None:
     assert not joined.workers.empty.is_set()
     await joined.join(1)
     await joined.join(2)
-    asked = asyncio.ensure_future(joined.workers.counters())
+    asked = asyncio.ensure_future(joined.counted())
     joined.ends[1].close()
     await asked
     await until(lambda: 1 not in joined.workers.living())

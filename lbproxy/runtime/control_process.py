@@ -27,6 +27,7 @@ from lbproxy.runtime.orders import (
     ShutDown,
     Stop,
 )
+from lbproxy.runtime.sockets import let_go_unused
 
 # How often workers say what they have counted: what a worker that dies has counted since is lost.
 COUNT_EVERY_S = 1.0
@@ -136,10 +137,7 @@ class ControlProcess:
             raise CannotDo(str(error)) from None
         finally:
             self._workers.told = self._seat.plane
-        used = {id(sock) for sock in image.sockets.all()}
-        for sock in self._image.sockets.all():
-            if id(sock) not in used:
-                sock.close()
+        let_go_unused(self._image.sockets, image.sockets)
         self._image = image
 
     async def _ask_reload(self, dry_run: bool) -> ReloadOutcome:

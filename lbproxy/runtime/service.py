@@ -117,7 +117,7 @@ class Service:
         finally:
             self._channel.control = self._seat.plane
         self._sockets, self.config, self._keys = after, config, keys
-        close_unused(before, after)
+        close_unused(before, after, before.of_worker(0))
 
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""

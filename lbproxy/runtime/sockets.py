@@ -122,7 +122,11 @@ def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Socke
     Raises: BindError: then nothing is left open that was not before.
     """
     binds = {each.name: each.bind for each in old.listeners}
-    known = {each.bind: before.listeners[each.name] for each in old.listeners}
+    known = {
+        each.bind: before.listeners[each.name]
+        for each in old.listeners
+        if each.bind.port or each.bind.path
+    }
     listeners: dict[str, tuple[socket.socket, ...]] = {}
     opened: list[socket.socket] = []
     files: dict[str, FileMark | None] = {}
@@ -130,7 +134,7 @@ def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Socke
     try:
         for listener in new.listeners:
             if binds.get(listener.name) == listener.bind:
-                listeners[listener.name] = known[listener.bind]
+                listeners[listener.name] = before.listeners[listener.name]
                 files |= _known(before, listener.bind)
                 continue
             if listener.bind in known:
@@ -164,13 +168,26 @@ def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Socke
     return Sockets(listeners, admin, mcmp, files)
 
 
-def close_unused(before: Sockets, after: Sockets) -> None:
-    """Close the sockets that another configuration does not name, and remove their files."""
-    used = {id(sock) for sock in after.all()}
+def close_unused(
+    before: Sockets, after: Sockets, others: Mapping[str, socket.socket] | None = None
+) -> None:
+    """Close the sockets that another configuration does not name, and remove their files.
+
+    Args: others: those that a data plane has, which closes them itself when it has taken in who
+    waits there.
+    """
+    let_go_unused(before, after, others)
+    remove_files({path: mark for path, mark in before.files.items() if path not in after.files})
+
+
+def let_go_unused(
+    before: Sockets, after: Sockets, others: Mapping[str, socket.socket] | None = None
+) -> None:
+    """Do the same, but leave the files to the process that has made them."""
+    used = {id(sock) for sock in (*after.all(), *(others or {}).values())}
     for sock in before.all():
         if id(sock) not in used:
             sock.close()
-    remove_files({path: mark for path, mark in before.files.items() if path not in after.files})
 
 
 def _known(sockets: Sockets, bind: Bind) -> dict[str, FileMark | None]:

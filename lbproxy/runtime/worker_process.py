@@ -25,6 +25,7 @@ from lbproxy.runtime.orders import (
     ReopenLog,
     Stop,
 )
+from lbproxy.runtime.sockets import let_go_unused
 
 
 class WorkerProcess:
@@ -113,10 +114,8 @@ class WorkerProcess:
             await data.follow(image.config, {name: own[name] for name in new}, tls, image.keys)
         except (TlsError, OSError) as error:
             raise CannotDo(str(error)) from None
-        used = {id(sock) for sock in image.sockets.all()}
-        for sock in self._image.sockets.all():
-            if id(sock) not in used:
-                sock.close()
+        before = self._image.sockets
+        let_go_unused(before, image.sockets, before.of_worker(self._place))
         self._image = image
 
     def leave(self) -> None:

@@ -90,7 +90,8 @@ async def test_a_request_on_its_way_to_a_removed_listener_is_answered(stage: Any
     config = listening(configured(door), {"name": "http", "bind": "127.0.0.1:0"})
     door.worker.follow_another()
     client.send(GET)  # the loop has no turn before the listener is gone
-    await door.service.follow(config)
+    data = door.service._data
+    await data.follow(config, {}, {}, door.service._keys)
     got = await loop.sock_recv(client, 65536)
     assert got.startswith(b"HTTP/1.1 200 ")
     assert b"Connection: close\r\n" in got

@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# One process, no root, no compiler in the image that runs. Build: docker build -t lbproxy .
+# No root, no compiler in the image that runs. Build: docker build -t lbproxy .
 # Run:  docker run --read-only --cap-drop ALL --security-opt no-new-privileges \
 #         -p 8443:8443 -p 8080:8080 -v ./lbproxy.yaml:/etc/lbproxy/lbproxy.yaml:ro lbproxy
 

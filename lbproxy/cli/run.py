@@ -31,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="serve what a configuration file says",
         description=(
             "Serve until TERM or INT, then let requests in progress end. A second signal ends at "
-            "once; USR1 opens the access log anew."
+            "once; USR1 opens the access log again; HUP has the configuration read again."
         ),
     )
     parser.add_argument("-c", "--config", required=True, type=Path, metavar="FILE")

@@ -31,8 +31,8 @@ _log = logging.getLogger("lbproxy.process")
 def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) -> int:
     """Serve until TERM or INT, then drain and return.
 
-    TERM or INT a second time ends at once; USR1 opens the access log again; HUP is ignored with a
-    line in the log, so that a terminal that closes ends nothing.
+    TERM or INT a second time ends at once; USR1 opens the access log again; HUP has the
+    configuration read again, so a terminal that closes ends nothing.
 
     Args: path: of the configuration, for messages; on_ready: called once all listeners accept.
     Returns: 0, or 1 if exchanges had to be cut off, or NO_WORKER_LIVES.

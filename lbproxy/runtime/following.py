@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.runtime.image import Image
-from lbproxy.runtime.sockets import Sockets
+from lbproxy.runtime.sockets import Sockets, binds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def unpack(image: Image, descriptors: list[int]) -> tuple[Image, frozenset[str]]
     mcmp = image.sockets.mcmp if config.mcmp is not False else None
     if payload.mcmp:
         mcmp = McmpSockets(next(sockets), next(sockets, None))
-    made = Sockets(listeners, admin, mcmp, image.sockets.files)
+    made = Sockets(listeners, admin, mcmp, image.sockets.files, binds_of(config))
     after = replace(image, config=config, keys=payload.keys, sockets=made)
     return after, frozenset(payload.listeners)
 

@@ -102,7 +102,7 @@ class Service:
         before = self._sockets
         keys = affinity_keys(config, self._keys)
         tls = server_tls(config)
-        after = open_again(before, self.config, config, 1)
+        after = open_again(before, config)
         try:
             await self._seat.follow(config, after.admin, after.mcmp)
             try:

@@ -139,7 +139,7 @@ class Reloading:
             return
         try:
             tls, keys = _tls(before, config), affinity_keys(config, before.keys)
-            sockets = open_again(before.sockets, before.config, config, before.workers)
+            sockets = open_again(before.sockets, config, before.workers)
         except (BindError, TlsError, OSError) as error:
             self._conclude(ReloadOutcome(problems=(str(error),)))
             return

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from lbproxy.config.schema import Config
+from lbproxy.config.units import MAX_WORKERS
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MINE = Path("/proc/self/cgroup")
@@ -14,7 +15,7 @@ _MINE = Path("/proc/self/cgroup")
 
 def worker_count(config: Config) -> int:
     """Return how many workers a configuration asks for, at least 1."""
-    return usable_cores() if config.workers == "auto" else config.workers
+    return min(usable_cores(), MAX_WORKERS) if config.workers == "auto" else config.workers
 
 
 def usable_cores(mine: Path = _MINE, cgroups: Path = _CGROUPS) -> int:

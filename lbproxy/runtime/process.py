@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gc
 import logging
-import mmap
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
 from lbproxy.config.schema import Config
-from lbproxy.limits.board import Board, board_size, columns_for
+from lbproxy.config.units import MAX_WORKERS
 from lbproxy.proxy.plane import server_tls
 from lbproxy.runtime.alone import Alone
+from lbproxy.runtime.board_memory import BoardMemory
 from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.image import PAGES, Image
@@ -22,8 +21,6 @@ from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import open_all
 from lbproxy.runtime.supervisor.supervisor import Supervisor
-
-BOARD_KEY_BYTES = 32
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -40,9 +37,8 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     that the configuration names cannot be used.
     """
     raise_descriptor_limit(config.limits.connections)
-    workers = worker_count(config)
-    if workers > 1:
-        return _supervise(config, path, workers, on_ready)
+    if config.workers != 1:
+        return _supervise(config, path, worker_count(config), on_ready)
     alone = Alone(config, path, on_ready)
     alone.open()
     return uvloop.run(alone.serve())
@@ -61,7 +57,7 @@ def _supervise(
             affinity_keys(config),
             workers,
             KeptMemory(),
-            _board(config, PAGES * workers),
+            BoardMemory.make(config.limits.connections, PAGES * workers, PAGES * MAX_WORKERS),
         )
         # What lives now lives to the end. The collector must not write to it, or each child would
         # get a copy of its own of all that it inherits.
@@ -76,9 +72,3 @@ def _supervise(
     finally:
         supervisor.image.sockets.close()
         _log.info("ended")
-
-
-def _board(config: Config, pages: int) -> Board:
-    columns = columns_for(config.limits.connections)
-    memory = mmap.mmap(-1, board_size(pages, columns))
-    return Board(memory, pages, os.urandom(BOARD_KEY_BYTES), columns)

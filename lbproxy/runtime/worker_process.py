@@ -12,6 +12,7 @@ from lbproxy.runtime.channel.to_control import ToControl
 from lbproxy.runtime.child import CannotBegin, CannotDo
 from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
+from lbproxy.runtime.order_channel import OrderChannel
 from lbproxy.runtime.orders import (
     Attach,
     Drain,
@@ -20,7 +21,6 @@ from lbproxy.runtime.orders import (
     Leaving,
     Lend,
     Order,
-    OrderChannel,
     Ready,
     ReopenLog,
     Stop,
@@ -43,6 +43,7 @@ class WorkerProcess:
         self._control = ToControl(str(place + 1))
         self._data: DataPlane | None = None
         self._accepting = False
+        self._taken_over = False
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -96,7 +97,8 @@ class WorkerProcess:
                 await self._follow(descriptors)
             case ReopenLog() if self._data is not None:
                 self._data.reopen_log()
-            case Drain():
+            case Drain(taken_over):
+                self._taken_over = taken_over
                 self._end()
             case Stop():
                 self._end()
@@ -121,6 +123,7 @@ class WorkerProcess:
     def leave(self) -> None:
         """As `Child` says: others take over its sockets meanwhile."""
         if not self._ending.is_set():
+            self._taken_over = True
             self._orders.send(Leaving())
         self._end()
 
@@ -142,7 +145,7 @@ class WorkerProcess:
 
     async def _drained(self, data: DataPlane) -> bool:
         """Drain until it is done, or told to end at once; return True if nothing was cut off."""
-        draining = asyncio.ensure_future(data.drain())
+        draining = asyncio.ensure_future(data.drain(taken_over=self._taken_over))
         hurry = asyncio.ensure_future(self._at_once.wait())
         await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()

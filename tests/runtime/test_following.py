@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lbproxy.config.schema import Config
-from lbproxy.limits.board import Board, board_size
+from lbproxy.runtime.board_memory import BoardMemory
 from lbproxy.runtime.following import new_sockets, pack, unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.kept_memory import KeptMemory
@@ -43,8 +43,8 @@ def configured(*listeners: str, **sections: Any) -> Config:
 
 
 def image(config: Config, sockets: Sockets) -> Image:
-    board = Board(mmap.mmap(-1, board_size(1)), 1, b"key" * 8)
-    return Image(config, Path("x.yaml"), sockets, {}, {"idp": b"key"}, 2, KeptMemory(), board)
+    memory = BoardMemory.make(100, 4, 128)
+    return Image(config, Path("x.yaml"), sockets, {}, {"idp": b"key"}, 2, KeptMemory(), memory)
 
 
 def descriptors() -> int:
@@ -168,7 +168,7 @@ def test_a_child_gets_what_is_new(closing: list[Sockets]) -> None:
     got, new = unpack(was, sent)
     assert new == {"c"}
     assert (got.config, got.keys) == (after, {"idp": b"key"})
-    assert got.sockets.listeners["a"] is was.sockets.listeners["a"]
+    assert got.sockets.listeners["a"] == was.sockets.listeners["a"]
     assert ports(got.sockets) == ports(now.sockets)
     assert port_of(got.sockets.admin) == port_of(now.sockets.admin)
     assert got.sockets.mcmp is not None
@@ -177,3 +177,23 @@ def test_a_child_gets_what_is_new(closing: list[Sockets]) -> None:
     assert descriptors() == count + 2 + 1 + 2  # two listening, admin, two of MCMP; not the file
     close_unused(got.sockets, was.sockets)
     assert descriptors() == count
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 3), (3, 1), (2, 2)])
+def test_a_group_grows_and_shrinks_with_the_workers(
+    old: int, new: int, closing: list[Sockets]
+) -> None:
+    config = configured("a 127.0.0.1:0")
+    was = image(config, open_all(config, old))
+    now = replace(image(config, open_again(was.sockets, config, new)), workers=new)
+    closing += [was.sockets, now.sockets]
+    both = min(old, new)
+    assert len(now.sockets.listeners["a"]) == new
+    assert now.sockets.listeners["a"][:both] == was.sockets.listeners["a"][:both]
+    assert len({port_of(sock) for sock in now.sockets.listeners["a"]}) == 1
+    got, fresh = unpack(was, pack(was, now))
+    assert fresh == frozenset()
+    assert got.workers == new
+    assert got.sockets.listeners["a"][:both] == was.sockets.listeners["a"][:both]
+    assert ports(got.sockets) == ports(now.sockets)
+    close_unused(got.sockets, was.sockets)

@@ -1,0 +1,37 @@
+"""Over how many of its sockets a group spreads new connections.
+
+By itself the kernel spreads them over all. A program attached to the group, in the classic BPF that
+needs no privilege, can leave out the last ones: they get no new connections, and may be closed when
+those that wait there are accepted.
+
+Source: Linux, socket(7), SO_ATTACH_REUSEPORT_CBPF; Documentation/networking/filter.rst.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_INSTRUCTION = struct.Struct("=HBBI")
+_LOAD_WORD = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_MODULO = 0x94  # BPF_ALU | BPF_MOD | BPF_K
+_RETURN = 0x16  # BPF_RET | BPF_A
+_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM: a random number
+_PROGRAM = struct.Struct("@HP")
+
+
+def spread(member: socket.socket, count: int) -> None:
+    """Have a group give new connections to its first members only.
+
+    Args: member: any of the group; count: how many of them, in the order in which they joined.
+    Raises: OSError: the kernel does not let us.
+    """
+    code = b"".join(
+        _INSTRUCTION.pack(*step)
+        for step in ((_LOAD_WORD, 0, 0, _RANDOM), (_MODULO, 0, 0, count), (_RETURN, 0, 0, 0))
+    )
+    memory = ctypes.create_string_buffer(code, len(code))
+    program = _PROGRAM.pack(len(code) // _INSTRUCTION.size, ctypes.addressof(memory))
+    member.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)

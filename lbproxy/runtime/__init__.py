@@ -4,13 +4,15 @@
 - `alone`            one process: signals, reloads, and an orderly end; `service` both planes in it
 - `supervisor`       forks control and the workers, and starts anew what dies
 - `control_process`  what control does as a process; `worker_process` what a worker does
-- `child`            how both live, and what they are told; `orders` is how
-- `image`            what each of them finds when it is forked
+- `child`            how both live; `orders` what they are told, by an `order_channel`
+- `image`            what each of them finds when it is forked; `board_memory` a part of it
+- `inheritance`      what one version leaves to the next
 - `control_seat`     the control plane that holds now, and how the next one takes its place
 - `reading`          reads a configuration again; `following` how it reaches a child
 - `channel`          how control and the workers reach each other
 - `keeper`           has what control knows outlive it; `kept_memory` is where
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be
+- `spreading`        over how many of its sockets a group spreads new connections
 - `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies
 - `cores`            how many workers `auto` means

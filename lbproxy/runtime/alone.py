@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
-from lbproxy.control.reloading import ReloadOutcome
+from lbproxy.control.reloading import ALL_IN_ONE, ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.control_seat import ERRORS
 from lbproxy.runtime.reading import plan, read_again, tell_outcome
@@ -61,6 +61,7 @@ class Alone:
             loop.add_signal_handler(number, end)
         loop.add_signal_handler(signal.SIGUSR1, self._service.reopen_log)
         loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGUSR2, _tell_no_upgrade)
         try:
             await self._service.start()
             # What lives now lives to the end: the collector need not look at it again.
@@ -110,6 +111,10 @@ class Alone:
             except (BindError, TlsError, *ERRORS) as error:
                 return ReloadOutcome(problems=(str(error),))
         return outcome
+
+
+def _tell_no_upgrade() -> None:
+    _log.warning("not upgraded: %s", ALL_IN_ONE)
 
 
 async def _assure(systemd: Notifier) -> None:

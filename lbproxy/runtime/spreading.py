@@ -10,8 +10,11 @@ Source: Linux, socket(7), SO_ATTACH_REUSEPORT_CBPF; Documentation/networking/fil
 from __future__ import annotations
 
 import ctypes
+import logging
 import socket
 import struct
+
+from lbproxy.runtime.sockets import Sockets
 
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -20,6 +23,21 @@ _MODULO = 0x94  # BPF_ALU | BPF_MOD | BPF_K
 _RETURN = 0x16  # BPF_RET | BPF_A
 _RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM: a random number
 _PROGRAM = struct.Struct("@HP")
+
+
+_log = logging.getLogger("lbproxy.process")
+
+
+def spread_over(sockets: Sockets) -> None:
+    """Have every group give new connections to the members that it has here, and to no others."""
+    for name, members in sockets.listeners.items():
+        if members[0].family != socket.AF_UNIX:
+            try:
+                spread(members[0], len(members))
+            except OSError as error:
+                _log.warning(
+                    "listener %s: connections that begin now may be lost: %s", name, error.strerror
+                )
 
 
 def spread(member: socket.socket, count: int) -> None:

@@ -47,6 +47,37 @@ async def test_an_https_node_is_verified_by_its_own_authority(
     assert len(node.connections) == 1
 
 
+async def test_another_authority_in_the_same_file_is_trusted_at_the_next_connection(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
+) -> None:
+    other = trustme.CA()
+    contexts = [node_context(authority, "127.0.0.1"), node_context(other, "127.0.0.1")]
+    nodes = [
+        await stage.node(name=f"node{at + 1}", context=each) for at, each in enumerate(contexts)
+    ]
+    file = Path(ca_file(tmp_path, authority))
+    write_bytes, write_text = file.write_bytes, file.write_text
+    door = await stage.door(nodes, scheme="https", node={"tls": {"ca": str(file)}})
+
+    async def statuses() -> set[int]:
+        found = set()
+        for _ in range(4):
+            found.add((await door.get()).status)
+        for node in ("node1", "node2"):
+            for connection in [*door.link(node).idle]:
+                connection.abort()
+        return found
+
+    await statuses()
+    assert nodes[1].requests == []
+    write_bytes(authority.cert_pem.bytes() + other.cert_pem.bytes())
+    assert await statuses() == {200}
+    assert nodes[1].requests
+    # One that cannot be read changes nothing.
+    write_text("half a certificate")
+    assert await statuses() == {200}
+
+
 async def test_server_name_is_what_the_certificate_must_hold_and_what_sni_says(
     stage: Stage, tmp_path: Path, authority: trustme.CA
 ) -> None:

@@ -23,6 +23,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from lbproxy import __version__
 from lbproxy.cluster.node import NodeTls
 from lbproxy.config.certificates import trusting
+from lbproxy.files import FileMark, mark_of
 
 MAX_BODY = 64 << 10  # a health answer is a few hundred bytes
 MAX_ADDRESSES = 8  # of a node that one probe tries, as one connection of the data plane does
@@ -146,7 +147,7 @@ class ProbeClient:
     def __init__(self, max_body: int = MAX_BODY) -> None:
         self._max_body = max_body
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[tuple[str | None, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str | None, bool], tuple[FileMark | None, ssl.SSLContext]] = {}
 
     async def __aenter__(self) -> ProbeClient:
         self._session = aiohttp.ClientSession(
@@ -298,14 +299,18 @@ class ProbeClient:
 
     async def _context(self, tls: NodeTls) -> ssl.SSLContext:
         key = (tls.ca, tls.verify)
-        context = self._contexts.get(key)
-        if context is None:
+        mark = None if tls.ca is None else mark_of(tls.ca)
+        known = self._contexts.get(key)
+        if known is None or known[0] != mark:
             try:
-                context = await asyncio.to_thread(trusting, tls.ca, tls.verify)
+                known = mark, await asyncio.to_thread(trusting, tls.ca, tls.verify)
             except OSError as error:  # ssl.SSLError is one: a file that holds no certificate
-                raise ProbeError(f"cannot use tls.ca {tls.ca}: {error.strerror or error}") from None
-            self._contexts[key] = context
-        return context
+                if known is None:
+                    why = error.strerror or error
+                    raise ProbeError(f"cannot use tls.ca {tls.ca}: {why}") from None
+                known = mark, known[1]  # perhaps it is being written
+            self._contexts[key] = known
+        return known[1]
 
 
 def _addresses(target: Target) -> tuple[str, ...]:

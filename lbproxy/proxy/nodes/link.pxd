@@ -34,6 +34,7 @@ cdef class Link(Member):
     cdef str _answered
     cdef bint _moved
     cdef object _tls
+    cdef object _ca_mark
 
     cpdef void enter(self) noexcept
     cpdef void leave(self) noexcept

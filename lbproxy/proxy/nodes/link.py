@@ -14,7 +14,7 @@ from lbproxy.cluster.node import Node
 from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
-from lbproxy.files import mark_of
+from lbproxy.files import FileMark, mark_of
 from lbproxy.proxy.nodes.connection import Connection, Speaker
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
 from lbproxy.proxy.nodes.tls import UpstreamTls
@@ -81,6 +81,7 @@ class Link(Member):
         self._answered: str = ""  # the one of them that did last
         self._moved: bool = False  # connections may stand to addresses that are none any more
         self._tls: ssl.SSLContext | None = None
+        self._ca_mark: FileMark | None = None
         self._secret_mark: tuple[int, ...] = ()
         self._read_secret()
 
@@ -373,8 +374,19 @@ class Link(Member):
         )
 
     async def _context(self) -> ssl.SSLContext | None:
-        if self.secure and self._tls is None:
-            self._tls = await asyncio.to_thread(client_context, self.node.tls)
+        if not self.secure:
+            return None
+        tls = self.node.tls
+        mark = None if tls.ca is None else mark_of(tls.ca)
+        if self._tls is None or mark != self._ca_mark:
+            try:
+                self._tls = await asyncio.to_thread(client_context, tls)
+            except TlsError as error:
+                if self._tls is None:
+                    raise
+                # Perhaps it is being written: what was trusted before still is.
+                _log.warning("pool %s node %s: tls.ca %s", self.node.pool, self.node.name, error)
+            self._ca_mark = mark
         return self._tls
 
 

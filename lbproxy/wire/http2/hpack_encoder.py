@@ -16,8 +16,8 @@ INDEXED = frozenset(
     b"accept-ranges access-control-allow-credentials access-control-allow-headers "
     b"access-control-allow-methods access-control-allow-origin access-control-expose-headers allow "
     b"alt-svc cache-control content-language content-security-policy content-type "
-    b"cross-origin-opener-policy cross-origin-resource-policy expires p3p permissions-policy pragma "
-    b"referrer-policy server strict-transport-security vary via x-content-type-options "
+    b"cross-origin-opener-policy cross-origin-resource-policy expires p3p permissions-policy "
+    b"pragma referrer-policy server strict-transport-security vary via x-content-type-options "
     b"x-frame-options x-powered-by x-robots-tag x-ua-compatible x-xss-protection".split()
 )
 # No table on the way may hold these.

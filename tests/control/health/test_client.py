@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from lbproxy.cluster.node import NodeTls
 from lbproxy.control.health.client import (
@@ -123,6 +124,20 @@ async def test_a_server_that_asks_for_a_certificate_gets_none(
     node = await serve(tls.context("127.0.0.1", ask=ssl.CERT_REQUIRED))
     text = await reason(client, at(node.port, "https", ca=tls.ca))
     assert "does it demand client certificates?" in text
+
+
+async def test_a_ca_file_that_has_changed_is_read_again(
+    client: ProbeClient, serve: Serve, tls: Tls, tmp_path: Path
+) -> None:
+    node = await serve(tls.context("127.0.0.1"))
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    target = at(node.port, "https", ca=str(file))
+    assert "certificate" in await reason(client, target)
+    tls.authority.cert_pem.write_to_path(file)
+    assert (await client.fetch(target, 5.0)).status == 200
+    file.write_text("half of one")  # it is being written
+    assert (await client.fetch(target, 5.0)).status == 200
 
 
 async def test_a_ca_file_that_is_none(client: ProbeClient) -> None:

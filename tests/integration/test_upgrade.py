@@ -308,3 +308,23 @@ async def test_one_process_cannot_be_replaced(house: Any) -> None:
     running.process.send(signal.SIGUSR2)
     await running.process.says("not upgraded")
     assert (await running.get()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_worker_that_is_about_to_begin_drains_too(house: Any, tmp_path: Path) -> None:
+    """One is killed as the other version is about to take over: its successor has not served."""
+    running = await house()
+    load = Load(running)
+    other = program(tmp_path, version="9.9.9")
+    try:
+        for _ in range(3):
+            await load.more(50)
+            asked = asyncio.create_task(upgrade(running, other))
+            await asyncio.sleep(0.4)
+            running.kill(await running.worker(1))
+            code, document = await asked
+            assert code == 200, document
+        await load.more(50)
+        await until(lambda: len(running.children()) == 3)
+    finally:
+        await load.end()
+    assert not any(line.startswith("b'HTTP") for line in load.lost), load.lost

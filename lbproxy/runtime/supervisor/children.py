@@ -143,7 +143,7 @@ class Children:
         children = tuple(
             ChildLeft(
                 *(child.place, child.number, child.pid, child.orders.fileno()),
-                *(child.page, child.former, child.leaving or not child.ready),
+                *(child.page, child.former, child.leaving),
             )
             for child in self._by_pid.values()
         )

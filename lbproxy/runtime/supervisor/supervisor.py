@@ -121,7 +121,7 @@ class Supervisor:
     def run(self) -> int:
         """Serve; return 0, 1 if exchanges had to be cut off, or NO_WORKER_LIVES.
 
-        Raises: StartError: then nothing is left running.
+        Raises: StartError: then nothing is left running but the version before, if there was one.
         """
         with heard(_SIGNALS) as signals:
             self._children.watch(signals.fileno())

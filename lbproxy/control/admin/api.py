@@ -40,6 +40,9 @@ class Commands(Protocol):
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""
 
+    async def reached_workers(self) -> None:
+        """Return when every worker goes by what has changed until now, or does not answer."""
+
     async def reload(self, dry_run: bool) -> ReloadOutcome:
         """Read the configuration again. Args: dry_run: only say what would change."""
 
@@ -189,6 +192,8 @@ class _Api:
             document["warning"] = (
                 f"{name} was the last node of pool {pool} that takes new sessions{rest}"
             )
+        # Who has the answer may rely on it: the next request already goes by the command.
+        await self._commands.reached_workers()
         return _json(document)
 
     def _openness(self, pool: str) -> Openness:

@@ -42,6 +42,7 @@ class Commands:
         default_factory=lambda: ReloadOutcome(("limits.body 1 -> 2",), (), 0.0)
     )
     asked_to_reload: list[bool] = field(default_factory=list)
+    reached: list[list[Admin]] = field(default_factory=list)  # what workers went by
 
     def nodes(self) -> tuple[Node, ...]:
         if self.broken:
@@ -53,6 +54,9 @@ class Commands:
 
     async def counters(self) -> WorkerStats:
         return self.counted
+
+    async def reached_workers(self) -> None:
+        self.reached.append([node.admin for node in self.registry.nodes()])
 
     async def reload(self, dry_run: bool) -> ReloadOutcome:
         self.asked_to_reload.append(dry_run)
@@ -212,6 +216,7 @@ async def test_commands(client: Client, commands: Commands, command: str, admin:
     assert answer["reason"] == f"{command} by the admin API"
     assert commands.nodes()[0].admin.value == admin
     assert commands.nodes()[1].admin is Admin.ENABLED
+    assert commands.reached == [[Admin(admin), Admin.ENABLED]], "before the answer"
 
 
 @pytest.mark.parametrize(

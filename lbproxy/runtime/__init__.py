@@ -13,7 +13,8 @@
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be
 - `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies
-- `cores`            how many workers `auto` means
+- `cores`            how many workers `auto` means, and on which core each stays if it is to
+- `backlog`          how many clients the kernel lets wait
 - `descriptors`      as many file descriptors as the limits allow connections
 - `state_place`      where state is kept that nobody has named a file for
 """

@@ -15,6 +15,7 @@ from lbproxy.config.schema import Config
 from lbproxy.limits.board import Board, board_size, columns_for
 from lbproxy.proxy.plane import server_tls
 from lbproxy.runtime.alone import Alone
+from lbproxy.runtime.backlog import capped_backlog
 from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.image import PAGES, Image
@@ -39,7 +40,9 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     Raises: BindError; StartError, TlsError, AdminError, McmpError, StateError, OSError if something
     that the configuration names cannot be used.
     """
-    raise_descriptor_limit(config.limits.connections)
+    for warning in (raise_descriptor_limit(config), capped_backlog(config.limits.backlog)):
+        if warning is not None:
+            _log.warning("%s", warning)
     workers = worker_count(config)
     if workers > 1:
         return _supervise(config, path, workers, on_ready)

@@ -10,9 +10,10 @@ from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.channel.direct import Direct
 from lbproxy.runtime.control_seat import ControlSeat
+from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import new_sockets
 from lbproxy.runtime.keys import affinity_keys
-from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of
+from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of, tune
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -100,6 +101,9 @@ class Service:
         """
         assert self._data is not None
         before = self._sockets
+        too_few = raise_descriptor_limit(config)
+        if too_few is not None:
+            _log.warning("%s", too_few)
         keys = affinity_keys(config, self._keys)
         tls = server_tls(config)
         after = open_again(before, self.config, config, 1)
@@ -118,6 +122,7 @@ class Service:
             self._channel.control = self._seat.plane
         self._sockets, self.config, self._keys = after, config, keys
         close_unused(before, after, before.of_worker(0))
+        tune(after, config)
 
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""

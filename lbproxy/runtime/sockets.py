@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
@@ -19,17 +20,26 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from lbproxy.config.addresses import Bind
-from lbproxy.config.schema import Config
+from lbproxy.config.schema import Config, ListenerTcpSettings
 from lbproxy.config.sources import McmpSettings
 from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
 from lbproxy.proxy.downstream.listener import BACKLOG
 from lbproxy.runtime.binding import why_not_bound
+from lbproxy.runtime.cores import core_of
+from lbproxy.tcp import TcpOptions
 
 _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
+# Of a group that member gets a new connection which names the core that its first packet came by
+# (Linux; Python has no name for it).
+_SO_INCOMING_CPU = 49
+_ANY_CORE = -1
+_CLOSED = -1  # instead of a descriptor
+
+_log = logging.getLogger("lbproxy.process")
 
 TcpAddress = tuple[str, int] | tuple[str, int, int, int]
 
@@ -113,7 +123,40 @@ def open_all(config: Config, workers: int = 1) -> Sockets:
     except BaseException:
         Sockets(listeners, admin, mcmp, files).close()
         raise
-    return Sockets(listeners, admin, mcmp, files)
+    sockets = Sockets(listeners, admin, mcmp, files)
+    tune(sockets, config)
+    return sockets
+
+
+def tune(sockets: Sockets, config: Config) -> None:
+    """Have listening sockets do what a configuration says of them, whichever they did before.
+
+    Connections that stand already are not concerned. To be called in a process that may use every
+    core that workers do. Says so if the kernel refuses; never raises.
+    """
+    steering = config.steer_by_core and config.pin_workers
+    for listener in config.listeners:
+        members = sockets.listeners[listener.name]
+        try:
+            for place, sock in enumerate(members):
+                if sock.fileno() == _CLOSED:  # it drains
+                    continue
+                _client_options(listener.tcp).set_on(sock)
+                if len(members) > 1 and sock.family != socket.AF_UNIX:
+                    core = core_of(place) if steering else _ANY_CORE
+                    sock.setsockopt(socket.SOL_SOCKET, _SO_INCOMING_CPU, core)
+                sock.listen(config.limits.backlog)
+        except OSError as error:
+            _log.warning("listener %s: an option was refused: %s", listener.name, error.strerror)
+
+
+def _client_options(settings: ListenerTcpSettings) -> TcpOptions:
+    return TcpOptions(
+        float(settings.user_timeout),
+        float(settings.keepalive_idle),
+        settings.keepalive_interval,
+        settings.keepalive_count,
+    )
 
 
 def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Sockets:

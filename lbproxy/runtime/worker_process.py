@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 
 from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.channel.to_control import ToControl
 from lbproxy.runtime.child import CannotBegin, CannotDo
+from lbproxy.runtime.cores import core_of, run_on
+from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.orders import (
@@ -42,6 +45,10 @@ class WorkerProcess:
         self._orders = orders
         self._control = ToControl(str(place + 1))
         self._data: DataPlane | None = None
+        # As it is forked: of all that it may use.
+        self._cores = os.sched_getaffinity(0)
+        self._core = core_of(place)
+        self._pinned = False
         self._accepting = False
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -49,6 +56,7 @@ class WorkerProcess:
     async def run(self) -> int:
         """As `Child` says. The exit code is 1 if exchanges had to be cut off."""
         image = self._image
+        self._pin(image.config.pin_workers)
         for tls in image.tls.values():
             tls.reload_if_changed()  # the image may be older than a renewed certificate
         try:
@@ -116,7 +124,15 @@ class WorkerProcess:
             raise CannotDo(str(error)) from None
         before = self._image.sockets
         let_go_unused(before, image.sockets, before.of_worker(self._place))
+        raise_descriptor_limit(image.config)  # the supervisor says if that cannot be
+        self._pin(image.config.pin_workers)
         self._image = image
+
+    def _pin(self, wanted: bool) -> None:
+        """Stay on one core, or on all of them again."""
+        if wanted != self._pinned:
+            self._pinned = wanted
+            run_on({self._core} if wanted else self._cores)
 
     def leave(self) -> None:
         """As `Child` says: others take over its sockets meanwhile."""

@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from lbproxy.config.schema import Config
 from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import ServerTls, TlsError
+from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import pack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.orders import Follow, Know, ReloadAnswer
 from lbproxy.runtime.reading import ReadAgain, plan, read_again, tell_outcome
-from lbproxy.runtime.sockets import BindError, close_unused, open_again
+from lbproxy.runtime.sockets import BindError, close_unused, open_again, tune
 from lbproxy.runtime.supervisor.children import Children, Process
 from lbproxy.runtime.supervisor.fork import fork
 
@@ -143,6 +144,9 @@ class Reloading:
         except (BindError, TlsError, OSError) as error:
             self._conclude(ReloadOutcome(problems=(str(error),)))
             return
+        too_few = raise_descriptor_limit(config)  # also for those that are forked from now on
+        if too_few is not None:
+            _log.warning("%s", too_few)
         after = replace(before, config=config, sockets=sockets, tls=tls, keys=keys)
         self._refusals.clear()
         self._tell(before, after, lambda: self._followed(before, after, outcome))
@@ -158,6 +162,7 @@ class Reloading:
     def _followed(self, before: Image, after: Image, outcome: ReloadOutcome) -> None:
         if not self._refusals:
             close_unused(before.sockets, after.sockets)
+            tune(after.sockets, after.config)
             self._conclude(outcome)
             return
         problems = tuple(self._refusals)

@@ -10,7 +10,8 @@
 - `reading`          reads a configuration again; `following` how it reaches a child
 - `channel`          how control and the workers reach each other
 - `keeper`           has what control knows outlive it; `kept_memory` is where
-- `sockets`          every socket, opened before anything else; `binding` says why one cannot be
+- `sockets`          every socket, opened before anything else; `binding` says why one cannot be;
+                     `passed` those that the service manager has opened
 - `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies
 - `cores`            how many workers `auto` means, and on which core each stays if it is to

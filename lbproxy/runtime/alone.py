@@ -16,6 +16,7 @@ from lbproxy.config.units import format_duration
 from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.control_seat import ERRORS
+from lbproxy.runtime.passed import PassedSockets
 from lbproxy.runtime.reading import plan, read_again, tell_outcome
 from lbproxy.runtime.service import Service
 from lbproxy.runtime.sockets import BindError
@@ -38,9 +39,9 @@ class Alone:
         self._reloading: asyncio.Lock
         self._by_signal: set[asyncio.Task[ReloadOutcome]] = set()
 
-    def open(self) -> None:
-        """Open every socket. Raises: BindError."""
-        self._service.open()
+    def open(self, passed: PassedSockets) -> None:
+        """Open every socket. Args: passed: as of `open_all`. Raises: BindError."""
+        self._service.open(passed)
 
     async def serve(self) -> int:
         """Serve; return 0, or 1 if exchanges had to be cut off. Raises: as `Service.start`."""
@@ -91,7 +92,7 @@ class Alone:
             outcome = await self._follow()
             tell_outcome(self._path, outcome)
             self._service.history = self._service.history.after(outcome)
-            self._systemd.ready("serving")
+            self._systemd.ready("serving" + self._service.history.remark)
             return outcome
 
     async def _read(self) -> tuple[Config | None, ReloadOutcome]:

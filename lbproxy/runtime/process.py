@@ -21,6 +21,7 @@ from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.keys import affinity_keys
+from lbproxy.runtime.passed import PassedSockets, passed_to
 from lbproxy.runtime.sockets import open_all
 from lbproxy.runtime.supervisor.supervisor import Supervisor
 
@@ -44,17 +45,22 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
         if warning is not None:
             _log.warning("%s", warning)
     workers = worker_count(config)
+    passed = passed_to(os.environ, os.getpid())
     if workers > 1:
-        return _supervise(config, path, workers, on_ready)
+        return _supervise(config, path, workers, passed, on_ready)
     alone = Alone(config, path, on_ready)
-    alone.open()
+    alone.open(passed)
     return uvloop.run(alone.serve())
 
 
 def _supervise(
-    config: Config, path: Path, workers: int, on_ready: Callable[[], None] | None
+    config: Config,
+    path: Path,
+    workers: int,
+    passed: PassedSockets,
+    on_ready: Callable[[], None] | None,
 ) -> int:
-    sockets = open_all(config, workers)
+    sockets = open_all(config, workers, passed)
     try:
         image = Image(
             config,

@@ -13,6 +13,7 @@ from lbproxy.runtime.control_seat import ControlSeat
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import new_sockets
 from lbproxy.runtime.keys import affinity_keys
+from lbproxy.runtime.passed import PassedSockets
 from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of, tune
 
 _log = logging.getLogger("lbproxy.process")
@@ -43,9 +44,12 @@ class Service:
         )
         self._started = False
 
-    def open(self) -> None:
-        """Open every socket. Raises: BindError: then none is left open."""
-        self._sockets = open_all(self.config)
+    def open(self, passed: PassedSockets | None = None) -> None:
+        """Open every socket. Args: passed: as of `open_all`.
+
+        Raises: BindError: then none is left open.
+        """
+        self._sockets = open_all(self.config, passed=passed)
 
     def port(self, listener: str) -> int:
         """Return the port on which the listener of this name is bound."""
@@ -92,6 +96,8 @@ class Service:
         self._started = True
         await control.start()
         await self._data.start()
+        for place, beyond in sockets.beyond(0, 1).items():
+            await self._data.accept_also(place, beyond)
 
     async def follow(self, config: schema.Config) -> None:
         """Follow another configuration in place.

@@ -17,7 +17,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config, ListenerTcpSettings
@@ -26,8 +26,9 @@ from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
 from lbproxy.proxy.downstream.listener import BACKLOG
-from lbproxy.runtime.binding import why_not_bound
+from lbproxy.runtime.binding import tcp_address, why_not_bound
 from lbproxy.runtime.cores import core_of
+from lbproxy.runtime.passed import PassedSockets, completed
 from lbproxy.tcp import TcpOptions
 
 _ADMIN_BACKLOG = 128  # what aiohttp sets again
@@ -40,8 +41,6 @@ _ANY_CORE = -1
 _CLOSED = -1  # instead of a descriptor
 
 _log = logging.getLogger("lbproxy.process")
-
-TcpAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class BindError(Exception):
@@ -92,40 +91,76 @@ class Sockets:
         return {name: members[place % len(members)] for name, members in self.listeners.items()}
 
     def own_of(self, place: int) -> dict[str, socket.socket]:
-        """Return those of them that nobody else accepts on."""
+        """Return those of them that are its own, as others have theirs."""
         return {
-            name: members[place] for name, members in self.listeners.items() if len(members) > 1
+            name: members[place]
+            for name, members in self.listeners.items()
+            if place < len(members) > 1
         }
 
+    def beyond(self, place: int, workers: int) -> dict[int, dict[str, socket.socket]]:
+        """Return the sockets that are at places for which there is no worker, by that place, as far
+        as the worker at this place accepts on them, too.
 
-def open_all(config: Config, workers: int = 1) -> Sockets:
+        The kernel gives them connections, however many there are: see `passed`.
+        """
+        most = max((len(members) for members in self.listeners.values()), default=0)
+        return {each: self.own_of(each) for each in range(workers, most) if each % workers == place}
+
+
+def open_all(config: Config, workers: int = 1, passed: PassedSockets | None = None) -> Sockets:
     """Open the sockets of a configuration: listeners, admin API, MCMP with its advertisements.
 
+    Args: passed: taken instead, by those that they are for; the others are closed.
     Raises: BindError: then none is left open.
     """
+    taken, admin, listening = _take(passed or PassedSockets(), config)
     listeners: dict[str, tuple[socket.socket, ...]] = {}
     files: dict[str, FileMark | None] = {}
-    admin = mcmp = None
+    mcmp = None
     try:
         for listener in config.listeners:
-            listeners[listener.name] = open_group(listener.bind, workers)
-            files |= file_of(listener.bind)
-        if config.admin is not False:
-            bind = config.admin.bind
-            admin = _open_admin(bind)
-            files |= file_of(bind)
+            members = taken.pop(listener.name)
+            if members:
+                listeners[listener.name] = completed(listener.name, members, workers)
+            else:
+                listeners[listener.name] = open_group(listener.bind, workers)
+                files |= file_of(listener.bind)
+        if config.admin is not False and admin is None:
+            admin = _open_admin(config.admin.bind)
+            files |= file_of(config.admin.bind)
         if config.mcmp is not False:
-            bind = config.mcmp.bind
-            mcmp = McmpSockets(_open_mcmp(bind))
-            files |= file_of(bind)
+            if listening is None:
+                listening = _open_mcmp(config.mcmp.bind)
+                files |= file_of(config.mcmp.bind)
+            mcmp = McmpSockets(listening)
             if config.mcmp.advertise is not False:
                 mcmp = replace(mcmp, sending=_sender(config.mcmp.advertise.group))
     except BaseException:
-        Sockets(listeners, admin, mcmp, files).close()
+        Sockets(listeners | taken, admin, mcmp, files).close()
+        if listening is not None:
+            listening.close()
         raise
     sockets = Sockets(listeners, admin, mcmp, files)
     tune(sockets, config)
     return sockets
+
+
+def _take(
+    passed: PassedSockets, config: Config
+) -> tuple[dict[str, tuple[socket.socket, ...]], socket.socket | None, socket.socket | None]:
+    """Return what was passed for listeners by name, for the admin API and for MCMP; close the rest.
+
+    Done before anything is opened: what is left may be why that fails.
+    """
+    taken = {
+        each.name: passed.take(f"listener {each.name}", each.name, each.bind)
+        for each in config.listeners
+    }
+    admin = passed.take_one("admin", config.admin.bind) if config.admin else None
+    mcmp = passed.take_one("mcmp", config.mcmp.bind) if config.mcmp else None
+    passed.close()
+    return taken, admin, mcmp
 
 
 def tune(sockets: Sockets, config: Config) -> None:
@@ -339,17 +374,6 @@ def _listening(bind: Bind, backlog: int, mode: int | None, shared: bool) -> sock
         sock.close()
         raise
     return sock
-
-
-def tcp_address(bind: Bind) -> tuple[socket.AddressFamily, TcpAddress]:
-    """Return the family and the one address that a host and port stand for. Blocks for a name.
-
-    A name that has addresses of both kinds stands for its first one of IPv4: which of them the
-    resolver names first differs between machines. Raises: OSError.
-    """
-    found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
-    family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return family, cast(TcpAddress, address)
 
 
 def _tcp_socket(bind: Bind, shared: bool) -> socket.socket:

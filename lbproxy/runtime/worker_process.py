@@ -77,6 +77,8 @@ class WorkerProcess:
             await _first_of(self._control.first, self._ending)
             if self._control.first.is_set():
                 await data.start()
+                for place, beyond in image.sockets.beyond(self._place, image.workers).items():
+                    await data.accept_also(place, beyond)
                 self._accepting = True
                 # What lives now lives to the end: the collector need not look at it again.
                 gc.collect()

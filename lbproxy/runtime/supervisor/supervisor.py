@@ -332,9 +332,8 @@ class Supervisor:
         """Return in words how it is."""
         count = self.image.workers
         serving = sum(1 for child in self._children.workers() if child.ready and not child.replaced)
-        if serving == count:
-            return f"serving with {count} workers"
-        return f"serving with {serving} of {count} workers"
+        of = f"{count}" if serving == count else f"{serving} of {count}"
+        return f"serving with {of} workers" + self._children.history.remark
 
     def _watch_everybody(self, now: float) -> None:
         """Tell the watchdog that all is well if everybody has answered, and ask again."""

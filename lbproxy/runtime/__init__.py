@@ -12,6 +12,7 @@
 - `keeper`           has what control knows outlive it; `kept_memory` is where
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be;
                      `passed` those that the service manager has opened
+- `first_process`    what init has to do in a container
 - `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies
 - `cores`            how many workers `auto` means, and on which core each stays if it is to

@@ -16,6 +16,7 @@ from lbproxy.config.units import format_duration
 from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.control_seat import ERRORS
+from lbproxy.runtime.first_process import adopt_orphans
 from lbproxy.runtime.passed import PassedSockets
 from lbproxy.runtime.reading import plan, read_again, tell_outcome
 from lbproxy.runtime.service import Service
@@ -62,6 +63,7 @@ class Alone:
             loop.add_signal_handler(number, end)
         loop.add_signal_handler(signal.SIGUSR1, self._service.reopen_log)
         loop.add_signal_handler(signal.SIGHUP, reload)
+        adopt_orphans()
         try:
             await self._service.start()
             # What lives now lives to the end: the collector need not look at it again.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+# What is told of one reload, in bytes of its lines: it crosses between processes in one piece.
+_MOST_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +27,45 @@ class ReloadOutcome:
         """True if the configuration holds now, or would."""
         return not self.problems
 
+    def shortened(self) -> ReloadOutcome:
+        """Return it with no more lines than can be told at once; the last one says how many more
+        there are."""
+        return replace(self, changes=_first(self.changes), problems=_first(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeOutcome:
+    """What came of one upgrade.
+
+    Args: before, after: the versions; after is "" if it is not known; problems: why the one before
+    goes on, none if it worked; at: Unix seconds.
+    """
+
+    before: str
+    after: str = ""
+    problems: tuple[str, ...] = ()
+    at: float = field(default_factory=time.time)
+
+    @property
+    def worked(self) -> bool:
+        """True if the other version serves now."""
+        return not self.problems
+
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What became of the configuration since the start.
+    """What became of configuration and program since the start.
 
     Args: started: Unix seconds; generation: how many configurations have held, this one included;
     last: the last reload, None if there was none; workers: how many processes serve, 0 if all is
-    one.
+    one; upgrade: the last one, None if there was none.
     """
 
     started: float = field(default_factory=time.time)
     generation: int = 1
     last: ReloadOutcome | None = None
     workers: int = 0
+    upgrade: UpgradeOutcome | None = None
 
     @property
     def remark(self) -> str:
@@ -49,7 +77,16 @@ class History:
     def after(self, outcome: ReloadOutcome) -> History:
         """Return what it is after one reload more."""
         generation = self.generation + (1 if outcome.worked and outcome.changes else 0)
-        return History(self.started, generation, outcome, self.workers)
+        return replace(self, generation=generation, last=outcome)
+
+
+def _first(lines: tuple[str, ...]) -> tuple[str, ...]:
+    left = _MOST_BYTES
+    for count, line in enumerate(lines):
+        left -= 6 * len(line) if not line.isascii() else len(line) + 32
+        if left < 0:
+            return (*lines[:count], f"and {len(lines) - count} more")
+    return lines
 
 
 # Reads the configuration again. Args: whether only the plan is wanted.

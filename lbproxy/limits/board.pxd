@@ -14,6 +14,9 @@ cdef class Board:
     cdef bytes _key
     cdef int[::1] _cells
     cdef readonly Py_ssize_t page_cells
+    cdef readonly Py_ssize_t capacity
+
+    cpdef widen(self, Py_ssize_t workers)
 
     @cython.locals(start=cython.Py_ssize_t, cell=cython.Py_ssize_t)
     cpdef clear(self, Py_ssize_t worker)

@@ -59,8 +59,9 @@ class Board:
     """The pages of all workers.
 
     Args: buffer: writable and zeroed, shared by the workers, of `board_size` bytes at least, at an
-    address that a C int may have; workers: how many pages there are; key: of the hash, random,
-    the same for all, up to 64 bytes; columns: of a sketch, a power of two up to MAX_COLUMNS.
+    address that a C int may have; workers: how many pages there are, more may be added later as
+    far as the buffer goes; key: of the hash, random, the same for all, up to 64 bytes; columns: of
+    a sketch, a power of two up to MAX_COLUMNS.
     Raises: ValueError: the buffer is too small; TypeError: it is read-only.
     """
 
@@ -76,8 +77,18 @@ class Board:
         self.workers: int = workers
         self.columns: int = columns
         self._key: bytes = key
-        self._cells = cells[:size].cast("i")
         self.page_cells: int = _page_cells(columns)
+        self.capacity: int = len(cells) // (self.page_cells * _CELL_BYTES)
+        self._cells = cells[: self.capacity * self.page_cells * _CELL_BYTES].cast("i")
+
+    def widen(self, workers: int) -> None:
+        """Have at least so many pages; pages never go. Raises: ValueError: the buffer is too small.
+
+        Every process has to do it before one writes on a new page, or it overlooks that.
+        """
+        if workers > self.capacity:
+            raise ValueError(f"a board for {self.capacity} pages cannot have {workers}")
+        self.workers = max(self.workers, workers)
 
     def page(self, worker: int) -> Page:
         """Return the page of a worker, which alone writes on it. Args: worker: from 0."""

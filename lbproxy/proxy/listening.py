@@ -8,6 +8,8 @@ is said of certificates or of PROXY headers from the next connection on.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 from collections.abc import Mapping
 from functools import partial
@@ -68,8 +70,24 @@ class Listening:
         for listener in self._lent.pop(place, {}).values():
             listener.close()
 
+    def retire(self) -> None:
+        """Accept those that wait in the queues, and then no more; may be called again."""
+        for listener in self._own.values():
+            listener.retire(succeeded=False)
+        for place in [*self._lent]:
+            self.stop_accepting_for(place)
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until all that were accepted are handed on, and let go of those that are not in
+        time. Args: timeout_s: for their PROXY headers."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for listener in (*self._own.values(), *self._retired):
+                    await listener.settled()
+        self.close()
+
     def close(self) -> None:
-        """Accept no more; may be called again."""
+        """Accept no more, and let go of those that are not handed on yet; may be called again."""
         for listener in (*self._own.values(), *self._retired):
             listener.close()
         for place in [*self._lent]:

@@ -18,7 +18,7 @@ from lbproxy.proxy.desk import Reports
 from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.listening import Listening
 from lbproxy.proxy.transport.tls import ServerTls
-from lbproxy.proxy.worker import TICK_S, Worker
+from lbproxy.proxy.worker import NEWCOMER_S, TICK_S, Worker
 
 # How often certificate files are looked at.
 CERTIFICATES_EVERY_S = 2.0
@@ -121,21 +121,25 @@ class DataPlane:
         self._listening.stop_accepting_for(place)
 
     def stop_accepting(self) -> None:
-        """Accept no more, and close each connection behind its answer; may be called again."""
+        """Accept those that wait already, and then no more; close each connection behind its
+        answer; may be called again."""
         self.worker.desk.draining = True
-        self._listening.close()
+        self._listening.retire()
 
-    async def drain(self) -> bool:
+    async def drain(self, *, taken_over: bool = False) -> bool:
         """Accept no more and let exchanges in progress end, within `timeouts.drain`.
 
-        Returns: True if nothing had to be cut off.
+        Args: taken_over: as of `Worker.drain`. Returns: True if nothing had to be cut off.
         """
         self.stop_accepting()
-        return await self.worker.drain(self.worker.config.timeouts.drain)
+        await self._listening.settle(NEWCOMER_S)
+        drain_s = self.worker.config.timeouts.drain
+        return await self.worker.drain(drain_s, taken_over=taken_over)
 
     async def stop(self) -> None:
         """Cut off what is left; may be called again."""
-        self.stop_accepting()
+        self.worker.desk.draining = True
+        self._listening.close()
         if self._certificates is not None:
             self._certificates.cancel()
         self.worker.stop()

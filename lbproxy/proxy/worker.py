@@ -46,6 +46,10 @@ TICK_S = 0.25
 # How long a configuration with new pools waits for their nodes: longer than a control plane that
 # follows it, too, needs for its first snapshot.
 SNAPSHOT_WAIT_S = 5.0
+# While it drains: how long who has connected may take to ask, or to end the handshake; and how long
+# an idle connection is kept if another request could go elsewhere.
+NEWCOMER_S = 1.0
+LINGER_S = 5.0
 
 
 class Worker:
@@ -224,25 +228,39 @@ class Worker:
         for client in [client for client in self.clients if client.listener is listener]:
             client.cut_off()
 
-    async def drain(self, timeout_s: float) -> bool:
+    async def drain(self, timeout_s: float, *, taken_over: bool = False) -> bool:
         """Let exchanges in progress end; connections close behind them.
 
-        Args: timeout_s: after which what is left is cut off.
+        Who has connected and not asked yet has a second to do so.
+        Args: timeout_s: after which what is left is cut off; taken_over: other workers accept at
+        the same addresses, so that nobody needs to be sent away: idle connections have some seconds
+        for another request, and its answer tells them to close.
         Returns: True if nothing had to be cut off. The listeners are closed already.
         """
         self.desk.draining = True
-        for layer in list(self.handshakes):
-            layer.abort()
-        for client in list(self.clients):
-            client.drain()
         try:
             async with asyncio.timeout(timeout_s):
-                while self.clients:
-                    self._clients.gone.clear()
-                    await self._clients.gone.wait()
+                if not taken_over:
+                    self._dismiss(newcomers=False)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER_S if taken_over else NEWCOMER_S):
+                        await self._clients.over()
+                        return True
+                for layer in list(self.handshakes):
+                    layer.abort()
+                self._dismiss(newcomers=True)
+                await self._clients.over()
         except TimeoutError:
             return False
         return True
+
+    def _dismiss(self, *, newcomers: bool) -> None:
+        """End what has not begun. Args: newcomers: connections that have not asked yet, too."""
+        for client in list(self.clients):
+            if not client.idle():
+                client.drain()
+            else:
+                retire(client, newcomers=newcomers)
 
     def stop(self) -> None:
         """End at once: cut off what is left, and say what that was."""

@@ -4,14 +4,16 @@
 - `alone`            one process: signals, reloads, and an orderly end; `service` both planes in it
 - `supervisor`       forks control and the workers, and starts anew what dies
 - `control_process`  what control does as a process; `worker_process` what a worker does
-- `child`            how both live, and what they are told; `orders` is how
+- `child`            how both live; `orders` what they are told, over an `order_channel`
+- `board_memory`     where workers count for each other to see
 - `image`            what each of them finds when it is forked
 - `control_seat`     the control plane that holds now, and how the next one takes its place
 - `reading`          reads a configuration again; `following` how it reaches a child
 - `channel`          how control and the workers reach each other
 - `keeper`           has what control knows outlive it; `kept_memory` is where
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be;
-                     `passed` those that the service manager has opened
+                     `passed` those that the service manager has opened; `tuning` what they are told
+- `spreading`        which sockets of a group get new connections
 - `first_process`    what init has to do in a container
 - `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies

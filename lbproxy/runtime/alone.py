@@ -103,7 +103,7 @@ class Alone:
         read = await asyncio.to_thread(read_again, self._path, before, os.environ)
         if read.config is None:
             return None, ReloadOutcome(problems=read.problems)
-        return plan(before, read.config)
+        return plan(before, read.config, alone=True)
 
     async def _follow(self) -> ReloadOutcome:
         config, outcome = await self._read()

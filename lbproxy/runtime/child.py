@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from typing import Protocol, cast
 
+from lbproxy.runtime.order_channel import OrderChannel
 from lbproxy.runtime.orders import (
     AreYouThere,
     Attach,
@@ -15,7 +17,6 @@ from lbproxy.runtime.orders import (
     Failed,
     Here,
     Order,
-    OrderChannel,
 )
 
 _log = logging.getLogger("lbproxy.process")
@@ -66,8 +67,11 @@ async def live(child: Child, orders: OrderChannel) -> int:
                 loop.remove_reader(orders.fileno())
                 child.abandoned()
                 return
-            order = cast(Order, heard[0])
-            if isinstance(order, AreYouThere):
+            order = cast(Order | None, heard[0])
+            if order is None:  # of another version
+                for each in heard[1]:
+                    os.close(each)
+            elif isinstance(order, AreYouThere):
                 orders.send(Here(order.number))
             elif isinstance(order, Attach):
                 # At once: another order may be waiting for what comes by this stream.

@@ -15,13 +15,13 @@ from lbproxy.runtime.control_seat import ERRORS, ControlSeat
 from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.keeper import Keeper, read_kept
+from lbproxy.runtime.order_channel import OrderChannel
 from lbproxy.runtime.orders import (
     AskReload,
     Attach,
     Follow,
     Know,
     Order,
-    OrderChannel,
     Ready,
     ReloadAnswer,
     ShutDown,

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lbproxy.config.schema import Config
+from lbproxy.config.units import MAX_WORKERS
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MINE = Path("/proc/self/cgroup")
@@ -18,7 +19,7 @@ _log = logging.getLogger("lbproxy.process")
 
 def worker_count(config: Config) -> int:
     """Return how many workers a configuration asks for, at least 1."""
-    return usable_cores() if config.workers == "auto" else config.workers
+    return min(usable_cores(), MAX_WORKERS) if config.workers == "auto" else config.workers
 
 
 def core_of(place: int) -> int:

@@ -7,24 +7,28 @@ import pickle
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
-from lbproxy.runtime.image import Image
-from lbproxy.runtime.sockets import Sockets
+from lbproxy.runtime.image import PAGES, Image
+from lbproxy.runtime.sockets import Sockets, binds_of
 
 
 @dataclass(frozen=True, slots=True)
 class _Payload:
     """What crosses beside the sockets, which follow in this order.
 
-    Args: listeners: how many each has that is new or bound anew; admin: there is one that is new;
+    Args: workers: how many there are; kept: how many sockets each listener keeps, those that are
+    new or bound anew none; added: how many each has that are new; admin: there is one that is new;
     mcmp: how many are new.
     """
 
     config: Config
     keys: Mapping[str, bytes]
-    listeners: Mapping[str, int]
+    workers: int
+    kept: Mapping[str, int]
+    added: Mapping[str, int]
     admin: bool
     mcmp: int
 
@@ -32,12 +36,9 @@ class _Payload:
 def new_sockets(before: Sockets, after: Sockets) -> Sockets:
     """Return the sockets that are not the ones of before; they stay their owner's."""
     same = before.mcmp is not None and before.mcmp == after.mcmp
+    kept = _kept(before, after)
     return Sockets(
-        {
-            name: members
-            for name, members in after.listeners.items()
-            if before.listeners.get(name) != members
-        },
+        {name: members for name, members in after.listeners.items() if not kept[name]},
         None if after.admin is before.admin else after.admin,
         None if same else after.mcmp,
     )
@@ -50,16 +51,20 @@ def pack(before: Image, after: Image) -> list[int]:
     """
     new = new_sockets(before.sockets, after.sockets)
     mcmp = _members(new.mcmp)
+    kept = _kept(before.sockets, after.sockets)
+    added = {name: members[kept[name] :] for name, members in after.sockets.listeners.items()}
     payload = _Payload(
         after.config,
         after.keys,
-        {name: len(members) for name, members in new.listeners.items()},
+        after.workers,
+        kept,
+        {name: len(members) for name, members in added.items()},
         new.admin is not None,
         len(mcmp),
     )
     file = os.memfd_create("configuration")
     os.write(file, pickle.dumps(payload))
-    sockets = [sock for members in new.listeners.values() for sock in members]
+    sockets = [sock for members in added.values() for sock in members]
     if new.admin is not None:
         sockets.append(new.admin)
     return [file, *(os.dup(sock.fileno()) for sock in [*sockets, *mcmp])]
@@ -76,13 +81,11 @@ def unpack(image: Image, descriptors: list[int]) -> tuple[Image, frozenset[str]]
         payload = pickle.load(stream)
     assert isinstance(payload, _Payload)
     sockets = iter([_socket(each) for each in rest])
+    before = image.sockets.listeners
     listeners = {
-        listener.name: image.sockets.listeners[listener.name]
-        for listener in payload.config.listeners
-        if listener.name not in payload.listeners
+        name: (*before.get(name, ())[: payload.kept[name]], *islice(sockets, count))
+        for name, count in payload.added.items()
     }
-    for name, count in payload.listeners.items():
-        listeners[name] = tuple(next(sockets) for _ in range(count))
     config = payload.config
     admin = image.sockets.admin if config.admin is not False else None
     if payload.admin:
@@ -90,9 +93,19 @@ def unpack(image: Image, descriptors: list[int]) -> tuple[Image, frozenset[str]]
     mcmp = image.sockets.mcmp if config.mcmp is not False else None
     if payload.mcmp:
         mcmp = McmpSockets(next(sockets), next(sockets, None))
-    made = Sockets(listeners, admin, mcmp, image.sockets.files)
-    after = replace(image, config=config, keys=payload.keys, sockets=made)
-    return after, frozenset(payload.listeners)
+    made = Sockets(listeners, admin, mcmp, image.sockets.files, binds_of(config))
+    after = replace(image, config=config, keys=payload.keys, sockets=made, workers=payload.workers)
+    after.board.widen(PAGES * after.workers)
+    return after, frozenset(name for name, count in payload.kept.items() if not count)
+
+
+def _kept(before: Sockets, after: Sockets) -> dict[str, int]:
+    """Return how many sockets each listener of `after` keeps, the first ones of its group."""
+    kept = {}
+    for name, members in after.listeners.items():
+        pairs = zip(before.listeners.get(name, ()), members, strict=False)
+        kept[name] = sum(1 for was, now in pairs if was is now)
+    return kept
 
 
 def _members(mcmp: McmpSockets | None) -> list[socket.socket]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lbproxy.config.schema import Config
 from lbproxy.limits.board import Board
 from lbproxy.proxy.transport.tls import ServerTls
+from lbproxy.runtime.board_memory import BoardMemory
 from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.sockets import Sockets
 
@@ -22,8 +23,8 @@ class Image:
 
     Args: path: of the configuration, for messages; tls: by the listener's name, so that tickets are
     good in every worker; keys: by pool, what signs its affinity cookie; workers: how many; kept:
-    what control leaves to the next one; board: what each worker shows the others, two pages a
-    place: while a worker drains its successor counts on the other one.
+    what control leaves to the next one; memory: of the board, which has two pages a place: while a
+    worker drains its successor counts on the other one.
     """
 
     config: Config
@@ -33,4 +34,9 @@ class Image:
     keys: Mapping[str, bytes]
     workers: int
     kept: KeptMemory
-    board: Board
+    memory: BoardMemory
+
+    @property
+    def board(self) -> Board:
+        """What each worker shows the others."""
+        return self.memory.board

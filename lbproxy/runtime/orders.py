@@ -1,18 +1,15 @@
-"""What the supervisor and its children say to each other, with descriptors if need be."""
+"""What the supervisor and its children say to each other, with descriptors if need be.
+
+Supervisor and child may be of two versions, for as long as the workers of the older one drain:
+their words are plain data (`order_channel`), and a word that one of them does not know is no fault.
+"""
 
 from __future__ import annotations
 
-import os
-import pickle
-import socket
-from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lbproxy.control.reloading import History, ReloadOutcome
-
-_LARGEST = 64 << 10  # bytes of an order
-_MOST_DESCRIPTORS = 253  # as the kernel, SCM_MAX_FD
+from lbproxy.control.reloading import History, ReloadOutcome, UpgradeOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,12 @@ class ShutDown:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """To a worker: accept no more, let exchanges end within `timeouts.drain`, and end."""
+    """To a worker: accept no more, let exchanges end within `timeouts.drain`, and end.
+
+    Args: taken_over: others accept at the same addresses.
+    """
+
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,31 @@ class ReloadAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class StandAside:
+    """To control: another version is about to take over. Keep what is known, let nobody in any
+    more; go on to watch the nodes for the workers there are. The stream that comes with it leads to
+    who takes over."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComeBack:
+    """To control: the other version could not begin; it is your job again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndLast:
+    """To control: another version has taken over: end behind the last worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeAnswer:
+    """To control: what came of an upgrade that it asked for. Args: number: of the question."""
+
+    number: int
+    outcome: UpgradeOutcome
+
+
+@dataclass(frozen=True, slots=True)
 class AreYouThere:
     """To a child: answer, to show that the event loop turns. Args: number: of the question."""
 
@@ -99,6 +126,10 @@ Order: TypeAlias = (
     | Follow
     | Know
     | ReloadAnswer
+    | StandAside
+    | ComeBack
+    | EndLast
+    | UpgradeAnswer
     | AreYouThere
 )
 
@@ -140,6 +171,18 @@ class AskReload:
 
 
 @dataclass(frozen=True, slots=True)
+class AskUpgrade:
+    """From control: somebody wants the program replaced.
+
+    Args: number: of the question; program: the path of the other one, "" for what is there now
+    where this one was started from.
+    """
+
+    number: int
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """From a child: it has done what an order says."""
 
@@ -153,82 +196,4 @@ class Here:
     number: int
 
 
-Word: TypeAlias = Ready | Leaving | Failed | Declined | AskReload | Done | Here
-
-
-class OrderChannel:
-    """One end of a channel of orders and words. Owns its socket.
-
-    Messages stay whole and in order. What the other end does not take at once waits here.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self._waiting: deque[tuple[bytes, tuple[int, ...]]] = deque()
-
-    @classmethod
-    def pair(cls) -> tuple[OrderChannel, OrderChannel]:
-        """Return both ends of a new channel."""
-        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return cls(one), cls(other)
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait at."""
-        return self._socket.fileno()
-
-    @property
-    def has_waiting(self) -> bool:
-        """True if something could not be sent yet: call `flush` if the socket can be written."""
-        return bool(self._waiting)
-
-    def send(self, message: Order | Word, *descriptors: int) -> None:
-        """Send a message, now or when the other end takes it. Never raises.
-
-        Args: descriptors: go with it, and are closed here as soon as they are sent.
-        """
-        self._waiting.append((pickle.dumps(message), descriptors))
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what waits, as far as the other end takes it."""
-        while self._waiting:
-            data, descriptors = self._waiting[0]
-            try:
-                if descriptors:
-                    socket.send_fds(self._socket, [data], descriptors)
-                else:
-                    self._socket.send(data)
-            except BlockingIOError:
-                return
-            except OSError:
-                pass  # the other end is gone: its end is noticed elsewhere
-            self._waiting.popleft()
-            for each in descriptors:
-                os.close(each)
-
-    def receive(self) -> tuple[object, list[int]] | None:
-        """Return a message and its descriptors, which are the caller's now; None at the end.
-
-        Raises: BlockingIOError: nothing is there.
-        """
-        try:
-            data, descriptors, flags, _ = socket.recv_fds(self._socket, _LARGEST, _MOST_DESCRIPTORS)
-        except BlockingIOError:
-            raise
-        except OSError:
-            return None
-        if not data:
-            return None
-        assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
-        for each in descriptors:
-            os.set_inheritable(each, False)
-        return pickle.loads(data), descriptors
-
-    def close(self) -> None:
-        """Close it; may be called again."""
-        for _, descriptors in self._waiting:
-            for each in descriptors:
-                os.close(each)
-        self._waiting.clear()
-        self._socket.close()
+Word: TypeAlias = Ready | Leaving | Failed | Declined | AskReload | AskUpgrade | Done | Here

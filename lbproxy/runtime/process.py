@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,11 @@ from pathlib import Path
 import uvloop
 
 from lbproxy.config.schema import Config
-from lbproxy.limits.board import Board, board_size, columns_for
+from lbproxy.config.units import MAX_WORKERS
 from lbproxy.proxy.plane import server_tls
 from lbproxy.runtime.alone import Alone
 from lbproxy.runtime.backlog import capped_backlog
+from lbproxy.runtime.board_memory import BoardMemory
 from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.image import PAGES, Image
@@ -24,8 +24,7 @@ from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.passed import PassedSockets, passed_to
 from lbproxy.runtime.sockets import open_all
 from lbproxy.runtime.supervisor.supervisor import Supervisor
-
-BOARD_KEY_BYTES = 32
+from lbproxy.runtime.tuning import tune
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -44,10 +43,9 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     for warning in (raise_descriptor_limit(config), capped_backlog(config.limits.backlog)):
         if warning is not None:
             _log.warning("%s", warning)
-    workers = worker_count(config)
     passed = passed_to(os.environ, os.getpid())
-    if workers > 1:
-        return _supervise(config, path, workers, passed, on_ready)
+    if config.workers != 1:
+        return _supervise(config, path, worker_count(config), passed, on_ready)
     alone = Alone(config, path, on_ready)
     alone.open(passed)
     return uvloop.run(alone.serve())
@@ -62,6 +60,7 @@ def _supervise(
 ) -> int:
     sockets = open_all(config, workers, passed)
     try:
+        tune(sockets, config)
         image = Image(
             config,
             path,
@@ -70,7 +69,7 @@ def _supervise(
             affinity_keys(config),
             workers,
             KeptMemory(),
-            _board(config, PAGES * workers),
+            BoardMemory.make(config.limits.connections, PAGES * workers, PAGES * MAX_WORKERS),
         )
         # What lives now lives to the end. The collector must not write to it, or each child would
         # get a copy of its own of all that it inherits.
@@ -85,9 +84,3 @@ def _supervise(
     finally:
         supervisor.image.sockets.close()
         _log.info("ended")
-
-
-def _board(config: Config, pages: int) -> Board:
-    columns = columns_for(config.limits.connections)
-    memory = mmap.mmap(-1, board_size(pages, columns))
-    return Board(memory, pages, os.urandom(BOARD_KEY_BYTES), columns)

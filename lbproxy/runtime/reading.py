@@ -49,11 +49,15 @@ def read_again(path: Path, now: Config, environment: Mapping[str, str]) -> ReadA
     return ReadAgain(config, lines)
 
 
-def plan(before: Config, after: Config) -> tuple[Config, ReloadOutcome]:
-    """Return what of a configuration can be followed in place, and what would change in words."""
+def plan(before: Config, after: Config, *, alone: bool) -> tuple[Config, ReloadOutcome]:
+    """Return what of a configuration can be followed in place, and what would change in words.
+
+    Args: alone: this process is all there is, and stays it.
+    """
     later: tuple[str, ...] = ()
-    if before.workers != after.workers:
-        later = (f"workers {before.workers} -> {after.workers}: takes a restart",)
+    if alone and before.workers != after.workers:
+        why = "takes a restart, because one process serves all"
+        later = (f"workers {before.workers} -> {after.workers}: {why}",)
         after = after.model_copy(update={"workers": before.workers})
     return after, ReloadOutcome((*map(str, differences(before, after)), *later))
 

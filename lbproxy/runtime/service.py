@@ -14,7 +14,8 @@ from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import new_sockets
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.passed import PassedSockets
-from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of, tune
+from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of
+from lbproxy.runtime.tuning import tune
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -50,6 +51,7 @@ class Service:
         Raises: BindError: then none is left open.
         """
         self._sockets = open_all(self.config, passed=passed)
+        tune(self._sockets, self.config)
 
     def port(self, listener: str) -> int:
         """Return the port on which the listener of this name is bound."""
@@ -112,7 +114,7 @@ class Service:
             _log.warning("%s", too_few)
         keys = affinity_keys(config, self._keys)
         tls = server_tls(config)
-        after = open_again(before, self.config, config, 1)
+        after = open_again(before, config)
         try:
             await self._seat.follow(config, after.admin, after.mcmp)
             try:

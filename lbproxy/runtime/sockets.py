@@ -11,36 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from lbproxy.config.addresses import Bind
-from lbproxy.config.schema import Config, ListenerTcpSettings
-from lbproxy.config.sources import McmpSettings
+from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
 from lbproxy.proxy.downstream.listener import BACKLOG
 from lbproxy.runtime.binding import tcp_address, why_not_bound
-from lbproxy.runtime.cores import core_of
 from lbproxy.runtime.passed import PassedSockets, completed
-from lbproxy.tcp import TcpOptions
 
 _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
-# Of a group that member gets a new connection which names the core that its first packet came by
-# (Linux; Python has no name for it).
-_SO_INCOMING_CPU = 49
-_ANY_CORE = -1
-_CLOSED = -1  # instead of a descriptor
-
-_log = logging.getLogger("lbproxy.process")
 
 
 class BindError(Exception):
@@ -56,19 +44,48 @@ class McmpBindError(BindError):
 
 
 @dataclass(frozen=True, slots=True)
+class Binds:
+    """What sockets are opened for.
+
+    Args: listeners: by name; admin, mcmp: None if the configuration has none; group: of the
+    advertisements, None to send none.
+    """
+
+    listeners: Mapping[str, Bind] = field(default_factory=dict)
+    admin: Bind | None = None
+    mcmp: Bind | None = None
+    group: str | None = None
+
+
+def binds_of(config: Config) -> Binds:
+    """Return what the sockets of a configuration are opened for."""
+    mcmp = config.mcmp
+    advertise = mcmp is not False and mcmp.advertise
+    return Binds(
+        {each.name: each.bind for each in config.listeners},
+        None if config.admin is False else config.admin.bind,
+        None if mcmp is False else mcmp.bind,
+        advertise.group if advertise else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Sockets:
     """What is listened on, and what advertises it, not blocking. Owns the sockets and the files of
     Unix sockets.
 
     Args: listeners: by name, a socket for each worker, or one for all; admin, mcmp: None if the
     configuration has none; files: of Unix sockets, with what tells each from one that another
-    process has put in its place.
+    process has put in its place; binds: what they were opened for; passed: listeners whose sockets
+    the service manager has opened.
     """
 
     listeners: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=dict)
     admin: socket.socket | None = None
     mcmp: McmpSockets | None = None
     files: Mapping[str, FileMark | None] = field(default_factory=dict)
+    binds: Binds = field(default_factory=Binds, compare=False)
+    passed: frozenset[str] = field(default=frozenset(), compare=False)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
@@ -91,159 +108,180 @@ class Sockets:
         return {name: members[place % len(members)] for name, members in self.listeners.items()}
 
     def own_of(self, place: int) -> dict[str, socket.socket]:
-        """Return those of them that are its own, as others have theirs."""
+        """Return those of them that nobody else accepts on."""
         return {
             name: members[place]
             for name, members in self.listeners.items()
-            if place < len(members) > 1
+            if len(members) > max(1, place)
         }
 
     def beyond(self, place: int, workers: int) -> dict[int, dict[str, socket.socket]]:
         """Return the sockets that are at places for which there is no worker, by that place, as far
         as the worker at this place accepts on them, too.
 
-        The kernel gives them connections, however many there are: see `passed`.
+        The service manager holds them open, so the kernel gives them connections.
         """
         most = max((len(members) for members in self.listeners.values()), default=0)
         return {each: self.own_of(each) for each in range(workers, most) if each % workers == place}
 
 
-def open_all(config: Config, workers: int = 1, passed: PassedSockets | None = None) -> Sockets:
+def open_all(
+    config: Config, workers: int | None = None, passed: PassedSockets | None = None
+) -> Sockets:
     """Open the sockets of a configuration: listeners, admin API, MCMP with its advertisements.
 
-    Args: passed: taken instead, by those that they are for; the others are closed.
+    Args: workers: that accept, each on a socket of its own; None for this process alone; passed:
+    taken instead, by those that they are for; the others are closed.
     Raises: BindError: then none is left open.
     """
-    taken, admin, listening = _take(passed or PassedSockets(), config)
-    listeners: dict[str, tuple[socket.socket, ...]] = {}
-    files: dict[str, FileMark | None] = {}
-    mcmp = None
+    before = _taken(passed or PassedSockets(), binds_of(config))
     try:
-        for listener in config.listeners:
-            members = taken.pop(listener.name)
-            if members:
-                listeners[listener.name] = completed(listener.name, members, workers)
-            else:
-                listeners[listener.name] = open_group(listener.bind, workers)
-                files |= file_of(listener.bind)
-        if config.admin is not False and admin is None:
-            admin = _open_admin(config.admin.bind)
-            files |= file_of(config.admin.bind)
-        if config.mcmp is not False:
-            if listening is None:
-                listening = _open_mcmp(config.mcmp.bind)
-                files |= file_of(config.mcmp.bind)
-            mcmp = McmpSockets(listening)
-            if config.mcmp.advertise is not False:
-                mcmp = replace(mcmp, sending=_sender(config.mcmp.advertise.group))
+        return open_again(before, config, workers)
     except BaseException:
-        Sockets(listeners | taken, admin, mcmp, files).close()
-        if listening is not None:
-            listening.close()
+        before.let_go()
         raise
-    sockets = Sockets(listeners, admin, mcmp, files)
-    tune(sockets, config)
-    return sockets
 
 
-def _take(
-    passed: PassedSockets, config: Config
-) -> tuple[dict[str, tuple[socket.socket, ...]], socket.socket | None, socket.socket | None]:
-    """Return what was passed for listeners by name, for the admin API and for MCMP; close the rest.
+def _taken(passed: PassedSockets, binds: Binds) -> Sockets:
+    """Return what was passed for somebody as if it had been opened before; close the rest.
 
     Done before anything is opened: what is left may be why that fails.
     """
-    taken = {
-        each.name: passed.take(f"listener {each.name}", each.name, each.bind)
-        for each in config.listeners
+    listeners = {
+        name: members
+        for name, bind in binds.listeners.items()
+        if (members := passed.take(f"listener {name}", name, bind))
     }
-    admin = passed.take_one("admin", config.admin.bind) if config.admin else None
-    mcmp = passed.take_one("mcmp", config.mcmp.bind) if config.mcmp else None
+    admin = None if binds.admin is None else passed.take_one("admin", binds.admin)
+    mcmp = None if binds.mcmp is None else passed.take_one("mcmp", binds.mcmp)
     passed.close()
-    return taken, admin, mcmp
-
-
-def tune(sockets: Sockets, config: Config) -> None:
-    """Have listening sockets do what a configuration says of them, whichever they did before.
-
-    Connections that stand already are not concerned. To be called in a process that may use every
-    core that workers do. Says so if the kernel refuses; never raises.
-    """
-    steering = config.steer_by_core and config.pin_workers
-    for listener in config.listeners:
-        members = sockets.listeners[listener.name]
-        try:
-            for place, sock in enumerate(members):
-                if sock.fileno() == _CLOSED:  # it drains
-                    continue
-                _client_options(listener.tcp).set_on(sock)
-                if len(members) > 1 and sock.family != socket.AF_UNIX:
-                    core = core_of(place) if steering else _ANY_CORE
-                    sock.setsockopt(socket.SOL_SOCKET, _SO_INCOMING_CPU, core)
-                sock.listen(config.limits.backlog)
-        except OSError as error:
-            _log.warning("listener %s: an option was refused: %s", listener.name, error.strerror)
-
-
-def _client_options(settings: ListenerTcpSettings) -> TcpOptions:
-    return TcpOptions(
-        float(settings.user_timeout),
-        float(settings.keepalive_idle),
-        settings.keepalive_interval,
-        settings.keepalive_count,
+    return Sockets(
+        listeners,
+        admin,
+        None if mcmp is None else McmpSockets(mcmp),
+        binds=replace(
+            binds, listeners={name: binds.listeners[name] for name in listeners}, group=None
+        ),
+        passed=frozenset(listeners),
     )
 
 
-def open_again(before: Sockets, old: Config, new: Config, workers: int) -> Sockets:
+def open_again(before: Sockets, config: Config, workers: int | None = None) -> Sockets:
     """Return the sockets of another configuration: those that both name are the same ones.
 
-    Raises: BindError: then nothing is left open that was not before.
+    Args: workers: as of `open_all`. Raises: BindError: then nothing is left open that was not
+    before.
     """
-    binds = {each.name: each.bind for each in old.listeners}
-    known = {
-        each.bind: before.listeners[each.name]
-        for each in old.listeners
-        if each.bind.port or each.bind.path
-    }
-    listeners: dict[str, tuple[socket.socket, ...]] = {}
-    opened: list[socket.socket] = []
-    files: dict[str, FileMark | None] = {}
-    admin = mcmp = None
+    opening = _Opening(before, workers)
     try:
-        for listener in new.listeners:
-            if binds.get(listener.name) == listener.bind:
-                listeners[listener.name] = before.listeners[listener.name]
-                files |= _known(before, listener.bind)
-                continue
-            if listener.bind in known:
-                # It has another name now, or changes places with another: the address stays open.
-                again = tuple(sock.dup() for sock in known[listener.bind])
-                listeners[listener.name] = again
-                opened += again
-                files |= _known(before, listener.bind)
-                continue
-            group = listeners[listener.name] = open_group(listener.bind, workers)
-            opened += group
-            files |= file_of(listener.bind)
-        if new.admin is not False:
-            bind = new.admin.bind
-            if old.admin is not False and old.admin.bind == bind:
-                admin = before.admin
-                files |= _known(before, bind)
-            else:
-                admin = _open_admin(bind)
-                opened.append(admin)
-                files |= file_of(bind)
-        if new.mcmp is not False:
-            mcmp = _mcmp_again(before.mcmp, old.mcmp, new.mcmp, opened)
-            bind = new.mcmp.bind
-            same = old.mcmp is not False and old.mcmp.bind == bind
-            files |= _known(before, bind) if same else file_of(bind)
+        return opening.all(binds_of(config))
     except BaseException:
-        for sock in opened:
-            sock.close()
+        opening.undo()
         raise
-    return Sockets(listeners, admin, mcmp, files)
+
+
+class _Opening:
+    """Opens what is not open yet. Args: as of `open_again`."""
+
+    def __init__(self, before: Sockets, workers: int | None) -> None:
+        self._before = before
+        self._workers = workers
+        self._opened: list[socket.socket] = []
+        self._files: dict[str, FileMark | None] = {}
+        self._passed: set[str] = set()
+
+    def all(self, binds: Binds) -> Sockets:
+        """Return the sockets of all. Raises: BindError."""
+        return Sockets(
+            {name: self._listener(name, bind) for name, bind in binds.listeners.items()},
+            None if binds.admin is None else self._admin(binds.admin),
+            None if binds.mcmp is None else self._mcmp(binds.mcmp, binds.group),
+            self._files,
+            binds,
+            frozenset(self._passed),
+        )
+
+    def undo(self) -> None:
+        """Close what was opened, and remove its files."""
+        for sock in self._opened:
+            sock.close()
+        known = self._before.files
+        remove_files({path: mark for path, mark in self._files.items() if path not in known})
+
+    def _listener(self, name: str, bind: Bind) -> tuple[socket.socket, ...]:
+        before = self._before
+        if before.binds.listeners.get(name) == bind:
+            self._keep_file(bind)
+            return self._fit(name, name, before.listeners[name])
+        if bind.port or bind.path:
+            for other, its in before.binds.listeners.items():
+                if its == bind:
+                    # It has another name now, or changes places with another: the address stays
+                    # open.
+                    self._keep_file(bind)
+                    again = tuple(sock.dup() for sock in before.listeners[other])
+                    self._opened += again
+                    return self._fit(name, other, again)
+        group = open_group(bind, self._workers)
+        self._opened += group
+        self._files |= file_of(bind)
+        return group
+
+    def _fit(
+        self, name: str, before: str, members: tuple[socket.socket, ...]
+    ) -> tuple[socket.socket, ...]:
+        """Return a group with as many members as there are workers.
+
+        Args: before: the name that the listener had. Of what was passed none is left out: the
+        service manager keeps it open, and clients would wait there for nobody.
+        """
+        count = self._workers
+        passed = before in self._before.passed
+        if passed:
+            self._passed.add(name)
+        if count is None or members[0].family == socket.AF_UNIX or len(members) == count:
+            return members
+        if passed:
+            group = completed(name, members, count)
+            self._opened += group[len(members) :]
+            return group
+        missing = tuple(join_group(members[0]) for _ in range(count - len(members)))
+        self._opened += missing
+        return (*members, *missing)[:count]
+
+    def _admin(self, bind: Bind) -> socket.socket:
+        if self._before.binds.admin == bind and self._before.admin is not None:
+            self._keep_file(bind)
+            return self._before.admin
+        return self._open(bind, _ADMIN_BACKLOG, "admin.bind", AdminBindError)
+
+    def _mcmp(self, bind: Bind, group: str | None) -> McmpSockets:
+        before = self._before.mcmp
+        if self._before.binds.mcmp == bind and before is not None:
+            self._keep_file(bind)
+            listening = before.listening
+        else:
+            listening = self._open(bind, _MCMP_BACKLOG, "mcmp.bind", McmpBindError)
+        sending = None
+        if group is not None:
+            family = socket.AF_INET6 if group.startswith("[") else socket.AF_INET
+            sending = None if before is None else before.sending
+            if sending is None or sending.family != family:
+                sending = _sender(group)
+                self._opened.append(sending)
+        if before is not None and (before.listening, before.sending) == (listening, sending):
+            return before
+        return McmpSockets(listening, sending)
+
+    def _open(self, bind: Bind, backlog: int, what: str, error: type[BindError]) -> socket.socket:
+        sock = open_socket(bind, backlog, mode=_PRIVATE, what=what, error=error)
+        self._opened.append(sock)
+        self._files |= file_of(bind)
+        return sock
+
+    def _keep_file(self, bind: Bind) -> None:
+        if bind.path in self._before.files:
+            self._files[bind.path] = self._before.files[bind.path]
 
 
 def close_unused(
@@ -268,58 +306,20 @@ def let_go_unused(
             sock.close()
 
 
-def _known(sockets: Sockets, bind: Bind) -> dict[str, FileMark | None]:
-    return {bind.path: sockets.files[bind.path]} if bind.path in sockets.files else {}
-
-
-def _open_admin(bind: Bind) -> socket.socket:
-    return open_socket(bind, _ADMIN_BACKLOG, mode=_PRIVATE, what="admin.bind", error=AdminBindError)
-
-
-def _open_mcmp(bind: Bind) -> socket.socket:
-    return open_socket(bind, _MCMP_BACKLOG, mode=_PRIVATE, what="mcmp.bind", error=McmpBindError)
-
-
-def _mcmp_again(
-    before: McmpSockets | None,
-    old: McmpSettings | Literal[False],
-    new: McmpSettings,
-    opened: list[socket.socket],
-) -> McmpSockets:
-    """Return the sockets of MCMP in another configuration. Args: opened: takes those that are new.
-
-    Raises: McmpBindError.
-    """
-    if before is not None and old is not False and old.bind == new.bind:
-        listening = before.listening
-    else:
-        listening = _open_mcmp(new.bind)
-        opened.append(listening)
-    if new.advertise is False:
-        return McmpSockets(listening)
-    sending = before.sending if before is not None else None
-    v6 = new.advertise.group.startswith("[")
-    if sending is None or (sending.family == socket.AF_INET6) != v6:
-        sending = _sender(new.advertise.group)
-        opened.append(sending)
-    if before is not None and (before.listening, before.sending) == (listening, sending):
-        return before
-    return McmpSockets(listening, sending)
-
-
 def port_of(sock: socket.socket | None) -> int:
     """Return the TCP port of a listening socket; 0 for a Unix socket, or none."""
     name = sock.getsockname() if sock is not None else None
     return int(name[1]) if isinstance(name, tuple) else 0
 
 
-def open_group(bind: Bind, count: int) -> tuple[socket.socket, ...]:
+def open_group(bind: Bind, workers: int | None) -> tuple[socket.socket, ...]:
     """Return listening sockets at one address, among which the kernel spreads new connections.
 
-    One for a Unix socket. Raises: BindError: then none is left open.
+    One for a Unix socket. Args: workers: as of `open_all`. Raises: BindError: then none is left
+    open.
     """
     first = open_socket(bind)
-    if count == 1 or bind.path:
+    if workers is None or bind.path:
         return (first,)
     # The first one was opened as if it were the only one, to meet whoever listens there already:
     # a group lets in another process of the same user.
@@ -327,13 +327,19 @@ def open_group(bind: Bind, count: int) -> tuple[socket.socket, ...]:
     first.close()
     group: list[socket.socket] = []
     try:
-        for _ in range(count):
+        for _ in range(workers):
             group.append(open_socket(found, shared=True))
     except BindError:
         for sock in group:
             sock.close()
         raise
     return tuple(group)
+
+
+def join_group(member: socket.socket) -> socket.socket:
+    """Return one more listening socket at the address of a group. Raises: BindError."""
+    host, port = member.getsockname()[:2]
+    return open_socket(Bind(host=host, port=port), shared=True)
 
 
 def open_socket(

@@ -15,6 +15,7 @@ from lbproxy.runtime.cores import core_of, run_on
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
+from lbproxy.runtime.order_channel import OrderChannel
 from lbproxy.runtime.orders import (
     Attach,
     Drain,
@@ -23,7 +24,6 @@ from lbproxy.runtime.orders import (
     Leaving,
     Lend,
     Order,
-    OrderChannel,
     Ready,
     ReopenLog,
     Stop,
@@ -49,7 +49,9 @@ class WorkerProcess:
         self._cores = os.sched_getaffinity(0)
         self._core = core_of(place)
         self._pinned = False
+        self._beyond: set[int] = set()
         self._accepting = False
+        self._taken_over = False
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -77,8 +79,7 @@ class WorkerProcess:
             await _first_of(self._control.first, self._ending)
             if self._control.first.is_set():
                 await data.start()
-                for place, beyond in image.sockets.beyond(self._place, image.workers).items():
-                    await data.accept_also(place, beyond)
+                await self._accept_beyond(data, image)
                 self._accepting = True
                 # What lives now lives to the end: the collector need not look at it again.
                 gc.collect()
@@ -106,7 +107,8 @@ class WorkerProcess:
                 await self._follow(descriptors)
             case ReopenLog() if self._data is not None:
                 self._data.reopen_log()
-            case Drain():
+            case Drain(taken_over):
+                self._taken_over = taken_over
                 self._end()
             case Stop():
                 self._end()
@@ -126,9 +128,19 @@ class WorkerProcess:
             raise CannotDo(str(error)) from None
         before = self._image.sockets
         let_go_unused(before, image.sockets, before.of_worker(self._place))
+        await self._accept_beyond(data, image)
         raise_descriptor_limit(image.config)  # the supervisor says if that cannot be
         self._pin(image.config.pin_workers)
         self._image = image
+
+    async def _accept_beyond(self, data: DataPlane, image: Image) -> None:
+        """Accept on sockets that no worker has for its own, and no more on those that one has."""
+        wanted = image.sockets.beyond(self._place, image.workers)
+        for place in self._beyond - wanted.keys():
+            data.stop_accepting_for(place)
+        for place, sockets in wanted.items():
+            await data.accept_also(place, sockets)
+        self._beyond = set(wanted)
 
     def _pin(self, wanted: bool) -> None:
         """Stay on one core, or on all of them again."""
@@ -139,6 +151,7 @@ class WorkerProcess:
     def leave(self) -> None:
         """As `Child` says: others take over its sockets meanwhile."""
         if not self._ending.is_set():
+            self._taken_over = True
             self._orders.send(Leaving())
         self._end()
 
@@ -160,7 +173,7 @@ class WorkerProcess:
 
     async def _drained(self, data: DataPlane) -> bool:
         """Drain until it is done, or told to end at once; return True if nothing was cut off."""
-        draining = asyncio.ensure_future(data.drain())
+        draining = asyncio.ensure_future(data.drain(taken_over=self._taken_over))
         hurry = asyncio.ensure_future(self._at_once.wait())
         await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()

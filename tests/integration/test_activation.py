@@ -155,6 +155,21 @@ async def test_two_workers_share_the_clients_of_a_group(
     assert "uneven" not in running.process.text
 
 
+@pytest.mark.parametrize(("passed", "reuse"), [(1, False), (1, True), (2, True), (4, True)])
+async def test_the_number_of_workers_may_change(
+    lab: Activated, opened: list[socket.socket], passed: int, reuse: bool
+) -> None:
+    opened.append(listening(reuse=reuse))
+    opened += [listening(opened[0].getsockname()[1], reuse=True) for _ in range(passed - 1)]
+    listeners = [listener("http", opened[0])]
+    running = await lab.run(opened, ["http"] * passed, 2, listeners=listeners)
+    editor = Editor(running, lab.file)
+    for workers in (3, 2, 4, 2):
+        assert await editor.follows(workers=workers)
+        for _ in range(24):
+            assert await (await running.hold()).get() == 200
+
+
 async def test_one_socket_for_two_workers_is_served_and_said(
     lab: Activated, opened: list[socket.socket]
 ) -> None:

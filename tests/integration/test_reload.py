@@ -253,12 +253,49 @@ async def test_a_worker_that_dies_afterwards_begins_with_what_holds(house: Any, 
     assert (await editor.status())["generation"] == 2
 
 
-async def test_how_many_workers_there_are_takes_a_restart(house: Any, edit: Any) -> None:
+async def test_more_workers_and_fewer_lose_nobody(house: Any, edit: Any) -> None:
     running = await house()
     editor = edit(running)
+    ended = asyncio.Event()
+    answers: list[bytes] = []
+
+    async def client() -> None:
+        while not ended.is_set():
+            answers.append((await running.get())[:12])
+
+    clients = [asyncio.create_task(client()) for _ in range(4)]
+    try:
+        assert await editor.follows(workers=4) == ["workers 2 -> 4"]
+        assert (await editor.status())["workers"] == 4
+        await until(lambda: len(running.children()) == 5)
+        last = await running.worker(4)
+        held = [await running.hold() for _ in range(40)]
+        (its,) = [one for one in held if one.port in running.served_by(last)][:1]
+        assert await editor.follows(workers=1, limits={"body": "1KiB"}) == [
+            "workers 4 -> 1",
+            "limits.body 16MiB -> 1KiB",
+        ]
+        # Who is connected to one that goes is answered once more, by the rules of before.
+        assert await its.post(b"x" * 2000) == 200
+        assert await its.is_cut_off()
+        assert (await editor.status())["workers"] == 1
+        assert await editor.follows(workers=2) == ["workers 1 -> 2"]
+    finally:
+        ended.set()
+        await asyncio.gather(*clients)
+    assert answers
+    assert set(answers) == {b"HTTP/1.1 200"}
+
+
+async def test_one_process_cannot_become_several(house: Any, edit: Any) -> None:
+    running = await house(workers=1)
+    editor = edit(running)
     changes = await editor.follows(workers=3, limits={"body": "1KiB"})
-    assert changes == ["limits.body 16MiB -> 1KiB", "workers 2 -> 3: takes a restart"]
-    assert len(running.children()) == 3
+    assert changes == [
+        "limits.body 16MiB -> 1KiB",
+        "workers 1 -> 3: takes a restart, because one process serves all",
+    ]
+    assert not running.children()
 
 
 async def test_descriptors_and_processes_do_not_grow(house: Any, edit: Any) -> None:

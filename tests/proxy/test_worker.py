@@ -19,6 +19,7 @@ from lbproxy.cluster.sticky import Affinity
 from lbproxy.config.schema import Config
 from lbproxy.errors import Failure
 from lbproxy.limits.board import Board, board_size
+from lbproxy.proxy import worker as worker_module
 from lbproxy.proxy.downstream.http1 import Http1Connection
 from lbproxy.proxy.downstream.tls import DownstreamTls
 from lbproxy.proxy.exchange import stages
@@ -174,13 +175,17 @@ async def test_an_exchange_at_a_node_that_is_gone_is_given_up(
 # The end.
 
 
-async def test_draining_waits_for_what_is_in_progress(scene: Scene) -> None:
+async def test_draining_waits_for_what_is_in_progress(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "NEWCOMER_S", 0.0)
     busy, transport = await asked(scene)
-    idle, idle_transport = accept(scene)
+    silent, silent_transport = accept(scene)
     drains = asyncio.ensure_future(scene.worker.drain(10.0))
-    await turn()
-    assert (transport.ended, idle_transport.ended, drains.done()) == ("", "close", False)
-    idle.connection_lost(None)
+    while not silent_transport.ended:
+        await turn()
+    assert (transport.ended, silent_transport.ended, drains.done()) == ("", "close", False)
+    silent.connection_lost(None)
     await turn()
     assert not drains.done()
     assert busy.exchange is not None

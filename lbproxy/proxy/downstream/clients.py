@@ -58,7 +58,8 @@ class Clients:
     hold over all workers; those that admit at the same moment may each miss the other's.
 
     Attributes: gathering: uploads in the midst of a large plain body; half_closed: clients that
-    have ended their side; gone: is set whenever the last connection has ended.
+    have ended their side; gone: is set whenever the last connection, or
+    handshake, has ended.
     """
 
     def __init__(self, desk: Desk, page: Page | None = None) -> None:
@@ -102,8 +103,6 @@ class Clients:
 
     def _refusal(self, client: Client) -> Failure | None:
         desk = self._desk
-        if desk.draining:
-            return Failure.SHUTTING_DOWN
         if self.admitted() + self._connections.elsewhere() > desk.rules.max_connections:
             return Failure.CONNECTIONS_EXHAUSTED
         address = client.asker.address
@@ -155,6 +154,12 @@ class Clients:
             handshake.admitted = True
         return True
 
+    async def over(self) -> None:
+        """Wait until nobody is connected, nor about to be."""
+        while self.open or self.handshakes:
+            self.gone.clear()
+            await self.gone.wait()
+
     def dismiss_handshake(self, handshake: Handshake) -> None:
         """The handshake is done, or the connection is gone; may be called again."""
         self.handshakes.discard(handshake)
@@ -162,3 +167,5 @@ class Clients:
         if handshake.admitted:
             handshake.admitted = False
             self.shaking.release(handshake.peer)
+        if not self.handshakes:
+            self.gone.set()

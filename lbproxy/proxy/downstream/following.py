@@ -6,6 +6,7 @@ it follows those that hold now.
 
 from __future__ import annotations
 
+import asyncio
 import select
 
 from lbproxy.proxy.downstream.http1 import Http1Connection
@@ -35,15 +36,22 @@ def follow(connection: Http1Connection, before: Rules) -> None:
         connection.deadline += rules.head_timeout - before.head_timeout
 
 
-def retire(connection: Http1Connection) -> None:
-    """The connection's listener is gone: close behind the next answer, or at once.
+def retire(connection: Http1Connection, *, newcomers: bool = False) -> None:
+    """No other request is wanted on a connection: close behind the next answer, or at once.
 
-    At once only if no request is on its way as far as can be known: who has yet to ask for the
-    first time, or whose bytes wait in the kernel, is answered.
+    At once only if no request is on its way as far as can be known: whose bytes wait in the kernel
+    is answered.
+    Args: newcomers: those who have yet to ask for the first time are told, too; else they have
+    their time.
     """
     connection.closing = True
     transport = connection.transport
-    if not connection.idle() or not connection.requests or transport is None:
+    if not connection.idle() or transport is None:
         return
-    if not connection.blocked and not polled(transport, select.POLLIN):
+    if (connection.requests or newcomers) and not _asks(connection, transport):
         connection.close(connection.desk.now)
+
+
+def _asks(connection: Http1Connection, transport: asyncio.BaseTransport) -> bool:
+    """Return True if something has come that was not read yet."""
+    return bool(connection.blocked) or polled(transport, select.POLLIN)

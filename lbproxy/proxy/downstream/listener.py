@@ -151,6 +151,11 @@ class Listener:
         if not succeeded:
             self.socket.close()
 
+    async def settled(self) -> None:
+        """Wait until those that were accepted are handed on."""
+        while self._waiting:
+            await asyncio.wait(self._waiting)
+
     def close(self) -> None:
         """Accept no more, and let go of those that are not handed on yet; the others stay."""
         if self._open:

@@ -6,7 +6,7 @@ import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import uvloop
@@ -16,7 +16,8 @@ from lbproxy.limits.board import Board
 from lbproxy.runtime.child import Child, live
 from lbproxy.runtime.control_process import ControlProcess
 from lbproxy.runtime.image import PAGES, Image
-from lbproxy.runtime.orders import Attach, Declined, Done, Order, OrderChannel, Word
+from lbproxy.runtime.order_channel import OrderChannel
+from lbproxy.runtime.orders import Attach, Declined, Done, Order, Word
 from lbproxy.runtime.supervisor.fork import fork
 from lbproxy.runtime.worker_process import WorkerProcess
 
@@ -28,8 +29,8 @@ class Process:
     """A child.
 
     Args: page: of the board, for a worker that counts for all; number: there is never another one
-    with it; image: that it has, or was told; replaced: another one has its place already; answered:
-    the last question whether it is there.
+    with it; image: that it has, or was told; leaving: its end is wanted, and it has no successor
+    or has one already; answered: the last question whether it is there.
     """
 
     place: int
@@ -39,7 +40,7 @@ class Process:
     orders: OrderChannel
     image: Image
     ready: bool = False
-    replaced: bool = False
+    leaving: bool = False
     answered: int = 0
 
     @property
@@ -80,6 +81,11 @@ class Children:
         self._numbers = 0
         self._rounds: list[_Round] = []
         self._poll = select.poll()
+
+    def resize(self, count: int) -> None:
+        """There are so many workers from now on."""
+        self._pages = max(self._pages, PAGES * count)
+        self.history = replace(self.history, workers=count)
 
     def __bool__(self) -> bool:
         """Return True while one lives."""
@@ -185,6 +191,8 @@ class Children:
                     self._poll.unregister(child.orders)
                 return
             match heard[0]:
+                case None:
+                    pass  # of another version
                 case Done(order):
                     self._done(child, order)
                 case word:

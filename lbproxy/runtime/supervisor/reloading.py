@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,15 +18,18 @@ from dataclasses import dataclass, replace
 from lbproxy.config.schema import Config
 from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import ServerTls, TlsError
+from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import pack
-from lbproxy.runtime.image import Image
+from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.orders import Follow, Know, ReloadAnswer
 from lbproxy.runtime.reading import ReadAgain, plan, read_again, tell_outcome
-from lbproxy.runtime.sockets import BindError, close_unused, open_again, tune
+from lbproxy.runtime.sockets import BindError, close_unused, open_again
+from lbproxy.runtime.spreading import is_shared, spread
 from lbproxy.runtime.supervisor.children import Children, Process
 from lbproxy.runtime.supervisor.fork import fork
+from lbproxy.runtime.tuning import tune
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -44,7 +48,8 @@ class Reloading:
     """One reload after the other.
 
     Args: children; image: returns what holds now, and `hold` makes another one hold; serving: says
-    whether anything may change; began, settled: called when one begins and is over.
+    whether anything may change; resize: has so many workers serve, and calls back when they do;
+    began, settled: called when one begins and is over.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Reloading:
         image: Callable[[], Image],
         hold: Callable[[Image], None],
         serving: Callable[[], bool],
+        resize: Callable[[int, Callable[[], None]], None],
         began: Callable[[], None],
         settled: Callable[[], None],
     ) -> None:
@@ -60,6 +66,7 @@ class Reloading:
         self._image = image
         self._hold = hold
         self._serving = serving
+        self._resize = resize
         self._began = began
         self._settled = settled
         self._queue: deque[_Wanted] = deque()
@@ -134,36 +141,44 @@ class Reloading:
             return
         for line in read.problems:
             _log.warning("%s", line)
-        config, outcome = plan(before.config, read.config)
+        config, outcome = plan(before.config, read.config, alone=False)
+        workers = worker_count(config)
         if wanted.dry_run:
             self._conclude(outcome)
             return
         try:
             tls, keys = _tls(before, config), affinity_keys(config, before.keys)
-            sockets = open_again(before.sockets, before.config, config, before.workers)
+            sockets = open_again(before.sockets, config, workers)
         except (BindError, TlsError, OSError) as error:
             self._conclude(ReloadOutcome(problems=(str(error),)))
             return
         too_few = raise_descriptor_limit(config)  # also for those that are forked from now on
         if too_few is not None:
             _log.warning("%s", too_few)
-        after = replace(before, config=config, sockets=sockets, tls=tls, keys=keys)
+        before.board.widen(PAGES * workers)
+        after = replace(before, config=config, sockets=sockets, tls=tls, keys=keys, workers=workers)
         self._refusals.clear()
         self._tell(before, after, lambda: self._followed(before, after, outcome))
 
     def _tell(self, before: Image, after: Image, then: Callable[[], None]) -> None:
         self._hold(after)  # who is started anew meanwhile begins with it
         self._number += 1
-        told = [child for child in self._children.everybody() if child.ready]
+        told = [
+            child
+            for child in self._children.everybody()
+            if child.ready and not child.leaving and child.place < after.workers
+        ]
         self._children.tell_all(told, Follow(self._number), then, lambda child: pack(before, after))
         for child in told:
             child.image = after
 
     def _followed(self, before: Image, after: Image, outcome: ReloadOutcome) -> None:
         if not self._refusals:
+            if before.workers != after.workers:
+                _spread(after)
             close_unused(before.sockets, after.sockets)
-            tune(after.sockets, after.config)
-            self._conclude(outcome)
+            tune(after.sockets, after.config, before.config)
+            self._resize(after.workers, lambda: self._conclude(outcome))
             return
         problems = tuple(self._refusals)
 
@@ -179,6 +194,8 @@ class Reloading:
         path = self._image().path
         if not wanted.dry_run:
             tell_outcome(path, outcome)
+        outcome = outcome.shortened()
+        if not wanted.dry_run:
             self._children.history = self._children.history.after(outcome)
             for child in self._children.controls():
                 self._children.tell(child, Know(self._children.history))
@@ -187,6 +204,18 @@ class Reloading:
             assert wanted.asker is not None
             self._children.tell(wanted.asker, ReloadAnswer(wanted.number, outcome))
         self._next()
+
+
+def _spread(image: Image) -> None:
+    """Have the workers that there are now share new connections, and nobody else."""
+    for name, members in image.sockets.listeners.items():
+        if members[0].family != socket.AF_UNIX and is_shared(members[0]):
+            try:
+                spread(members[0], len(members))
+            except OSError as error:
+                _log.warning(
+                    "listener %s: connections that begin now may be lost: %s", name, error.strerror
+                )
 
 
 def _tls(before: Image, config: Config) -> dict[str, ServerTls]:

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
 
@@ -41,10 +42,27 @@ _log = logging.getLogger("lbproxy.process")
 # What is left of a child so long after it was to end is killed.
 GRACE_S = 5.0
 NO_WORKER_LIVES = 4  # exit code
+# How long a connection may take from its first packet to the queue.
+QUIET_S = 1.0
 
 
 class StartError(Exception):
     """A process could not begin; the text says why, and what to do."""
+
+
+@dataclass(slots=True)
+class Resizing:
+    """A change of the number of workers.
+
+    Args: missing: places whose workers do not serve yet; quiet: when it is sure that no handshake
+    of TCP is in progress any more with those that are to end, monotonic seconds; then: called when
+    all is done. Attributes: parting: they are told to end, and have not all heard it.
+    """
+
+    missing: set[int]
+    quiet: float | None
+    then: Callable[[], None]
+    parting: bool = False
 
 
 class SupervisorPhase(Enum):
@@ -76,9 +94,11 @@ class Supervisor:
             lambda: self.image,
             self._hold,
             lambda: self._phase is SupervisorPhase.SERVING,
+            self._resize,
             self._systemd.reloading,
             self._tell_systemd,
         )
+        self._resizing: Resizing | None = None
         self._deaths = dict.fromkeys(self._places, Deaths())
         self._due: dict[int, float] = {}  # by place: when it is started anew
         self._lent: dict[int, int] = {}  # by the orphan's place: that of who accepts for it
@@ -111,7 +131,8 @@ class Supervisor:
     def _wait(self, signals: socket.socket) -> bytes:
         """Wait for something to happen, hear what children say, and return the signals."""
         now = monotonic()
-        single = (self._deadline, self._lead, self._watchdog)
+        quiet = None if self._resizing is None else self._resizing.quiet
+        single = (self._deadline, self._lead, self._watchdog, quiet)
         times = [*self._due.values(), *(time for time in single if time is not None)]
         timeout_s = max(0.0, min(times) - now) if times else None
         self._children.wait(timeout_s)
@@ -171,6 +192,7 @@ class Supervisor:
         for place in [place for place, due in self._due.items() if due <= now]:
             del self._due[place]
             self._start(place)
+        self._look_at_size(now)
         if self._lead is not None and self._lead <= now:
             self._drain()
         if self._watchdog is not None and self._watchdog <= now:
@@ -189,6 +211,7 @@ class Supervisor:
     def _ready(self, child: Process) -> None:
         child.ready = True
         self._reloading.catch_up(child)
+        self._begun(child.place)
         self._lend()
         if self._phase is SupervisorPhase.STARTING:
             serving = {each.place for each in self._children.everybody() if each.ready}
@@ -205,9 +228,9 @@ class Supervisor:
 
     def _leaving(self, child: Process) -> None:
         """A worker ends because somebody told it to: its place is another one's at once."""
-        if self._phase is SupervisorPhase.SERVING and not child.replaced:
+        if self._phase is SupervisorPhase.SERVING and not child.leaving:
             _log.warning("%s (pid %d) was told to end, by TERM", child.name, child.pid)
-            child.replaced = True
+            child.leaving = True
             self._start(child.place)
 
     def _ended(self, child: Process, code: int) -> None:
@@ -216,8 +239,9 @@ class Supervisor:
                 self._failure = self._failure or f"{child.name} {_how(code)} before it served"
                 self._phase = SupervisorPhase.ENDING
                 self._end_at_once()
-            case SupervisorPhase.SERVING | SupervisorPhase.LEADING if not child.replaced:
+            case SupervisorPhase.SERVING | SupervisorPhase.LEADING if not child.leaving:
                 self._start_anew(child, code)
+                self._begun(child.place)
             case SupervisorPhase.DRAINING:
                 if code and child.is_worker:
                     self._code = 1
@@ -253,7 +277,11 @@ class Supervisor:
 
     def _lend(self) -> None:
         """Have neighbours accept for the workers that cannot for a while, and no longer."""
-        ready = {child.place: child for child in self._children.workers() if child.ready}
+        ready = {
+            child.place: child
+            for child in self._children.workers()
+            if child.ready and not child.leaving
+        }
         orphans = frozenset(
             place for place in self._places if place in self._due or place in self._lent
         )
@@ -282,6 +310,51 @@ class Supervisor:
 
     def _hold(self, image: Image) -> None:
         self.image = image
+
+    def _resize(self, count: int, then: Callable[[], None]) -> None:
+        """Have so many workers serve; `then` is called when they do, and others accept no more."""
+        missing = range(len(self._places) - 1, count)
+        surplus = [child for child in self._children.workers() if child.place >= count]
+        self._places = (CONTROL, *range(count))
+        self._children.resize(count)
+        for place in [place for place in self._due if place >= count]:
+            del self._due[place]
+        for child in surplus:
+            child.leaving = True
+        self._lend()
+        for place in missing:
+            self._deaths[place] = Deaths()
+            self._start(place)
+        self._resizing = Resizing(set(missing), monotonic() + QUIET_S if surplus else None, then)
+        self._look_at_size(monotonic())
+
+    def _look_at_size(self, now: float) -> None:
+        """Go on with a change of the number of workers, if there is one."""
+        change = self._resizing
+        if change is None:
+            return
+        if change.quiet is not None and change.quiet <= now:
+            change.quiet = None
+            change.parting = True
+            surplus = [
+                child for child in self._children.workers() if child.place not in self._places
+            ]
+            self._children.tell_all(surplus, Drain(taken_over=True), self._parted)
+        if not change.missing and change.quiet is None and not change.parting:
+            self._resizing = None
+            change.then()
+
+    def _parted(self) -> None:
+        """Those whose place is gone accept no more."""
+        if self._resizing is not None:
+            self._resizing.parting = False
+            self._look_at_size(monotonic())
+
+    def _begun(self, place: int) -> None:
+        """A worker serves, or has died before: either way nobody waits for it any more."""
+        if self._resizing is not None:
+            self._resizing.missing.discard(place)
+            self._look_at_size(monotonic())
 
     # The end.
 
@@ -331,7 +404,7 @@ class Supervisor:
     def _status(self) -> str:
         """Return in words how it is."""
         count = self.image.workers
-        serving = sum(1 for child in self._children.workers() if child.ready and not child.replaced)
+        serving = sum(1 for child in self._children.workers() if child.ready and not child.leaving)
         of = f"{count}" if serving == count else f"{serving} of {count}"
         return f"serving with {of} workers" + self._children.history.remark
 

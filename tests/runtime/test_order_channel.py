@@ -5,10 +5,25 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lbproxy.runtime.orders import AreYouThere, Attach, Done, Drain, OrderChannel
+from lbproxy.control.reloading import History, ReloadOutcome, UpgradeOutcome
+from lbproxy.runtime.order_channel import OrderChannel, decode, encode
+from lbproxy.runtime.orders import (
+    AreYouThere,
+    AskUpgrade,
+    Attach,
+    Declined,
+    Done,
+    Drain,
+    Follow,
+    Know,
+    ReloadAnswer,
+)
 
 Pair = tuple[OrderChannel, OrderChannel]
 
@@ -94,3 +109,48 @@ def test_what_was_never_sent_is_closed(pair: Pair) -> None:
     one.close()
     with ours:
         assert ours.recv(1) == b""
+
+
+def outcomes() -> st.SearchStrategy[ReloadOutcome]:
+    lines = st.lists(st.text(max_size=40), max_size=5).map(tuple)
+    return st.builds(ReloadOutcome, lines, lines, st.floats(0, 1e10))
+
+
+MESSAGES: st.SearchStrategy[Any] = st.one_of(
+    st.builds(Know, st.builds(History, st.floats(0, 1e10), st.integers(1), outcomes())),
+    st.builds(
+        Know,
+        st.builds(
+            History, upgrade=st.builds(UpgradeOutcome, st.text(max_size=9), st.text(max_size=9))
+        ),
+    ),
+    st.builds(ReloadAnswer, st.integers(0), outcomes()),
+    st.builds(AskUpgrade, st.integers(0), st.text(max_size=100)),
+    st.builds(Declined, st.builds(Follow, st.integers(0)), st.text(max_size=100)),
+    st.builds(Drain, st.booleans()),
+)
+
+
+@given(MESSAGES)
+def test_what_is_sent_is_what_is_heard(message: Any) -> None:
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"is":"Juggle","clubs":5}',
+        b'{"is":"Done","order":{"is":"Juggle"}}',
+        b'{"is":"Attach"}',
+        b'{"worker":1}',
+        b"[",
+        b"\xff",
+    ],
+)
+def test_a_word_of_another_version_is_no_fault(data: bytes) -> None:
+    assert decode(data) is None
+
+
+def test_what_another_version_adds_is_left_out_and_what_it_lacks_has_its_default() -> None:
+    assert decode(b'{"is":"Attach","worker":3,"colour":"red"}') == Attach(3)
+    assert decode(b'{"is":"Drain"}') == Drain(taken_over=False)

@@ -8,7 +8,8 @@
 - `board_memory`     where workers count for each other to see
 - `image`            what each of them finds when it is forked
 - `control_seat`     the control plane that holds now, and how the next one takes its place
-- `reading`          reads a configuration again; `following` how it reaches a child
+- `reading`          reads a configuration again; `following` how it reaches a child;
+                     `watching` when that is due
 - `channel`          how control and the workers reach each other
 - `keeper`           has what control knows outlive it; `kept_memory` is where
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be;

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
@@ -21,6 +22,7 @@ from lbproxy.runtime.passed import PassedSockets
 from lbproxy.runtime.reading import plan, read_again, tell_outcome
 from lbproxy.runtime.service import Service
 from lbproxy.runtime.sockets import BindError
+from lbproxy.runtime.watching import FileWatch
 from lbproxy.systemd import Notifier
 
 _log = logging.getLogger("lbproxy.process")
@@ -29,11 +31,19 @@ _log = logging.getLogger("lbproxy.process")
 class Alone:
     """Serves a configuration in this process until it is told to end.
 
-    Args: path: of the configuration; on_ready: called once all listeners accept.
+    Args: path: of the configuration; on_ready: called once all listeners accept; watch: as of the
+    supervisor.
     """
 
-    def __init__(self, config: Config, path: Path, on_ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        path: Path,
+        on_ready: Callable[[], None] | None,
+        watch: FileWatch | None = None,
+    ) -> None:
         self._path = path
+        self._watch = watch
         self._on_ready = on_ready
         self._service = Service(config, reload=self._reload)
         self._systemd = Notifier(os.environ)
@@ -72,9 +82,11 @@ class Alone:
             _log.info("serving %s", self._path)
             self._systemd.ready("serving")
             watched = asyncio.ensure_future(_assure(self._systemd))
+            looking = asyncio.ensure_future(self._look())
             if self._on_ready is not None:
                 self._on_ready()
             await asked.wait()
+            looking.cancel()
             self._systemd.stopping("draining")
             self._service.shut_down()
             await _lead(self._service.config.shutdown.lead, at_once)
@@ -91,11 +103,22 @@ class Alone:
             if dry_run:
                 return (await self._read())[1]
             self._systemd.reloading()
+            if self._watch is not None:
+                self._watch.reload_begins()
             outcome = await self._follow()
             tell_outcome(self._path, outcome)
             self._service.history = self._service.history.after(outcome)
+            if self._watch is not None:
+                self._watch.reload_ends(self._service.config, worked=outcome.worked)
             self._systemd.ready("serving" + self._service.history.remark)
             return outcome
+
+    async def _look(self) -> None:
+        """Have files read again that change, if they are to be watched."""
+        while self._watch is not None:
+            await asyncio.sleep(max(0.0, self._watch.due - monotonic()))
+            if self._watch.look(monotonic()):
+                await self._reload(False)
 
     async def _read(self) -> tuple[Config | None, ReloadOutcome]:
         """Return what the file says, None if it cannot be used, and what would change."""

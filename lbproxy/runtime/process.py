@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 import uvloop
 
@@ -25,6 +26,7 @@ from lbproxy.runtime.passed import PassedSockets, passed_to
 from lbproxy.runtime.sockets import open_all
 from lbproxy.runtime.supervisor.supervisor import Supervisor
 from lbproxy.runtime.tuning import tune
+from lbproxy.runtime.watching import FileWatch
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -35,18 +37,29 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     TERM or INT a second time ends at once; USR1 opens the access log again; HUP has the
     configuration read again, so a terminal that closes ends nothing.
 
-    Args: path: of the configuration, for messages; on_ready: called once all listeners accept.
+    Args: path: of the configuration; on_ready: called once all listeners accept.
     Returns: 0, or 1 if exchanges had to be cut off, or NO_WORKER_LIVES.
     Raises: BindError; StartError, TlsError, AdminError, McmpError, StateError, OSError if something
     that the configuration names cannot be used.
     """
+    return _run(config, path, on_ready, None)
+
+
+def run_watching(config: Config, path: Path) -> int:
+    """Do the same, and read the configuration again when it, or a file that it names, changes."""
+    return _run(config, path, None, FileWatch(path, config, monotonic()))
+
+
+def _run(
+    config: Config, path: Path, on_ready: Callable[[], None] | None, watch: FileWatch | None
+) -> int:
     for warning in (raise_descriptor_limit(config), capped_backlog(config.limits.backlog)):
         if warning is not None:
             _log.warning("%s", warning)
     passed = passed_to(os.environ, os.getpid())
     if config.workers != 1:
-        return _supervise(config, path, worker_count(config), passed, on_ready)
-    alone = Alone(config, path, on_ready)
+        return _supervise(config, path, worker_count(config), passed, on_ready, watch)
+    alone = Alone(config, path, on_ready, watch)
     alone.open(passed)
     return uvloop.run(alone.serve())
 
@@ -57,6 +70,7 @@ def _supervise(
     workers: int,
     passed: PassedSockets,
     on_ready: Callable[[], None] | None,
+    watch: FileWatch | None,
 ) -> int:
     sockets = open_all(config, workers, passed)
     try:
@@ -75,7 +89,7 @@ def _supervise(
         # get a copy of its own of all that it inherits.
         gc.collect()
         gc.freeze()
-        supervisor = Supervisor(image, on_ready)
+        supervisor = Supervisor(image, on_ready, watch)
     except BaseException:
         sockets.close()
         raise

@@ -23,6 +23,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from lbproxy import __version__
 from lbproxy.cluster.node import NodeTls
 from lbproxy.config.certificates import trusting
+from lbproxy.files import FileMark, mark_of
 from lbproxy.tcp import TcpOptions
 
 MAX_BODY = 64 << 10  # a health answer is a few hundred bytes
@@ -150,7 +151,7 @@ class ProbeClient:
     def __init__(self, max_body: int = MAX_BODY) -> None:
         self._max_body = max_body
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[tuple[str | None, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str | None, bool], tuple[ssl.SSLContext, FileMark | None]] = {}
 
     async def __aenter__(self) -> ProbeClient:
         self._session = aiohttp.ClientSession(
@@ -307,14 +308,19 @@ class ProbeClient:
         return True
 
     async def _context(self, tls: NodeTls) -> ssl.SSLContext:
+        """As the data plane has it: by the file as it is, or was when it could be used last."""
         key = (tls.ca, tls.verify)
-        context = self._contexts.get(key)
-        if context is None:
+        context, known = self._contexts.get(key, (None, None))
+        mark = known if tls.ca is None else mark_of(tls.ca) or known
+        if context is None or mark != known:
             try:
                 context = await asyncio.to_thread(trusting, tls.ca, tls.verify)
             except OSError as error:  # ssl.SSLError is one: a file that holds no certificate
-                raise ProbeError(f"cannot use tls.ca {tls.ca}: {error.strerror or error}") from None
-            self._contexts[key] = context
+                if context is None:
+                    raise ProbeError(
+                        f"cannot use tls.ca {tls.ca}: {error.strerror or error}"
+                    ) from None
+            self._contexts[key] = context, mark
         return context
 
 

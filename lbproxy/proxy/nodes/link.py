@@ -85,6 +85,7 @@ class Link(Member):
         self._answered: str = ""  # the one of them that did last
         self._moved: bool = False  # connections may stand to addresses that are none any more
         self._tls: ssl.SSLContext | None = None
+        self._ca_mark: tuple[int, ...] = ()
         self._secret_mark: tuple[int, ...] = ()
         self._read_secret()
 
@@ -380,8 +381,20 @@ class Link(Member):
         )
 
     async def _context(self) -> ssl.SSLContext | None:
-        if self.secure and self._tls is None:
-            self._tls = await asyncio.to_thread(client_context, self.node.tls)
+        """Return what new connections are made with: by the authorities that the file holds now, or
+        did when it could be used last. Raises: TlsError: it never could."""
+        if not self.secure:
+            return None
+        ca = self.node.tls.ca
+        mark = () if ca is None else mark_of(ca) or self._ca_mark
+        if self._tls is None or mark != self._ca_mark:
+            try:
+                self._tls = await asyncio.to_thread(client_context, self.node.tls)
+            except TlsError as error:
+                if self._tls is None:
+                    raise
+                _log.error("%s: not loaded, the old authorities of nodes stay", error)
+            self._ca_mark = mark
         return self._tls
 
 

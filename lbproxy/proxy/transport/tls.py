@@ -18,7 +18,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -324,11 +324,11 @@ def client_context(tls: NodeTls) -> ssl.SSLContext:
     connection, `connection_lost` without it means that the body was cut off.
     Raises: TlsError if the CA file cannot be used.
     """
-    return _client_context(tls.ca, tls.verify)
+    return _client_context(tls.ca, tls.verify, mark_of(tls.ca) if tls.ca is not None else None)
 
 
-@cache
-def _client_context(ca: str | None, verify: bool) -> ssl.SSLContext:
+@lru_cache(maxsize=256)  # of files that change the older states are forgotten in time
+def _client_context(ca: str | None, verify: bool, mark: FileMark | None) -> ssl.SSLContext:
     try:
         context = trusting(ca, verify)
     except ssl.SSLError as error:

@@ -36,6 +36,7 @@ from lbproxy.runtime.orders import (
 from lbproxy.runtime.supervisor.children import CONTROL, Children, Process
 from lbproxy.runtime.supervisor.reloading import Reloading
 from lbproxy.runtime.supervisor.restarts import Deaths, lending
+from lbproxy.runtime.watching import FileWatch
 from lbproxy.systemd import Notifier
 
 _log = logging.getLogger("lbproxy.process")
@@ -78,11 +79,18 @@ class SupervisorPhase(Enum):
 class Supervisor:
     """Runs control and the workers of an image until it is told to end.
 
-    Args: on_ready: called once, when everybody serves. Attributes: image: that holds now.
+    Args: on_ready: called once, when everybody serves; watch: by which a file that changes is read
+    again, None to wait until somebody asks. Attributes: image: that holds now.
     """
 
-    def __init__(self, image: Image, on_ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        image: Image,
+        on_ready: Callable[[], None] | None,
+        watch: FileWatch | None = None,
+    ) -> None:
         self.image = image
+        self._watch = watch
         self._systemd = Notifier(os.environ)
         self._on_ready = on_ready
         self._phase = SupervisorPhase.STARTING
@@ -95,8 +103,8 @@ class Supervisor:
             self._hold,
             lambda: self._phase is SupervisorPhase.SERVING,
             self._resize,
-            self._systemd.reloading,
-            self._tell_systemd,
+            self._reload_begins,
+            self._reload_ends,
         )
         self._resizing: Resizing | None = None
         self._deaths = dict.fromkeys(self._places, Deaths())
@@ -132,7 +140,8 @@ class Supervisor:
         """Wait for something to happen, hear what children say, and return the signals."""
         now = monotonic()
         quiet = None if self._resizing is None else self._resizing.quiet
-        single = (self._deadline, self._lead, self._watchdog, quiet)
+        files = None if self._watch is None else self._watch.due
+        single = (self._deadline, self._lead, self._watchdog, quiet, files)
         times = [*self._due.values(), *(time for time in single if time is not None)]
         timeout_s = max(0.0, min(times) - now) if times else None
         self._children.wait(timeout_s)
@@ -197,6 +206,10 @@ class Supervisor:
             self._drain()
         if self._watchdog is not None and self._watchdog <= now:
             self._watch_everybody(now)
+        watch = self._watch
+        changed = watch is not None and watch.due <= now and watch.look(now)
+        if changed and self._phase is SupervisorPhase.SERVING:
+            self._reload(None, 0, dry_run=False)
         if self._deadline is not None and self._deadline <= now:
             self._deadline = None
             for child in self._children.everybody():
@@ -307,6 +320,17 @@ class Supervisor:
         _log.warning("not reloaded: %s", why)
         if asker is not None:
             self._children.tell(asker, ReloadAnswer(number, ReloadOutcome(problems=(why,))))
+
+    def _reload_begins(self) -> None:
+        self._systemd.reloading()
+        if self._watch is not None:
+            self._watch.reload_begins()
+
+    def _reload_ends(self) -> None:
+        last = self._children.history.last
+        if self._watch is not None and last is not None:
+            self._watch.reload_ends(self.image.config, worked=last.worked)
+        self._tell_systemd()
 
     def _hold(self, image: Image) -> None:
         self.image = image

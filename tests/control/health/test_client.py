@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from lbproxy.cluster.node import NodeTls
 from lbproxy.control.health.client import (
@@ -91,6 +92,24 @@ async def test_tls_is_verified(client: ProbeClient, serve: Serve, tls: Tls) -> N
     text = await reason(client, at(node.port, "https"))
     assert text.startswith("certificate verify failed: ")
     assert text.endswith("(see tls.ca)")
+
+
+async def test_a_renewed_authority_holds_from_the_next_probe_on(
+    client: ProbeClient, serve: Serve, tls: Tls, tmp_path: Path
+) -> None:
+    """A file that cannot be used leaves the one before."""
+    node = await serve(tls.context("127.0.0.1"))
+    file = tmp_path / "renewed.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    target = at(node.port, "https", ca=str(file))
+    assert "certificate verify failed" in await reason(client, target)
+    tls.authority.cert_pem.write_to_path(str(file))
+    assert (await client.fetch(target, 5.0)).status == 200
+    for text in (b"no certificate", None):
+        file.unlink()
+        if text is not None:
+            file.write_bytes(text)
+        assert (await client.fetch(target, 5.0)).status == 200
 
 
 async def test_the_server_name_is_what_counts(client: ProbeClient, serve: Serve, tls: Tls) -> None:

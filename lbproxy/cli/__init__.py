@@ -7,6 +7,7 @@ the others. Behind them:
 - `output`        what they print, escaped; `tables` as wide as the terminal
 - `admin_client`  the admin API of a running lbproxy
 - `explanation`   what `explain` tells; `rehearsal` decides as a worker would
+- `comparison`    a file with the settings of a running lbproxy
 - `net_listen`    what `net status --listen` hears
 """
 

@@ -246,6 +246,10 @@ class ControlPlane:
         """Publish a snapshot, if there is something new."""
         self._publisher.now()
 
+    def settings(self) -> dict[str, object]:
+        """Return the settings in use, as a file would say them."""
+        return self._config.model_dump(mode="json", by_alias=True)
+
     def not_ready(self) -> str | None:
         """Return why no traffic should come, None if it may."""
         if self._shutting_down:

@@ -49,6 +49,10 @@ class Commands(Protocol):
     def history(self) -> History:
         """Return what became of the configuration since the start."""
 
+    def settings(self) -> dict[str, object]:
+        """Return the settings in use, as a file would say them. Secrets are in files of their own,
+        of which they hold the names."""
+
     def not_ready(self) -> str | None:
         """Return why no traffic should come, None if it may."""
 
@@ -104,6 +108,7 @@ def make_admin_app(
             web.get("/metrics", api.metrics),
             web.get("/api/v1/nodes", api.list_nodes),
             web.get("/api/v1/status", api.status),
+            web.get("/api/v1/config", api.config),
             web.post("/api/v1/reload", api.reload),
             web.post("/api/v1/nodes/{pool}/{node}/{command}", api.command_node),
         ]
@@ -149,6 +154,17 @@ class _Api:
                     "changes": list(last.changes),
                     "problems": list(last.problems),
                 },
+            }
+        )
+
+    async def config(self, request: web.Request) -> web.Response:
+        history = self._commands.history()
+        return _json(
+            {
+                "version": __version__,
+                "generation": history.generation,
+                "workers": history.workers,
+                "settings": self._commands.settings(),
             }
         )
 

@@ -65,6 +65,9 @@ class Commands:
     def history(self) -> History:
         return History(started=time.time() - 90.0, generation=2, last=self.outcome, workers=4)
 
+    def settings(self) -> dict[str, object]:
+        return {"workers": 4}
+
     def not_ready(self) -> str | None:
         return self.reason
 
@@ -217,6 +220,16 @@ async def test_commands(client: Client, commands: Commands, command: str, admin:
     assert commands.nodes()[0].admin.value == admin
     assert commands.nodes()[1].admin is Admin.ENABLED
     assert commands.reached == [[Admin(admin), Admin.ENABLED]], "before the answer"
+
+
+async def test_settings(client: Client) -> None:
+    async with client.get("/api/v1/config") as response:
+        assert await response.json() == {
+            "version": __version__,
+            "generation": 2,
+            "workers": 4,
+            "settings": {"workers": 4},
+        }
 
 
 @pytest.mark.parametrize(

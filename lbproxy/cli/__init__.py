@@ -30,6 +30,7 @@ _MODULES = {
     "check": "check",
     "explain": "explain",
     "reload": "reload",
+    "upgrade": "reload",
     "status": "reload",
     "nodes": "nodes",
     "drain": "nodes",

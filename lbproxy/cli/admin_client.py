@@ -15,6 +15,7 @@ from lbproxy.config.secrets import can_be_sent
 DEFAULT_ADMIN = "http://127.0.0.1:9090"
 TIMEOUT_S = 5.0
 RELOAD_TIMEOUT_S = 120.0  # it answers when the last worker has followed
+UPGRADE_TIMEOUT_S = 180.0  # a trial, and a start
 MAX_ANSWER = 64 << 20
 
 
@@ -115,6 +116,15 @@ class AdminClient:
         plan. Raises: NothingChanged: the file cannot be used; AdminApiError."""
         path = f"/api/v1/reload?dry_run={'true' if dry_run else 'false'}"
         return self._document(self._ask("POST", path, RELOAD_TIMEOUT_S))
+
+    def upgrade(self, program: str) -> dict[str, Any]:
+        """Have the program replaced; return what the API says.
+
+        Args: program: path of the other one, "" for what is there now where the running one was
+        started from. Raises: NothingChanged: the running one goes on; AdminApiError.
+        """
+        path = f"/api/v1/upgrade?to={quote(program, safe='')}"
+        return self._document(self._ask("POST", path, UPGRADE_TIMEOUT_S))
 
     def status(self) -> dict[str, Any]:
         """Return what the running lbproxy is. Raises: AdminApiError."""

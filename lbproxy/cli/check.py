@@ -71,6 +71,11 @@ def check(arguments: argparse.Namespace) -> int:
     return Exit.CONFIGURATION if result.config is None or failure else Exit.FINE
 
 
+def tell_errors(result: LoadResult) -> list[str]:
+    """Return a line for each error."""
+    return [str(each) for each in result.problems if each.severity is Severity.ERROR]
+
+
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
     """Print a line for each problem, with colour on a terminal."""
     for problem in problems:

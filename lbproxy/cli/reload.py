@@ -1,4 +1,4 @@
-"""`lbproxy reload` and `lbproxy status`: have the configuration read again; see what holds."""
+"""`lbproxy reload`, `upgrade` and `status`: follow another file, or version; see what holds."""
 
 from __future__ import annotations
 
@@ -30,8 +30,25 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="only print what would change")
     parser.set_defaults(func=reload)
+    parser = subparsers.add_parser(
+        "upgrade",
+        parents=[common],
+        help="have another version take over",
+        description=(
+            "Have the program that is installed now take over from the one that runs: same process "
+            "id, same sockets, no lost request. Prints the versions when the new one serves. If it "
+            "cannot, the running one goes on: then the reason is printed, and the exit code is 1."
+        ),
+    )
+    parser.add_argument(
+        "--to",
+        default="",
+        metavar="PROGRAM",
+        help="the whole path of another installation's lbproxy (default: where it was started)",
+    )
+    parser.set_defaults(func=upgrade)
     status = subparsers.add_parser(
-        "status", parents=[common], help="show version, workers and the last reload"
+        "status", parents=[common], help="show version, workers, the last reload and upgrade"
     )
     status.set_defaults(func=show_status)
 
@@ -63,6 +80,27 @@ def reload(arguments: argparse.Namespace) -> int:
     return Exit.FINE
 
 
+def upgrade(arguments: argparse.Namespace) -> int:
+    """Ask for an upgrade and print what came of it."""
+    try:
+        answer = AdminClient(arguments.admin, arguments.token_file).upgrade(arguments.to)
+    except NothingChanged as error:
+        if arguments.json:
+            tell_json({"worked": False, "problems": list(error.problems)})
+        else:
+            complain("lbproxy upgrade", f"the running version goes on: {error}")
+        return Exit.CONFIGURATION
+    except AdminApiError as error:
+        complain("lbproxy upgrade", str(error))
+        return Exit.CONFIGURATION
+    if arguments.json:
+        tell_json(answer)
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(text(f"version {answer['before']} -> {answer['after']}"))
+    return Exit.FINE
+
+
 def show_status(arguments: argparse.Namespace) -> int:
     """Print what the running lbproxy is."""
     try:
@@ -75,7 +113,7 @@ def show_status(arguments: argparse.Namespace) -> int:
     else:
         console = Console(highlight=False, soft_wrap=True)
         for name, value in _lines(status):
-            console.print(text(f"{name:<12}", value))
+            console.print(text(f"{name:<13}", value))
     return Exit.FINE
 
 
@@ -89,7 +127,14 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     last = status["last_reload"]
     if last is None:
-        return [*lines, ("last reload", "none")]
-    how = "worked" if last["worked"] else "failed: the configuration before it holds"
-    lines.append(("last reload", f"{last['at']} {how}"))
-    return [*lines, *(("", line) for line in (*last["changes"], *last["problems"]))]
+        lines.append(("last reload", "none"))
+    else:
+        how = "worked" if last["worked"] else "failed: the configuration before it holds"
+        lines.append(("last reload", f"{last['at']} {how}"))
+        lines += (("", line) for line in (*last["changes"], *last["problems"]))
+    last = status.get("last_upgrade")  # none in older versions
+    if last is None:
+        return [*lines, ("last upgrade", "none")]
+    how = f"{last['before']} -> {last['after']}" if last["worked"] else "failed"
+    lines.append(("last upgrade", f"{last['at']} {how}"))
+    return [*lines, *(("", line) for line in last["problems"])]

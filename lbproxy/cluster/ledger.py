@@ -24,6 +24,13 @@ class Ledger:
         self._ended: WorkerStats | None = None
         self._total: WorkerStats | None = None
 
+    @classmethod
+    def of(cls, worker: int, stats: WorkerStats) -> Ledger:
+        """Return one that knows the word of one worker."""
+        made = cls()
+        made.take(worker, stats)
+        return made
+
     @property
     def workers(self) -> frozenset[int]:
         """The workers whose word is known and that have not ended."""

@@ -29,7 +29,15 @@ from lbproxy.control.mcmp.part import McmpPart, McmpSockets
 from lbproxy.control.memory.part import Memory, commanded
 from lbproxy.control.part import Part
 from lbproxy.control.publisher import Publisher
-from lbproxy.control.reloading import History, Reload, ReloadOutcome, cannot_reload
+from lbproxy.control.reloading import (
+    History,
+    Reload,
+    ReloadOutcome,
+    Upgrade,
+    UpgradeOutcome,
+    cannot_reload,
+    cannot_upgrade,
+)
 from lbproxy.control.takers import Takers
 from lbproxy.control.workers import Counters, Workers
 
@@ -45,7 +53,8 @@ class ControlPlane:
     their owner's: without them the part does not live; kept: of the control plane before, and whose
     registry this is; followed: what changed when the registry followed this configuration, to be
     logged by start(); keep: called when `kept()` has become another one, with True if somebody is
-    told of it; reload: reads the configuration again; history: what became of it; clock: monotonic
+    told of it; reload: reads the configuration again; upgrade:
+    replaces the program; history: what became of it; clock: monotonic
     seconds.
     Raises: AdminError, McmpError for a section that cannot be used.
 
@@ -65,6 +74,7 @@ class ControlPlane:
         followed: Changes = (),
         keep: Callable[[bool], None] = lambda urgent: None,
         reload: Reload = cannot_reload,
+        upgrade: Upgrade = cannot_upgrade,
         history: Callable[[], History] = History,
         clock: Callable[[], float] = time.monotonic,
         jitter: RandomSource | None = None,
@@ -76,6 +86,7 @@ class ControlPlane:
         self._publish = publish
         self._keep = keep
         self._reload = reload
+        self._upgrade = upgrade
         self.history = history
         self._followed = followed
         self._publisher = Publisher(registry, self._arrange, self._hand_on)
@@ -198,6 +209,10 @@ class ControlPlane:
         """Take in from a worker that a node served again after failures."""
         self.note(self._registry.report_success(pool, node))
 
+    def counted(self, worker: int, stats: WorkerStats) -> None:
+        """Take in from a worker that ends all that it has counted. Args: worker: its number."""
+        self._counters.take_last(worker, stats)
+
     # What parts ask and say.
 
     def nodes(self) -> tuple[Node, ...]:
@@ -212,6 +227,10 @@ class ControlPlane:
     async def reload(self, dry_run: bool) -> ReloadOutcome:
         """Read the configuration again. Args: dry_run: only say what would change."""
         return await self._reload(dry_run)
+
+    async def upgrade(self, program: str) -> UpgradeOutcome:
+        """Replace the program. Args: as of `reloading.Upgrade`."""
+        return await self._upgrade(program)
 
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
+from lbproxy import __version__
+
 # What is told of one reload, in bytes of its lines: it crosses between processes in one piece.
 _MOST_BYTES = 64 << 10
 
@@ -96,3 +98,17 @@ Reload = Callable[[bool], Awaitable[ReloadOutcome]]
 async def cannot_reload(dry_run: bool) -> ReloadOutcome:
     """Reload nothing: there is no file."""
     return ReloadOutcome(problems=("there is no configuration file to read again",))
+
+
+ALL_IN_ONE = (
+    "all is one process, which cannot be replaced while it serves: set workers to auto, or 2"
+)
+
+# Replaces the program. Args: the path of the other one, "" for what is there now where this one was
+# started from.
+Upgrade = Callable[[str], Awaitable[UpgradeOutcome]]
+
+
+async def cannot_upgrade(program: str) -> UpgradeOutcome:
+    """Replace nothing: who serves clients would have to end."""
+    return UpgradeOutcome(__version__, problems=(ALL_IN_ONE,))

@@ -37,21 +37,31 @@ class Counters:
     def __init__(self, workers: Workers, counted: Callable[[], None] = lambda: None) -> None:
         self._workers = workers
         self._counted = counted
+        self._ended: set[int] = set()  # who have said their last word
         self.ledger = Ledger()
 
     def last(self) -> WorkerStats:
         """Return the counters of all workers as they were last heard of."""
         return self.ledger.total()
 
+    def take_last(self, worker: int, stats: WorkerStats) -> None:
+        """Take in the last word of a worker. Args: worker: its number."""
+        self._ended.add(worker)
+        self.ledger.take(worker, stats)
+        self._counted()
+
     async def now(self) -> WorkerStats:
         """Return the counters of all workers, having asked for them."""
         answers = await self._workers.counters()
         living = frozenset(self._workers.living())
         for worker, stats in answers.items():
-            # One that has ended meanwhile may have been retired by another who asked.
-            if worker in living or worker in self.ledger.workers:
+            # One that has ended meanwhile may have said more since, or have been retired by another
+            # who asked.
+            known = worker in living or worker in self.ledger.workers
+            if known and worker not in self._ended:
                 self.ledger.take(worker, stats)
         for worker in self.ledger.workers - living:
             self.ledger.retire(worker)
+        self._ended &= living
         self._counted()
         return self.ledger.total()

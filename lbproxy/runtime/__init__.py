@@ -4,9 +4,9 @@
 - `alone`            one process: signals, reloads, and an orderly end; `service` both planes in it
 - `supervisor`       forks control and the workers, and starts anew what dies
 - `control_process`  what control does as a process; `worker_process` what a worker does
-- `child`            how both live; `orders` what they are told, over an `order_channel`
-- `board_memory`     where workers count for each other to see
-- `image`            what each of them finds when it is forked
+- `child`            how both live; `orders` what they are told, by an `order_channel`
+- `image`            what each of them finds when it is forked; `board_memory` a part of it
+- `inheritance`      what one version leaves to the next
 - `control_seat`     the control plane that holds now, and how the next one takes its place
 - `reading`          reads a configuration again; `following` how it reaches a child;
                      `watching` when that is due
@@ -14,7 +14,7 @@
 - `keeper`           has what control knows outlive it; `kept_memory` is where
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be;
                      `passed` those that the service manager has opened; `tuning` what they are told
-- `spreading`        which sockets of a group get new connections
+- `spreading`        over how many of its sockets a group spreads new connections
 - `first_process`    what init has to do in a container
 - `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies

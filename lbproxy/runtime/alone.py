@@ -14,7 +14,7 @@ from time import monotonic
 
 from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
-from lbproxy.control.reloading import ReloadOutcome
+from lbproxy.control.reloading import ALL_IN_ONE, ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.control_seat import ERRORS
 from lbproxy.runtime.first_process import adopt_orphans
@@ -73,6 +73,7 @@ class Alone:
             loop.add_signal_handler(number, end)
         loop.add_signal_handler(signal.SIGUSR1, self._service.reopen_log)
         loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGUSR2, _tell_no_upgrade)
         adopt_orphans()
         try:
             await self._service.start()
@@ -136,6 +137,10 @@ class Alone:
             except (BindError, TlsError, *ERRORS) as error:
                 return ReloadOutcome(problems=(str(error),))
         return outcome
+
+
+def _tell_no_upgrade() -> None:
+    _log.warning("not upgraded: %s", ALL_IN_ONE)
 
 
 async def _assure(systemd: Notifier) -> None:

@@ -7,9 +7,13 @@ import gc
 import socket
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
-from lbproxy.control.reloading import History, ReloadOutcome
-from lbproxy.runtime.channel.to_workers import ToWorkers
+from lbproxy.cluster.ledger import Ledger
+from lbproxy.control.reloading import History, ReloadOutcome, UpgradeOutcome
+from lbproxy.runtime.channel.to_successor import ToSuccessor
+from lbproxy.runtime.channel.to_workers import BEFORE, ToWorkers
 from lbproxy.runtime.child import CannotBegin, CannotDo
 from lbproxy.runtime.control_seat import ERRORS, ControlSeat
 from lbproxy.runtime.following import unpack
@@ -18,14 +22,19 @@ from lbproxy.runtime.keeper import Keeper, read_kept
 from lbproxy.runtime.order_channel import OrderChannel
 from lbproxy.runtime.orders import (
     AskReload,
+    AskUpgrade,
     Attach,
+    ComeBack,
+    EndLast,
     Follow,
     Know,
     Order,
     Ready,
     ReloadAnswer,
     ShutDown,
+    StandAside,
     Stop,
+    UpgradeAnswer,
 )
 from lbproxy.runtime.sockets import let_go_unused
 
@@ -37,7 +46,7 @@ class ControlProcess:
     """The control plane.
 
     Args: image: it was forked with; orders: the channel to the supervisor; workers: the numbers of
-    those that live already.
+    those that live already, BEFORE among them if it takes over from another version.
     """
 
     def __init__(
@@ -45,15 +54,24 @@ class ControlProcess:
     ) -> None:
         self._image = image
         self._orders = orders
+        self._succeeds = BEFORE in workers
         self._workers = ToWorkers(workers)
         self._seat = ControlSeat(
-            self._workers, self._workers.publish, self._keep, self._ask_reload, history
+            self._workers,
+            self._workers.publish,
+            self._keep,
+            self._ask_reload,
+            self._ask_upgrade,
+            history,
         )
-        self._asked: dict[int, asyncio.Future[ReloadOutcome]] = {}
+        self._successor: ToSuccessor | None = None
+        self._asked: dict[int, asyncio.Future[Any]] = {}
         self._serving = False
         self._keeper: Keeper | None = None
         self._ending = asyncio.Event()
         self._abandoned = False
+        self._ending_last: asyncio.Future[None] | None = None
+        self._questions = 0
 
     async def run(self) -> int:
         """As `Child` says."""
@@ -62,6 +80,9 @@ class ControlProcess:
             for sock in members:
                 sock.close()  # a client must never wait for control
         kept = read_kept(self._image.kept)
+        if kept is not None and self._succeeds:
+            # The sums of the version before are those of one that drains, and counts on.
+            kept = replace(kept, ledger=Ledger.of(BEFORE, kept.ledger.total()))
         try:
             plane = self._seat.make(config, sockets.admin, sockets.mcmp, kept)
             if kept is not None:
@@ -84,6 +105,8 @@ class ControlProcess:
             return 0
         finally:
             self._stop_keeping()
+            if self._successor is not None:
+                await self._successor.close()
             await self._seat.plane.stop()
             self._workers.close()
 
@@ -97,10 +120,16 @@ class ControlProcess:
                 await self._follow(descriptors)
             case Know(history):
                 self._seat.history = history
-            case ReloadAnswer(number, outcome):
+            case ReloadAnswer(number, outcome) | UpgradeAnswer(number, outcome):
                 answer = self._asked.pop(number, None)
                 if answer is not None and not answer.done():
                     answer.set_result(outcome)
+            case StandAside():
+                await self._stand_aside(descriptors)
+            case ComeBack():
+                await self._come_back()
+            case EndLast():
+                self._ending_last = asyncio.ensure_future(self._end_last())
             case ShutDown():
                 self._shut_down()
             case Stop():
@@ -141,11 +170,52 @@ class ControlProcess:
         self._image = image
 
     async def _ask_reload(self, dry_run: bool) -> ReloadOutcome:
-        number = max(self._asked, default=0) + 1
-        answer: asyncio.Future[ReloadOutcome] = asyncio.get_running_loop().create_future()
-        self._asked[number] = answer
+        number, answer = self._question()
         self._orders.send(AskReload(number, dry_run))
-        return await answer
+        outcome: ReloadOutcome = await answer
+        return outcome
+
+    async def _ask_upgrade(self, program: str) -> UpgradeOutcome:
+        number, answer = self._question()
+        self._orders.send(AskUpgrade(number, program))
+        outcome: UpgradeOutcome = await answer
+        return outcome
+
+    def _question(self) -> tuple[int, asyncio.Future[Any]]:
+        """Return the number of a new question to the supervisor, and where its answer comes."""
+        self._questions += 1
+        answer = self._asked[self._questions] = asyncio.get_running_loop().create_future()
+        return self._questions, answer
+
+    async def _stand_aside(self, descriptors: list[int]) -> None:
+        """Raises: CannotDo."""
+        streams = [socket.socket(fileno=each) for each in descriptors]
+        keeper = self._keeper
+        if not self._serving or keeper is None:
+            raise CannotDo("control has not begun yet; try again")
+        self._keeper = None
+        keeper.stop()
+        await self._seat.stand_aside(keeper.keep)
+        self._workers.told = self._seat.plane
+        for stream in streams:
+            self._successor = ToSuccessor(self._workers, lambda: self._seat.plane)
+            await self._successor.open(stream)
+
+    async def _come_back(self) -> None:
+        """Raises: CannotDo."""
+        successor, self._successor = self._successor, None
+        if successor is not None:
+            await successor.close()
+        try:
+            await self._seat.come_back()
+        except ERRORS as error:
+            raise CannotDo(str(error)) from None
+        self._workers.told = self._seat.plane
+        self._keeper = Keeper(self._image.kept, lambda: self._seat.plane.kept())
+
+    async def _end_last(self) -> None:
+        await self._wait_for_workers()
+        self._ending.set()
 
     async def _watch(self) -> None:
         """Ask the workers what they count, lest it is lost if one dies."""
@@ -166,7 +236,7 @@ class ControlProcess:
 
     async def _wait_for_workers(self) -> None:
         try:
-            async with asyncio.timeout(self._image.config.timeouts.drain + 1.0):
+            async with asyncio.timeout(self._image.config.timeouts.drain + 2.0):
                 await self._workers.empty.wait()
         except TimeoutError:
             return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import monotonic
+from types import MappingProxyType
 
 from lbproxy.cluster.registry import Changes, Registry
 from lbproxy.cluster.snapshot import Snapshot
@@ -16,7 +18,7 @@ from lbproxy.control.mcmp.access import McmpError
 from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.control.memory.file import StateError
 from lbproxy.control.plane import ControlPlane
-from lbproxy.control.reloading import History, Reload
+from lbproxy.control.reloading import History, Reload, Upgrade
 from lbproxy.control.workers import Workers
 
 # Why a control plane cannot begin.
@@ -38,6 +40,7 @@ class ControlSeat:
         publish: Callable[[Snapshot], None],
         keep: Callable[[bool], None],
         reload: Reload,
+        upgrade: Upgrade,
         history: History,
     ) -> None:
         self.plane: ControlPlane
@@ -46,6 +49,8 @@ class ControlSeat:
         self._publish = publish
         self._keep = keep
         self._reload = reload
+        self._upgrade = upgrade
+        self._aside: Mapping[str, object] = {}
         self._config: Config
         self._sockets: tuple[socket.socket | None, McmpSockets | None] = (None, None)
 
@@ -85,12 +90,35 @@ class ControlSeat:
             raise
         self._config, self._sockets = config, (admin, mcmp)
 
+    async def stand_aside(self, keep: Callable[[KeptControl], None]) -> None:
+        """Let nobody in any more, and write no state: another process is about to take over. The
+        nodes are watched for the workers that there are.
+
+        Args: keep: is handed what the other process goes on from.
+        """
+        await self.plane.counters()
+        await self.plane.step_down()
+        kept = self.plane.kept()
+        self._aside = kept.parts
+        keep(kept)
+        await self._succeed(self._config.model_copy(update={"state_file": False}), None, None)
+
+    async def come_back(self) -> None:
+        """Be control as before: the other process could not begin. Raises: one of ERRORS."""
+        await self._succeed(self._config, *self._sockets, self._aside)
+
     async def _succeed(
-        self, config: Config, admin: socket.socket | None, mcmp: McmpSockets | None
+        self,
+        config: Config,
+        admin: socket.socket | None,
+        mcmp: McmpSockets | None,
+        parts: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
+        """Args: parts: what parts have kept that the plane that holds does not have."""
         before = self.plane
         await before.step_down()
         kept = before.kept()
+        kept = replace(kept, parts={**parts, **kept.parts})
         changes = kept.registry.follow(config, monotonic())
         self.plane = self._plane(config, admin, mcmp, kept.registry, kept, changes)
         await self.plane.start()
@@ -115,5 +143,6 @@ class ControlSeat:
             followed=followed,
             keep=self._keep,
             reload=self._reload,
+            upgrade=self._upgrade,
             history=lambda: self.history,
         )

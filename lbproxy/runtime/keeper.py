@@ -10,6 +10,9 @@ from time import perf_counter
 from lbproxy.control.kept import KeptControl
 from lbproxy.runtime.kept_memory import KeptMemory
 
+# Changes with the shape of anything that is kept, or that control and workers say to each other:
+# what a version has left can be read only by one that has the same shapes.
+FORMAT = 2
 # With a thousand nodes it takes 30 ms. What takes longer than a moment is done at most for this
 # share of the time.
 _MOMENT_S = 0.003
@@ -45,10 +48,14 @@ class Keeper:
             self._timer.cancel()
             self._timer = None
 
+    def keep(self, kept: KeptControl) -> None:
+        """Keep this."""
+        self._memory.write(pickle.dumps(kept, pickle.HIGHEST_PROTOCOL))
+
     def _keep(self) -> None:
         self._timer = None
         began = perf_counter()
-        self._memory.write(pickle.dumps(self._kept(), pickle.HIGHEST_PROTOCOL))
+        self.keep(self._kept())
         cost = perf_counter() - began
         pause_s = cost / _SHARE if cost > _MOMENT_S else 0.0
         self._next = asyncio.get_running_loop().time() + pause_s

@@ -9,21 +9,25 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 
 # Number of the copy, bytes in it, and their checksum.
 _HEADER = struct.Struct("=QQI")
 
 
 class KeptMemory:
-    """Two files in memory, which children inherit. Owns their descriptors."""
+    """Two files in memory, which children inherit. Owns their descriptors.
 
-    def __init__(self) -> None:
-        self._copies = [os.memfd_create(f"kept {number}") for number in range(2)]
+    Attributes: copies: the descriptors; of a program before this one, if it has left them.
+    """
+
+    def __init__(self, copies: Sequence[int] = ()) -> None:
+        self.copies = [*copies] or [os.memfd_create(f"kept {number}") for number in range(2)]
 
     def write(self, data: bytes) -> None:
         """Keep this instead of what was kept before."""
-        numbers = [self._read(copy)[0] for copy in self._copies]
-        older = self._copies[numbers.index(min(numbers))]
+        numbers = [self._read(copy)[0] for copy in self.copies]
+        older = self.copies[numbers.index(min(numbers))]
         # Until the header is there the copy is none.
         os.ftruncate(older, 0)
         os.pwrite(older, data, _HEADER.size)
@@ -32,17 +36,17 @@ class KeptMemory:
 
     def read(self) -> bytes | None:
         """Return what was kept last, None for nothing."""
-        number, data = max(self._read(copy) for copy in self._copies)
+        number, data = max(self._read(copy) for copy in self.copies)
         return data if number else None
 
     def clear(self) -> None:
         """Forget it."""
-        for copy in self._copies:
+        for copy in self.copies:
             os.ftruncate(copy, 0)
 
     def close(self) -> None:
         """Close it here."""
-        for copy in self._copies:
+        for copy in self.copies:
             os.close(copy)
 
     @staticmethod

@@ -32,11 +32,16 @@ def encode(message: object) -> bytes:
 
 def decode(data: bytes) -> Order | Word | None:
     """Return a message, None for one that this version does not know."""
+    found: Order | Word | None = decode_value(data)
+    return found
+
+
+def decode_value(data: bytes) -> Any:
+    """Return what `encode` was given, None for what this version does not know."""
     try:
-        found: Order | Word = _whole(json.loads(data))
+        return _whole(json.loads(data))
     except (KeyError, ValueError):
         return None
-    return found
 
 
 def _plain(value: object) -> object:
@@ -138,6 +143,10 @@ class OrderChannel:
         for each in descriptors:
             os.set_inheritable(each, False)
         return decode(data), descriptors
+
+    def detach(self) -> int:
+        """Give up the descriptor, and return it: it stays open."""
+        return self._socket.detach()
 
     def close(self) -> None:
         """Close it; may be called again."""

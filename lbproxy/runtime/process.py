@@ -20,13 +20,15 @@ from lbproxy.runtime.board_memory import BoardMemory
 from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.image import PAGES, Image
+from lbproxy.runtime.inheritance import Inherited, keys_left
 from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.keys import affinity_keys
-from lbproxy.runtime.passed import PassedSockets, passed_to
-from lbproxy.runtime.sockets import open_all
+from lbproxy.runtime.passed import passed_to
+from lbproxy.runtime.sockets import Sockets, open_again, taken
 from lbproxy.runtime.supervisor.supervisor import Supervisor
 from lbproxy.runtime.tuning import tune
 from lbproxy.runtime.watching import FileWatch
+from lbproxy.upgrade.taking_over import taking_over
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -57,8 +59,13 @@ def _run(
         if warning is not None:
             _log.warning("%s", warning)
     passed = passed_to(os.environ, os.getpid())
+    before = taking_over()
+    workers = worker_count(config)
+    if before is not None:
+        inherited = Inherited.take(before.handover, config, workers)
+        return _supervise(config, path, workers, inherited.sockets, inherited, on_ready, watch)
     if config.workers != 1:
-        return _supervise(config, path, worker_count(config), passed, on_ready, watch)
+        return _supervise(config, path, workers, taken(passed, config), None, on_ready, watch)
     alone = Alone(config, path, on_ready, watch)
     alone.open(passed)
     return uvloop.run(alone.serve())
@@ -68,33 +75,55 @@ def _supervise(
     config: Config,
     path: Path,
     workers: int,
-    passed: PassedSockets,
+    before: Sockets,
+    inherited: Inherited | None,
     on_ready: Callable[[], None] | None,
     watch: FileWatch | None,
 ) -> int:
-    sockets = open_all(config, workers, passed)
+    """Args: before: sockets that are open already; inherited: of the version before, None if there
+    was none."""
+    sockets = before
     try:
+        sockets = open_again(before, config, workers)
         tune(sockets, config)
-        image = Image(
-            config,
-            path,
-            sockets,
-            server_tls(config),
-            affinity_keys(config),
-            workers,
-            KeptMemory(),
-            BoardMemory.make(config.limits.connections, PAGES * workers, PAGES * MAX_WORKERS),
-        )
+        image = _image(config, path, workers, sockets, inherited)
         # What lives now lives to the end. The collector must not write to it, or each child would
         # get a copy of its own of all that it inherits.
         gc.collect()
         gc.freeze()
-        supervisor = Supervisor(image, on_ready, watch)
+        supervisor = Supervisor(image, on_ready, inherited, watch)
+        code = supervisor.run()
     except BaseException:
-        sockets.close()
+        if inherited is None or taking_over() is None:
+            sockets.close()
+        else:
+            inherited.give_back(sockets)
         raise
-    try:
-        return supervisor.run()
-    finally:
-        supervisor.image.sockets.close()
-        _log.info("ended")
+    if (state := taking_over()) is not None:
+        state.done = True  # told to end in the midst: nobody is left to be looked after
+    supervisor.image.sockets.close()
+    _log.info("ended")
+    return code
+
+
+def _image(
+    config: Config,
+    path: Path,
+    workers: int,
+    sockets: Sockets,
+    inherited: Inherited | None,
+) -> Image:
+    """Raises: TlsError, OSError: what the configuration names cannot be used."""
+    keys = None if inherited is None else keys_left(inherited.left.keys)
+    kept = None if inherited is None else inherited.kept
+    board = None if inherited is None else inherited.board
+    return Image(
+        config,
+        path,
+        sockets,
+        server_tls(config),
+        affinity_keys(config, keys),
+        workers,
+        kept or KeptMemory(),
+        board or BoardMemory.make(config.limits.connections, PAGES * workers, PAGES * MAX_WORKERS),
+    )

@@ -39,14 +39,22 @@ def read_again(path: Path, now: Config, environment: Mapping[str, str]) -> ReadA
         errors = (each for each in result.problems if each.severity is Severity.ERROR)
         return ReadAgain(None, tuple(str(each) for each in errors))
     config = _with_state(config, path, now, environment)
+    why = objection(config)
+    if why is not None:
+        return ReadAgain(None, (f"{path}: {why}",))
+    return ReadAgain(config, lines)
+
+
+def objection(config: Config) -> str | None:
+    """Return why something that a configuration names cannot be used, None if all can."""
     try:
         server_tls(config)
         affinity_keys(config)
         if config.access_log and config.access_log.path != "-":
             _try_to_append(config.access_log.path)
     except (TlsError, OSError) as error:
-        return ReadAgain(None, (f"{path}: {error}",))
-    return ReadAgain(config, lines)
+        return str(error)
+    return None
 
 
 def plan(before: Config, after: Config, *, alone: bool) -> tuple[Config, ReloadOutcome]:

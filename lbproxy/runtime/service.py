@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from lbproxy.config import schema
-from lbproxy.control.reloading import History, Reload, cannot_reload
+from lbproxy.control.reloading import History, Reload, cannot_reload, cannot_upgrade
 from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.channel.direct import Direct
@@ -41,7 +41,12 @@ class Service:
         self._data: DataPlane | None = None
         self._worker: Worker | None = None
         self._seat = ControlSeat(
-            self._channel, self._channel.publish, lambda urgent: None, reload, History()
+            self._channel,
+            self._channel.publish,
+            lambda urgent: None,
+            reload,
+            cannot_upgrade,
+            History(),
         )
         self._started = False
 

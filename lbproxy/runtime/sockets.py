@@ -134,7 +134,7 @@ def open_all(
     taken instead, by those that they are for; the others are closed.
     Raises: BindError: then none is left open.
     """
-    before = _taken(passed or PassedSockets(), binds_of(config))
+    before = taken(passed or PassedSockets(), config)
     try:
         return open_again(before, config, workers)
     except BaseException:
@@ -142,11 +142,12 @@ def open_all(
         raise
 
 
-def _taken(passed: PassedSockets, binds: Binds) -> Sockets:
+def taken(passed: PassedSockets, config: Config) -> Sockets:
     """Return what was passed for somebody as if it had been opened before; close the rest.
 
     Done before anything is opened: what is left may be why that fails.
     """
+    binds = binds_of(config)
     listeners = {
         name: members
         for name, bind in binds.listeners.items()

@@ -10,9 +10,12 @@ Source: Linux, socket(7), SO_ATTACH_REUSEPORT_CBPF; Documentation/networking/fil
 from __future__ import annotations
 
 import ctypes
+import logging
 import socket
 import struct
 from collections.abc import Sequence
+
+from lbproxy.runtime.sockets import Sockets
 
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -26,9 +29,24 @@ _RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM: a random number
 _PROGRAM = struct.Struct("@HP")
 
 
+_log = logging.getLogger("lbproxy.process")
+
+
 def is_shared(sock: socket.socket) -> bool:
     """Return True if a TCP socket is one of a group, be it the only one."""
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+
+
+def spread_over(sockets: Sockets) -> None:
+    """Have every group give new connections to the members that it has here, and to no others."""
+    for name, members in sockets.listeners.items():
+        if members[0].family != socket.AF_UNIX and is_shared(members[0]):
+            try:
+                spread(members[0], len(members))
+            except OSError as error:
+                _log.warning(
+                    "listener %s: connections that begin now may be lost: %s", name, error.strerror
+                )
 
 
 def spread(member: socket.socket, count: int, cores: Sequence[int] = ()) -> None:

@@ -90,8 +90,8 @@ class WorkerProcess:
             return 0 if await self._drained(data) else 1
         finally:
             telling.cancel()
-            self._control.close()
             await data.stop()
+            await self._control.close()
 
     async def take(self, order: Order, descriptors: list[int]) -> None:
         """As `Child` says."""

@@ -137,14 +137,19 @@ def test_nodes_and_commands(say: Say) -> None:
 
     last = {"at": EVIL, "worked": False, "changes": [EVIL], "problems": [EVIL]}
     facts = {"version": EVIL, "uptime_s": 1, "workers": 2, "generation": 1, "last_reload": last}
+    upgraded = {"at": EVIL, "worked": True, "before": EVIL, "after": EVIL, "problems": [EVIL]}
     documents: dict[str, tuple[int, dict[str, str], str]] = {
-        "/api/v1/status": (200, {}, json.dumps(facts)),
+        "/api/v1/status": (200, {}, json.dumps(facts | {"last_upgrade": upgraded})),
+        "/api/v1/upgrade?to=": (200, {}, json.dumps(upgraded)),
+        "/api/v1/upgrade?to=x": (422, {}, json.dumps({"problems": [EVIL]})),
         "/api/v1/reload?dry_run=true": (200, {}, json.dumps({"changes": [EVIL]})),
         "/api/v1/reload?dry_run=false": (422, {}, json.dumps({"problems": [EVIL]})),
     }
     with answering(documents.__getitem__) as port:
         admin = ("--admin", f"http://127.0.0.1:{port}")
-        assert say("status", *admin).count(shown(EVIL)) == 4
+        assert say("status", *admin).count(shown(EVIL)) == 8
+        assert say("upgrade", *admin).count(shown(EVIL)) == 2
+        assert shown(EVIL) in say("upgrade", "--to", "x", *admin)
         say("status", "--json", *admin)
         assert shown(EVIL) in say("reload", "--dry-run", *admin)
         assert shown(EVIL) in say("reload", *admin)

@@ -13,6 +13,13 @@ import pytest
 from lbproxy.cli import main
 
 LAST = {"at": "2026-01-02T03:04:05Z", "worked": True, "changes": ["limits.body 1 -> 2"]}
+UPGRADE = {
+    "at": "2026-01-03T03:04:05Z",
+    "worked": True,
+    "before": "1.2.2",
+    "after": "1.2.3",
+    "problems": [],
+}
 STATUS = {
     "version": "1.2.3",
     "started": "2026-01-02T03:04:00Z",
@@ -20,6 +27,7 @@ STATUS = {
     "workers": 4,
     "generation": 2,
     "last_reload": LAST | {"problems": []},
+    "last_upgrade": UPGRADE,
 }
 
 
@@ -103,7 +111,7 @@ def test_what_answers_may_be_something_else(api: Api, capsys: pytest.CaptureFixt
 
 
 def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("reload", "status"):
+    for command in ("reload", "upgrade", "status"):
         assert main([command, "--admin", "http://127.0.0.1:1"]) == 1
         assert f"lbproxy {command}: cannot reach the admin API" in capsys.readouterr().err
 
@@ -111,20 +119,57 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_status_fits_a_screen(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     assert api.run("status") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "version     1.2.3",
-        "up for      90s",
-        "workers     4",
-        "generation  2 of the configuration",
-        "last reload 2026-01-02T03:04:05Z worked",
-        "            limits.body 1 -> 2",
+        "version      1.2.3",
+        "up for       90s",
+        "workers      4",
+        "generation   2 of the configuration",
+        "last reload  2026-01-02T03:04:05Z worked",
+        "             limits.body 1 -> 2",
+        "last upgrade 2026-01-03T03:04:05Z 1.2.2 -> 1.2.3",
     ]
     assert api.run("status", "--json") == 0
     assert json.loads(capsys.readouterr().out) == STATUS
 
 
 def test_the_status_of_one_process(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    api.answers["/api/v1/status"] = 200, STATUS | {"workers": 0, "last_reload": None}
+    status = {name: value for name, value in STATUS.items() if name != "last_upgrade"}
+    api.answers["/api/v1/status"] = 200, status | {"workers": 0, "last_reload": None}
     assert api.run("status") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2] == "workers     all in one process"
-    assert lines[-1] == "last reload none"
+    assert lines[2] == "workers      all in one process"
+    assert lines[-2:] == ["last reload  none", "last upgrade none"]
+
+
+def test_an_upgrade_that_failed_is_in_the_status(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = UPGRADE | {"worked": False, "after": "", "problems": ["no worker today"]}
+    api.answers["/api/v1/status"] = 200, STATUS | {"last_upgrade": failed}
+    assert api.run("status") == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "last upgrade 2026-01-03T03:04:05Z failed",
+        "             no worker today",
+    ]
+
+
+def test_an_upgrade(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["/api/v1/upgrade"] = 200, UPGRADE
+    assert api.run("upgrade") == 0
+    assert capsys.readouterr().out == "version 1.2.2 -> 1.2.3\n"
+    assert api.run("upgrade", "--json", "--to", "/opt/b/lbproxy") == 0
+    assert json.loads(capsys.readouterr().out) == UPGRADE
+    assert api.asked == [
+        "POST /api/v1/upgrade?to=",
+        "POST /api/v1/upgrade?to=%2Fopt%2Fb%2Flbproxy",
+    ]
+
+
+def test_an_upgrade_that_fails(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["/api/v1/upgrade"] = 422, {"detail": "no", "problems": ["no worker today"]}
+    assert api.run("upgrade") == 1
+    assert "the running version goes on: no worker today" in capsys.readouterr().err
+    assert api.run("upgrade", "--json") == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "worked": False,
+        "problems": ["no worker today"],
+    }

@@ -227,22 +227,18 @@ async def make_house(stage: Stage, tmp_path: Path) -> AsyncIterator[Any]:
     ) -> House:
         node = port or (await stage.node()).port
         mine, admin = free_port(), free_port()
-        lab.configure(
-            node,
-            workers=workers,
-            listeners=[{"name": "http", "bind": f"127.0.0.1:{mine}"}],
-            admin={"bind": f"127.0.0.1:{admin}"},
-            state_file=False,
-            **{
-                "pools": {
-                    "idp": {
-                        "health": health,
-                        "nodes": [{"name": "node1", "url": f"http://127.0.0.1:{node}"}],
-                    }
-                }
-            }
-            | sections,
-        )
+        pool = {
+            "health": health,
+            "nodes": [{"name": "node1", "url": f"http://127.0.0.1:{node}"}],
+        }
+        usual: dict[str, Any] = {
+            "workers": workers,
+            "listeners": [{"name": "http", "bind": f"127.0.0.1:{mine}"}],
+            "admin": {"bind": f"127.0.0.1:{admin}"},
+            "state_file": False,
+            "pools": {"idp": pool},
+        }
+        lab.configure(node, **(usual | sections))
         made = House(await lab.serving(), mine, admin)
         opened.append(made)
         return made

@@ -167,7 +167,24 @@ async def test_the_number_of_workers_may_change(
     for workers in (3, 2, 4, 2):
         assert await editor.follows(workers=workers)
         for _ in range(24):
-            assert await (await running.hold()).get() == 200
+            await running.hold()
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+async def test_they_go_over_to_the_next_version(
+    lab: Activated, opened: list[socket.socket], reuse: bool
+) -> None:
+    opened.append(listening(reuse=reuse))
+    running = await lab.run(opened, ["http"], 2, listeners=[listener("http", opened[0])])
+    answer = await running.api("/api/v1/upgrade", "POST")
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    for _ in range(24):
+        await running.hold()  # asks once; a worker of before may still answer, and close
+    assert await Editor(running, lab.file).follows(limits={"body": "1KiB"})
+    running.hang_up()
+    running.process.send(signal.SIGTERM)
+    await running.process.ends()
+    await running.hold_silent()  # it is still open: somebody else may be started
 
 
 async def test_one_socket_for_two_workers_is_served_and_said(

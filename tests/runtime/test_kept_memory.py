@@ -68,7 +68,7 @@ def test_a_death_in_the_midst_leaves_the_one_before(
 def test_a_copy_that_was_spoilt_is_none(memory: KeptMemory) -> None:
     memory.write(b"first")
     memory.write(b"second")
-    for copy in memory._copies:
+    for copy in memory.copies:
         if b"second" in os.pread(copy, 64, 0):
             os.pwrite(copy, b"?", 24)
     assert memory.read() == b"first"

@@ -19,7 +19,7 @@ from lbproxy.cluster.registry import UnknownName
 from lbproxy.cluster.stats import WorkerStats
 from lbproxy.control.admin.guard import guard, problem, problems
 from lbproxy.control.admin.metrics import Metrics
-from lbproxy.control.reloading import History, ReloadOutcome
+from lbproxy.control.reloading import History, ReloadOutcome, UpgradeOutcome
 
 COMMANDS = {
     "enable": Admin.ENABLED,
@@ -45,6 +45,9 @@ class Commands(Protocol):
 
     async def reload(self, dry_run: bool) -> ReloadOutcome:
         """Read the configuration again. Args: dry_run: only say what would change."""
+
+    async def upgrade(self, program: str) -> UpgradeOutcome:
+        """Replace the program. Args: as of `reloading.Upgrade`."""
 
     def history(self) -> History:
         """Return what became of the configuration since the start."""
@@ -110,6 +113,7 @@ def make_admin_app(
             web.get("/api/v1/status", api.status),
             web.get("/api/v1/config", api.config),
             web.post("/api/v1/reload", api.reload),
+            web.post("/api/v1/upgrade", api.upgrade),
             web.post("/api/v1/nodes/{pool}/{node}/{command}", api.command_node),
         ]
     )
@@ -154,6 +158,7 @@ class _Api:
                     "changes": list(last.changes),
                     "problems": list(last.problems),
                 },
+                "last_upgrade": None if history.upgrade is None else _upgrade(history.upgrade),
             }
         )
 
@@ -184,6 +189,16 @@ class _Api:
                 "generation": self._commands.history().generation,
             }
         )
+
+    async def upgrade(self, request: web.Request) -> web.Response:
+        outcome = await self._commands.upgrade(request.query.get("to", ""))
+        if not outcome.worked:
+            return problem(
+                422,
+                f"version {outcome.before} goes on: {outcome.problems[0]}",
+                problems=list(outcome.problems),
+            )
+        return _json(_upgrade(outcome))
 
     async def list_nodes(self, request: web.Request) -> web.Response:
         stats = await self._commands.counters()
@@ -240,6 +255,16 @@ def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
         "since": _at(time.time() - for_s),
         "for_s": round(for_s, 1),
         "contexts": _contexts(node),
+    }
+
+
+def _upgrade(outcome: UpgradeOutcome) -> dict[str, object]:
+    return {
+        "at": _at(outcome.at),
+        "worked": outcome.worked,
+        "before": outcome.before,
+        "after": outcome.after,
+        "problems": list(outcome.problems),
     }
 
 

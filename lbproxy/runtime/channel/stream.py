@@ -6,9 +6,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from lbproxy.runtime.channel.frames import Frames, frame
+
+FINISH_S = 1.0
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -27,6 +30,7 @@ class Stream(asyncio.Protocol):
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
         self._ended = False
+        self._over = asyncio.Event()
         self._early: list[object] = []  # sent before it was open
         self.full = False
         self.drained: Callable[[], None] | None = None
@@ -66,6 +70,7 @@ class Stream(asyncio.Protocol):
         """It has ended."""
         self._transport = None
         self._ended = True
+        self._over.set()
         self._gone()
 
     def send(self, message: object) -> None:
@@ -74,6 +79,15 @@ class Stream(asyncio.Protocol):
             self._transport.write(frame(message))
         elif not self._ended:
             self._early.append(message)
+
+    async def finish(self) -> None:
+        """End it when all that was sent has gone, within a second; may be called again."""
+        if self._transport is not None:
+            self._transport.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_S):
+                    await self._over.wait()
+        self.close()
 
     def close(self) -> None:
         """End it at once; may be called again."""

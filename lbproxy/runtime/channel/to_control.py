@@ -21,6 +21,7 @@ from lbproxy.runtime.channel.words import (
     Counted,
     CountInFlight,
     FromWorker,
+    LastWord,
     Lessons,
     NodeFailed,
     NodeRecovered,
@@ -67,11 +68,17 @@ class ToControl:
                 if lessons:
                     self._send(Lessons(lessons))
 
-    def close(self) -> None:
-        """Hang up; may be called again."""
-        end, self._end = self._end, None
-        if end is not None:
-            end.close()
+    async def close(self) -> None:
+        """Say for the last time what was counted and learned, and hang up; may be called again."""
+        end, worker = self._end, self.worker
+        if end is not None and worker is not None:
+            lessons = worker.learned()
+            if lessons:
+                self._send(Lessons(lessons))
+            # Without the process, which is about to end.
+            self._send(LastWord(worker.stats()))
+            await end.finish()
+        self._end = None
 
     def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None:
         """As `Reports` says."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from lbproxy.cluster.snapshot import Snapshot
 from lbproxy.cluster.stats import WorkerStats
@@ -18,6 +19,7 @@ from lbproxy.runtime.channel.words import (
     Count,
     Counted,
     CountInFlight,
+    LastWord,
     Lessons,
     NodeFailed,
     NodeRecovered,
@@ -26,6 +28,15 @@ from lbproxy.runtime.channel.words import (
 )
 
 ANSWER_S = 1.0  # how long a worker may take
+# The number of who stands for all workers of the version before, while they drain.
+BEFORE = 0
+
+
+class Told(Reports, Protocol):
+    """Who is told: the control plane."""
+
+    def counted(self, worker: int, stats: WorkerStats) -> None:
+        """Take in the last word of a worker that ends."""
 
 
 class _Link:
@@ -41,8 +52,9 @@ class _Link:
         self.end.drained = self._hand_on
 
     def publish(self, snapshot: Snapshot) -> None:
-        self._snapshots.put(snapshot)
-        self._hand_on()
+        if self._worker != BEFORE:
+            self._snapshots.put(snapshot)
+            self._hand_on()
 
     def _hand_on(self) -> None:
         if not self.end.full:
@@ -76,6 +88,8 @@ class _Link:
                 answer = self._asked.get(number)
                 if answer is not None and not answer.done():
                     answer.set_result(value)
+            case LastWord(value):
+                self._told().counted(self._worker, value)
             case Lessons():
                 self._links.pass_on(message, self._worker)
             case NodeFailed(pool, node, reason, client):
@@ -83,7 +97,7 @@ class _Link:
             case NodeRecovered(pool, node):
                 self._told().node_recovered(pool, node)
 
-    def _told(self) -> Reports:
+    def _told(self) -> Told:
         assert self._links.told is not None
         return self._links.told
 
@@ -93,12 +107,14 @@ class ToWorkers:
 
     Args: expected: the numbers of workers that live already, and will be attached.
 
-    Attributes: told: the control plane, set by who makes it; empty: set while no worker lives.
+    Attributes: told: the control plane, set by who makes it; empty: set while no worker lives;
+    elsewhere: takes what is learned for those whose control is another one.
     """
 
     def __init__(self, expected: Collection[int] = ()) -> None:
         self._expected = set(expected)
-        self.told: Reports | None = None
+        self.told: Told | None = None
+        self.elsewhere: Callable[[Lessons], None] | None = None
         self.empty = asyncio.Event()
         if not expected:
             self.empty.set()
@@ -161,6 +177,21 @@ class ToWorkers:
         for worker, link in self._links.items():
             if worker != by and learned.worker in (0, worker):
                 link.end.send(learned)
+        known = learned.worker and learned.worker in self._links
+        if self.elsewhere is not None and not known:
+            self.elsewhere(learned)
+
+    def teach(self, learned: Lessons) -> None:
+        """Tell workers what those of another control have learned."""
+        for worker, link in self._links.items():
+            if learned.worker in (0, worker):
+                link.end.send(learned)
+
+    def ask_one(self, wanted: TellAllLessons) -> None:
+        """Have one worker, if there is one, say all that it has learned."""
+        for link in self._links.values():
+            link.end.send(wanted)
+            return
 
     def ended(self, worker: int) -> None:
         """A worker has hung up."""

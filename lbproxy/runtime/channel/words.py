@@ -56,6 +56,13 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class LastWord:
+    """From a worker that ends: all that it has counted."""
+
+    value: WorkerStats
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFailed:
     """From a worker, as `Reports.node_failed`."""
 
@@ -74,4 +81,4 @@ class NodeRecovered:
 
 
 ToWorker: TypeAlias = Snapshot | Delta | Count | CountInFlight | TellAllLessons | Lessons
-FromWorker: TypeAlias = Counted | NodeFailed | NodeRecovered | Lessons
+FromWorker: TypeAlias = Counted | LastWord | NodeFailed | NodeRecovered | Lessons

@@ -13,13 +13,16 @@ import uvloop
 
 from lbproxy.control.reloading import History
 from lbproxy.limits.board import Board
+from lbproxy.runtime.channel.to_workers import BEFORE
 from lbproxy.runtime.child import Child, live
 from lbproxy.runtime.control_process import ControlProcess
 from lbproxy.runtime.image import PAGES, Image
+from lbproxy.runtime.inheritance import history_left
 from lbproxy.runtime.order_channel import OrderChannel
-from lbproxy.runtime.orders import Attach, Declined, Done, Order, Word
+from lbproxy.runtime.orders import Attach, Declined, Done, Order, StandAside, Word
 from lbproxy.runtime.supervisor.fork import fork
 from lbproxy.runtime.worker_process import WorkerProcess
+from lbproxy.upgrade.handover import ChildLeft, Handover
 
 CONTROL = -1  # its place; the workers' begin at 0
 
@@ -42,11 +45,13 @@ class Process:
     ready: bool = False
     leaving: bool = False
     answered: int = 0
+    former: bool = False
 
     @property
     def name(self) -> str:
         """What the log calls it."""
-        return "control" if self.place == CONTROL else f"worker {self.place + 1}"
+        name = "control" if self.place == CONTROL else f"worker {self.place + 1}"
+        return f"{name} of before" if self.former else name
 
     @property
     def is_worker(self) -> bool:
@@ -81,6 +86,7 @@ class Children:
         self._numbers = 0
         self._rounds: list[_Round] = []
         self._poll = select.poll()
+        self._before: socket.socket | None = None  # stream to the control of the version before
 
     def resize(self, count: int) -> None:
         """There are so many workers from now on."""
@@ -97,11 +103,58 @@ class Children:
 
     def workers(self) -> list[Process]:
         """Return those that serve clients."""
-        return [child for child in self._by_pid.values() if child.is_worker]
+        return [child for child in self.own() if child.is_worker]
 
     def controls(self) -> list[Process]:
         """Return those that are control: one, or none while it is started anew."""
-        return [child for child in self._by_pid.values() if not child.is_worker]
+        return [child for child in self.own() if not child.is_worker]
+
+    def own(self) -> list[Process]:
+        """Return those of this version."""
+        return [child for child in self._by_pid.values() if not child.former]
+
+    def former(self) -> list[Process]:
+        """Return those of the version before."""
+        return [child for child in self._by_pid.values() if child.former]
+
+    def adopt(self, handover: Handover, image: Image, *, same_board: bool) -> None:
+        """Take over the children of the version before. Args: same_board: they write on this
+        board."""
+        self._numbers = handover.numbers
+        self.history = replace(history_left(handover.history), workers=image.workers)
+        for left in handover.children:
+            child = Process(
+                left.place,
+                left.page if same_board else None,
+                left.number,
+                left.pid,
+                OrderChannel.of(left.orders),
+                image,
+                ready=True,
+                leaving=left.leaving or left.aside,
+                former=True,
+            )
+            self._by_pid[child.pid] = child
+            self._poll.register(child.orders, select.POLLIN)
+
+    def left(self) -> tuple[tuple[ChildLeft, ...], int, History]:
+        """Return what is left to the next version: the children, the number of the last one that
+        was started, and the history."""
+        children = tuple(
+            ChildLeft(
+                *(child.place, child.number, child.pid, child.orders.fileno()),
+                *(child.page, child.former, child.leaving or not child.ready),
+            )
+            for child in self._by_pid.values()
+        )
+        return children, self._numbers, self.history
+
+    def let_go(self) -> None:
+        """Leave the children of the version before to somebody else in this process."""
+        for child in self.former():
+            self._poll.unregister(child.orders)
+            child.orders.detach()
+            del self._by_pid[child.pid]
 
     def start(self, image: Image, place: int) -> Process:
         """Fork the child of a place, and give it streams to its counterparts."""
@@ -118,12 +171,20 @@ class Children:
         self._poll.register(ours, select.POLLIN)
         for other in self.controls() if child.is_worker else self.workers():
             self._join(child, other)
+        if not child.is_worker and self._before is not None:
+            self.tell(child, Attach(BEFORE), self._before.detach())
+            self._before = None
         return child
+
+    def succeed(self, before: Process, then: Callable[[], None]) -> None:
+        """Have the control of the version before stand aside; `then` is called when it has."""
+        end, self._before = socket.socketpair()
+        self.tell_all([before], StandAside(), then, lambda child: [end.detach()])
 
     def _free_page(self) -> int | None:
         """Return a page that no worker writes, None if there is none: one that is told to end again
         and again has many successors."""
-        taken = {child.page for child in self.workers()}
+        taken = {child.page for child in self._by_pid.values()}
         return next((page for page in range(self._pages) if page not in taken), None)
 
     def ended(self, pid: int) -> Process | None:
@@ -227,6 +288,9 @@ class Children:
         child: Child
         if place == CONTROL:
             workers = [each.number for each in self.workers()]
+            if self._before is not None:
+                self._before.close()  # it comes by the channel
+                workers.append(BEFORE)
             child = ControlProcess(image, orders, workers, self.history)
         else:
             child = WorkerProcess(image, place, page, orders)

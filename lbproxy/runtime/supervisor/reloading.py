@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.orders import Follow, Know, ReloadAnswer
 from lbproxy.runtime.reading import ReadAgain, plan, read_again, tell_outcome
 from lbproxy.runtime.sockets import BindError, close_unused, open_again
-from lbproxy.runtime.spreading import is_shared, spread
+from lbproxy.runtime.spreading import spread_over
 from lbproxy.runtime.supervisor.children import Children, Process
 from lbproxy.runtime.supervisor.fork import fork
 from lbproxy.runtime.tuning import tune
@@ -75,6 +74,11 @@ class Reloading:
         self._result = -1  # file in memory in which it leaves what it read
         self._refusals: list[str] = []
         self._number = 0
+
+    @property
+    def busy(self) -> bool:
+        """True while one is in progress, or waits."""
+        return self._now is not None
 
     def ask(self, asker: Process | None, number: int, dry_run: bool) -> None:
         """Read the configuration again, as soon as it is this one's turn.
@@ -175,7 +179,7 @@ class Reloading:
     def _followed(self, before: Image, after: Image, outcome: ReloadOutcome) -> None:
         if not self._refusals:
             if before.workers != after.workers:
-                _spread(after)
+                spread_over(after.sockets)
             close_unused(before.sockets, after.sockets)
             tune(after.sockets, after.config, before.config)
             self._resize(after.workers, lambda: self._conclude(outcome))
@@ -204,18 +208,6 @@ class Reloading:
             assert wanted.asker is not None
             self._children.tell(wanted.asker, ReloadAnswer(wanted.number, outcome))
         self._next()
-
-
-def _spread(image: Image) -> None:
-    """Have the workers that there are now share new connections, and nobody else."""
-    for name, members in image.sockets.listeners.items():
-        if members[0].family != socket.AF_UNIX and is_shared(members[0]):
-            try:
-                spread(members[0], len(members))
-            except OSError as error:
-                _log.warning(
-                    "listener %s: connections that begin now may be lost: %s", name, error.strerror
-                )
 
 
 def _tls(before: Image, config: Config) -> dict[str, ServerTls]:

@@ -6,64 +6,59 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 from time import monotonic
 
 from lbproxy.config.units import format_duration
-from lbproxy.control.reloading import ReloadOutcome
+from lbproxy.control.reloading import History, ReloadOutcome, UpgradeOutcome
 from lbproxy.runtime.image import PAGES, Image
+from lbproxy.runtime.inheritance import Inherited
 from lbproxy.runtime.orders import (
     AreYouThere,
     AskReload,
+    AskUpgrade,
     Declined,
     Drain,
     Failed,
     Follow,
     GiveBack,
     Here,
+    Know,
     Leaving,
     Lend,
     Ready,
     ReloadAnswer,
     ReopenLog,
     ShutDown,
+    StandAside,
     Stop,
     Word,
 )
 from lbproxy.runtime.supervisor.children import CONTROL, Children, Process
 from lbproxy.runtime.supervisor.reloading import Reloading
+from lbproxy.runtime.supervisor.resizing import Resizing
 from lbproxy.runtime.supervisor.restarts import Deaths, lending
+from lbproxy.runtime.supervisor.succession import Succession
+from lbproxy.runtime.supervisor.upgrading import Upgrading
+from lbproxy.runtime.tuning import tune
 from lbproxy.runtime.watching import FileWatch
+from lbproxy.signals import heard
 from lbproxy.systemd import Notifier
 
 _log = logging.getLogger("lbproxy.process")
 # What is left of a child so long after it was to end is killed.
 GRACE_S = 5.0
 NO_WORKER_LIVES = 4  # exit code
-# How long a connection may take from its first packet to the queue.
-QUIET_S = 1.0
+_SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
+    signal.SIGCHLD,
+)
 
 
 class StartError(Exception):
     """A process could not begin; the text says why, and what to do."""
-
-
-@dataclass(slots=True)
-class Resizing:
-    """A change of the number of workers.
-
-    Args: missing: places whose workers do not serve yet; quiet: when it is sure that no handshake
-    of TCP is in progress any more with those that are to end, monotonic seconds; then: called when
-    all is done. Attributes: parting: they are told to end, and have not all heard it.
-    """
-
-    missing: set[int]
-    quiet: float | None
-    then: Callable[[], None]
-    parting: bool = False
 
 
 class SupervisorPhase(Enum):
@@ -79,14 +74,18 @@ class SupervisorPhase(Enum):
 class Supervisor:
     """Runs control and the workers of an image until it is told to end.
 
-    Args: on_ready: called once, when everybody serves; watch: by which a file that changes is read
-    again, None to wait until somebody asks. Attributes: image: that holds now.
+    Args: on_ready: called once, when everybody serves; inherited: of the version before, which is
+    to be taken over; watch: by which a file that changes is read again, None to wait until somebody
+    asks.
+
+    Attributes: image: that holds now.
     """
 
     def __init__(
         self,
         image: Image,
         on_ready: Callable[[], None] | None,
+        inherited: Inherited | None = None,
         watch: FileWatch | None = None,
     ) -> None:
         self.image = image
@@ -106,7 +105,14 @@ class Supervisor:
             self._reload_begins,
             self._reload_ends,
         )
-        self._resizing: Resizing | None = None
+        self._upgrading = Upgrading(
+            self._children, lambda: self.image, self._may_upgrade, self._upgrade_failed
+        )
+        if inherited is not None:
+            same_board = inherited.board is not None
+            self._children.adopt(inherited.left, image, same_board=same_board)
+        self._succession = Succession(self._children, inherited)
+        self._resizing = Resizing(self._children, self._start)
         self._deaths = dict.fromkeys(self._places, Deaths())
         self._due: dict[int, float] = {}  # by place: when it is started anew
         self._lent: dict[int, int] = {}  # by the orphan's place: that of who accepts for it
@@ -122,26 +128,34 @@ class Supervisor:
 
         Raises: StartError: then nothing is left running.
         """
-        with self._signals() as signals:
-            for place in self._places:
-                self._start(place)
-            while self._children:
+        with heard(_SIGNALS) as signals:
+            self._children.watch(signals.fileno())
+            self._succession.begin(self._start_all)
+            while self._children if not self._failure else self._children.own():
                 for number in self._wait(signals):
                     self._signal(number)
                 self._reap()
                 self._look(monotonic())
         if self._failure:
+            self._children.let_go()
             raise StartError(self._failure)
         return self._code
+
+    def _start_all(self) -> None:
+        if self._phase is SupervisorPhase.STARTING:
+            for place in self._places:
+                self._start(place)
 
     # Events.
 
     def _wait(self, signals: socket.socket) -> bytes:
         """Wait for something to happen, hear what children say, and return the signals."""
         now = monotonic()
-        quiet = None if self._resizing is None else self._resizing.quiet
-        files = None if self._watch is None else self._watch.due
-        single = (self._deadline, self._lead, self._watchdog, quiet, files)
+        single = (
+            *(self._deadline, self._lead, self._watchdog, self._resizing.due),
+            *(self._succession.patience, self._succession.parting, self._upgrading.due),
+            None if self._watch is None else self._watch.due,
+        )
         times = [*self._due.values(), *(time for time in single if time is not None)]
         timeout_s = max(0.0, min(times) - now) if times else None
         self._children.wait(timeout_s)
@@ -156,12 +170,14 @@ class Supervisor:
                 self._told_to_end()
             case signal.SIGUSR1:
                 self._children.tell_all(
-                    self._children.workers(),
+                    self._all_workers(),
                     ReopenLog(),
                     lambda: _log.info("access log opened again"),
                 )
             case signal.SIGHUP:
                 self._reload(None, 0, dry_run=False)
+            case signal.SIGUSR2:
+                self._upgrade(None, 0, "")
 
     def _hear(self, child: Process, word: Word) -> None:
         match word:
@@ -171,6 +187,10 @@ class Supervisor:
                 self._leaving(child)
             case AskReload(number, dry_run):
                 self._reload(child, number, dry_run=dry_run)
+            case AskUpgrade(number, program):
+                self._upgrade(child, number, program)
+            case Declined(StandAside(), why):
+                _log.warning("what control of before knows is lost: %s", why)
             case Declined(Follow(), why):
                 self._reloading.refused(child, why)
             case Declined(order, why):
@@ -190,18 +210,24 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            if self._reloading.ended(pid, os.waitstatus_to_exitcode(status)):
+            code = os.waitstatus_to_exitcode(status)
+            if self._reloading.ended(pid, code) or self._upgrading.ended(pid, code):
                 continue
             child = self._children.ended(pid)
             if child is not None:  # else an orphan's, if we are the first process of a container
-                self._ended(child, os.waitstatus_to_exitcode(status))
+                self._ended(child, code)
 
     def _look(self, now: float) -> None:
         """Do what is due."""
         for place in [place for place, due in self._due.items() if due <= now]:
             del self._due[place]
             self._start(place)
-        self._look_at_size(now)
+        self._resizing.look(now)
+        self._upgrading.look(now)
+        self._succession.look(now)
+        if self._succession.parting is not None and self._succession.parting <= now:
+            self._succession.parting = None
+            self._kill(self._children.former())
         if self._lead is not None and self._lead <= now:
             self._drain()
         if self._watchdog is not None and self._watchdog <= now:
@@ -212,9 +238,12 @@ class Supervisor:
             self._reload(None, 0, dry_run=False)
         if self._deadline is not None and self._deadline <= now:
             self._deadline = None
-            for child in self._children.everybody():
-                _log.error("%s (pid %d) does not end: killed", child.name, child.pid)
-                os.kill(child.pid, signal.SIGKILL)
+            self._kill(self._children.own() if self._failure else self._children.everybody())
+
+    def _kill(self, children: list[Process]) -> None:
+        for child in children:
+            _log.error("%s (pid %d) does not end: killed", child.name, child.pid)
+            os.kill(child.pid, signal.SIGKILL)
 
     # Children.
 
@@ -224,13 +253,17 @@ class Supervisor:
     def _ready(self, child: Process) -> None:
         child.ready = True
         self._reloading.catch_up(child)
-        self._begun(child.place)
+        self._resizing.begun(child.place)
         self._lend()
         if self._phase is SupervisorPhase.STARTING:
-            serving = {each.place for each in self._children.everybody() if each.ready}
+            serving = {each.place for each in self._children.own() if each.ready}
             if serving.issuperset(self._places):
                 self._phase = SupervisorPhase.SERVING
                 _log.info("serving %s", self.image.path)
+                upgraded = self._succession.served(self.image.sockets)
+                if upgraded is not None:
+                    tune(self.image.sockets, self.image.config)
+                    self._know(replace(self._children.history, upgrade=upgraded))
                 self._systemd.ready(self._status())
                 if self._systemd.watchdog_s:
                     self._watch_everybody(monotonic())
@@ -247,6 +280,12 @@ class Supervisor:
             self._start(child.place)
 
     def _ended(self, child: Process, code: int) -> None:
+        if child.former and not (
+            self._phase is SupervisorPhase.DRAINING and not self._all_workers()
+        ):
+            if not self._children.former():
+                self._succession.parting = None
+            return
         match self._phase:
             case SupervisorPhase.STARTING:
                 self._failure = self._failure or f"{child.name} {_how(code)} before it served"
@@ -254,11 +293,11 @@ class Supervisor:
                 self._end_at_once()
             case SupervisorPhase.SERVING | SupervisorPhase.LEADING if not child.leaving:
                 self._start_anew(child, code)
-                self._begun(child.place)
+                self._resizing.begun(child.place)
             case SupervisorPhase.DRAINING:
                 if code and child.is_worker:
                     self._code = 1
-                if not self._children.workers():
+                if not self._all_workers():
                     self._phase = SupervisorPhase.ENDING
                     self._end_at_once()
 
@@ -337,48 +376,37 @@ class Supervisor:
 
     def _resize(self, count: int, then: Callable[[], None]) -> None:
         """Have so many workers serve; `then` is called when they do, and others accept no more."""
-        missing = range(len(self._places) - 1, count)
-        surplus = [child for child in self._children.workers() if child.place >= count]
+        before = len(self._places) - 1
         self._places = (CONTROL, *range(count))
         self._children.resize(count)
         for place in [place for place in self._due if place >= count]:
             del self._due[place]
-        for child in surplus:
-            child.leaving = True
+        self._deaths |= dict.fromkeys(range(before, count), Deaths())
+        self._resizing.begin(before, count, then)
         self._lend()
-        for place in missing:
-            self._deaths[place] = Deaths()
-            self._start(place)
-        self._resizing = Resizing(set(missing), monotonic() + QUIET_S if surplus else None, then)
-        self._look_at_size(monotonic())
 
-    def _look_at_size(self, now: float) -> None:
-        """Go on with a change of the number of workers, if there is one."""
-        change = self._resizing
-        if change is None:
-            return
-        if change.quiet is not None and change.quiet <= now:
-            change.quiet = None
-            change.parting = True
-            surplus = [
-                child for child in self._children.workers() if child.place not in self._places
-            ]
-            self._children.tell_all(surplus, Drain(taken_over=True), self._parted)
-        if not change.missing and change.quiet is None and not change.parting:
-            self._resizing = None
-            change.then()
+    # Upgrades.
 
-    def _parted(self) -> None:
-        """Those whose place is gone accept no more."""
-        if self._resizing is not None:
-            self._resizing.parting = False
-            self._look_at_size(monotonic())
+    def _upgrade(self, asker: Process | None, number: int, program: str) -> None:
+        if self._phase is SupervisorPhase.SERVING:
+            self._upgrading.ask(asker, number, program)
+        else:
+            self._upgrading.refuse(asker, number, f"lbproxy is {self._phase.name.lower()}")
 
-    def _begun(self, place: int) -> None:
-        """A worker serves, or has died before: either way nobody waits for it any more."""
-        if self._resizing is not None:
-            self._resizing.missing.discard(place)
-            self._look_at_size(monotonic())
+    def _may_upgrade(self) -> bool:
+        return self._phase is SupervisorPhase.SERVING and not self._reloading.busy
+
+    def _upgrade_failed(self, outcome: UpgradeOutcome) -> None:
+        self._know(replace(self._children.history, upgrade=outcome))
+
+    def _know(self, history: History) -> None:
+        """Tell control what became of the program."""
+        self._children.history = history
+        for child in self._children.controls():
+            self._children.tell(child, Know(history))
+
+    def _all_workers(self) -> list[Process]:
+        return [child for child in self._children.everybody() if child.is_worker]
 
     # The end.
 
@@ -406,8 +434,8 @@ class Supervisor:
         self._due.clear()
         self._deadline = monotonic() + self.image.config.timeouts.drain + GRACE_S
         self.image.sockets.let_go()
-        self._children.tell_all(self._children.workers(), Drain(), lambda: _log.info("draining"))
-        if not self._children.workers():
+        self._children.tell_all(self._all_workers(), Drain(), lambda: _log.info("draining"))
+        if not self._all_workers():
             self._end_at_once()
 
     def _end_at_once(self) -> None:
@@ -416,7 +444,7 @@ class Supervisor:
             self._lead = None
             self._phase = SupervisorPhase.DRAINING
         self._deadline = monotonic() + GRACE_S
-        for child in self._children.everybody():
+        for child in self._children.own() if self._failure else self._children.everybody():
             self._children.tell(child, Stop())
 
     # What systemd is told.
@@ -434,36 +462,13 @@ class Supervisor:
 
     def _watch_everybody(self, now: float) -> None:
         """Tell the watchdog that all is well if everybody has answered, and ask again."""
-        children = [child for child in self._children.everybody() if child.ready]
+        children = [child for child in self._children.own() if child.ready]
         if all(child.answered == self._question for child in children):
             self._systemd.alive()
         self._question += 1
         for child in children:
             self._children.tell(child, AreYouThere(self._question))
         self._watchdog = now + self._systemd.watchdog_s
-
-    @contextmanager
-    def _signals(self) -> Iterator[socket.socket]:
-        """Have signals come as bytes on a socket meanwhile."""
-        read, write = socket.socketpair()
-        read.setblocking(False)
-        write.setblocking(False)
-        numbers = (*(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD),)
-        before = {number: signal.signal(number, _nothing) for number in numbers}
-        waking = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        self._children.watch(read.fileno())
-        try:
-            yield read
-        finally:
-            signal.set_wakeup_fd(waking)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            read.close()
-            write.close()
-
-
-def _nothing(number: int, frame: object) -> None:
-    """Handle a signal elsewhere: its number has been written to a socket."""
 
 
 def _how(code: int) -> str:

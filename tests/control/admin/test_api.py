@@ -22,7 +22,7 @@ from lbproxy.cluster.stats import NodeStats, PoolStats, WorkerStats
 from lbproxy.config.schema import Config
 from lbproxy.control.admin.api import _describe, make_admin_app
 from lbproxy.control.admin.metrics import ClusterCollector, Metrics
-from lbproxy.control.reloading import History, ReloadOutcome
+from lbproxy.control.reloading import History, ReloadOutcome, UpgradeOutcome
 
 if TYPE_CHECKING:
     pass
@@ -43,6 +43,8 @@ class Commands:
     )
     asked_to_reload: list[bool] = field(default_factory=list)
     reached: list[list[Admin]] = field(default_factory=list)  # what workers went by
+    asked_to_upgrade: list[str] = field(default_factory=list)
+    upgraded: UpgradeOutcome = field(default_factory=lambda: UpgradeOutcome("1", "2", at=0.0))
 
     def nodes(self) -> tuple[Node, ...]:
         if self.broken:
@@ -62,8 +64,12 @@ class Commands:
         self.asked_to_reload.append(dry_run)
         return self.outcome
 
+    async def upgrade(self, program: str) -> UpgradeOutcome:
+        self.asked_to_upgrade.append(program)
+        return self.upgraded
+
     def history(self) -> History:
-        return History(started=time.time() - 90.0, generation=2, last=self.outcome, workers=4)
+        return History(time.time() - 90.0, 2, self.outcome, 4, self.upgraded)
 
     def settings(self) -> dict[str, object]:
         return {"workers": 4}
@@ -333,6 +339,19 @@ async def test_why_nothing_was_changed_is_said(
     assert document["detail"] == "nothing was changed: x.yaml:1:1: bad"
 
 
+async def test_an_upgrade_is_asked_for(connect: Callable[..., Any], commands: Commands) -> None:
+    client = await connect()
+    answer = await client.post("/api/v1/upgrade?to=/opt/b/lbproxy")
+    worked = {"at": "1970-01-01T00:00:00Z", "worked": True, "before": "1", "after": "2"}
+    assert (answer.status, await answer.json()) == (200, worked | {"problems": []})
+    commands.upgraded = UpgradeOutcome("1", problems=("no worker today",))
+    answer = await client.post("/api/v1/upgrade")
+    document = await answer.json()
+    assert (answer.status, document["problems"]) == (422, ["no worker today"])
+    assert document["detail"] == "version 1 goes on: no worker today"
+    assert commands.asked_to_upgrade == ["/opt/b/lbproxy", ""]
+
+
 async def test_what_runs_is_told(connect: Callable[..., Any]) -> None:
     document = await (await (await connect()).get("/api/v1/status")).json()
     assert document["version"] == __version__
@@ -344,3 +363,4 @@ async def test_what_runs_is_told(connect: Callable[..., Any]) -> None:
         "changes": ["limits.body 1 -> 2"],
         "problems": [],
     }
+    assert document["last_upgrade"]["after"] == "2"

@@ -85,6 +85,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.said: list[tuple[object, ...]] = []
+        self.last_words: dict[int, WorkerStats] = {}
         self.news = asyncio.Event()
 
     def node_failed(self, pool: str, node: str, reason: str, client: str | None) -> None:
@@ -94,6 +95,9 @@ class Heard:
     def node_recovered(self, pool: str, node: str) -> None:
         self.said.append((pool, node))
         self.news.set()
+
+    def counted(self, worker: int, stats: WorkerStats) -> None:
+        self.last_words[worker] = stats
 
 
 class Joined:
@@ -139,7 +143,7 @@ async def joined() -> AsyncIterator[Joined]:
     yield made
     made.workers.close()
     for end in made.ends.values():
-        end.close()
+        await end.close()
 
 
 async def test_snapshots_reach_every_worker(joined: Joined) -> None:
@@ -228,14 +232,26 @@ async def test_a_worker_that_ends_is_no_more(joined: Joined) -> None:
     await joined.join(1)
     await joined.join(2)
     asked = asyncio.ensure_future(joined.counted())
-    joined.ends[1].close()
+    await joined.ends[1].close()
     await asked
     await until(lambda: 1 not in joined.workers.living())
     assert joined.workers.living() == {2, 9}, "one that will be attached lives as well"
-    joined.ends[2].close()
+    await joined.ends[2].close()
     await joined.join(9)
-    joined.ends[9].close()
+    await joined.ends[9].close()
     await asyncio.wait_for(joined.workers.empty.wait(), PATIENCE_S)
+
+
+async def test_a_worker_that_ends_says_all_that_it_has_counted(joined: Joined) -> None:
+    one = await joined.join(1)
+    other = await joined.join(2)
+    one.counted = WorkerStats(accepted={"l": 7})
+    one.has_learned = {"idp": [(b"session", "a", 1.0)]}
+    await joined.ends[1].close()
+    await until(lambda: 1 not in joined.workers.living())
+    assert joined.heard.last_words == {1: WorkerStats(accepted={"l": 7})}
+    await until(lambda: bool(other.taught))
+    await joined.ends[1].close()
 
 
 async def test_workers_tell_of_nodes(joined: Joined) -> None:

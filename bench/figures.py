@@ -19,6 +19,7 @@ class Quantity(Enum):
     MIB_S = "mib_per_second"
     GROWTH_MIB = "memory_growth_mib"
     CONNECTION_KIB = "kib_per_connection"
+    BUSIEST_SHARE = "busiest_worker_percent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Each child leads a session of its own, so that "the peer" is exactly the process
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import socket
@@ -19,6 +20,8 @@ from pathlib import Path
 
 START_S = 20.0
 STOP_S = 8.0
+# Below what Linux gives to clients, net.ipv4.ip_local_port_range.
+_SERVERS_PORTS = range(20_000, 32_000)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -50,6 +53,21 @@ class Child:
         """Let the peak start again at what is resident now. Source: proc(5), clear_refs."""
         for pid, _ in self._processes():
             Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def accepted(self, port: int) -> list[int]:
+        """How many connections to a port of loopback each of its processes holds, those with
+        none left out."""
+        inodes = {
+            fields[9]
+            for fields in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+            if fields[3] == "01" and int(fields[1].partition(":")[2] or "0", 16) == port
+        }
+        counts = []
+        for pid, _ in self._processes():
+            with suppress(OSError):
+                links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+                counts.append(sum(link[8:-1] in inodes for link in links))
+        return [count for count in counts if count]
 
     def _processes(self) -> Iterator[tuple[int, list[str]]]:
         for entry in Path("/proc").iterdir():
@@ -87,11 +105,17 @@ def pinned(core: int | None, argv: Sequence[str]) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody has at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports of loopback that nobody has at this moment.
+
+    None of those that the kernel gives to clients: under load one of them would soon be taken.
+    """
+    ports: list[int] = []
+    port = random.choice(_SERVERS_PORTS)
+    while len(ports) < count:
+        port = port + 1 if port + 1 in _SERVERS_PORTS else _SERVERS_PORTS[0]
+        with suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            ports.append(port)
     return ports
 
 

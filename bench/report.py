@@ -24,6 +24,7 @@ TITLES = {
     Quantity.MIB_S: "MiB/s",
     Quantity.GROWTH_MIB: "memory growth MiB",
     Quantity.CONNECTION_KIB: "KiB a connection",
+    Quantity.BUSIEST_SHARE: "busiest worker, %",
 }
 # The quantity that a scenario is about, of which ratios are shown.
 RATIO_OF = (Quantity.CPU_US, Quantity.MIB_S, Quantity.CONNECTION_KIB)

@@ -36,6 +36,8 @@ MANY = 1000
 WARM_S = 2
 # Idle connections that are there before counting, so that code and tables are not counted.
 FIRST_CROWD = 200
+# Connections that two workers share.
+KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def _start(
     nodes: Sequence[Node],
     hosts: Sequence[str] = (HOST,),
     label: str = "",
+    workers: int = 1,
 ) -> Iterator[Contestant]:
     command = peer.find()
     if command is None:
@@ -116,12 +119,18 @@ def _start(
     folder = bench.folder / name.replace(" ", "-").replace(",", "")
     folder.mkdir(parents=True, exist_ok=True)
     plain, tls, admin = free_ports(3)
-    setting = Setting(folder, plain, tls, admin, tuple(nodes), tuple(hosts), bench.certificate)
+    setting = Setting(
+        *(folder, plain, tls, admin, tuple(nodes), tuple(hosts), bench.certificate), workers
+    )
     setting.access_log.unlink(missing_ok=True)
     argv = [*command, *peer.prepare(setting)]
     out = folder / "out.log"
     with running(
-        name, argv, core=bench.proxy_core, ports=[plain, tls], log=out, env=peer.env
+        *(name, argv),
+        core=bench.proxy_core if workers == 1 else None,
+        ports=[plain, tls],
+        log=out,
+        env=peer.env,
     ) as child:
         yield Contestant(name, child, plain, tls)
 
@@ -212,6 +221,42 @@ def ajp(bench: Bench, scenario: str) -> Iterator[Measurement]:
         ]
         for each in field:
             verify(each.name, each.plain_port, each.tls_port, clients)
+        if field:
+            yield from _busy(bench, scenario, "http", field, clients)
+
+
+# Who serves with more than one worker by a setting that this bench knows.
+HAS_WORKERS = ("lbproxy", "before", "nginx", "haproxy")
+
+
+def workers(bench: Bench, scenario: str) -> Iterator[Measurement]:
+    """The same GETs with two workers on both cores, beside one on a core of its own; and how evenly
+    two workers share kept connections.
+
+    Load and origin have one of the two cores, too: throughput does not tell here what two cores of
+    a machine with more of them could do, CPU a request does.
+    """
+    clients = [_client(node) for node in bench.nodes]
+    with ExitStack() as until_done:
+        field = []
+        for peer in bench.peers:
+            if peer.name in HAS_WORKERS:
+                for count in (1, 2):
+                    each = until_done.enter_context(
+                        _start(bench, peer, bench.nodes, label=str(count), workers=count)
+                    )
+                    verify(each.name, each.plain_port, each.tls_port, clients)
+                    field.append(each)
+        for _ in range(bench.plan.repeats):
+            for each in field[1::2]:
+                with crowd(each.plain_port, KEPT, clients[0], tls=False):
+                    time.sleep(0.5)
+                    counts = each.child.accepted(each.plain_port)
+                if len(counts) == 1 and each.name.startswith("haproxy"):
+                    continue  # its workers are threads of one process
+                share = 100 * max(counts, default=0) / max(1, sum(counts))
+                bench.say(f"{scenario}: {each.name}: {counts} connections")
+                yield Measurement(scenario, each.name, Quantity.BUSIEST_SHARE, share)
         if field:
             yield from _busy(bench, scenario, "http", field, clients)
 
@@ -346,6 +391,7 @@ SCENARIOS = (
     Scenario("keepalive", "Kept-alive GETs, plain", lambda b: keepalive(b, "keepalive", "http")),
     Scenario("tls", "Kept-alive GETs, TLS 1.3", lambda b: keepalive(b, "tls", "https")),
     Scenario("ajp", "Kept-alive GETs, over HTTP and over AJP to the node", lambda b: ajp(b, "ajp")),
+    Scenario("workers", "One worker and two", lambda b: workers(b, "workers")),
     Scenario("handshake", "A new TLS connection a request", lambda b: handshake(b, "handshake")),
     Scenario(
         "many",
@@ -379,7 +425,10 @@ AIMS = (
     Aim("tls", Quantity.CPU_US, 1.05, "haproxy"),
     Aim("ajp", Quantity.CPU_US, 1.3, "lbproxy http", contestant="lbproxy ajp"),
     Aim("ajp", Quantity.CPU_US, 1.0, "apache ajp", contestant="lbproxy ajp"),
-    Aim("handshake", Quantity.CPU_US, 1.3, "haproxy"),
+    Aim("workers", Quantity.CPU_US, 1.05, "lbproxy 1", contestant="lbproxy 2"),
+    Aim("workers", Quantity.BUSIEST_SHARE, 60, None, contestant="lbproxy 2"),
+    Aim("handshake", Quantity.CPU_US, 1.2, "nginx"),
+    Aim("handshake", Quantity.CPU_US, 1.1, "haproxy"),
     Aim("many", Quantity.CPU_US, 1.05, "lbproxy 1", contestant=f"lbproxy {MANY:,}"),
     *(
         aim

@@ -49,6 +49,7 @@ class Setting:
     nodes: tuple[Node, ...]
     hosts: tuple[str, ...]
     certificate: Certificate
+    workers: int = 1
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the peer's folder and return where it is."""

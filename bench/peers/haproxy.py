@@ -8,7 +8,7 @@ from bench.setting import COOKIE, HOST, Setting
 # maxconn reckons with two descriptors a client; an idle one needs one, hence no strict limits.
 _CONF = """\
 global
-  nbthread 1
+  nbthread {workers}
   maxconn 12000
   no strict-limits
   log stdout format raw local0
@@ -54,6 +54,7 @@ def prepare(setting: Setting) -> list[str]:
         table = setting.write("hosts.map", "".join(f"{host} idp\n" for host in setting.hosts))
         choose = f"  use_backend %[req.hdr(host),lower,map({table})]"
     conf = _CONF.format(
+        workers=setting.workers,
         plain_port=setting.plain_port,
         tls_port=setting.tls_port,
         admin_port=setting.admin_port,

@@ -14,7 +14,7 @@ from bench.setting import COOKIE, Setting
 
 def prepare(setting: Setting) -> list[str]:
     document = {
-        "workers": 1,
+        "workers": setting.workers,
         "listeners": [
             {"name": "http", "bind": f"127.0.0.1:{setting.plain_port}"},
             {

@@ -9,7 +9,7 @@ from bench.setting import COOKIE, Setting
 # measure the disk.
 # So buffers are larger than nginx's own 8 of 4 KiB, which are meant to be backed by such files.
 _CONF = """\
-worker_processes 1;
+worker_processes {workers};
 worker_rlimit_nofile 20000;
 daemon off;
 user root;
@@ -83,7 +83,9 @@ _HOST = """\
 
 
 def prepare(setting: Setting) -> list[str]:
+    alone = setting.workers == 1
     conf = _CONF.format(
+        workers=setting.workers,
         folder=setting.folder,
         access_log=setting.access_log,
         admin_port=setting.admin_port,
@@ -95,7 +97,8 @@ def prepare(setting: Setting) -> list[str]:
             _HOST.format(
                 plain_port=setting.plain_port,
                 tls_port=setting.tls_port,
-                options=" backlog=4096" if at == 0 else "",
+                # A socket for each worker, or one of them would take most connections.
+                options=(" backlog=4096" if alone else " backlog=4096 reuseport") * (at == 0),
                 name=host,
                 cert=setting.certificate.cert,
                 key=setting.certificate.key,

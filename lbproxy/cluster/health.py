@@ -20,12 +20,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lbproxy.cluster.node import Health
 from lbproxy.config import schema
-from lbproxy.config.agent import AgentHealthSettings
 from lbproxy.config.units import parse_codes
+
+if TYPE_CHECKING:
+    from lbproxy.config.agent import AgentHealthSettings
 
 JITTER = 0.1
 MIN_FAST_DELAY_S = 0.5
@@ -35,7 +37,7 @@ MAX_EJECTION_S = 600.0
 FORGET_AFTER = 10.0
 
 # Of a pool, or of an agent for the node beside it: both have `interval`, `rise` and so on.
-ProbeRules = schema.HealthSettings | AgentHealthSettings
+ProbeRules: TypeAlias = "schema.HealthSettings | AgentHealthSettings"
 
 
 class RandomSource(Protocol):

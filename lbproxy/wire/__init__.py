@@ -13,6 +13,7 @@ object that Python makes. An octet is written as `ord(":")`, which is a constant
                     `http1_render` a request's head for a node
 - `http1_body`      bodies in chunks; `http1_head` says what both kinds of head share;
                     `partial_head` waits for the rest of one
+- `http2`           the same for HTTP/2
 - `ajp13_request`   AJP/1.3: a head becomes a packet for a node; `ajp13_response` packets of a node
                     become events, `ajp13_response_head` heads; `ajp13` holds the codes of both
 - `authority`       host and port; `forwarded` the field of RFC 7239

@@ -24,13 +24,16 @@ HOSTS = tuple(f"tenant{at}.example.com" for at in range(20))
 def test_the_peer_accepts_its_configuration(
     name: str, scheme: str, hosts: tuple[str, ...], tmp_path: Path
 ) -> None:
+    # With many hosts with two workers, too.
+    workers = min(2, len(hosts))
     peer = PEERS[name]
     command = peer.find()
     if command is None or peer.check_argv is None:
         pytest.skip(f"{name} is not installed")
     plain, tls, admin = free_ports(3)
     nodes = tuple(Node(f"node{at + 1}", 9011, scheme) for at in range(len(hosts) + 1))
-    setting = Setting(tmp_path, plain, tls, admin, nodes, hosts, make_certificate(tmp_path / "tls"))
+    certificate = make_certificate(tmp_path / "tls")
+    setting = Setting(tmp_path, plain, tls, admin, nodes, hosts, certificate, workers)
     argv = [*command, *peer.check_argv(peer.prepare(setting))]
     checked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,35 @@ def test_a_server_is_awaited_measured_and_ended(tmp_path: Path) -> None:
         assert child.peak_rss_bytes() > 4 << 20
         assert child.cpu_s() > 0
     assert not _of_session(session)
+
+
+ACCEPTING = """\
+import os, signal, socket, sys
+both = [socket.socket() for _ in range(2)]
+for each in both:
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    each.bind(("127.0.0.1", int(sys.argv[1])))
+mine = both[1] if os.fork() else both[0]
+mine.listen()
+held = []
+while True:
+    held.append(mine.accept()[0])
+    held[-1].sendall(b"x")
+"""
+
+
+def test_the_connections_of_each_process_are_counted(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    argv = [sys.executable, "-c", ACCEPTING, str(port)]
+    with (
+        running("it", argv, core=CORE, ports=[port], log=tmp_path / "log") as child,
+        ExitStack() as held,
+    ):
+        for _ in range(40):
+            client = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            assert client.recv(1) == b"x"
+        counts = child.accepted(port)
+    assert (len(counts), sum(counts)) == (2, 40)
 
 
 def test_an_error_in_the_block_ends_it_too(tmp_path: Path) -> None:

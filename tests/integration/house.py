@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.places import free_port as free_port
 from tests.integration.test_process import GET, PATIENCE_S, Lab, Process
 
 if TYPE_CHECKING:
@@ -209,13 +210,6 @@ class House:
             float(number)
             for number in re.findall(r"^lbproxy_requests_total\{.*\} (\S+)$", text, re.MULTILINE)
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(name="house")

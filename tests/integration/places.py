@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 
 FIRST, SECOND, OURSELVES = "127.0.0.2", "127.0.0.3", "127.0.0.1"
 ALLOWED = ["127.0.0.2/31"]  # for resolver.allow: not 127.0.0.1
+
+# Below what Linux gives to clients, net.ipv4.ip_local_port_range.
+_SERVERS_PORTS = range(20_000, 32_000)
 
 
 class Place:
@@ -42,10 +46,15 @@ class Place:
 
 
 def free_port() -> int:
-    """Return a port that is free at every address of loopback."""
-    with socket.socket() as bound:
-        bound.bind(("0.0.0.0", 0))
-        return int(bound.getsockname()[1])
+    """Return a port that is free at every address of loopback.
+
+    None of those that the kernel gives to clients, of which other tests have many.
+    """
+    while True:
+        port = random.choice(_SERVERS_PORTS)
+        with socket.socket() as bound, contextlib.suppress(OSError):
+            bound.bind(("0.0.0.0", port))
+            return port
 
 
 class Places:

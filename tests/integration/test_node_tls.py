@@ -47,38 +47,35 @@ async def test_an_https_node_is_verified_by_its_own_authority(
     assert len(node.connections) == 1
 
 
-async def test_a_renewed_authority_needs_no_restart(
-    stage: Stage, tmp_path: Path, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+async def test_another_authority_in_the_same_file_is_trusted_at_the_next_connection(
+    stage: Stage, tmp_path: Path, authority: trustme.CA
 ) -> None:
-    """It holds from the next connection on. A file that cannot be used leaves the one before."""
+    other = trustme.CA()
+    contexts = [node_context(authority, "127.0.0.1"), node_context(other, "127.0.0.1")]
+    nodes = [
+        await stage.node(name=f"node{at + 1}", context=each) for at, each in enumerate(contexts)
+    ]
+    file = Path(ca_file(tmp_path, authority))
+    write_bytes, write_text = file.write_bytes, file.write_text
+    door = await stage.door(nodes, scheme="https", node={"tls": {"ca": str(file)}})
 
-    async def answer_once(peer: NodePeer) -> None:
-        await peer.read_message()
-        await peer.answer(fields="Connection: close\r\n")
+    async def statuses() -> set[int]:
+        found = set()
+        for _ in range(4):
+            found.add((await door.get()).status)
+        for node in ("node1", "node2"):
+            for connection in [*door.link(node).idle]:
+                connection.abort()
+        return found
 
-    node = await stage.node(answer_once, context=node_context(trustme.CA(), "127.0.0.1"))
-    file = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    tls = {"ca": str(file)}
-    pool = {"ejection": False, "retry": False}
-    door = await stage.door([node], scheme="https", node={"tls": tls}, pool=pool)
-    assert (await door.get()).status == 502
-    own = trustme.CA()
-    other = await stage.node(answer_once, context=node_context(own, "127.0.0.1"))
-    assert node.port != other.port
-    door = await stage.door([other], scheme="https", node={"tls": tls}, pool=pool)
-    assert (await door.get()).status == 502
-    own.cert_pem.write_to_path(str(tmp_path / "new.pem"))
-    os.rename(tmp_path / "new.pem", file)
-    assert (await door.get()).status == 200
-    for text in ("no certificate", None):
-        if text is None:
-            file.unlink()
-        else:
-            file.write_text(text)
-        assert (await door.get()).status == 200
-        assert (await door.get()).status == 200
-    assert caplog.text.count("not loaded, the old authorities of nodes stay") == 1
+    await statuses()
+    assert nodes[1].requests == []
+    write_bytes(authority.cert_pem.bytes() + other.cert_pem.bytes())
+    assert await statuses() == {200}
+    assert nodes[1].requests
+    # One that cannot be read changes nothing.
+    write_text("half a certificate")
+    assert await statuses() == {200}
 
 
 async def test_server_name_is_what_the_certificate_must_hold_and_what_sni_says(

@@ -151,7 +151,7 @@ class ProbeClient:
     def __init__(self, max_body: int = MAX_BODY) -> None:
         self._max_body = max_body
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[tuple[str | None, bool], tuple[ssl.SSLContext, FileMark | None]] = {}
+        self._contexts: dict[tuple[str | None, bool], tuple[FileMark | None, ssl.SSLContext]] = {}
 
     async def __aenter__(self) -> ProbeClient:
         self._session = aiohttp.ClientSession(
@@ -308,20 +308,19 @@ class ProbeClient:
         return True
 
     async def _context(self, tls: NodeTls) -> ssl.SSLContext:
-        """As the data plane has it: by the file as it is, or was when it could be used last."""
         key = (tls.ca, tls.verify)
-        context, known = self._contexts.get(key, (None, None))
-        mark = known if tls.ca is None else mark_of(tls.ca) or known
-        if context is None or mark != known:
+        mark = None if tls.ca is None else mark_of(tls.ca)
+        known = self._contexts.get(key)
+        if known is None or known[0] != mark:
             try:
-                context = await asyncio.to_thread(trusting, tls.ca, tls.verify)
+                known = mark, await asyncio.to_thread(trusting, tls.ca, tls.verify)
             except OSError as error:  # ssl.SSLError is one: a file that holds no certificate
-                if context is None:
-                    raise ProbeError(
-                        f"cannot use tls.ca {tls.ca}: {error.strerror or error}"
-                    ) from None
-            self._contexts[key] = context, mark
-        return context
+                if known is None:
+                    why = error.strerror or error
+                    raise ProbeError(f"cannot use tls.ca {tls.ca}: {why}") from None
+                known = mark, known[1]  # perhaps it is being written
+            self._contexts[key] = known
+        return known[1]
 
 
 def _socket(

@@ -35,7 +35,7 @@ cdef class Link(Member):
     cdef str _answered
     cdef bint _moved
     cdef object _tls
-    cdef tuple _ca_mark
+    cdef object _ca_mark
 
     cpdef void enter(self) noexcept
     cpdef void leave(self) noexcept

@@ -15,7 +15,7 @@ from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
 from lbproxy.config.schema import PoolTcpSettings
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
-from lbproxy.files import mark_of
+from lbproxy.files import FileMark, mark_of
 from lbproxy.proxy.nodes.connection import Connection, Speaker
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
 from lbproxy.proxy.nodes.machine import options_for
@@ -85,7 +85,7 @@ class Link(Member):
         self._answered: str = ""  # the one of them that did last
         self._moved: bool = False  # connections may stand to addresses that are none any more
         self._tls: ssl.SSLContext | None = None
-        self._ca_mark: tuple[int, ...] = ()
+        self._ca_mark: FileMark | None = None
         self._secret_mark: tuple[int, ...] = ()
         self._read_secret()
 
@@ -381,19 +381,18 @@ class Link(Member):
         )
 
     async def _context(self) -> ssl.SSLContext | None:
-        """Return what new connections are made with: by the authorities that the file holds now, or
-        did when it could be used last. Raises: TlsError: it never could."""
         if not self.secure:
             return None
-        ca = self.node.tls.ca
-        mark = () if ca is None else mark_of(ca) or self._ca_mark
+        tls = self.node.tls
+        mark = None if tls.ca is None else mark_of(tls.ca)
         if self._tls is None or mark != self._ca_mark:
             try:
-                self._tls = await asyncio.to_thread(client_context, self.node.tls)
+                self._tls = await asyncio.to_thread(client_context, tls)
             except TlsError as error:
                 if self._tls is None:
                     raise
-                _log.error("%s: not loaded, the old authorities of nodes stay", error)
+                # Perhaps it is being written: what was trusted before still is.
+                _log.warning("pool %s node %s: tls.ca %s", self.node.pool, self.node.name, error)
             self._ca_mark = mark
         return self._tls
 

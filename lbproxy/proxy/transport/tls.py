@@ -324,11 +324,12 @@ def client_context(tls: NodeTls) -> ssl.SSLContext:
     connection, `connection_lost` without it means that the body was cut off.
     Raises: TlsError if the CA file cannot be used.
     """
-    return _client_context(tls.ca, tls.verify, mark_of(tls.ca) if tls.ca is not None else None)
+    return _client_context(tls.ca, tls.verify, None if tls.ca is None else mark_of(tls.ca))
 
 
-@lru_cache(maxsize=256)  # of files that change the older states are forgotten in time
+@lru_cache(maxsize=256)
 def _client_context(ca: str | None, verify: bool, mark: FileMark | None) -> ssl.SSLContext:
+    """Args: mark: of the file as it is, so that a changed one is read."""
     try:
         context = trusting(ca, verify)
     except ssl.SSLError as error:

@@ -33,6 +33,10 @@ from lbproxy.runtime.tuning import tune
 _log = logging.getLogger("lbproxy.process")
 
 
+# Who waits for a reload holds a connection to the admin API.
+_MOST_WANTED = 64
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """A reload that somebody wants. Args: asker: control, None for a signal; number: of its
@@ -86,6 +90,11 @@ class Reloading:
         Signals that wait for theirs are one: each reads what the file says then.
         """
         if asker is None and any(each.asker is None for each in self._queue):
+            return
+        if asker is not None and len(self._queue) >= _MOST_WANTED:
+            why = "too many others wait for a reload: try again later"
+            outcome = ReloadOutcome(problems=(why,))
+            self._children.tell(asker, ReloadAnswer(number, outcome))
             return
         self._queue.append(_Wanted(asker, number, dry_run))
         self._next()

@@ -94,24 +94,6 @@ async def test_tls_is_verified(client: ProbeClient, serve: Serve, tls: Tls) -> N
     assert text.endswith("(see tls.ca)")
 
 
-async def test_a_renewed_authority_holds_from_the_next_probe_on(
-    client: ProbeClient, serve: Serve, tls: Tls, tmp_path: Path
-) -> None:
-    """A file that cannot be used leaves the one before."""
-    node = await serve(tls.context("127.0.0.1"))
-    file = tmp_path / "renewed.pem"
-    trustme.CA().cert_pem.write_to_path(str(file))
-    target = at(node.port, "https", ca=str(file))
-    assert "certificate verify failed" in await reason(client, target)
-    tls.authority.cert_pem.write_to_path(str(file))
-    assert (await client.fetch(target, 5.0)).status == 200
-    for text in (b"no certificate", None):
-        file.unlink()
-        if text is not None:
-            file.write_bytes(text)
-        assert (await client.fetch(target, 5.0)).status == 200
-
-
 async def test_the_server_name_is_what_counts(client: ProbeClient, serve: Serve, tls: Tls) -> None:
     node = await serve(tls.context("idp.internal"))
     named = at(node.port, "https", ca=tls.ca, server_name="idp.internal")
@@ -142,6 +124,20 @@ async def test_a_server_that_asks_for_a_certificate_gets_none(
     node = await serve(tls.context("127.0.0.1", ask=ssl.CERT_REQUIRED))
     text = await reason(client, at(node.port, "https", ca=tls.ca))
     assert "does it demand client certificates?" in text
+
+
+async def test_a_ca_file_that_has_changed_is_read_again(
+    client: ProbeClient, serve: Serve, tls: Tls, tmp_path: Path
+) -> None:
+    node = await serve(tls.context("127.0.0.1"))
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    target = at(node.port, "https", ca=str(file))
+    assert "certificate" in await reason(client, target)
+    tls.authority.cert_pem.write_to_path(file)
+    assert (await client.fetch(target, 5.0)).status == 200
+    file.write_text("half of one")  # it is being written
+    assert (await client.fetch(target, 5.0)).status == 200
 
 
 async def test_a_ca_file_that_is_none(client: ProbeClient) -> None:

@@ -16,7 +16,8 @@ complain = $(if $(filter ok,$(firstword $(1))),,$(error $(1)))
 help:
 	@echo "make demo    three demo identity nodes behind lbproxy on https://localhost:8443"
 	@echo "make test    all tests, in parallel             (ARGS='-k sticky' reaches pytest)"
-	@echo "make e2e     real Keycloak, WildFly and Tomcat nodes; needs Java 17 and Maven"
+	@echo "make e2e     real Keycloak, WildFly and Tomcat nodes behind two workers (LBPROXY_E2E_WORKERS=1: one);"
+	@echo "             needs Java 17 and Maven"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make bench   side by side with nginx, HAProxy, Envoy, Apache, Caddy"
 	@echo "make hostile what the worst peers cost: blocks of the event loop, memory, CPU"

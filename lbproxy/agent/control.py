@@ -19,7 +19,8 @@ from collections.abc import Iterator
 
 from lbproxy.agent.agent import Agent
 from lbproxy.config.addresses import Bind
-from lbproxy.runtime.sockets import file_of, open_socket, remove_files, tcp_address
+from lbproxy.runtime.binding import tcp_address
+from lbproxy.runtime.sockets import file_of, open_socket, remove_files
 
 _log = logging.getLogger("lbproxy.agent")
 COMMANDS = ("leave", "leave until-restart", "join", "status")

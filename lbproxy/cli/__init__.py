@@ -7,6 +7,7 @@ the others. Behind them:
 - `output`        what they print, escaped; `tables` as wide as the terminal
 - `admin_client`  the admin API of a running lbproxy
 - `explanation`   what `explain` tells; `rehearsal` decides as a worker would
+- `comparison`    a file with the settings of a running lbproxy
 - `net_listen`    what `net status --listen` hears
 """
 
@@ -15,9 +16,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import NoReturn, cast
 
 from lbproxy import __version__
 from lbproxy.cli.arguments import Exit, Subparsers
@@ -56,9 +58,18 @@ def _parser(modules: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _end(number: int, frame: object) -> NoReturn:
+    """End as a signal ends other processes."""
+    raise SystemExit(128 + number)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Args: argv: without the program's name."""
     argv = sys.argv[1:] if argv is None else argv
+    if os.getpid() == 1:
+        # The kernel gives the first process of a container no signal without a handler. Until the
+        # command has its own, and most never have, it would have to be killed.
+        signal.signal(signal.SIGTERM, _end)
     command = argv[0] if argv else ""
     modules = [_MODULES[command]] if command in _MODULES else list(dict.fromkeys(_MODULES.values()))
     try:

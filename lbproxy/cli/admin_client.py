@@ -130,6 +130,13 @@ class AdminClient:
         """Return what the running lbproxy is. Raises: AdminApiError."""
         return self._document(self._ask("GET", "/api/v1/status"))
 
+    def config(self) -> dict[str, Any]:
+        """Return the settings in use, and of which lbproxy. Raises: AdminApiError."""
+        answer = self._document(self._ask("GET", "/api/v1/config"))
+        if not isinstance(answer.get("settings"), dict):
+            raise self._strange()
+        return answer
+
     def _document(self, answer: Any) -> dict[str, Any]:
         if not isinstance(answer, dict):
             raise self._strange()

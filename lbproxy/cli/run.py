@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -42,6 +41,11 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("-c", "--config", required=True, type=Path, metavar="FILE")
     parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="read the file again when it, or a file that it names, has changed",
+    )
+    parser.add_argument(
         "--log-level",
         default="info",
         choices=("debug", "info", "warning", "error"),
@@ -67,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         return Exit.CONFIGURATION
     if arguments.trial:
         return _tell_running_one(result.config, arguments.config)
-    return serve(with_state(result.config, arguments.config, os.environ), arguments.config)
+    config = with_state(result.config, arguments.config, os.environ)
+    return serve(config, arguments.config, watch=arguments.watch)
 
 
 def _tell_running_one(config: Config, path: Path) -> int:
@@ -79,10 +84,13 @@ def _tell_running_one(config: Config, path: Path) -> int:
     return Exit.FINE
 
 
-def serve(config: Config, path: Path, on_ready: Callable[[], None] | None = None) -> int:
-    """Serve until a signal; return the exit code. Says why if it cannot serve."""
+def serve(config: Config, path: Path, *, watch: bool = False) -> int:
+    """Serve until a signal; return the exit code. Says why if it cannot serve.
+
+    Args: watch: follow the file when it changes.
+    """
     try:
-        return process.run(config, path, on_ready)
+        return process.run_watching(config, path) if watch else process.run(config, path)
     except BindError as error:
         code = Exit.COULD_NOT_BIND
         message = str(error)

@@ -21,7 +21,8 @@ From text to `Config`:
 - `messages`   pydantic's errors in plain words; `foreign` knows the words of other products
 - `findings`   problems and their places
 
-From `Config` to `Config`: `changes` says what differs, in the words of the file.
+From `Config` to `Config`: `changes` says what differs, in the words of the file. `named_files` are
+those that it names.
 
 What no section can know alone: `checks`, with `pool_checks`, `source_checks`, `place_checks`,
 `certificates`, `secrets` and `check_helpers`; `agent_checks` for an agent.

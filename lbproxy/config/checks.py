@@ -27,6 +27,7 @@ def check(config: Config, known: Known, now: datetime) -> Iterator[Finding]:
     yield from _routes(config, known)
     yield from _unnamed(config, known)
     yield from _limits(config)
+    yield from _cores(config, known)
     yield from sources(config, known)
     yield from _admin(config, known)
     yield from _trust(config)
@@ -50,6 +51,15 @@ def _listeners(config: Config, known: Known, now: datetime) -> Iterator[Finding]
             yield from _redirect(config, listener, by_name, known, path)
         for number, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
             yield from check_certificate(certificate, (*path, "tls", "certificates", number), now)
+
+
+def _cores(config: Config, known: Known) -> Iterator[Finding]:
+    if config.steer_by_core and not (config.pin_workers or known.doubtful(("pin_workers",))):
+        yield error(
+            ("steer_by_core",),
+            "has no effect without pin_workers: true; a worker that moves between cores has none "
+            "whose connections are its own",
+        )
 
 
 def _redirect(

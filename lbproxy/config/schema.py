@@ -59,6 +59,21 @@ class ProxyProtocolSettings(Model):
     """Networks of the load balancers that speak it."""
 
 
+class ListenerTcpSettings(Model):
+    """How long the kernel waits for signs of life of a client's machine."""
+
+    user_timeout: OrOff[PositiveDuration] = False
+    """How long bytes that were sent may stay unacknowledged, or untaken by a client that does not
+    read, before the connection is given up; off: as the kernel does, after some 15 minutes."""
+    keepalive_idle: OrOff[PositiveDuration] = 120.0
+    """Silence after which the client's machine is asked whether it is there; off: it is not."""
+    keepalive_interval: PositiveDuration = 30.0
+    """Time between two questions."""
+    keepalive_count: Annotated[int, Field(gt=0, le=127)] = 4
+    """So many unanswered questions end the connection, unless user_timeout is set, which then
+    decides."""
+
+
 class ListenerSettings(Model):
     """One address that accepts clients."""
 
@@ -77,6 +92,8 @@ class ListenerSettings(Model):
     """The port that clients use, if a container or firewall maps it; redirects name it."""
     proxy_protocol: ProxyProtocolSettings | None = None
     """Take the client's address from the PROXY protocol."""
+    tcp: ListenerTcpSettings = ListenerTcpSettings()
+    """When clients are given up whose machine is gone; holds for connections from then on."""
 
 
 class ForwardedFields(Enum):
@@ -231,6 +248,22 @@ class PoolTimeoutsSettings(Model):
     """For the head of a node's response; null: as in the global timeouts."""
 
 
+class PoolTcpSettings(Model):
+    """How long the kernel waits for signs of life of a node's machine, of idle connections, too."""
+
+    user_timeout: OrOff[PositiveDuration] | None = None
+    """How long bytes that were sent may stay unacknowledged, or untaken by a node that does not
+    read, before the connection is given up; null: as long as the pool waits for a connection and a
+    response; off: as the kernel does, after some 15 minutes."""
+    keepalive_idle: OrOff[PositiveDuration] | None = None
+    """Silence after which the node's machine is asked whether it is there; null: half of the wait
+    for a response; off: it is not asked."""
+    keepalive_interval: PositiveDuration | None = None
+    """Time between two questions; null: a third of keepalive_idle."""
+    keepalive_count: Annotated[int, Field(gt=0, le=127)] = 3
+    """So many unanswered questions end the connection if user_timeout is off; else that decides."""
+
+
 class PoolSettings(Model):
     """The nodes behind one name and every rule on them, the profile's defaults filled in."""
 
@@ -256,6 +289,8 @@ class PoolSettings(Model):
     """Idle connections to the nodes."""
     timeouts: PoolTimeoutsSettings = PoolTimeoutsSettings()
     """The pool's own waits."""
+    tcp: PoolTcpSettings = PoolTcpSettings()
+    """When connections are given up whose node's machine is gone; holds for new ones."""
     hide: tuple[PathPrefix, ...] = ()
     """Path prefixes that are 404 from outside, however they are spelled."""
     expose: tuple[PathPrefix, ...] = ()
@@ -356,6 +391,9 @@ class LimitsSettings(Model):
     """Client connections at once from one address, of all workers together; more: 429."""
     requests_per_connection: Annotated[int, Field(gt=0)] = 1000
     """After so many a client's connection is closed."""
+    backlog: Annotated[int, Field(gt=0, le=65535)] = 4096
+    """Clients that wait to be accepted, for each listener and worker; the kernel keeps no more than
+    net.core.somaxconn."""
 
 
 class AccessLogSettings(Model):
@@ -373,6 +411,11 @@ class Config(Model):
     workers: WorkerCount = "auto"
     """How many processes serve clients; auto: one for each core that lbproxy may use. 1: all of it
     is one process."""
+    pin_workers: bool = False
+    """true: each of several workers stays on one core."""
+    steer_by_core: bool = False
+    """true: of several workers that one gets a new connection whose core the connection came in by;
+    only with pin_workers, and where the network card spreads connections over the cores."""
     listeners: Annotated[tuple[ListenerSettings, ...], Field(min_length=1)]
     """Where clients are accepted."""
     forwarding: ForwardingSettings = ForwardingSettings()

@@ -236,6 +236,11 @@ class ControlPlane:
         """Return what the workers have counted, having asked them."""
         return await self._counters.now()
 
+    async def reached_workers(self) -> None:
+        """Return when every worker goes by what has changed until now, or does not answer."""
+        self.publish_now()
+        await self._counters.now()  # answered behind the snapshot
+
     async def in_flight(self, pool: str, node: str, context: str) -> int:
         """Return the requests that are at a node for one of its contexts."""
         return await self._workers.in_flight(pool, node, context)
@@ -259,6 +264,10 @@ class ControlPlane:
     def publish_now(self) -> None:
         """Publish a snapshot, if there is something new."""
         self._publisher.now()
+
+    def settings(self) -> dict[str, object]:
+        """Return the settings in use, as a file would say them."""
+        return self._config.model_dump(mode="json", by_alias=True)
 
     def not_ready(self) -> str | None:
         """Return why no traffic should come, None if it may."""

@@ -69,6 +69,13 @@ class History:
     workers: int = 0
     upgrade: UpgradeOutcome | None = None
 
+    @property
+    def remark(self) -> str:
+        """What is said behind "serving" to whoever looks at the process; "" if all is well."""
+        if self.last is None or self.last.worked:
+            return ""
+        return "; the last reload failed: the configuration before it holds"
+
     def after(self, outcome: ReloadOutcome) -> History:
         """Return what it is after one reload more."""
         generation = self.generation + (1 if outcome.worked and outcome.changes else 0)

@@ -168,6 +168,7 @@ class Listening:
             partial(self._worker.serve, state),
             self._worker.config.timeouts.client_head,
             self._worker.count_rejected,
+            self._worker.config.limits.backlog,
         )
 
 

@@ -102,6 +102,7 @@ class DataPlane:
                 log = None if path is None else _access_log(path)
             self.worker.follow(config, keys)
             await self._listening.follow(config, sockets, tls)
+            _renew(self.worker.listeners)
             self._watch()
             self.worker.log_to(log)
             self._access_log = log
@@ -178,19 +179,23 @@ def _access_log(path: str) -> AccessLog:
 
 
 async def _watch_certificates(states: list[ListenerState]) -> None:
-    """Load certificate files that change; report one that cannot be used, once."""
     while True:
         await asyncio.sleep(CERTIFICATES_EVERY_S)
-        for state in [*states]:
-            if state.tls is None:
-                continue
-            for result in state.tls.reload_if_changed():
-                if result.problem:
-                    _log.error(
-                        "listener %s: %s: not loaded, the old certificate stays: %s",
-                        state.name,
-                        result.cert,
-                        result.problem,
-                    )
-                else:
-                    _log.info("listener %s: %s: loaded", state.name, result.cert)
+        _renew(states)
+
+
+def _renew(states: list[ListenerState]) -> None:
+    """Load certificate files that have changed; report one that cannot be used, once."""
+    for state in [*states]:
+        if state.tls is None:
+            continue
+        for result in state.tls.reload_if_changed():
+            if result.problem:
+                _log.error(
+                    "listener %s: %s: not loaded, the old certificate stays: %s",
+                    state.name,
+                    result.cert,
+                    result.problem,
+                )
+            else:
+                _log.info("listener %s: %s: loaded", state.name, result.cert)

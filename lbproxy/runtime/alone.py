@@ -10,15 +10,19 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
 from lbproxy.control.reloading import ALL_IN_ONE, ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.control_seat import ERRORS
+from lbproxy.runtime.first_process import adopt_orphans
+from lbproxy.runtime.passed import PassedSockets
 from lbproxy.runtime.reading import plan, read_again, tell_outcome
 from lbproxy.runtime.service import Service
 from lbproxy.runtime.sockets import BindError
+from lbproxy.runtime.watching import FileWatch
 from lbproxy.systemd import Notifier
 
 _log = logging.getLogger("lbproxy.process")
@@ -27,20 +31,28 @@ _log = logging.getLogger("lbproxy.process")
 class Alone:
     """Serves a configuration in this process until it is told to end.
 
-    Args: path: of the configuration; on_ready: called once all listeners accept.
+    Args: path: of the configuration; on_ready: called once all listeners accept; watch: as of the
+    supervisor.
     """
 
-    def __init__(self, config: Config, path: Path, on_ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        path: Path,
+        on_ready: Callable[[], None] | None,
+        watch: FileWatch | None = None,
+    ) -> None:
         self._path = path
+        self._watch = watch
         self._on_ready = on_ready
         self._service = Service(config, reload=self._reload)
         self._systemd = Notifier(os.environ)
         self._reloading: asyncio.Lock
         self._by_signal: set[asyncio.Task[ReloadOutcome]] = set()
 
-    def open(self) -> None:
-        """Open every socket. Raises: BindError."""
-        self._service.open()
+    def open(self, passed: PassedSockets) -> None:
+        """Open every socket. Args: passed: as of `open_all`. Raises: BindError."""
+        self._service.open(passed)
 
     async def serve(self) -> int:
         """Serve; return 0, or 1 if exchanges had to be cut off. Raises: as `Service.start`."""
@@ -62,6 +74,7 @@ class Alone:
         loop.add_signal_handler(signal.SIGUSR1, self._service.reopen_log)
         loop.add_signal_handler(signal.SIGHUP, reload)
         loop.add_signal_handler(signal.SIGUSR2, _tell_no_upgrade)
+        adopt_orphans()
         try:
             await self._service.start()
             # What lives now lives to the end: the collector need not look at it again.
@@ -70,9 +83,11 @@ class Alone:
             _log.info("serving %s", self._path)
             self._systemd.ready("serving")
             watched = asyncio.ensure_future(_assure(self._systemd))
+            looking = asyncio.ensure_future(self._look())
             if self._on_ready is not None:
                 self._on_ready()
             await asked.wait()
+            looking.cancel()
             self._systemd.stopping("draining")
             self._service.shut_down()
             await _lead(self._service.config.shutdown.lead, at_once)
@@ -89,11 +104,22 @@ class Alone:
             if dry_run:
                 return (await self._read())[1]
             self._systemd.reloading()
+            if self._watch is not None:
+                self._watch.reload_begins()
             outcome = await self._follow()
             tell_outcome(self._path, outcome)
             self._service.history = self._service.history.after(outcome)
-            self._systemd.ready("serving")
+            if self._watch is not None:
+                self._watch.reload_ends(self._service.config, worked=outcome.worked)
+            self._systemd.ready("serving" + self._service.history.remark)
             return outcome
+
+    async def _look(self) -> None:
+        """Have files read again that change, if they are to be watched."""
+        while self._watch is not None:
+            await asyncio.sleep(max(0.0, self._watch.due - monotonic()))
+            if self._watch.look(monotonic()):
+                await self._reload(False)
 
     async def _read(self) -> tuple[Config | None, ReloadOutcome]:
         """Return what the file says, None if it cannot be used, and what would change."""

@@ -1,10 +1,25 @@
-"""Why an address cannot be listened on, in words that say what to do."""
+"""What an address to listen on stands for, and why it cannot be, in words that say what to do."""
 
 from __future__ import annotations
 
 import errno
+import socket
+from typing import cast
 
 from lbproxy.config.addresses import Bind
+
+TcpAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+def tcp_address(bind: Bind) -> tuple[socket.AddressFamily, TcpAddress]:
+    """Return the family and the one address that a host and port stand for. Blocks for a name.
+
+    A name that has addresses of both kinds stands for its first one of IPv4: which of them the
+    resolver names first differs between machines. Raises: OSError.
+    """
+    found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+    family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, cast(TcpAddress, address)
 
 
 def why_not_bound(bind: Bind, error: OSError) -> str:

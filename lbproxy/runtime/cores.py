@@ -1,9 +1,11 @@
-"""How many workers to run: as many as the cores that this process may use."""
+"""How many workers to run, as many as the cores that this process may use, and on which of them."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from lbproxy.config.schema import Config
@@ -12,10 +14,32 @@ from lbproxy.config.units import MAX_WORKERS
 _CGROUPS = Path("/sys/fs/cgroup")
 _MINE = Path("/proc/self/cgroup")
 
+_log = logging.getLogger("lbproxy.process")
+
 
 def worker_count(config: Config) -> int:
     """Return how many workers a configuration asks for, at least 1."""
     return min(usable_cores(), MAX_WORKERS) if config.workers == "auto" else config.workers
+
+
+def core_of(place: int) -> int:
+    """Return the core for the worker at a place: each has one of its own as long as there are some.
+
+    To be asked for in a process that is not pinned itself.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[place % len(cores)]
+
+
+def run_on(cores: Collection[int]) -> None:
+    """Let this process run on these cores only. Threads that it has already stay where they are.
+
+    Does nothing, and says so, where the kernel refuses.
+    """
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as error:
+        _log.warning("pin_workers: cannot stay on core %s: %s", sorted(cores), error.strerror)
 
 
 def usable_cores(mine: Path = _MINE, cgroups: Path = _CGROUPS) -> int:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import resource
+
+from lbproxy.config.schema import Config
 
 # Beside connections: listeners, log, admin API, probes, libraries.
 SPARE = 256
 
-_log = logging.getLogger("lbproxy.process")
+
+def needed(config: Config) -> int:
+    """Return how many descriptors one process can need: each client may be at a node, and every
+    pool keeps idle connections beside. Nodes that are discovered or join are not known yet."""
+    idle = sum(pool.keepalive.per_node * len(pool.nodes) for pool in config.pools.values())
+    return 2 * config.limits.connections + idle + SPARE
 
 
-def needed(connections: int) -> int:
-    """Return how many descriptors so many clients can take: each may hold a node connection."""
-    return 2 * connections + SPARE
+def raise_descriptor_limit(config: Config) -> str | None:
+    """Raise the soft limit of this process to what is needed, or as far as it goes.
 
-
-def raise_descriptor_limit(connections: int) -> None:
-    """Raise the soft limit to what is needed, or as far as it goes, and warn if that is less."""
-    wanted = needed(connections)
+    Returns: a warning if that is less, else None.
+    """
+    wanted = needed(config)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        if soft < wanted:
-            _log.warning(
-                "limits.connections of %d may need %d file descriptors, the system allows %d; "
-                "raise LimitNOFILE or `ulimit -n`, or lower the limit",
-                connections,
-                wanted,
-                soft,
-            )
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return None
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == wanted:
+        return None
+    return (
+        f"limits.connections of {config.limits.connections} and keepalive.per_node of the pools "
+        f"may need {wanted} file descriptors in a process, the system allows {soft}; raise "
+        "LimitNOFILE or `ulimit -n`, or lower the limits"
+    )

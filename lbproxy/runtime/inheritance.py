@@ -108,6 +108,7 @@ def _sockets_left(left: SocketsLeft) -> Sockets:
             None if left.mcmp is None else parse_bind(left.mcmp.bind),
             left.group,
         ),
+        frozenset(name for name, group in left.listeners.items() if group.passed),
     )
 
 
@@ -127,7 +128,7 @@ def _leave_sockets(sockets: Sockets) -> SocketsLeft:
     mcmp = sockets.mcmp
     return SocketsLeft(
         {
-            name: _group(str(binds.listeners[name]), members)
+            name: _group(str(binds.listeners[name]), members, passed=name in sockets.passed)
             for name, members in sockets.listeners.items()
         },
         None if sockets.admin is None else _group(str(binds.admin), (sockets.admin,)),
@@ -142,8 +143,8 @@ def _leave_sockets(sockets: Sockets) -> SocketsLeft:
     )
 
 
-def _group(bind: str, members: Iterable[socket.socket]) -> GroupLeft:
-    return GroupLeft(bind, tuple(each.fileno() for each in members))
+def _group(bind: str, members: Iterable[socket.socket], *, passed: bool = False) -> GroupLeft:
+    return GroupLeft(bind, tuple(each.fileno() for each in members), passed)
 
 
 def _sockets(descriptors: Iterable[int]) -> tuple[socket.socket, ...]:

@@ -10,9 +10,12 @@ from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.channel.direct import Direct
 from lbproxy.runtime.control_seat import ControlSeat
+from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import new_sockets
 from lbproxy.runtime.keys import affinity_keys
+from lbproxy.runtime.passed import PassedSockets
 from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of
+from lbproxy.runtime.tuning import tune
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -47,9 +50,13 @@ class Service:
         )
         self._started = False
 
-    def open(self) -> None:
-        """Open every socket. Raises: BindError: then none is left open."""
-        self._sockets = open_all(self.config)
+    def open(self, passed: PassedSockets | None = None) -> None:
+        """Open every socket. Args: passed: as of `open_all`.
+
+        Raises: BindError: then none is left open.
+        """
+        self._sockets = open_all(self.config, passed=passed)
+        tune(self._sockets, self.config)
 
     def port(self, listener: str) -> int:
         """Return the port on which the listener of this name is bound."""
@@ -96,6 +103,8 @@ class Service:
         self._started = True
         await control.start()
         await self._data.start()
+        for place, beyond in sockets.beyond(0, 1).items():
+            await self._data.accept_also(place, beyond)
 
     async def follow(self, config: schema.Config) -> None:
         """Follow another configuration in place.
@@ -105,6 +114,9 @@ class Service:
         """
         assert self._data is not None
         before = self._sockets
+        too_few = raise_descriptor_limit(config)
+        if too_few is not None:
+            _log.warning("%s", too_few)
         keys = affinity_keys(config, self._keys)
         tls = server_tls(config)
         after = open_again(before, config)
@@ -123,6 +135,7 @@ class Service:
             self._channel.control = self._seat.plane
         self._sockets, self.config, self._keys = after, config, keys
         close_unused(before, after, before.of_worker(0))
+        tune(after, config)
 
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""

@@ -16,7 +16,6 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from lbproxy.config.addresses import Bind
 from lbproxy.config.schema import Config
@@ -24,13 +23,12 @@ from lbproxy.control.mcmp.part import McmpSockets
 from lbproxy.files import FileMark, mark_of
 from lbproxy.net.sender import open_sender
 from lbproxy.proxy.downstream.listener import BACKLOG
-from lbproxy.runtime.binding import why_not_bound
+from lbproxy.runtime.binding import tcp_address, why_not_bound
+from lbproxy.runtime.passed import PassedSockets, completed
 
 _ADMIN_BACKLOG = 128  # what aiohttp sets again
 _MCMP_BACKLOG = 1024  # after a restart all nodes come at once
 _PRIVATE = 0o600
-
-TcpAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class BindError(Exception):
@@ -78,7 +76,8 @@ class Sockets:
 
     Args: listeners: by name, a socket for each worker, or one for all; admin, mcmp: None if the
     configuration has none; files: of Unix sockets, with what tells each from one that another
-    process has put in its place; binds: what they were opened for.
+    process has put in its place; binds: what they were opened for; passed: listeners whose sockets
+    the service manager has opened.
     """
 
     listeners: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=dict)
@@ -86,6 +85,7 @@ class Sockets:
     mcmp: McmpSockets | None = None
     files: Mapping[str, FileMark | None] = field(default_factory=dict)
     binds: Binds = field(default_factory=Binds, compare=False)
+    passed: frozenset[str] = field(default=frozenset(), compare=False)
 
     def close(self) -> None:
         """Listen no more, and remove the files; may be called again."""
@@ -115,14 +115,56 @@ class Sockets:
             if len(members) > max(1, place)
         }
 
+    def beyond(self, place: int, workers: int) -> dict[int, dict[str, socket.socket]]:
+        """Return the sockets that are at places for which there is no worker, by that place, as far
+        as the worker at this place accepts on them, too.
 
-def open_all(config: Config, workers: int | None = None) -> Sockets:
+        The service manager holds them open, so the kernel gives them connections.
+        """
+        most = max((len(members) for members in self.listeners.values()), default=0)
+        return {each: self.own_of(each) for each in range(workers, most) if each % workers == place}
+
+
+def open_all(
+    config: Config, workers: int | None = None, passed: PassedSockets | None = None
+) -> Sockets:
     """Open the sockets of a configuration: listeners, admin API, MCMP with its advertisements.
 
-    Args: workers: that accept, each on a socket of its own; None for this process alone.
+    Args: workers: that accept, each on a socket of its own; None for this process alone; passed:
+    taken instead, by those that they are for; the others are closed.
     Raises: BindError: then none is left open.
     """
-    return open_again(Sockets(), config, workers)
+    before = taken(passed or PassedSockets(), config)
+    try:
+        return open_again(before, config, workers)
+    except BaseException:
+        before.let_go()
+        raise
+
+
+def taken(passed: PassedSockets, config: Config) -> Sockets:
+    """Return what was passed for somebody as if it had been opened before; close the rest.
+
+    Done before anything is opened: what is left may be why that fails.
+    """
+    binds = binds_of(config)
+    listeners = {
+        name: members
+        for name, bind in binds.listeners.items()
+        if (members := passed.take(f"listener {name}", name, bind))
+    }
+    admin = None if binds.admin is None else passed.take_one("admin", binds.admin)
+    mcmp = None if binds.mcmp is None else passed.take_one("mcmp", binds.mcmp)
+    passed.close()
+    return Sockets(
+        listeners,
+        admin,
+        None if mcmp is None else McmpSockets(mcmp),
+        binds=replace(
+            binds, listeners={name: binds.listeners[name] for name in listeners}, group=None
+        ),
+        passed=frozenset(listeners),
+    )
 
 
 def open_again(before: Sockets, config: Config, workers: int | None = None) -> Sockets:
@@ -147,6 +189,7 @@ class _Opening:
         self._workers = workers
         self._opened: list[socket.socket] = []
         self._files: dict[str, FileMark | None] = {}
+        self._passed: set[str] = set()
 
     def all(self, binds: Binds) -> Sockets:
         """Return the sockets of all. Raises: BindError."""
@@ -156,6 +199,7 @@ class _Opening:
             None if binds.mcmp is None else self._mcmp(binds.mcmp, binds.group),
             self._files,
             binds,
+            frozenset(self._passed),
         )
 
     def undo(self) -> None:
@@ -169,7 +213,7 @@ class _Opening:
         before = self._before
         if before.binds.listeners.get(name) == bind:
             self._keep_file(bind)
-            return self._fit(before.listeners[name])
+            return self._fit(name, name, before.listeners[name])
         if bind.port or bind.path:
             for other, its in before.binds.listeners.items():
                 if its == bind:
@@ -178,17 +222,30 @@ class _Opening:
                     self._keep_file(bind)
                     again = tuple(sock.dup() for sock in before.listeners[other])
                     self._opened += again
-                    return self._fit(again)
+                    return self._fit(name, other, again)
         group = open_group(bind, self._workers)
         self._opened += group
         self._files |= file_of(bind)
         return group
 
-    def _fit(self, members: tuple[socket.socket, ...]) -> tuple[socket.socket, ...]:
-        """Return a group with as many members as there are workers."""
+    def _fit(
+        self, name: str, before: str, members: tuple[socket.socket, ...]
+    ) -> tuple[socket.socket, ...]:
+        """Return a group with as many members as there are workers.
+
+        Args: before: the name that the listener had. Of what was passed none is left out: the
+        service manager keeps it open, and clients would wait there for nobody.
+        """
         count = self._workers
+        passed = before in self._before.passed
+        if passed:
+            self._passed.add(name)
         if count is None or members[0].family == socket.AF_UNIX or len(members) == count:
             return members
+        if passed:
+            group = completed(name, members, count)
+            self._opened += group[len(members) :]
+            return group
         missing = tuple(join_group(members[0]) for _ in range(count - len(members)))
         self._opened += missing
         return (*members, *missing)[:count]
@@ -324,17 +381,6 @@ def _listening(bind: Bind, backlog: int, mode: int | None, shared: bool) -> sock
         sock.close()
         raise
     return sock
-
-
-def tcp_address(bind: Bind) -> tuple[socket.AddressFamily, TcpAddress]:
-    """Return the family and the one address that a host and port stand for. Blocks for a name.
-
-    A name that has addresses of both kinds stands for its first one of IPv4: which of them the
-    resolver names first differs between machines. Raises: OSError.
-    """
-    found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
-    family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return family, cast(TcpAddress, address)
 
 
 def _tcp_socket(bind: Bind, shared: bool) -> socket.socket:

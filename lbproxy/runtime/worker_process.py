@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 
 from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.channel.to_control import ToControl
 from lbproxy.runtime.child import CannotBegin, CannotDo
+from lbproxy.runtime.cores import core_of, run_on
+from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.order_channel import OrderChannel
@@ -42,6 +45,11 @@ class WorkerProcess:
         self._orders = orders
         self._control = ToControl(str(place + 1))
         self._data: DataPlane | None = None
+        # As it is forked: of all that it may use.
+        self._cores = os.sched_getaffinity(0)
+        self._core = core_of(place)
+        self._pinned = False
+        self._beyond: set[int] = set()
         self._accepting = False
         self._taken_over = False
         self._ending = asyncio.Event()
@@ -50,6 +58,7 @@ class WorkerProcess:
     async def run(self) -> int:
         """As `Child` says. The exit code is 1 if exchanges had to be cut off."""
         image = self._image
+        self._pin(image.config.pin_workers)
         for tls in image.tls.values():
             tls.reload_if_changed()  # the image may be older than a renewed certificate
         try:
@@ -70,6 +79,7 @@ class WorkerProcess:
             await _first_of(self._control.first, self._ending)
             if self._control.first.is_set():
                 await data.start()
+                await self._accept_beyond(data, image)
                 self._accepting = True
                 # What lives now lives to the end: the collector need not look at it again.
                 gc.collect()
@@ -118,7 +128,25 @@ class WorkerProcess:
             raise CannotDo(str(error)) from None
         before = self._image.sockets
         let_go_unused(before, image.sockets, before.of_worker(self._place))
+        await self._accept_beyond(data, image)
+        raise_descriptor_limit(image.config)  # the supervisor says if that cannot be
+        self._pin(image.config.pin_workers)
         self._image = image
+
+    async def _accept_beyond(self, data: DataPlane, image: Image) -> None:
+        """Accept on sockets that no worker has for its own, and no more on those that one has."""
+        wanted = image.sockets.beyond(self._place, image.workers)
+        for place in self._beyond - wanted.keys():
+            data.stop_accepting_for(place)
+        for place, sockets in wanted.items():
+            await data.accept_also(place, sockets)
+        self._beyond = set(wanted)
+
+    def _pin(self, wanted: bool) -> None:
+        """Stay on one core, or on all of them again."""
+        if wanted != self._pinned:
+            self._pinned = wanted
+            run_on({self._core} if wanted else self._cores)
 
     def leave(self) -> None:
         """As `Child` says: others take over its sockets meanwhile."""

@@ -42,10 +42,11 @@ class ChildLeft:
 @dataclass(frozen=True, slots=True)
 class GroupLeft:
     """Listening sockets. Args: bind: the address as the configuration says it; sockets: their
-    descriptors."""
+    descriptors; passed: the service manager has opened them."""
 
     bind: str
     sockets: tuple[int, ...]
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,4 +190,5 @@ def read(document: Mapping[str, Any]) -> Handover:
 
 
 def _group(document: Mapping[str, Any]) -> GroupLeft:
-    return GroupLeft(document["bind"], tuple(document["sockets"]))
+    passed = bool(document.get("passed", False))
+    return GroupLeft(document["bind"], tuple(document["sockets"]), passed)

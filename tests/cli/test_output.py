@@ -18,6 +18,7 @@ from rich.console import Console
 
 import lbproxy.cli
 from lbproxy.cli import _MODULES, main, net_listen
+from lbproxy.config.read import load_config
 from lbproxy.net.listener import Heard
 from lbproxy.terminal import shown
 from lbproxy.wire.advertise import Judgement, Reaction
@@ -183,6 +184,27 @@ def test_configurations(say: Say, file: Path, tmp_path: Path) -> None:
     for command in (("check",), ("run",), ("explain", "GET http://a/")):
         assert "\\x1b" in say(*command, "-c", str(bad))
         say(*command, "-c", f"/nonexistent/{EVIL}")
+
+
+def test_settings_of_another_lbproxy(say: Say, tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(
+        "listeners: [{name: http, bind: '127.0.0.1:0'}]\n"
+        "pools: {idp: {nodes: [{name: n, url: 'http://a:1'}]}}\n"
+        "routes: [{pool: idp}]\n"
+    )
+    config = load_config(path).config
+    assert config is not None
+    settings = config.model_dump(mode="json", by_alias=True)
+    for name, told in ((EVIL, "server_name"), (7, "version")):
+        settings["forwarding"]["server_name"] = name
+        answer = json.dumps({"settings": settings, "version": EVIL})
+        with answering(lambda path, answer=answer: (200, {}, answer)) as port:  # type: ignore[misc]
+            command = ("check", "-c", str(path), "--against-running")
+            said = say(*command, "--admin", f"http://127.0.0.1:{port}")
+            assert shown(EVIL) in said
+            assert told in said
+            say(*command, "--admin", f"http://127.0.0.1:{port}", "--json")
 
 
 def test_explain(say: Say, tmp_path: Path) -> None:

@@ -487,3 +487,9 @@ def test_a_certificate_without_alternative_names_is_a_warning(tmp_path: Path) ->
     self_made(tmp_path, timedelta(days=-1), timedelta(days=300), san=False)
     [line] = said(secure("x", "  - {pool: idp, host: idp.example.com}"), tmp_path)
     assert "certificates[0].cert: holds no alternative name (SAN)" in line
+
+
+def test_steering_needs_workers_that_stay_on_their_cores() -> None:
+    [line] = said(GOOD + "steer_by_core: true\n")
+    assert "steer_by_core: has no effect without pin_workers: true" in line
+    assert said(GOOD + "steer_by_core: true\npin_workers: true\n") == []

@@ -95,6 +95,13 @@ WORDS = [
     ("health", "inter", "lbproxy's word is interval"),
     ("limits", "rate_limit", "not supported; "),
     ("limits", "client_max_body_size", "lbproxy's word is body"),
+    ("listener", "so_keepalive", "lbproxy's word is tcp"),
+    ("listener", "backlog", "lbproxy's word is limits.backlog"),
+    ("listener", "tcp-ut", "lbproxy's word is listeners[].tcp.user_timeout"),
+    ("pool", "option srvtcpka", "lbproxy's word is tcp"),
+    ("pool", "tcp-ut", "lbproxy's word is pools.NAME.tcp.user_timeout"),
+    ("pool", "proxy_socket_keepalive", "lbproxy's word is tcp"),
+    ("file", "worker_cpu_affinity", "lbproxy's word is pin_workers"),
 ]
 
 

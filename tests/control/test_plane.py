@@ -141,6 +141,15 @@ async def test_changes_of_one_turn_are_published_together(start: Start) -> None:
         assert len(run.published) == 2
 
 
+async def test_who_waits_for_the_workers_finds_them_told(start: Start) -> None:
+    """They are asked behind the snapshot, which does not wait for others to be published with."""
+    async with start("http://127.0.0.1:1", "http://127.0.0.1:2", health=False) as run:
+        for admin in (Admin.DRAINING, Admin.STOPPED):
+            run.plane.command("idp", "node1", admin, "test")
+            await run.plane.reached_workers()
+            assert run.node("node1").admin is admin
+
+
 async def test_the_first_change_is_published_at_once_and_those_behind_it_together(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -22,8 +23,11 @@ from tests.e2e.child import Child, free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_S = 20.0
+# So that what only one process knows shows, also where the machine has a single core.
+WORKERS = int(os.environ.get("LBPROXY_E2E_WORKERS", "2"))
 # Requests for this are answered by lbproxy itself: their lines divide the access log.
 MARK = "/lbproxy-e2e-mark"
+WORKER_PREFIX = 16  # digits of a request's id that are its worker's own
 NOWHERE = {
     "health": False,
     "hide": [MARK],
@@ -52,9 +56,7 @@ class Door:
         )
         self.context = ssl.create_default_context(cafile=str(self.ca))
         config = {
-            # The lines of several workers stand in the access log as each of them writes them, not
-            # in the order of the requests, which is what the tests look at.
-            "workers": 1,
+            "workers": WORKERS,
             "listeners": [
                 {
                     "name": "https",
@@ -94,9 +96,15 @@ class Door:
         """Return a browser without a past."""
         return Browser(self.origin, self.context)
 
-    def until_health(self, node: str, health: str, timeout_s: float = 30) -> None:
-        """Wait until lbproxy says that a node has this health."""
-        self.child.until(rf"node {node}: health \w+ -> {health}", timeout_s)
+    def until_health(self, node: str, health: str, timeout_s: float = 30, after: int = 0) -> None:
+        """Wait until lbproxy says that a node has this health, and every worker goes by it.
+
+        Args: after: so many lines of its log were there before.
+        """
+        self.child.until(rf"node {node}: health \w+ -> {health}", timeout_s, after=after)
+        # Control writes the log. The workers hear of it a moment later, but before they are asked
+        # what they have counted.
+        self.nodes()
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return what the admin API says of the nodes."""
@@ -141,22 +149,52 @@ class Door:
 
     @contextmanager
     def logged(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield a list that holds, after the block, the access log's lines from within it."""
+        """Yield a list that holds, after the block, the access log's lines from within it.
+
+        They stand in the order in which the requests ended, which the file does not have: each
+        worker writes its lines by itself, those of a quarter of a second together.
+        """
         start = self._mark()
         lines: list[dict[str, Any]] = []
         yield lines
         end = self._mark()
-        written = [json.loads(line) for line in self._log_text().splitlines()]
+        self._until_written()
+        written = sorted(self._logged_lines(), key=lambda line: str(line["time"]))
         places = {line["path"]: number for number, line in enumerate(written)}
-        lines += written[places[start] + 1 : places[end]]
+        within = written[places[start] + 1 : places[end]]
+        lines += [line for line in within if not line["path"].startswith(MARK)]
 
     def _mark(self) -> str:
         """Put a line into the access log, by a request for what the pool hides; wait for it."""
+        path = self._ask_for_mark()
+        self.until(lambda: f'"{path}"' in self._log_text())
+        return path
+
+    def _until_written(self) -> None:
+        """Wait until every worker has written whatever ended before.
+
+        A worker's lines are in order, and ids of requests begin with a prefix of its own: so each
+        has, once the log has a later mark of each. Which worker gets a connection is up to the
+        kernel.
+        """
+        asked: set[str] = set()
+
+        def all_have() -> bool:
+            asked.add(self._ask_for_mark())
+            lines = self._logged_lines()
+            ids = {str(line["request_id"]) for line in lines if line["path"] in asked}
+            return len({each[:WORKER_PREFIX] for each in ids}) >= WORKERS
+
+        self.until(all_have)
+
+    def _ask_for_mark(self) -> str:
         self._marks += 1
         path = f"{MARK}/{self._marks}"
         assert self.browser().request("GET", path).status == 404
-        self.until(lambda: f'"{path}"' in self._log_text())
         return path
+
+    def _logged_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log_text().splitlines()]
 
     def _log_text(self) -> str:
         """The access log as far as its lines are whole."""

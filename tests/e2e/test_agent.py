@@ -81,7 +81,7 @@ class Site:
         )
 
     def until_up(self, name: str, after: int = 0) -> None:
-        self.door.child.until(rf"node {name}: health \w+ -> up", START_S, after=after)
+        self.door.until_health(name, "up", START_S, after)
 
 
 @pytest.fixture(scope="module")

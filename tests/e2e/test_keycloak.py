@@ -38,7 +38,7 @@ def restart(cluster: Cluster, door: Door, name: str) -> None:
     """Bring a node back, and wait until lbproxy uses it."""
     seen = len(door.child.lines)
     cluster.start(name)
-    door.child.until(rf"node {name}: health \w+ -> up", 30, after=seen)
+    door.until_health(name, "up", after=seen)
 
 
 @contextmanager

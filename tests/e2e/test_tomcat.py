@@ -89,9 +89,9 @@ def test_a_node_that_died_loses_its_sessions_and_no_others(door: Door, tomcats: 
         failovers = door.metric("lbproxy_sticky_total", result="failover") - before
         assert failovers == owners.count("node2")
     finally:
-        door.child.until("node node2: health up -> down", 30, after=seen)
+        door.until_health("node2", "down", after=seen)
         tomcats.start("node2")
-        door.child.until("node node2: health down -> up", 30, after=seen)
+        door.until_health("node2", "up", after=seen)
 
 
 def test_the_application_sees_the_public_origin_and_the_client(door: Door) -> None:

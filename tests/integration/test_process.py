@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -123,13 +124,24 @@ class Lab:
         }
         self.file.write_text(safe_dump(config | sections))
 
-    async def start(self, *arguments: str) -> Process:
-        """Start a command; without arguments `run` with the configuration."""
+    async def start(
+        self,
+        *arguments: str,
+        command: Sequence[str] = (),
+        module: Sequence[str] = ("lbproxy",),
+        pass_fds: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a command; without arguments `run` with the configuration.
+
+        Args: command: that starts it, in its turn; module: of Python, with arguments of its own;
+        pass_fds: descriptors that it gets; environment: variables beside ours.
+        """
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "lbproxy",
+            *(*command, sys.executable, "-m", *module),
             *(arguments or ("run", "-c", str(self.file))),
+            pass_fds=pass_fds,
+            env=os.environ | dict(environment or {}),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -14,6 +14,7 @@ from yaml import safe_dump, safe_load
 from tests.integration.conftest import Slow
 from tests.integration.house import CLOSE, free_port, refuses, until
 from tests.integration.house import make_house as make_house
+from tests.integration.test_process import Lab
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Stage
@@ -351,3 +352,25 @@ async def test_many_signals_are_few_reloads(house: Any, edit: Any) -> None:
         running.process.send(signal.SIGHUP)
     await running.process.says("-> 20KiB")
     assert await (await running.hold()).post(b"x" * 20481) == 413
+
+
+@BOTH
+async def test_a_file_beside_it_is_compared_by_the_same_words(
+    stage: Stage, house: Any, edit: Any, tmp_path: Path, workers: int
+) -> None:
+    running = await house(workers=workers)
+    editor = edit(running)
+    other = tmp_path / "other.yaml"
+    listeners = [*editor.document["listeners"], {"name": "more", "bind": "127.0.0.1:0"}]
+    changed = editor.document | {"listeners": listeners, "limits": {"body": "1KiB"}, "workers": 7}
+    other.write_text(safe_dump(changed))
+    admin = f"http://127.0.0.1:{running.admin}"
+    process = await Lab(stage, tmp_path).start(
+        "check", "--against-running", "--admin", admin, "--json", "-c", str(other)
+    )
+    assert await process.ends() == 0
+    compared = json.loads("\n".join(process.out))["changes"]
+    editor.write(**changed)
+    status, document = await editor.reload("?dry_run=true")
+    assert (status, document["changes"]) == (200, compared)
+    assert "limits.body 16MiB -> 1KiB" in compared

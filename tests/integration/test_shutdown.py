@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tests.integration.house import make_house as make_house
 from tests.integration.test_process import PATIENCE_S
+from tests.integration.test_reload import edit as edit
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -54,6 +56,37 @@ async def test_systemd_is_told(
             await hears("WATCHDOG=1")
         running.process.send(signal.SIGTERM)
         await hears("STOPPING=1\nSTATUS=draining")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_systemd_is_told_of_a_reload_and_what_came_of_it(
+    house: Any, edit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """As Type=notify-reload wants it: by a time behind the signal, then that it is over."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        running = await house(workers=workers)
+        loop = asyncio.get_running_loop()
+
+        async def hear() -> str:
+            async with asyncio.timeout(PATIENCE_S):
+                return (await loop.sock_recv(systemd, 1000)).decode()
+
+        started = await hear()
+        assert started.startswith("READY=1")
+        editor = edit(running)
+        failed = "; the last reload failed: the configuration before it holds"
+        for nonsense, remark in ((1, failed), (None, "")):
+            editor.document.pop("nonsense", None)
+            editor.write(**({"nonsense": nonsense} if nonsense else {"limits": {"body": "1KiB"}}))
+            sent = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            running.process.send(signal.SIGHUP)
+            begun = dict(line.split("=", 1) for line in (await hear()).splitlines())
+            assert begun["RELOADING"] == "1"
+            assert int(begun["MONOTONIC_USEC"]) >= sent
+            assert await hear() == started + remark
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lbproxy.config.schema import Config
-from lbproxy.runtime.cores import usable_cores, worker_count
+from lbproxy.runtime.cores import core_of, run_on, usable_cores, worker_count
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +65,15 @@ def test_a_number_is_taken_at_its_word(wanted: int) -> None:
     )
     assert worker_count(config) == wanted
     assert 1 <= worker_count(config.model_copy(update={"workers": "auto"})) <= 8
+
+
+def test_each_worker_has_a_core_of_its_own_as_long_as_there_are_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {7, 2, 5})
+    assert [core_of(place) for place in range(4)] == [2, 5, 7, 2]
+
+
+def test_a_core_that_is_refused_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    run_on({1023})
+    assert "pin_workers: cannot stay on core [1023]" in caplog.text

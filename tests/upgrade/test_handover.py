@@ -33,7 +33,7 @@ WHOLE = Handover(
     drain_s=30.0,
     children=(ChildLeft(-1, 1, 100, 7), ChildLeft(0, 2, 101, 8, page=1, aside=True, leaving=True)),
     sockets=SocketsLeft(
-        {"https": GroupLeft("[::]:8443", (3, 4))},
+        {"https": GroupLeft("[::]:8443", (3, 4), passed=True)},
         GroupLeft("127.0.0.1:9090", (5,)),
         GroupLeft("0.0.0.0:6666", (6, 9)),
         "224.0.1.105:23364",

@@ -40,6 +40,9 @@ class Commands(Protocol):
     async def counters(self) -> WorkerStats:
         """Return what the workers have counted, having asked them."""
 
+    async def reached_workers(self) -> None:
+        """Return when every worker goes by what has changed until now, or does not answer."""
+
     async def reload(self, dry_run: bool) -> ReloadOutcome:
         """Read the configuration again. Args: dry_run: only say what would change."""
 
@@ -48,6 +51,10 @@ class Commands(Protocol):
 
     def history(self) -> History:
         """Return what became of the configuration since the start."""
+
+    def settings(self) -> dict[str, object]:
+        """Return the settings in use, as a file would say them. Secrets are in files of their own,
+        of which they hold the names."""
 
     def not_ready(self) -> str | None:
         """Return why no traffic should come, None if it may."""
@@ -104,6 +111,7 @@ def make_admin_app(
             web.get("/metrics", api.metrics),
             web.get("/api/v1/nodes", api.list_nodes),
             web.get("/api/v1/status", api.status),
+            web.get("/api/v1/config", api.config),
             web.post("/api/v1/reload", api.reload),
             web.post("/api/v1/upgrade", api.upgrade),
             web.post("/api/v1/nodes/{pool}/{node}/{command}", api.command_node),
@@ -151,6 +159,17 @@ class _Api:
                     "problems": list(last.problems),
                 },
                 "last_upgrade": None if history.upgrade is None else _upgrade(history.upgrade),
+            }
+        )
+
+    async def config(self, request: web.Request) -> web.Response:
+        history = self._commands.history()
+        return _json(
+            {
+                "version": __version__,
+                "generation": history.generation,
+                "workers": history.workers,
+                "settings": self._commands.settings(),
             }
         )
 
@@ -204,6 +223,8 @@ class _Api:
             document["warning"] = (
                 f"{name} was the last node of pool {pool} that takes new sessions{rest}"
             )
+        # Who has the answer may rely on it: the next request already goes by the command.
+        await self._commands.reached_workers()
         return _json(document)
 
     def _openness(self, pool: str) -> Openness:

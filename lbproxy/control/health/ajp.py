@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from lbproxy import __version__
 from lbproxy.cluster.health import demands_https
-from lbproxy.control.health.client import MAX_BODY, Answer, ProbeError, explain_connect
+from lbproxy.control.health.client import MAX_BODY, TCP, Answer, ProbeError, explain_connect
 from lbproxy.wire.ajp13 import CPING, DEFAULT_PACKET_SIZE, EMPTY_PACKET
 from lbproxy.wire.ajp13_request import Ajp13Encoder, Facts
 from lbproxy.wire.ajp13_response import BODY, END, GET_BODY, HEAD, NEED_MORE, Ajp13Reader
@@ -129,6 +129,7 @@ class _Connection:
                 async with asyncio.timeout(connect_s):
                     streams = await asyncio.open_connection(host, port)
                 connected = True
+                TCP.set_on_transport(streams[1].transport)
                 try:
                     yield cls(streams)
                 finally:

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -24,6 +24,7 @@ from lbproxy import __version__
 from lbproxy.cluster.node import NodeTls
 from lbproxy.config.certificates import trusting
 from lbproxy.files import FileMark, mark_of
+from lbproxy.tcp import TcpOptions
 
 MAX_BODY = 64 << 10  # a health answer is a few hundred bytes
 MAX_ADDRESSES = 8  # of a node that one probe tries, as one connection of the data plane does
@@ -31,6 +32,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OTHER_SCHEME = {"http": "https", "https": "http"}
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 _MAX_LINE = 8 << 10
+# A probe has ended long before. What the kernel still wants to send to a machine that is gone, and
+# be it the end of the connection, ends as well.
+TCP = TcpOptions(user_timeout_s=10.0)
 _USER_AGENT = f"lbproxy/{__version__} health"
 
 T = TypeVar("T")
@@ -152,7 +156,11 @@ class ProbeClient:
     async def __aenter__(self) -> ProbeClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                force_close=True, use_dns_cache=False, limit=0, resolver=_NoNames()
+                force_close=True,
+                use_dns_cache=False,
+                limit=0,
+                resolver=_NoNames(),
+                socket_factory=_socket,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -251,13 +259,15 @@ class ProbeClient:
         self, target: Target, address: str
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         secure = target.scheme == "https"
-        return await asyncio.open_connection(
+        reader, writer = await asyncio.open_connection(
             address,
             target.port,
             limit=_MAX_LINE,
             ssl=await self._context(target.tls) if secure else None,
             server_hostname=(target.tls.server_name or target.host) if secure else None,
         )
+        TCP.set_on_transport(writer.transport)
+        return reader, writer
 
     async def _request(
         self, target: Target, address: str, connect_s: float | None, heard: asyncio.Event
@@ -311,6 +321,16 @@ class ProbeClient:
                 known = mark, known[1]  # perhaps it is being written
             self._contexts[key] = known
         return known[1]
+
+
+def _socket(
+    info: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]],
+) -> socket.socket:
+    """Return a socket to connect with. Args: info: as of getaddrinfo."""
+    family, kind, protocol, *_ = info
+    sock = socket.socket(family, kind, protocol)
+    TCP.set_on(sock)
+    return sock
 
 
 def _addresses(target: Target) -> tuple[str, ...]:

@@ -17,8 +17,7 @@ from lbproxy.proxy.forwarding.rules import canonical_address
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.wire import proxy_protocol
 
-# Connections that wait to be accepted; the kernel lowers it to net.core.somaxconn.
-BACKLOG = 4096
+BACKLOG = 4096  # connections that wait to be accepted, unless the configuration says otherwise
 # Longest that a PROXY header can be: version 2 with its extensions.
 _PEEK_BYTES = 16 + 4096
 # Connections whose PROXY header has not come yet, so that silent ones cannot pile up.
@@ -81,7 +80,7 @@ class Listener:
     """Accepts connections on one socket.
 
     Args: sock: listening; make; head_timeout: seconds for a PROXY header; count_rejected: told the
-    reason of each connection that is refused here.
+    reason of each connection that is refused here; backlog: the queue of the socket.
     Owns: the socket and the connections that are not handed on yet.
     """
 
@@ -92,12 +91,14 @@ class Listener:
         make: MakeConnection,
         head_timeout: float,
         count_rejected: CountRejected,
+        backlog: int = BACKLOG,
     ) -> None:
         self.state = state
         self.socket = sock
         self.head_timeout = head_timeout
         self._make = make
         self._count_rejected = count_rejected
+        self._backlog = backlog
         self._server: asyncio.Server | None = None
         self._open = False
         self._retry: asyncio.TimerHandle | None = None
@@ -128,7 +129,7 @@ class Listener:
         make = self._make
         # A descriptor of its own: its server closes it, and the socket may have a successor.
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: make(None), sock=self.socket.dup(), backlog=BACKLOG
+            lambda: make(None), sock=self.socket.dup(), backlog=self._backlog
         )
 
     def retire(self, *, succeeded: bool) -> None:

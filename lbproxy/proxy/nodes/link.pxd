@@ -14,6 +14,7 @@ cdef class Link(Member):
     cdef public double response_timeout
     cdef public Py_ssize_t kept
     cdef public double surplus_timeout
+    cdef public object tcp
     cdef public list codes
     cdef public list statuses
     cdef public list heads

@@ -12,14 +12,17 @@ from typing import TypeVar, cast
 from lbproxy.cluster.balance import Member
 from lbproxy.cluster.node import Node
 from lbproxy.cluster.stats import NodeStats, no_durations, no_statuses
+from lbproxy.config.schema import PoolTcpSettings
 from lbproxy.config.secrets import read_secret
 from lbproxy.errors import ConnectError, Failure
 from lbproxy.files import FileMark, mark_of
 from lbproxy.proxy.nodes.connection import Connection, Speaker
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
+from lbproxy.proxy.nodes.machine import options_for
 from lbproxy.proxy.nodes.tls import UpstreamTls
 from lbproxy.proxy.transport.causes import cause
 from lbproxy.proxy.transport.tls import TlsError, client_context, server_hostname
+from lbproxy.tcp import TcpOptions
 
 # For a sign of life of an AJP node, if the node itself asks for no other time.
 _PING_S = 1.0
@@ -58,6 +61,7 @@ class Link(Member):
         # Connections that are kept for the whole of idle_timeout; those above for surplus_timeout.
         self.kept: int = max_idle
         self.surplus_timeout: float = idle_timeout
+        self.tcp = TcpOptions()  # of new connections
         self.codes: list[int] = [0] * 6
         self.statuses: list[int] = no_statuses()
         self.heads: list[int] = no_durations()
@@ -261,16 +265,18 @@ class Link(Member):
         port = self.node.port
         if context is None:
             plain = cast("Callable[[], asyncio.Protocol]", make)
-            _, protocol = await loop.create_connection(plain, target, port)
+            transport, protocol = await loop.create_connection(plain, target, port)
+            self.tcp.set_on_transport(transport)
             return cast(S, protocol)
         name = server_hostname(self.node)
 
         def secure() -> UpstreamTls:
             return UpstreamTls(make, context, name)
 
-        _, tls = await loop.create_connection(
+        transport, tls = await loop.create_connection(
             cast("Callable[[], asyncio.Protocol]", secure), target, port
         )
+        self.tcp.set_on_transport(transport)
         return cast(S, await cast(UpstreamTls, tls).ready())
 
     def reaches(self, node: Node) -> bool:
@@ -347,7 +353,7 @@ class Link(Member):
             self.idle.remove(connection)
             self._drop(connection)
 
-    def tune(self, connect_s: float, response_s: float) -> None:
+    def tune(self, connect_s: float, response_s: float, tcp: PoolTcpSettings) -> None:
         """Take over how long to wait for the node: as the pool has it, or as the node asks.
 
         A node's ping time is the longest wait for a connection, too, but never more than the
@@ -360,6 +366,7 @@ class Link(Member):
         self.kept = self.max_idle if tuning.max_idle is None else tuning.max_idle
         ttl_s = self.idle_timeout if tuning.ttl_s is None else tuning.ttl_s
         self.surplus_timeout = min(self.idle_timeout, ttl_s)
+        self.tcp = options_for(tcp, self.connect_timeout, self.response_timeout)
 
     def stats(self) -> NodeStats:
         """Return the counters so far."""

@@ -147,7 +147,7 @@ class Pool:
         keepalive = settings.keepalive
         for link in self.links.values():
             link.follow(keepalive.per_node, keepalive.idle, now)
-            link.tune(self.connect_timeout, self.response_timeout)
+            link.tune(self.connect_timeout, self.response_timeout, self.settings.tcp)
         snapshot = self.snapshot
         if snapshot is not None:
             if announced is not None:
@@ -229,7 +229,7 @@ class Pool:
                 link = Link(node, keepalive.per_node, keepalive.idle)
                 if self._page is not None:
                     link.shared = self._page.requests(self.name, node.name)
-                link.tune(self.connect_timeout, self.response_timeout)
+                link.tune(self.connect_timeout, self.response_timeout, self.settings.tcp)
                 moved = True
                 if old is not None:
                     self._retire(old)
@@ -237,7 +237,7 @@ class Pool:
                 if (link.domain, link.balancer) != (node.domain, node.balancer):
                     moved = True
                 link.update(node)
-                link.tune(self.connect_timeout, self.response_timeout)
+                link.tune(self.connect_timeout, self.response_timeout, self.settings.tcp)
             links[node.name] = link
         for name, link in self.links.items():
             if name not in links:

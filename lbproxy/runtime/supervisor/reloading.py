@@ -18,6 +18,7 @@ from lbproxy.config.schema import Config
 from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import ServerTls, TlsError
 from lbproxy.runtime.cores import worker_count
+from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import pack
 from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.keys import affinity_keys
@@ -27,6 +28,7 @@ from lbproxy.runtime.sockets import BindError, close_unused, open_again
 from lbproxy.runtime.spreading import spread_over
 from lbproxy.runtime.supervisor.children import Children, Process
 from lbproxy.runtime.supervisor.fork import fork
+from lbproxy.runtime.tuning import tune
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -163,6 +165,9 @@ class Reloading:
         except (BindError, TlsError, OSError) as error:
             self._conclude(ReloadOutcome(problems=(str(error),)))
             return
+        too_few = raise_descriptor_limit(config)  # also for those that are forked from now on
+        if too_few is not None:
+            _log.warning("%s", too_few)
         before.board.widen(PAGES * workers)
         after = replace(before, config=config, sockets=sockets, tls=tls, keys=keys, workers=workers)
         self._refusals.clear()
@@ -185,6 +190,7 @@ class Reloading:
             if before.workers != after.workers:
                 spread_over(after.sockets)
             close_unused(before.sockets, after.sockets)
+            tune(after.sockets, after.config, before.config)
             self._resize(after.workers, lambda: self._conclude(outcome))
             return
         problems = tuple(self._refusals)

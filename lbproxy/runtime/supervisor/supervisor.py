@@ -42,6 +42,8 @@ from lbproxy.runtime.supervisor.resizing import Resizing
 from lbproxy.runtime.supervisor.restarts import Deaths, lending
 from lbproxy.runtime.supervisor.succession import Succession
 from lbproxy.runtime.supervisor.upgrading import Upgrading
+from lbproxy.runtime.tuning import tune
+from lbproxy.runtime.watching import FileWatch
 from lbproxy.signals import heard
 from lbproxy.systemd import Notifier
 
@@ -73,7 +75,8 @@ class Supervisor:
     """Runs control and the workers of an image until it is told to end.
 
     Args: on_ready: called once, when everybody serves; inherited: of the version before, which is
-    to be taken over.
+    to be taken over; watch: by which a file that changes is read again, None to wait until somebody
+    asks.
 
     Attributes: image: that holds now.
     """
@@ -83,8 +86,10 @@ class Supervisor:
         image: Image,
         on_ready: Callable[[], None] | None,
         inherited: Inherited | None = None,
+        watch: FileWatch | None = None,
     ) -> None:
         self.image = image
+        self._watch = watch
         self._systemd = Notifier(os.environ)
         self._on_ready = on_ready
         self._phase = SupervisorPhase.STARTING
@@ -97,8 +102,8 @@ class Supervisor:
             self._hold,
             lambda: self._phase is SupervisorPhase.SERVING,
             self._resize,
-            self._systemd.reloading,
-            self._tell_systemd,
+            self._reload_begins,
+            self._reload_ends,
         )
         self._upgrading = Upgrading(
             self._children, lambda: self.image, self._may_upgrade, self._upgrade_failed
@@ -149,6 +154,7 @@ class Supervisor:
         single = (
             *(self._deadline, self._lead, self._watchdog, self._resizing.due),
             *(self._succession.patience, self._succession.parting, self._upgrading.due),
+            None if self._watch is None else self._watch.due,
         )
         times = [*self._due.values(), *(time for time in single if time is not None)]
         timeout_s = max(0.0, min(times) - now) if times else None
@@ -226,6 +232,10 @@ class Supervisor:
             self._drain()
         if self._watchdog is not None and self._watchdog <= now:
             self._watch_everybody(now)
+        watch = self._watch
+        changed = watch is not None and watch.due <= now and watch.look(now)
+        if changed and self._phase is SupervisorPhase.SERVING:
+            self._reload(None, 0, dry_run=False)
         if self._deadline is not None and self._deadline <= now:
             self._deadline = None
             self._kill(self._children.own() if self._failure else self._children.everybody())
@@ -252,6 +262,7 @@ class Supervisor:
                 _log.info("serving %s", self.image.path)
                 upgraded = self._succession.served(self.image.sockets)
                 if upgraded is not None:
+                    tune(self.image.sockets, self.image.config)
                     self._know(replace(self._children.history, upgrade=upgraded))
                 self._systemd.ready(self._status())
                 if self._systemd.watchdog_s:
@@ -349,6 +360,17 @@ class Supervisor:
         if asker is not None:
             self._children.tell(asker, ReloadAnswer(number, ReloadOutcome(problems=(why,))))
 
+    def _reload_begins(self) -> None:
+        self._systemd.reloading()
+        if self._watch is not None:
+            self._watch.reload_begins()
+
+    def _reload_ends(self) -> None:
+        last = self._children.history.last
+        if self._watch is not None and last is not None:
+            self._watch.reload_ends(self.image.config, worked=last.worked)
+        self._tell_systemd()
+
     def _hold(self, image: Image) -> None:
         self.image = image
 
@@ -435,9 +457,8 @@ class Supervisor:
         """Return in words how it is."""
         count = self.image.workers
         serving = sum(1 for child in self._children.workers() if child.ready and not child.leaving)
-        if serving == count:
-            return f"serving with {count} workers"
-        return f"serving with {serving} of {count} workers"
+        of = f"{count}" if serving == count else f"{serving} of {count}"
+        return f"serving with {of} workers" + self._children.history.remark
 
     def _watch_everybody(self, now: float) -> None:
         """Tell the watchdog that all is well if everybody has answered, and ask again."""

@@ -42,6 +42,7 @@ class Commands:
         default_factory=lambda: ReloadOutcome(("limits.body 1 -> 2",), (), 0.0)
     )
     asked_to_reload: list[bool] = field(default_factory=list)
+    reached: list[list[Admin]] = field(default_factory=list)  # what workers went by
     asked_to_upgrade: list[str] = field(default_factory=list)
     upgraded: UpgradeOutcome = field(default_factory=lambda: UpgradeOutcome("1", "2", at=0.0))
 
@@ -56,6 +57,9 @@ class Commands:
     async def counters(self) -> WorkerStats:
         return self.counted
 
+    async def reached_workers(self) -> None:
+        self.reached.append([node.admin for node in self.registry.nodes()])
+
     async def reload(self, dry_run: bool) -> ReloadOutcome:
         self.asked_to_reload.append(dry_run)
         return self.outcome
@@ -66,6 +70,9 @@ class Commands:
 
     def history(self) -> History:
         return History(time.time() - 90.0, 2, self.outcome, 4, self.upgraded)
+
+    def settings(self) -> dict[str, object]:
+        return {"workers": 4}
 
     def not_ready(self) -> str | None:
         return self.reason
@@ -218,6 +225,17 @@ async def test_commands(client: Client, commands: Commands, command: str, admin:
     assert answer["reason"] == f"{command} by the admin API"
     assert commands.nodes()[0].admin.value == admin
     assert commands.nodes()[1].admin is Admin.ENABLED
+    assert commands.reached == [[Admin(admin), Admin.ENABLED]], "before the answer"
+
+
+async def test_settings(client: Client) -> None:
+    async with client.get("/api/v1/config") as response:
+        assert await response.json() == {
+            "version": __version__,
+            "generation": 2,
+            "workers": 4,
+            "settings": {"workers": 4},
+        }
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from lbproxy.cluster.node import NodeTls, Tuning
+from lbproxy.config.schema import PoolTcpSettings
 from lbproxy.errors import ConnectError, Failure
 from lbproxy.proxy.nodes.connection import Connection
 from lbproxy.proxy.nodes.link import Link
@@ -109,7 +110,7 @@ def test_each_is_kept_for_its_time(link: Link, made: list[Speaker]) -> None:
 
 def test_those_above_the_nodes_own_number_go_earlier(made: list[Speaker]) -> None:
     link = Link(node(tuning=Tuning(max_idle=1, ttl_s=5.0)), 4, IDLE_S)
-    link.tune(3.0, 60.0)
+    link.tune(3.0, 60.0, PoolTcpSettings())
     first, second, third = speakers(link, made, 3)
     link.close_expired(NOW + 6.0)
     assert link.idle == [first.connection, third.connection]
@@ -178,10 +179,10 @@ def test_no_connection_is_kept_to_where_the_node_is_no_more(made: list[Speaker])
 
 def test_what_a_node_asks_for_bounds_the_waits(link: Link) -> None:
     link.node = node(tuning=Tuning(response_s=7.0, ping_s=10.0))
-    link.tune(3.0, 60.0)
+    link.tune(3.0, 60.0, PoolTcpSettings())
     assert (link.connect_timeout, link.response_timeout) == (3.0, 7.0)
     link.node = node(tuning=Tuning(ping_s=1.0))
-    link.tune(3.0, 60.0)
+    link.tune(3.0, 60.0, PoolTcpSettings())
     assert (link.connect_timeout, link.response_timeout) == (1.0, 60.0)
 
 

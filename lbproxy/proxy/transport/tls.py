@@ -52,10 +52,15 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """One certificate in use. Args: names: lower case, with wildcards; expires: Unix seconds."""
+    """One certificate in use.
+
+    Args: names: lower case, with wildcards; identity: those and its addresses, or its subject if it
+    has neither: what a session is good for; expires: Unix seconds.
+    """
 
     context: ssl.SSLContext
     names: tuple[str, ...]
+    identity: frozenset[str]
     subject: str
     expires: float
     file: str
@@ -237,12 +242,11 @@ class ServerTls:
         self._by_name: dict[str, _Names] = {}
         # The certificate that is named first in the file wins a name.
         for loaded in self._loaded:
-            key = frozenset(loaded.names or [loaded.subject])
-            names = self._names.get(key)
+            names = self._names.get(loaded.identity)
             if names is None:
-                names = known.get(key) or _Names(self._settings, loaded.context)
+                names = known.get(loaded.identity) or _Names(self._settings, loaded.context)
                 names.shown = loaded.context
-                self._names[key] = names
+                self._names[loaded.identity] = names
             for name in loaded.names:
                 self._by_name.setdefault(name, names)
         self._default = next(iter(self._names.values()))
@@ -273,7 +277,7 @@ def _load(certificate: CertificateSettings, settings: ListenerTlsSettings) -> _L
     context = _server_context(settings)
     try:
         first = x509.load_pem_x509_certificates(Path(certificate.cert).read_bytes())[0]
-        names = _names(first)
+        names, addresses = _alternatives(first)
         subject = first.subject.rfc4514_string() or (names[0] if names else certificate.cert)
         expires = first.not_valid_after_utc.timestamp()
         serial = f"{first.serial_number:x}"
@@ -295,19 +299,24 @@ def _load(certificate: CertificateSettings, settings: ListenerTlsSettings) -> _L
         ) from None
     except OSError as error:
         raise TlsError(f"{certificate.key}: {error.strerror}") from None
-    return _Loaded(context, names, subject, expires, certificate.cert, serial)
+    identity = frozenset((*names, *addresses) or [subject])
+    return _Loaded(context, names, identity, subject, expires, certificate.cert, serial)
 
 
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+def _alternatives(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names and the addresses that a certificate is for."""
     try:
         extension = certificate.extensions.get_extension_for_oid(
             ExtensionOID.SUBJECT_ALTERNATIVE_NAME
         )
     except (x509.ExtensionNotFound, *UNREADABLE):
-        return ()
+        return (), ()
     alternatives = extension.value
     assert isinstance(alternatives, x509.SubjectAlternativeName)
-    return tuple(name.lower() for name in alternatives.get_values_for_type(x509.DNSName))
+    return (
+        tuple(name.lower() for name in alternatives.get_values_for_type(x509.DNSName)),
+        tuple(map(str, alternatives.get_values_for_type(x509.IPAddress))),
+    )
 
 
 def _marks_of(certificate: CertificateSettings) -> tuple[FileMark | None, FileMark | None]:

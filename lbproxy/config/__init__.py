@@ -24,5 +24,5 @@ From text to `Config`:
 From `Config` to `Config`: `changes` says what differs, in the words of the file.
 
 What no section can know alone: `checks`, with `pool_checks`, `source_checks`, `place_checks`,
-`certificates`, `secrets` and `check_helpers`; `agent_checks` for an agent.
+`certificates`, `secrets`, `ticket_keys` and `check_helpers`; `agent_checks` for an agent.
 """

@@ -27,13 +27,20 @@ _log = logging.getLogger("lbproxy.process")
 class Alone:
     """Serves a configuration in this process until it is told to end.
 
-    Args: path: of the configuration; on_ready: called once all listeners accept.
+    Args: path: of the configuration; on_ready: called once all listeners accept; sets_tickets: as
+    of `Service`.
     """
 
-    def __init__(self, config: Config, path: Path, on_ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        path: Path,
+        on_ready: Callable[[], None] | None,
+        sets_tickets: bool,
+    ) -> None:
         self._path = path
         self._on_ready = on_ready
-        self._service = Service(config, reload=self._reload)
+        self._service = Service(config, reload=self._reload, sets_tickets=sets_tickets)
         self._systemd = Notifier(os.environ)
         self._reloading: asyncio.Lock
         self._by_signal: set[asyncio.Task[ReloadOutcome]] = set()

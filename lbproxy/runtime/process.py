@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from lbproxy.runtime.kept_memory import KeptMemory
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.sockets import open_all
 from lbproxy.runtime.supervisor.supervisor import Supervisor
+from lbproxy.runtime.supervisor.ticket_trial import can_set_tickets, ticket_keys_work
+from lbproxy.runtime.ticket_secrets import SECRET_BYTES, ticket_secrets
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -39,7 +42,8 @@ def run(config: Config, path: Path, on_ready: Callable[[], None] | None = None) 
     raise_descriptor_limit(config.limits.connections)
     if config.workers != 1:
         return _supervise(config, path, worker_count(config), on_ready)
-    alone = Alone(config, path, on_ready)
+    # Later it has threads, and cannot try any more what a reload may want.
+    alone = Alone(config, path, on_ready, ticket_keys_work())
     alone.open()
     return uvloop.run(alone.serve())
 
@@ -49,15 +53,20 @@ def _supervise(
 ) -> int:
     sockets = open_all(config, workers)
     try:
+        secret, sets = os.urandom(SECRET_BYTES), can_set_tickets(config)
+        tickets = ticket_secrets(config, secret, sets)
         image = Image(
             config,
             path,
             sockets,
-            server_tls(config),
+            server_tls(config, tickets),
             affinity_keys(config),
             workers,
             KeptMemory(),
             BoardMemory.make(config.limits.connections, PAGES * workers, PAGES * MAX_WORKERS),
+            secret,
+            sets,
+            tickets,
         )
         # What lives now lives to the end. The collector must not write to it, or each child would
         # get a copy of its own of all that it inherits.

@@ -112,7 +112,7 @@ class WorkerProcess:
             raise CannotDo("a worker begins, or ends; try again")
         own = image.sockets.of_worker(self._place)
         try:
-            tls = server_tls(image.config)
+            tls = server_tls(image.config, image.tickets)
             await data.follow(image.config, {name: own[name] for name in new}, tls, image.keys)
         except (TlsError, OSError) as error:
             raise CannotDo(str(error)) from None

@@ -230,16 +230,16 @@ async def make_house(stage: Stage, tmp_path: Path) -> AsyncIterator[Any]:
         lab.configure(
             node,
             workers=workers,
-            listeners=[{"name": "http", "bind": f"127.0.0.1:{mine}"}],
             admin={"bind": f"127.0.0.1:{admin}"},
             state_file=False,
             **{
+                "listeners": [{"name": "http", "bind": f"127.0.0.1:{mine}"}],
                 "pools": {
                     "idp": {
                         "health": health,
                         "nodes": [{"name": "node1", "url": f"http://127.0.0.1:{node}"}],
                     }
-                }
+                },
             }
             | sections,
         )

@@ -7,5 +7,5 @@ that forks, and no other.
 - `children`    the children: how they are forked, joined to each other, told and heard
 - `reloading`   reads the configuration again and has every child follow it
 - `restarts`    when a process that died is started anew, and who accepts for it meanwhile
-- `fork`        makes a child
+- `fork`        makes a child; `ticket_trial` one that tries whether ticket keys can be set
 """

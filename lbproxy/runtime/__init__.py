@@ -13,7 +13,7 @@
 - `sockets`          every socket, opened before anything else; `binding` says why one cannot be
 - `process_facts`    what a process tells of itself
 - `keys`             what signs affinity cookies; `ticket_secrets` what keys of tickets are made of
-- `cores`            how many workers `auto` means
+- `cores`            how many workers `auto` means; `collector` how seldom garbage is looked for
 - `descriptors`      as many file descriptors as the limits allow connections
 - `state_place`      where state is kept that nobody has named a file for
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
 from lbproxy.control.reloading import ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
+from lbproxy.runtime.collector import quiet_collector
 from lbproxy.runtime.control_seat import ERRORS
 from lbproxy.runtime.reading import plan, read_again, tell_outcome
 from lbproxy.runtime.service import Service
@@ -70,9 +70,7 @@ class Alone:
         loop.add_signal_handler(signal.SIGHUP, reload)
         try:
             await self._service.start()
-            # What lives now lives to the end: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            quiet_collector()
             _log.info("serving %s", self._path)
             self._systemd.ready("serving")
             watched = asyncio.ensure_future(_assure(self._systemd))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 
 from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.channel.to_control import ToControl
 from lbproxy.runtime.child import CannotBegin, CannotDo
+from lbproxy.runtime.collector import quiet_collector
 from lbproxy.runtime.following import unpack
 from lbproxy.runtime.image import Image
 from lbproxy.runtime.order_channel import OrderChannel
@@ -71,9 +71,7 @@ class WorkerProcess:
             if self._control.first.is_set():
                 await data.start()
                 self._accepting = True
-                # What lives now lives to the end: the collector need not look at it again.
-                gc.collect()
-                gc.freeze()
+                quiet_collector()
                 self._orders.send(Ready())
             await self._ending.wait()
             self._close()

@@ -29,7 +29,7 @@ from lbproxy.runtime.ticket_secrets import warn_of_files
 # What reads memory that is not what it takes it for may go round for ever.
 LIMIT_S = 5
 _VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-_WORKS, _REFUSED, _NO_EFFECT = 0, 1, 2  # exit codes
+_WORKS, _REFUSED, _NO_EFFECT, _UNTRIED = range(4)  # exit codes
 
 _log = logging.getLogger("lbproxy.tls")
 
@@ -73,6 +73,8 @@ def _why_not(code: int) -> str:
             return "its OpenSSL takes none"
         case 2:
             return "sessions do not resume by them"
+        case 3:
+            return "it cannot be tried here"
         case _:
             return f"it is built in another way (a trial ended with {code})"
 
@@ -80,12 +82,15 @@ def _why_not(code: int) -> str:
 def _try() -> int:
     """In the child."""
     faulthandler.disable()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # to die is one of its answers
+    with contextlib.suppress(OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # to die is one of its answers
     signal.alarm(LIMIT_S)
     try:
         return _WORKS if all(map(_resumes, _VERSIONS)) else _NO_EFFECT
     except TicketError:
         return _REFUSED
+    except OSError:  # no memory, no /proc, or TLS itself fails
+        return _UNTRIED
 
 
 def _resumes(version: ssl.TLSVersion) -> bool:

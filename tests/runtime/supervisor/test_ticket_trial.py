@@ -53,6 +53,7 @@ def test_ticket_keys_can_be_set_here_unless_it_says_why_not() -> None:
             "ticket_trial.set_keys = lambda context, keys: tickets.set_keys(context, bytes(80))",
             "sessions do not resume by them",
         ),
+        ("os.memfd_create = lambda name: os.open('/nowhere', 0)", "it cannot be tried here"),
         ("del _ssl.__file__", "its OpenSSL is built into the program"),
         ("_ssl.__file__ = '/nowhere'", "its OpenSSL takes none"),
     ],

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from lbproxy.config.schema import Config
 from lbproxy.config.ticket_keys import why_no_keys
 from lbproxy.proxy.transport.tickets import KEY_BYTES, TicketError, set_keys
-from lbproxy.runtime.supervisor.fork import fork
+from lbproxy.runtime.supervisor.fork import count_threads, fork
 from lbproxy.runtime.ticket_secrets import warn_of_files
 
 # What reads memory that is not what it takes it for may go round for ever.
@@ -47,7 +47,12 @@ def can_set_tickets(config: Config, known: bool | None = None) -> bool | None:
 
 
 def ticket_keys_work() -> bool:
-    """Return whether ticket keys can be set in this process and its children; say so if not."""
+    """Return whether ticket keys can be set in this process and its children; say so if not.
+
+    Nobody can try in a process with threads, such as the demo's: then it is False, without a word.
+    """
+    if count_threads() > 1:
+        return False
     why = why_no_keys() or _why_not(os.waitstatus_to_exitcode(_tried()))
     if why:
         _log.warning(

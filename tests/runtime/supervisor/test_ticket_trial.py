@@ -36,6 +36,15 @@ def tried(harm: str) -> tuple[str, str]:
     return ran.stdout.strip(), ran.stderr
 
 
+def test_a_process_with_threads_does_not_try() -> None:
+    harm = """
+import threading
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+ticket_trial.fork = None
+"""
+    assert tried(harm) == ("False 2", "")
+
+
 def test_ticket_keys_can_be_set_here_unless_it_says_why_not() -> None:
     found, said = tried("")
     assert (found, said) == ("True 1", "") or (found == "False 1" and "cannot be told" in said)

@@ -379,7 +379,8 @@ AIMS = (
     Aim("tls", Quantity.CPU_US, 1.05, "haproxy"),
     Aim("ajp", Quantity.CPU_US, 1.3, "lbproxy http", contestant="lbproxy ajp"),
     Aim("ajp", Quantity.CPU_US, 1.0, "apache ajp", contestant="lbproxy ajp"),
-    Aim("handshake", Quantity.CPU_US, 1.3, "haproxy"),
+    Aim("handshake", Quantity.CPU_US, 1.2, "nginx"),
+    Aim("handshake", Quantity.CPU_US, 1.1, "haproxy"),
     Aim("many", Quantity.CPU_US, 1.05, "lbproxy 1", contestant=f"lbproxy {MANY:,}"),
     *(
         aim

@@ -9,7 +9,6 @@ the input ends the process.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from pathlib import Path
 from time import thread_time
@@ -17,6 +16,7 @@ from time import thread_time
 import uvloop
 
 from lbproxy.config.read import load_config
+from lbproxy.runtime.collector import quiet_collector
 from lbproxy.runtime.service import Service
 
 BEAT_S = 0.001
@@ -29,8 +29,7 @@ async def main(path: Path) -> None:
     service = Service(config)
     service.open()
     await service.start()
-    gc.collect()
-    gc.freeze()  # as `lbproxy run` does
+    quiet_collector()
     longest = 0.0
     last = thread_time()
 

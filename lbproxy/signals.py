@@ -23,7 +23,7 @@ def heard(numbers: Collection[signal.Signals]) -> Iterator[socket.socket]:
     before = {number: signal.signal(number, _nothing) for number in numbers}
     waking = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
     _sockets.append(read)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     try:
         yield read
     finally:

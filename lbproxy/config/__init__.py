@@ -25,5 +25,5 @@ From `Config` to `Config`: `changes` says what differs, in the words of the file
 those that it names.
 
 What no section can know alone: `checks`, with `pool_checks`, `source_checks`, `place_checks`,
-`certificates`, `secrets` and `check_helpers`; `agent_checks` for an agent.
+`certificates`, `secrets`, `ticket_keys` and `check_helpers`; `agent_checks` for an agent.
 """

@@ -17,6 +17,7 @@ from lbproxy.config.pool_checks import pools
 from lbproxy.config.schema import Config, ListenerSettings, RouteSettings
 from lbproxy.config.secrets import can_be_sent
 from lbproxy.config.source_checks import sources
+from lbproxy.config.ticket_keys import check_ticket_key
 
 
 def check(config: Config, known: Known, now: datetime) -> Iterator[Finding]:
@@ -51,6 +52,9 @@ def _listeners(config: Config, known: Known, now: datetime) -> Iterator[Finding]
             yield from _redirect(config, listener, by_name, known, path)
         for number, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
             yield from check_certificate(certificate, (*path, "tls", "certificates", number), now)
+        if listener.tls is not None and listener.tls.ticket_key_file is not None:
+            key_path: Path = (*path, "tls", "ticket_key_file")
+            yield from check_ticket_key(listener.tls.ticket_key_file, key_path)
 
 
 def _cores(config: Config, known: Known) -> Iterator[Finding]:

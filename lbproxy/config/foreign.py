@@ -43,6 +43,8 @@ _ANYWHERE: Mapping[str, str] = {
     "ssl_certificate_key sslcertificatekeyfile tls_certificates crt_list",
     "listeners[].tls.min_version": "ssl_protocols sslprotocol ssl_min_ver tls_min_version "
     "protocols minimum_version tls_minimum_protocol_version",
+    "listeners[].tls.ticket_key_file": "ssl_session_ticket_key tls_ticket_keys session_ticket_keys "
+    "sslsessionticketkeyfile session_tickets ticket_keys ticket_key",
     "listeners[].redirect_to": "https_redirect redirect_scheme ssl_redirect redirect_https "
     "force_https force_ssl redirections",
     "listeners[].proxy_protocol": "accept_proxy proxyprotocol use_proxy_proto "

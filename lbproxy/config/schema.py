@@ -50,6 +50,10 @@ class ListenerTlsSettings(Model):
     """The first is the default, the others are chosen by SNI. Changed files are read again."""
     min_version: TlsVersion = "1.2"
     """The oldest TLS version that is spoken."""
+    ticket_key_file: FilePath | None = None
+    """File with a secret of 32 bytes or more, the same on several machines, from which the keys of
+    session tickets are derived, others every 12 hours: sessions resume on all of them, and after a
+    restart; null: a secret made at start."""
 
 
 class ProxyProtocolSettings(Model):

@@ -98,8 +98,8 @@ class Listening:
     ) -> None:
         """Follow another configuration; the worker has followed it already.
 
-        Args: sockets: of listeners that are new or bound anew, the others keep theirs; tls: of
-        those at least whose section is new or changed. Raises: OSError: out of descriptors.
+        Args: sockets: of listeners that are new or bound anew, the others keep theirs; tls: of all
+        that have it. Raises: OSError: out of descriptors.
         """
         worker = self._worker
         before = {state.name: state for state in worker.listeners}
@@ -110,7 +110,7 @@ class Listening:
             name = settings.name
             port = _redirect_port(config, settings, bound)
             state = before.get(name)
-            ours = _followed(None if state is None else state.tls, settings, tls)
+            ours = _followed(None if state is None else state.tls, tls.get(name))
             if state is None or name in sockets or state.secure != (ours is not None):
                 state = _successor(state, ListenerState(settings, ours, port))
             states.append(state)
@@ -172,19 +172,13 @@ class Listening:
         )
 
 
-def _followed(
-    before: ServerTls | None, settings: ListenerSettings, tls: Mapping[str, ServerTls]
-) -> ServerTls | None:
-    """Return the TLS of a listener: what it has already, if it has some, so that sessions resume.
-
-    Args: before: that it has; tls: that others are read into.
-    """
-    if settings.tls is None:
-        return None
-    if before is None:
-        return tls[settings.name]
-    if not before.follows(settings.tls):
-        before.follow(tls[settings.name])
+def _followed(before: ServerTls | None, wanted: ServerTls | None) -> ServerTls | None:
+    """Return the TLS of a listener: what it has already, if it has some and goes on to, so that
+    sessions resume even where ticket keys cannot be set."""
+    if before is None or wanted is None:
+        return wanted
+    if not before.does_as(wanted):
+        before.follow(wanted)
     return before
 
 

@@ -1,7 +1,7 @@
 """The data plane of one process: a worker, the listeners that bring it clients, and its files.
 
-The control plane is the other half; `lbproxy.runtime` joins the two. Ticket keys are those of the
-TLS contexts, which are therefore made once, before there are workers, and handed in.
+The control plane is the other half; `lbproxy.runtime` joins the two. TLS contexts are made once,
+before there are workers, and handed in: where ticket keys cannot be set they are the contexts'.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lbproxy.proxy.access_log import AccessLog
 from lbproxy.proxy.desk import Reports
 from lbproxy.proxy.downstream.listener import ListenerState
 from lbproxy.proxy.listening import Listening
+from lbproxy.proxy.transport.tickets import TicketSecret
 from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.proxy.worker import NEWCOMER_S, TICK_S, Worker
 
@@ -26,9 +27,20 @@ CERTIFICATES_EVERY_S = 2.0
 _log = logging.getLogger("lbproxy.tls")
 
 
-def server_tls(config: Config) -> dict[str, ServerTls]:
-    """Return TLS by the listener's name, for those that have it. Raises: TlsError."""
-    return {listener.name: ServerTls(listener.tls) for listener in config.listeners if listener.tls}
+def server_tls(
+    config: Config, secrets: Mapping[str, TicketSecret] | None = None
+) -> dict[str, ServerTls]:
+    """Return TLS by the listener's name, for those that have it.
+
+    Args: secrets: what ticket keys are derived from; none: they are the contexts' own.
+    Raises: TlsError.
+    """
+    secrets = secrets or {}
+    return {
+        listener.name: ServerTls(listener.tls, secrets.get(listener.name))
+        for listener in config.listeners
+        if listener.tls
+    }
 
 
 class DataPlane:
@@ -85,9 +97,9 @@ class DataPlane:
         others could come to wait there for nobody.
 
         Args: sockets: listening, of listeners that are new or bound anew; the others keep theirs;
-        tls: as of server_tls(), of those listeners at least that are new or whose section has
-        changed: their certificates are taken over, sessions resume where names are the same; keys:
-        as of the constructor, and the same for pools whose affinity has not changed.
+        tls: as of server_tls(): certificates are taken over where a section or a secret has
+        changed, and sessions resume where names and secret are the same; keys: as of the
+        constructor, and the same for pools whose affinity has not changed.
         Raises: OSError: the access log cannot be opened; then nothing has changed.
         """
         async with self._following:

@@ -17,8 +17,9 @@
 - `spreading`        over how many of its sockets a group spreads new connections
 - `first_process`    what init has to do in a container
 - `process_facts`    what a process tells of itself
-- `keys`             what signs affinity cookies
+- `keys`             what signs affinity cookies; `ticket_secrets` what keys of tickets are made of
 - `cores`            how many workers `auto` means, and on which core each stays if it is to
+- `collector`        how seldom garbage is looked for
 - `backlog`          how many clients the kernel lets wait
 - `descriptors`      as many file descriptors as the limits allow connections
 - `state_place`      where state is kept that nobody has named a file for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from lbproxy.config.schema import Config
 from lbproxy.config.units import format_duration
 from lbproxy.control.reloading import ALL_IN_ONE, ReloadOutcome
 from lbproxy.proxy.transport.tls import TlsError
+from lbproxy.runtime.collector import quiet_collector
 from lbproxy.runtime.control_seat import ERRORS
 from lbproxy.runtime.first_process import adopt_orphans
 from lbproxy.runtime.passed import PassedSockets
@@ -31,8 +31,8 @@ _log = logging.getLogger("lbproxy.process")
 class Alone:
     """Serves a configuration in this process until it is told to end.
 
-    Args: path: of the configuration; on_ready: called once all listeners accept; watch: as of the
-    supervisor.
+    Args: path: of the configuration; on_ready: called once all listeners accept; sets_tickets: as
+    of `Service`; watch: as of the supervisor.
     """
 
     def __init__(
@@ -40,12 +40,13 @@ class Alone:
         config: Config,
         path: Path,
         on_ready: Callable[[], None] | None,
+        sets_tickets: bool,
         watch: FileWatch | None = None,
     ) -> None:
         self._path = path
         self._watch = watch
         self._on_ready = on_ready
-        self._service = Service(config, reload=self._reload)
+        self._service = Service(config, reload=self._reload, sets_tickets=sets_tickets)
         self._systemd = Notifier(os.environ)
         self._reloading: asyncio.Lock
         self._by_signal: set[asyncio.Task[ReloadOutcome]] = set()
@@ -77,9 +78,7 @@ class Alone:
         adopt_orphans()
         try:
             await self._service.start()
-            # What lives now lives to the end: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
+            quiet_collector()
             _log.info("serving %s", self._path)
             self._systemd.ready("serving")
             watched = asyncio.ensure_future(_assure(self._systemd))

@@ -11,6 +11,7 @@ from itertools import islice
 
 from lbproxy.config.schema import Config
 from lbproxy.control.mcmp.part import McmpSockets
+from lbproxy.proxy.transport.tickets import TicketSecret
 from lbproxy.runtime.image import PAGES, Image
 from lbproxy.runtime.sockets import Sockets, binds_of
 
@@ -26,6 +27,7 @@ class _Payload:
 
     config: Config
     keys: Mapping[str, bytes]
+    tickets: Mapping[str, TicketSecret]
     workers: int
     kept: Mapping[str, int]
     added: Mapping[str, int]
@@ -56,6 +58,7 @@ def pack(before: Image, after: Image) -> list[int]:
     payload = _Payload(
         after.config,
         after.keys,
+        after.tickets,
         after.workers,
         kept,
         {name: len(members) for name, members in added.items()},
@@ -94,7 +97,14 @@ def unpack(image: Image, descriptors: list[int]) -> tuple[Image, frozenset[str]]
     if payload.mcmp:
         mcmp = McmpSockets(next(sockets), next(sockets, None))
     made = Sockets(listeners, admin, mcmp, image.sockets.files, binds_of(config))
-    after = replace(image, config=config, keys=payload.keys, sockets=made, workers=payload.workers)
+    after = replace(
+        image,
+        config=config,
+        keys=payload.keys,
+        tickets=payload.tickets,
+        sockets=made,
+        workers=payload.workers,
+    )
     after.board.widen(PAGES * after.workers)
     return after, frozenset(name for name, count in payload.kept.items() if not count)
 

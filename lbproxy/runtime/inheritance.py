@@ -50,6 +50,7 @@ def leave_image(
         ),
         kept=KeptLeft(FORMAT, tuple(image.kept.copies)),
         keys={pool: key.hex() for pool, key in image.keys.items()},
+        secret=image.ticket_secret.hex(),
         numbers=numbers,
         history=encode(history).decode(),
         asker=asker,

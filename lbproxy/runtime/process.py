@@ -26,6 +26,8 @@ from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.passed import passed_to
 from lbproxy.runtime.sockets import Sockets, open_again, taken
 from lbproxy.runtime.supervisor.supervisor import Supervisor
+from lbproxy.runtime.supervisor.ticket_trial import can_set_tickets, ticket_keys_work
+from lbproxy.runtime.ticket_secrets import SECRET_BYTES, ticket_secrets
 from lbproxy.runtime.tuning import tune
 from lbproxy.runtime.watching import FileWatch
 from lbproxy.upgrade.taking_over import taking_over
@@ -66,7 +68,8 @@ def _run(
         return _supervise(config, path, workers, inherited.sockets, inherited, on_ready, watch)
     if config.workers != 1:
         return _supervise(config, path, workers, taken(passed, config), None, on_ready, watch)
-    alone = Alone(config, path, on_ready, watch)
+    # Later it has threads, and cannot try any more what a reload may want.
+    alone = Alone(config, path, on_ready, ticket_keys_work(), watch)
     alone.open(passed)
     return uvloop.run(alone.serve())
 
@@ -115,15 +118,22 @@ def _image(
 ) -> Image:
     """Raises: TlsError, OSError: what the configuration names cannot be used."""
     keys = None if inherited is None else keys_left(inherited.left.keys)
+    secret = b"" if inherited is None else bytes.fromhex(inherited.left.secret)
+    secret = secret or os.urandom(SECRET_BYTES)
+    sets = can_set_tickets(config)
+    tickets = ticket_secrets(config, secret, sets)
     kept = None if inherited is None else inherited.kept
     board = None if inherited is None else inherited.board
     return Image(
         config,
         path,
         sockets,
-        server_tls(config),
+        server_tls(config, tickets),
         affinity_keys(config, keys),
         workers,
         kept or KeptMemory(),
         board or BoardMemory.make(config.limits.connections, PAGES * workers, PAGES * MAX_WORKERS),
+        secret,
+        sets,
+        tickets,
     )

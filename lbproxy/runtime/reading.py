@@ -17,6 +17,7 @@ from lbproxy.proxy.plane import server_tls
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.state_place import state_place, with_state
+from lbproxy.runtime.ticket_secrets import ticket_secrets
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -49,6 +50,7 @@ def objection(config: Config) -> str | None:
     """Return why something that a configuration names cannot be used, None if all can."""
     try:
         server_tls(config)
+        ticket_secrets(config, b"", True)
         affinity_keys(config)
         if config.access_log and config.access_log.path != "-":
             _try_to_append(config.access_log.path)

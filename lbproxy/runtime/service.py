@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from lbproxy.config import schema
 from lbproxy.control.reloading import History, Reload, cannot_reload, cannot_upgrade
 from lbproxy.proxy.plane import DataPlane, server_tls
+from lbproxy.proxy.transport.tls import ServerTls
 from lbproxy.proxy.worker import TICK_S, Worker
 from lbproxy.runtime.channel.direct import Direct
 from lbproxy.runtime.control_seat import ControlSeat
@@ -15,6 +17,7 @@ from lbproxy.runtime.following import new_sockets
 from lbproxy.runtime.keys import affinity_keys
 from lbproxy.runtime.passed import PassedSockets
 from lbproxy.runtime.sockets import Sockets, close_unused, open_again, open_all, port_of
+from lbproxy.runtime.ticket_secrets import SECRET_BYTES, ticket_secrets, warn_of_files
 from lbproxy.runtime.tuning import tune
 
 _log = logging.getLogger("lbproxy.process")
@@ -24,19 +27,25 @@ class Service:
     """Everything that a configuration asks for, in this process.
 
     Args: config; tick_s: precision of timeouts in seconds; reload: reads the configuration again,
-    for the admin API.
+    for the admin API; sets_tickets: keys of session tickets can be set.
     Owns: the sockets from `open` on, both planes from `start` on.
 
     Attributes: config: that holds now.
     """
 
     def __init__(
-        self, config: schema.Config, tick_s: float = TICK_S, reload: Reload = cannot_reload
+        self,
+        config: schema.Config,
+        tick_s: float = TICK_S,
+        reload: Reload = cannot_reload,
+        sets_tickets: bool = False,
     ) -> None:
         self.config = config
         self._tick_s = tick_s
         self._sockets = Sockets()
         self._keys: dict[str, bytes] = {}
+        self._sets_tickets = sets_tickets
+        self._ticket_secret = os.urandom(SECRET_BYTES)
         self._channel = Direct()
         self._data: DataPlane | None = None
         self._worker: Worker | None = None
@@ -93,7 +102,7 @@ class Service:
         self._data = DataPlane(
             config,
             sockets.of_worker(0),
-            server_tls(config),
+            self._tls(config),
             self._channel,
             self._keys,
             self._tick_s,
@@ -118,7 +127,7 @@ class Service:
         if too_few is not None:
             _log.warning("%s", too_few)
         keys = affinity_keys(config, self._keys)
-        tls = server_tls(config)
+        tls = self._tls(config)
         after = open_again(before, config)
         try:
             await self._seat.follow(config, after.admin, after.mcmp)
@@ -136,6 +145,13 @@ class Service:
         self._sockets, self.config, self._keys = after, config, keys
         close_unused(before, after, before.of_worker(0))
         tune(after, config)
+
+    def _tls(self, config: schema.Config) -> dict[str, ServerTls]:
+        """Return TLS by the listener's name. Raises: TlsError."""
+        if not self._sets_tickets:
+            warn_of_files(config)
+        secrets = ticket_secrets(config, self._ticket_secret, self._sets_tickets)
+        return server_tls(config, secrets)
 
     def shut_down(self) -> None:
         """Say at /readyz that no traffic should come any more."""

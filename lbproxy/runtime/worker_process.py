@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 
@@ -11,6 +10,7 @@ from lbproxy.proxy.plane import DataPlane, server_tls
 from lbproxy.proxy.transport.tls import TlsError
 from lbproxy.runtime.channel.to_control import ToControl
 from lbproxy.runtime.child import CannotBegin, CannotDo
+from lbproxy.runtime.collector import quiet_collector
 from lbproxy.runtime.cores import core_of, run_on
 from lbproxy.runtime.descriptors import raise_descriptor_limit
 from lbproxy.runtime.following import unpack
@@ -81,9 +81,7 @@ class WorkerProcess:
                 await data.start()
                 await self._accept_beyond(data, image)
                 self._accepting = True
-                # What lives now lives to the end: the collector need not look at it again.
-                gc.collect()
-                gc.freeze()
+                quiet_collector()
                 self._orders.send(Ready())
             await self._ending.wait()
             self._close()
@@ -122,7 +120,7 @@ class WorkerProcess:
             raise CannotDo("a worker begins, or ends; try again")
         own = image.sockets.of_worker(self._place)
         try:
-            tls = server_tls(image.config)
+            tls = server_tls(image.config, image.tickets)
             await data.follow(image.config, {name: own[name] for name in new}, tls, image.keys)
         except (TlsError, OSError) as error:
             raise CannotDo(str(error)) from None

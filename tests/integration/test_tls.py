@@ -5,6 +5,7 @@ from __future__ import annotations
 import _ssl
 import asyncio
 import ctypes
+import gc
 import os
 import socket
 import ssl
@@ -18,6 +19,9 @@ import pytest
 import trustme
 
 from lbproxy.proxy import plane as service
+from lbproxy.proxy.downstream.http1 import Http1Connection
+from lbproxy.proxy.downstream.tls import DownstreamTls
+from tests.integration.house import until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Door, Message, NodePeer, Peer, Stage
@@ -412,6 +416,30 @@ async def test_answers_to_key_updates_do_not_pile_up(
     ready.set()
     await door.until(lambda: not door.worker.clients)
     assert await asking < 5000
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_connections_leave_nothing_to_the_collector(
+    stage: Stage, tmp_path: Path, authority: trustme.CA, version: ssl.TLSVersion
+) -> None:
+    """It comes seldom, so what only it can free would pile up."""
+    certificate = write(tmp_path / "a", authority.issue_cert("localhost"))
+    door = await stage.door([await stage.node()], listeners=listener(certificate))
+    context = trusting(authority)
+    context.minimum_version = context.maximum_version = version
+    port = door.service.port("https")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await asyncio.to_thread(request_blocking, port, context, None)
+        with socket.create_connection(("127.0.0.1", port), 10) as refused:
+            refused.sendall(b"no TLS at all\r\n\r\n")
+            await asyncio.to_thread(refused.recv, 1000)
+        kinds = (DownstreamTls, Http1Connection)
+        await until(lambda: not any(isinstance(each, kinds) for each in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 async def test_plain_http_to_a_tls_port_is_refused(

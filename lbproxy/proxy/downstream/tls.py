@@ -63,8 +63,8 @@ class DownstreamTls(TlsLayer):
     def settled(self, chosen: str | None) -> asyncio.Protocol:
         """The handshake is done: from here on it counts as a connection."""
         self._clients.dismiss_handshake(self)
-        resumed = bool(self._object.session_reused)
-        self._desk.count_handshake(self._object.version() or "", resumed)
+        resumed = bool(self._inner.session_reused)
+        self._desk.count_handshake(self._inner.version() or "", resumed)
         return self._make(self.listener, self._proxy_header, chosen)
 
     def failed(self, error: Exception | None) -> None:

@@ -11,6 +11,7 @@ cdef class TlsLayer:
     cdef object _incoming
     cdef object _outgoing
     cdef object _object
+    cdef object _inner
     cdef object _read
     cdef object _write
     cdef bint _closing
@@ -20,6 +21,7 @@ cdef class TlsLayer:
     cdef bint _whole
     cdef bint _full
     cdef Py_ssize_t _unread
+    cdef Py_ssize_t _late
     cdef bytes _held
     cdef int _header
     cdef int _high

@@ -5,7 +5,8 @@ above it, which serves a client or asks a node, it is the transport. Records fro
 one memory BIO, plain bytes come out of the SSL object, and what the SSL object wants sent is taken
 from a second memory BIO. Nothing is buffered here: whatever is written is encrypted at once and
 handed to the raw transport, whose high-water mark is that of the protocol above. That protocol is
-made when the handshake is done, because the handshake may have chosen it (ALPN).
+made when the handshake is done, because the handshake may have chosen it (ALPN). Tickets of TLS 1.3
+are the exception: they wait in the second BIO for what is written first, at the latest the end.
 
 The loop's own TLS reads until OpenSSL raises that it wants more, which is an exception a request;
 here the BIOs are asked instead whether there is more. It also keeps a timer and a large buffer for
@@ -53,8 +54,10 @@ class TlsLayer:
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side, server_hostname
         )
-        self._read: Callable[[int], bytes] = self._object.read
-        self._write: Callable[[bytes], int] = self._object.write
+        # The C object if CPython has one: the methods of SSLObject only pass on to it.
+        self._inner: Any = getattr(self._object, "_sslobj", self._object)
+        self._read: Callable[[int], bytes] = self._inner.read
+        self._write: Callable[[bytes], int] = self._inner.write
         self._closing: bool = False
         self._asks: bool = not server_side
         self._fault: ssl.SSLError | None = None  # why it ended, if TLS was at fault
@@ -63,6 +66,7 @@ class TlsLayer:
         self._whole: bool = False
         self._full: bool = False  # the raw transport holds as much as it should
         self._unread: int = 0
+        self._late: int = 0  # bytes to be sent that wait for others
         self._held: bytes = b""  # waits for its turn
         # Where in a record the bytes before it ended: bytes of the header seen, the first of its
         # length's two, bytes of the body to come.
@@ -272,9 +276,9 @@ class TlsLayer:
         return p
 
     def _shake_hands(self) -> bool:
-        """Go on with the handshake; return True once it is done."""
+        """Go on with the handshake; return True once it is done and more has come."""
         try:
-            self._object.do_handshake()
+            self._inner.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
             return False
@@ -284,15 +288,20 @@ class TlsLayer:
             self.failed(error)
             self._raw.close()
             return False
-        self._flush()
-        # The methods of the C object if CPython has one: SSLObject's own only pass on to it.
-        inner = getattr(self._object, "_sslobj", self._object)
+        # It may be another one now that the client has named itself.
+        inner = self._inner = getattr(self._object, "_sslobj", self._object)
         self._read = inner.read
         self._write = inner.write
-        protocol = self.settled(self._object.selected_alpn_protocol())
+        if self._asks or inner.version() != "TLSv1.3":
+            self._flush()
+        else:
+            # Nothing but tickets, for which no client waits: they go with the first answer.
+            self._late = self._outgoing.pending
+        protocol = self.settled(inner.selected_alpn_protocol())
         self._protocol = protocol
         protocol.connection_made(cast(asyncio.BaseTransport, self))
-        return not self._closing
+        # Where nothing is left OpenSSL would only raise that it wants more.
+        return bool(self._incoming.pending) and not self._closing
 
     def _read_plain(self) -> None:
         """Hand on what can be decrypted."""
@@ -315,7 +324,7 @@ class TlsLayer:
             protocol.data_received(data)
             if not incoming.pending:
                 break  # a read returns a whole record, so OpenSSL holds no plain bytes either
-        if self._outgoing.pending:
+        if self._outgoing.pending > self._late:
             # Answers to key updates. Who asks for them and does not read them may not fill memory.
             if self._full:
                 self._unread += self._outgoing.pending
@@ -331,6 +340,7 @@ class TlsLayer:
             self.close()
 
     def _flush(self) -> None:
+        self._late = 0
         data = self._outgoing.read()
         if data:
             self._raw.write(data)

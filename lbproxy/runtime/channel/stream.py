@@ -11,7 +11,7 @@ from typing import cast
 
 from lbproxy.runtime.channel.frames import Frames, frame
 
-FINISH_S = 1.0
+FINISH_S = 5.0  # the other end may be busy, or just begin
 
 _log = logging.getLogger("lbproxy.process")
 
@@ -81,7 +81,7 @@ class Stream(asyncio.Protocol):
             self._early.append(message)
 
     async def finish(self) -> None:
-        """End it when all that was sent has gone, within a second; may be called again."""
+        """End it when all that was sent has gone, within some seconds; may be called again."""
         if self._transport is not None:
             self._transport.close()
             with suppress(TimeoutError):

@@ -9,5 +9,5 @@ that forks, and no other.
 - `resizing`    changes how many workers there are
 - `upgrading`   replaces the program; `succession` takes over from the version before
 - `restarts`    when a process that died is started anew, and who accepts for it meanwhile
-- `fork`        makes a child
+- `fork`        makes a child; `ticket_trial` one that tries whether ticket keys can be set
 """

@@ -23,7 +23,7 @@ def fork(name: str, main: Callable[[], int]) -> int:
 
     Args: name: as `ps -o comm` shows the child.
     """
-    threads = len(os.listdir("/proc/self/task"))
+    threads = count_threads()
     assert threads == 1, f"{threads} threads at a fork"
     sys.stdout.flush()
     sys.stderr.flush()
@@ -51,6 +51,11 @@ def fork(name: str, main: Callable[[], int]) -> int:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
+
+
+def count_threads() -> int:
+    """Return how many threads this process has."""
+    return len(os.listdir("/proc/self/task"))
 
 
 def _rename(name: str) -> None:

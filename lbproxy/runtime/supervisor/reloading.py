@@ -11,11 +11,12 @@ import logging
 import os
 import pickle
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lbproxy.config.schema import Config
 from lbproxy.control.reloading import ReloadOutcome
+from lbproxy.proxy.transport.tickets import TicketSecret
 from lbproxy.proxy.transport.tls import ServerTls, TlsError
 from lbproxy.runtime.cores import worker_count
 from lbproxy.runtime.descriptors import raise_descriptor_limit
@@ -28,6 +29,8 @@ from lbproxy.runtime.sockets import BindError, close_unused, open_again
 from lbproxy.runtime.spreading import spread_over
 from lbproxy.runtime.supervisor.children import Children, Process
 from lbproxy.runtime.supervisor.fork import fork
+from lbproxy.runtime.supervisor.ticket_trial import can_set_tickets
+from lbproxy.runtime.ticket_secrets import ticket_secrets
 from lbproxy.runtime.tuning import tune
 
 _log = logging.getLogger("lbproxy.process")
@@ -160,7 +163,9 @@ class Reloading:
             self._conclude(outcome)
             return
         try:
-            tls, keys = _tls(before, config), affinity_keys(config, before.keys)
+            sets = can_set_tickets(config, before.sets_tickets)
+            tickets = ticket_secrets(config, before.ticket_secret, sets)
+            tls, keys = _tls(before, config, tickets), affinity_keys(config, before.keys)
             sockets = open_again(before.sockets, config, workers)
         except (BindError, TlsError, OSError) as error:
             self._conclude(ReloadOutcome(problems=(str(error),)))
@@ -169,7 +174,16 @@ class Reloading:
         if too_few is not None:
             _log.warning("%s", too_few)
         before.board.widen(PAGES * workers)
-        after = replace(before, config=config, sockets=sockets, tls=tls, keys=keys, workers=workers)
+        after = replace(
+            before,
+            config=config,
+            sockets=sockets,
+            tls=tls,
+            keys=keys,
+            workers=workers,
+            sets_tickets=sets,
+            tickets=tickets,
+        )
         self._refusals.clear()
         self._tell(before, after, lambda: self._followed(before, after, outcome))
 
@@ -219,14 +233,17 @@ class Reloading:
         self._next()
 
 
-def _tls(before: Image, config: Config) -> dict[str, ServerTls]:
+def _tls(
+    before: Image, config: Config, tickets: Mapping[str, TicketSecret]
+) -> dict[str, ServerTls]:
     """Return TLS by the listener's name for workers that are forked from now on: of a section that
-    has not changed the same, so that tickets are good in all of them."""
-    known = {each.name: each.tls for each in before.config.listeners}
-    return {
-        each.name: before.tls[each.name]
-        if known.get(each.name) == each.tls
-        else ServerTls(each.tls)
-        for each in config.listeners
-        if each.tls is not None
-    }
+    has not changed the same, so that tickets are good in all of them even where their keys cannot
+    be set."""
+    found: dict[str, ServerTls] = {}
+    for each in config.listeners:
+        if each.tls is not None:
+            tls, secret = before.tls.get(each.name), tickets.get(each.name)
+            if tls is None or not tls.does(each.tls, secret):
+                tls = ServerTls(each.tls, secret)
+            found[each.name] = tls
+    return found

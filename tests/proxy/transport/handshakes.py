@@ -58,7 +58,9 @@ class Files:
 
     def issue(self, file: str, *names: str) -> CertificateSettings:
         """Write `file`.crt and `file`.key, the way a renewal replaces them."""
-        issued = self.authority.issue_cert(*names, key_type=trustme.KeyType.ECDSA)
+        issued = self.authority.issue_cert(
+            *names, organization_unit_name="tests", key_type=trustme.KeyType.ECDSA
+        )
         cert, key = self.folder / f"{file}.crt", self.folder / f"{file}.key"
         self.put(key, issued.private_key_pem.bytes())
         self.put(cert, b"".join(pem.bytes() for pem in issued.cert_chain_pems))

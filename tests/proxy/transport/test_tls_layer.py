@@ -130,6 +130,47 @@ def test_bytes_arrive_however_they_are_split(contexts: Contexts, at_once: int) -
     assert pair.server.silent()
 
 
+def with_tickets(contexts: Contexts, version: ssl.TLSVersion) -> Pair:
+    """Return two sides that speak one version, and a server that gives tickets."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    client.minimum_version = client.maximum_version = version
+    _, server = contexts
+    server.num_tickets = 1
+    try:
+        return Pair((client, server)).up()
+    finally:
+        server.num_tickets = 0
+
+
+def test_tickets_of_tls_1_3_go_with_what_is_written_first(contexts: Contexts) -> None:
+    pair = with_tickets(contexts, ssl.TLSVersion.TLSv1_3)
+    assert not pair.client.get_extra_info("ssl_object").session.has_ticket
+    pair.client.write(b"ask")
+    pair.carry()  # reading what is asked sends nothing either
+    assert pair.server.above.heard == [b"ask"]
+    assert not pair.client.get_extra_info("ssl_object").session.has_ticket
+    pair.server.write(b"answer")
+    assert len(pair.server.transport.written) == 1
+    pair.carry()
+    assert pair.client.above.heard == [b"answer"]
+    assert pair.client.get_extra_info("ssl_object").session.has_ticket
+
+
+def test_tickets_of_tls_1_3_go_with_the_end_if_nothing_was_written(contexts: Contexts) -> None:
+    pair = with_tickets(contexts, ssl.TLSVersion.TLSv1_3)
+    pair.server.close()
+    pair.carry()
+    assert pair.client.above.said == ["made", "eof"]
+    assert pair.client.get_extra_info("ssl_object").session.has_ticket
+
+
+def test_the_end_of_a_handshake_of_tls_1_2_waits_for_nothing(contexts: Contexts) -> None:
+    pair = with_tickets(contexts, ssl.TLSVersion.TLSv1_2)
+    assert pair.client.get_extra_info("ssl_object").session.has_ticket
+
+
 def test_nothing_is_handed_on_before_the_handshake_is_done(contexts: Contexts) -> None:
     pair = Pair(contexts)
     assert (pair.server.chosen, pair.server.above.said) == ([], [])

@@ -40,6 +40,33 @@ async def test_a_reload_changes_new_connections_only(files: Files) -> None:
         after.close()
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@on_uvloop
+async def test_a_session_ends_once_the_certificate_is_for_another_address(
+    files: Files, version: ssl.TLSVersion
+) -> None:
+    """Such a certificate has no name in DNS: nothing but its subject told it from the next."""
+    tls = ServerTls(ListenerTlsSettings(certificates=(files.issue("a", "10.0.0.1"),)))
+    context = context_for(files, version=version)
+
+    def ask(session: object) -> tuple[bool, object]:
+        client = Client(port, context, None, session)
+        client.echo(b"tickets of TLS 1.3 come behind the handshake")
+        found = bool(client.socket.session_reused), client.socket.session
+        client.close()
+        return found
+
+    async with serving(tls) as port:
+        _, session = await asyncio.to_thread(ask, None)
+        assert (await asyncio.to_thread(ask, session))[0]
+        files.issue("a", "10.0.0.1")
+        assert len(tls.reload_if_changed()) == 1
+        assert (await asyncio.to_thread(ask, session))[0]
+        files.issue("a", "10.0.0.2")
+        assert len(tls.reload_if_changed()) == 1
+        assert not (await asyncio.to_thread(ask, session))[0]
+
+
 def truncate(files: Files, certificate: CertificateSettings) -> None:
     files.put(Path(certificate.cert), Path(certificate.cert).read_bytes()[:100])
 

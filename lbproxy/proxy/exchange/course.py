@@ -40,7 +40,7 @@ class Course(Choice):
     was sent, negative if the clock is read then; whole: the client has sent all of the request;
     invited: the client was told to send the body that it holds back; held_for: reasons why the body
     is not read; early: what came of the body before there was an upstream; queued_at: monotonic
-    seconds at which it came to wait for a node.
+    seconds at which it came to wait for a node, or went on last.
     """
 
     def begin_course(self, desk: Desk, downstream: Downstream) -> None:
@@ -72,6 +72,8 @@ class Course(Choice):
 
         Args: failure: why none can be now, and the answer when its time is over.
         """
+        if self.knocks:
+            self.queued_s += monotonic() - self.queued_at  # to knock in vain is to wait, too
         wait_s = self.wait_s(failure)
         if wait_s <= 0.0:
             return False
@@ -95,7 +97,9 @@ class Course(Choice):
     def leave_room(self, end: WaitEnd) -> Failure:
         """Leave the waiting room; return the answer that it would have got at last."""
         assert self.pool is not None
-        self.queued_s += monotonic() - self.queued_at
+        now = monotonic()
+        self.queued_s += now - self.queued_at
+        self.queued_at = now
         return self.pool.waiting.leave(self, end)
 
     def hurry(self) -> None:

@@ -11,7 +11,7 @@ ARGS ?=
 # Expands to nothing where all is well; otherwise make stops with the one line of the script.
 complain = $(if $(filter ok,$(firstword $(1))),,$(error $(1)))
 
-.PHONY: help demo build test e2e check format-check lint types imports bench hostile load fuzz format clean distclean
+.PHONY: help demo build test e2e check format-check lint types imports bench hostile faults load fuzz format clean distclean
 
 help:
 	@echo "make demo    three demo identity nodes behind lbproxy on https://localhost:8443"
@@ -20,6 +20,7 @@ help:
 	@echo "             needs Java 17 and Maven"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make bench   side by side with nginx, HAProxy, Envoy, Apache, Caddy"
+	@echo "make faults  what is lost while settings change, and workers and nodes are killed"
 	@echo "make hostile what the worst peers cost: blocks of the event loop, memory, CPU"
 	@echo "make load    whole logins by Locust through the demo; affinity must hold"
 	@echo "make fuzz    100,000 mutated messages and paths, also against h11, as before each release"
@@ -57,6 +58,9 @@ bench: $(VENV)/.dev build/.compiled
 
 hostile: $(VENV)/.dev build/.compiled
 	@exec $(BIN)/python -m bench.hostile
+
+faults: $(VENV)/.dev build/.compiled
+	@exec $(BIN)/python -m bench.faults $(ARGS)
 
 load: $(VENV)/.dev build/.compiled
 	@exec $(BIN)/python -m bench.logins $(ARGS)

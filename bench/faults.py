@@ -3,6 +3,9 @@
 lbproxy and nginx, two workers each on all cores, in front of two nodes, one after the other under
 the same load: 24 connections that are kept, and 8 clients with a connection for each request. A
 request is lost if its answer is not a whole 200. Clients ask again at once, as browsers would not.
+
+Last comes a storm beside HAProxy, which queues and redispatches: one of two nodes is killed every
+2.5 s, in turn, and is back after a second. Nothing but requests that may be replayed are sent.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +29,14 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from bench.mortal import Mortal, mortals
 from bench.origin import origin
 from bench.processes import BenchError, Child, cores, free_ports, raise_file_limit, running
 from bench.setting import Node
 
 KEPT, ANEW = 24, 8
 PATIENCE_S = 10.0
+STORM_EVERY_S, DEAD_S = 2.5, 1.0
 _NGINX = """\
 worker_processes 2;
 daemon off;
@@ -56,6 +61,28 @@ http {{
     location / {{ proxy_pass http://nodes; }}
   }}
 }}
+"""
+# As an operator would set it up who wants no request lost that may be replayed.
+_HAPROXY = """\
+global
+  nbthread 2
+  maxconn 4000
+defaults
+  mode http
+  timeout connect 3s
+  timeout client 75s
+  timeout server 60s
+  timeout queue 1s
+  http-reuse always
+  retries 3
+  option redispatch 1
+  retry-on conn-failure empty-response
+listen idp
+  bind 127.0.0.1:{port}
+  balance roundrobin
+  option httpchk GET /
+  default-server check inter 2s fall 3 rise 2
+{servers}
 """
 
 
@@ -144,6 +171,18 @@ def nginx(folder: Path, nodes: tuple[Node, Node]) -> Iterator[Door]:
             os.kill(child.session, signal.SIGHUP)
 
         yield Door("nginx", port, child, change)
+
+
+@contextmanager
+def haproxy(folder: Path, nodes: tuple[Node, Node]) -> Iterator[Door]:
+    """Run HAProxy until the block ends; nobody changes its settings."""
+    (port,) = free_ports(1)
+    file = folder / "haproxy.cfg"
+    servers = "\n".join(f"  server {each.name} 127.0.0.1:{each.port}" for each in nodes)
+    file.write_text(_HAPROXY.format(port=port, servers=servers))
+    command = ["haproxy", "-db", "-f", str(file)]
+    with running("haproxy", command, core=None, ports=[port], log=folder / "haproxy.log") as child:
+        yield Door("haproxy", port, child, lambda turn: None)
 
 
 async def ask(
@@ -239,6 +278,19 @@ async def deaths_of_control(door: Door, seconds: float) -> None:
         await asyncio.sleep(1.0)
 
 
+async def storm(nodes: Sequence[Mortal], seconds: float) -> None:
+    """A node is killed every 2.5 s, in turn, and is started again after one."""
+    end = time.monotonic() + seconds
+    turn = 0
+    while time.monotonic() < end:
+        victim = nodes[turn % len(nodes)]
+        victim.kill()
+        await asyncio.sleep(DEAD_S)
+        victim.start()
+        await asyncio.sleep(STORM_EVERY_S - DEAD_S)
+        turn += 1
+
+
 SCENES = {
     "calm": calm,
     "3 reloads a second": changes,
@@ -254,32 +306,51 @@ async def measure(door: Door, seconds: float, table: Table) -> None:
             continue
         async with clients(door.port) as count:
             await scene(door, seconds)
-        table.add_row(
-            door.name,
-            name,
-            f"{len(count.times):,}",
-            str(count.lost_kept),
-            str(count.lost_anew),
-            f"{count.p99_ms:.1f}",
-            f"{max(count.times, default=0.0) * 1000:.0f}",
-        )
+        add_row(table, door, name, count)
+
+
+async def weather(door: Door, nodes: Sequence[Mortal], seconds: float) -> Count:
+    """Return what clients saw of a storm."""
+    async with clients(door.port) as count:
+        await storm(nodes, seconds)
+    return count
+
+
+def add_row(table: Table, door: Door, scene: str, count: Count) -> None:
+    """Add what clients saw."""
+    table.add_row(
+        door.name,
+        scene,
+        f"{len(count.times):,}",
+        str(count.lost_kept),
+        str(count.lost_anew),
+        f"{count.p99_ms:.1f}",
+        f"{max(count.times, default=0.0) * 1000:.0f}",
+    )
 
 
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each scene (default: 10)")
+    parser.add_argument("--storm", action="store_true", help="only the storm")
     arguments = parser.parse_args()
     table = Table("proxy", "scene", "answers", "lost kept", "lost new", "p99 ms", "worst ms")
     try:
         limit = raise_file_limit()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            with origin(folder, core=cores()[1], descriptors=min(limit, 20_000)) as nodes:
-                doors = [lbproxy, *([nginx] if shutil.which("nginx") else [])]
-                for make in doors:
-                    with make(folder, nodes) as door:
-                        uvloop.run(measure(door, arguments.seconds, table))
+            if not arguments.storm:
+                with origin(folder, core=cores()[1], descriptors=min(limit, 20_000)) as nodes:
+                    for make in [lbproxy, *([nginx] if shutil.which("nginx") else [])]:
+                        with make(folder, nodes) as door:
+                            uvloop.run(measure(door, arguments.seconds, table))
+            for make in [lbproxy, *([haproxy] if shutil.which("haproxy") else [])]:
+                with mortals(2) as victims:
+                    pair = (victims[0].node, victims[1].node)
+                    with make(folder, pair) as door:
+                        count = uvloop.run(weather(door, victims, arguments.seconds))
+                        add_row(table, door, "a node killed every 2.5 s", count)
     except BenchError as error:
         print(f"bench.faults: {error}", file=sys.stderr)
         return 1

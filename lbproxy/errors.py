@@ -78,6 +78,8 @@ class Failure(Enum):
 
     # Finding and reaching a node. Nothing was sent yet, so any method may go to another one.
     NO_NODE                 = "no_node", 503, NEVER, LATER
+    NODES_BUSY              = "nodes_busy", 503, NEVER, LATER  # all at their max_in_flight
+    QUEUE_FULL              = "queue_full", 503, NEVER, LATER  # too many wait for a node already
     CONNECT_REFUSED         = "connect_refused", 503, UNSENT, BLAME | LATER
     CONNECT_TIMEOUT         = "connect_timeout", 503, UNSENT, BLAME | LATER
     CONNECT_FAILED          = "connect_failed", 503, UNSENT, BLAME | LATER  # unreachable, no name

@@ -290,6 +290,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "tls" / "idp.key").write_bytes(issued.private_key_pem.bytes())
     for name in SECRETS:
         (path / name).write_text("0123456789abcdef\n")
+    (path / "ticket.key").write_bytes(bytes(48))
+    (path / "ticket.key").chmod(0o600)
     return path
 
 

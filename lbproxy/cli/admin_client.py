@@ -38,7 +38,8 @@ class NodeView:
     Args: addresses: those that its url's name leads to, none if it is an address; reported: what an
     announced node says of itself, "nothing" for others; contexts: paths and states, None if the
     node serves every path; for_s: how long its state has been what it is, None if the API does not
-    say; warning: a side effect of the last command; raw: all that the API said.
+    say; max_in_flight: None for no limit; warning: a side effect of the last command; raw: all that
+    the API said.
     """
 
     pool: str
@@ -53,6 +54,7 @@ class NodeView:
     weight: int
     load: int | None
     in_flight: int
+    max_in_flight: int | None
     reason: str
     domain: str
     reported: str
@@ -202,6 +204,7 @@ def _view(raw: dict[str, Any]) -> NodeView:
         weight=int(raw["weight"]),
         load=None if raw["load"] is None else int(raw["load"]),
         in_flight=int(raw["in_flight"]),
+        max_in_flight=raw.get("max_in_flight"),
         reason=str(raw.get("reason", "")),
         domain=str(raw.get("domain", "")),
         reported=str(raw.get("reported", "nothing")),

@@ -13,6 +13,7 @@ from lbproxy.cluster.node import Node
 from lbproxy.cluster.sticky import FAILOVER, NEW, OWNER, RESULT_NAMES, STEP_NAMES, Verdict
 from lbproxy.config.schema import Config, RouteSettings, StickySettings, StickyStep
 from lbproxy.config.source_checks import gathers
+from lbproxy.config.units import format_duration
 from lbproxy.errors import Denied, Failure
 from lbproxy.proxy.nodes.pool import Pool
 from lbproxy.wire.authority import host_of
@@ -259,6 +260,20 @@ def _affinity_text(verdict: Verdict, pool: Pool) -> str:
     return f"{step}: what was sent names none of the pool's routes ({routes})"
 
 
+def _tell_queue(found: Explanation, pool: Pool) -> None:
+    """Take down what happens while no node may take the request."""
+    limits = {link.limit for link in pool.links.values() if link.limit}
+    if limits:
+        most = f"{min(limits)}" if len(limits) == 1 else f"{min(limits)} to {max(limits)}"
+        found.why.append(f"a node with {most} requests is full (max_in_flight)")
+    queue = pool.settings.queue
+    if queue is False:
+        found.why.append("while no node may take it the answer is 503 at once (queue: off)")
+    else:
+        wait = format_duration(queue.wait)
+        found.why.append(f"while no node may take it, it waits up to {wait} (queue.wait), then 503")
+
+
 def _tell_balance(found: Explanation, pool: Pool, choice: Rehearsed) -> Explanation:
     """Take down whom the balancer may choose, and the node itself if that is certain."""
     found.balance = pool.settings.balance.value
@@ -266,7 +281,10 @@ def _tell_balance(found: Explanation, pool: Pool, choice: Rehearsed) -> Explanat
     if verdict is not None and verdict.lost and verdict.domain:
         found.why.append(f"nodes of its domain {verdict.domain} come first")
     if choice.failure is not None:
+        _tell_queue(found, pool)
         return found.refuse(choice.failure, "no node takes new sessions")
+    if pool.limited:
+        _tell_queue(found, pool)
     found.candidates, found.node = list(choice.takers), choice.certain
     if verdict is not None and verdict.lost and pool.announced is not None:
         beyond = any(pool.links[name].domain != verdict.domain for name in choice.takers)

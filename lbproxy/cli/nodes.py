@@ -176,7 +176,7 @@ def _table(nodes: Sequence[NodeView]) -> Table:
             *((text(since(node.for_s)),) if ages else ()),
             str(node.weight),
             *((text(_load(node)),) if loads else ()),
-            str(node.in_flight),
+            _in_flight(node),
             *((text(node.source),) if sources else ()),
             *((text(node.domain),) if domains else ()),
             text(node.url),
@@ -184,6 +184,12 @@ def _table(nodes: Sequence[NodeView]) -> Table:
             text((node.reason, "dim")),
         )
     return table
+
+
+def _in_flight(node: NodeView) -> str:
+    if node.max_in_flight is None:
+        return str(node.in_flight)
+    return f"{node.in_flight} of {node.max_in_flight}"
 
 
 def since(for_s: float | None) -> str:

@@ -36,6 +36,7 @@ _NO_EJECTION = "ejection of its pool is off"
 _SAID = (
     *("route", "scheme", "host", "port", "weight", "tls"),
     *("secret_file", "packet_size", "health_port"),
+    "max_in_flight",
 )
 # Where one of these is another one, a probe asks in another way.
 _PROBED_BY = ("tls", "secret_file", "health_port")

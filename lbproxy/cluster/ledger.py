@@ -75,6 +75,7 @@ def _left(stats: WorkerStats) -> WorkerStats:
         name: replace(
             pool,
             nodes={name: replace(node, in_flight=0, idle=0) for name, node in pool.nodes.items()},
+            waiting=0,
         )
         for name, pool in stats.pools.items()
     }
@@ -133,6 +134,8 @@ def _sum_pools(pools: list[PoolStats]) -> PoolStats:
         unserved_statuses=_sum_lists(pool.unserved_statuses for pool in pools),
         bytes_in=sum(pool.bytes_in for pool in pools),
         bytes_out=sum(pool.bytes_out for pool in pools),
+        waiting=sum(pool.waiting for pool in pools),
+        waited=_sum_maps(pool.waited for pool in pools),
     )
 
 
@@ -145,6 +148,7 @@ def _sum_nodes(nodes: list[NodeStats]) -> NodeStats:
         statuses=_sum_lists(node.statuses for node in nodes),
         heads=_sum_lists(node.heads for node in nodes),
         head_sum=sum(node.head_sum for node in nodes),
+        limit=max(node.limit for node in nodes),
     )
 
 

@@ -104,7 +104,7 @@ class Node:
     request, not even in panic mode; virtual_hosts: what it serves, None for every path; balancer:
     the name of its BalancerSettings; domain: its group for failover, empty for none; gone_since:
     monotonic seconds since when its probes have heard nothing at all, None while any was answered
-    lately, in whatever way.
+    lately, in whatever way; max_in_flight: requests that may be at it, None for the pool's number.
     """
 
     pool: str
@@ -135,6 +135,7 @@ class Node:
     domain: str = ""
     tuning: Tuning = Tuning()
     gone_since: float | None = None
+    max_in_flight: int | None = None
 
     @property
     def url(self) -> str:
@@ -198,6 +199,7 @@ def node_from_config(pool: str, configured: ConfiguredNode) -> Node:
         secret_file=configured.secret_file,
         packet_size=configured.packet_size,
         health_port=configured.health.port,
+        max_in_flight=configured.max_in_flight,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# How waiting for a node ends: see `proxy.nodes.waiting.WaitEnd`.
+WAIT_ENDS = ("served", "moved", "timeout", "aborted", "full")
 # Upper bounds in seconds of the histograms of requests; the last bucket is +Inf. Up to what an
 # answer may take if nobody set another limit (`timeouts.response`).
 DURATION_BUCKETS = (
@@ -63,7 +65,7 @@ class NodeStats:
     Args: codes: answers by class, index 1..5 for 1xx..5xx; failures: by log reason;
     in_flight: requests at the node now; idle: pooled connections now; statuses: answers as
     STATUS_INDEX says; heads: times to the head of the answer, as PoolStats.durations, and their sum
-    in seconds.
+    in seconds; limit: how many requests may be there, 0 for no limit.
     """
 
     codes: list[int] = field(default_factory=lambda: [0] * 6)
@@ -73,6 +75,7 @@ class NodeStats:
     statuses: list[int] = field(default_factory=no_statuses)
     heads: list[int] = field(default_factory=no_durations)
     head_sum: float = 0.0
+    limit: int = 0
 
 
 @dataclass(slots=True)
@@ -82,7 +85,8 @@ class PoolStats:
     Args: nodes: by node name; durations: one count a bucket of DURATION_BUCKETS and one for +Inf,
     not cumulative; duration_sum: seconds; sticky: count by (step, result); unserved: answers made
     by lbproxy itself for this pool, by code class as in NodeStats.codes; unserved_statuses: the
-    same as NodeStats.statuses; bytes_in, bytes_out: of bodies, and of tunnels.
+    same as NodeStats.statuses; bytes_in, bytes_out: of bodies, and of tunnels; waiting:
+    requests that wait for a node now; waited: requests that did, by how that ended.
     """
 
     nodes: dict[str, NodeStats] = field(default_factory=dict)
@@ -94,6 +98,8 @@ class PoolStats:
     unserved_statuses: list[int] = field(default_factory=no_statuses)
     bytes_in: int = 0
     bytes_out: int = 0
+    waiting: int = 0
+    waited: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +146,9 @@ class WorkerStats:
         home = self.pools.get(pool)
         counters = home.nodes.get(node) if home is not None else None
         return counters.in_flight if counters is not None else 0
+
+    def limit(self, pool: str, node: str) -> int | None:
+        """Return how many requests may be at a node, None for no limit."""
+        home = self.pools.get(pool)
+        counters = home.nodes.get(node) if home is not None else None
+        return (counters.limit or None) if counters is not None else None

@@ -67,6 +67,7 @@ _ANYWHERE: Mapping[str, str] = {
     "pools.NAME.retry": "retries proxy_next_upstream retry_policy redispatch retry_on "
     "proxy_next_upstream_tries lb_try_duration",
     "pools.NAME.slow_start": "slowstart slow_start_config",
+    "pools.NAME.queue": "timeout_queue maxqueue max_queue queue_timeout max_pending_requests",
     "pools.NAME.keepalive": "http_reuse max_idle_conns_per_host keepalive_requests",
     "pools.NAME.keepalive.idle": "idle_conn_timeout pool_purge_delay",
     "pools.NAME.tcp": "srvtcpka option_srvtcpka proxy_socket_keepalive tcp_keepalive "
@@ -145,8 +146,8 @@ _AT: Mapping[str, Mapping[str, str]] = {
         "response_timeout request_timeout",
         "pools.NAME.timeouts.connect": "proxy_connect_timeout timeout_connect connect_timeout",
         "pools.NAME.keepalive.idle": "keepalive_timeout idle_timeout",
-        "pools.NAME.keepalive.per_node": "max_conns",
         "pools.NAME.tcp.user_timeout": "tcp_ut tcp_user_timeout",
+        "pools.NAME.max_in_flight": "max_conns maxconn fullconn max_requests max_connections",
         "routes[].host": "host server_name",
         "routes[].path": "path prefix",
         "pools.NAME.discover": "dns srv service_discovery server_template",
@@ -157,6 +158,7 @@ _AT: Mapping[str, Mapping[str, str]] = {
         "pools.NAME.nodes[].name": "id",
         "pools.NAME.nodes[].route": "cookie jvm_route jvmroute",
         "pools.NAME.nodes[].weight": "lbfactor load_factor",
+        "pools.NAME.nodes[].max_in_flight": "maxconn max_conns max",
         "pools.NAME.nodes[].tls": "ssl https",
         "pools.NAME.nodes[].tls.ca": "ca",
         "pools.NAME.nodes[].tls.verify": "verify insecure",

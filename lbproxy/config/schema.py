@@ -243,6 +243,16 @@ class KeepaliveSettings(Model):
     """How many of a node."""
 
 
+class QueueSettings(Model):
+    """Requests that wait for a node if none may take them now."""
+
+    wait: PositiveDuration = 1.0
+    """How long a request waits at most, all its waits together, before it is answered 503. A node
+    that announces a longer wait (MCMP's WaitWorker) gets that."""
+    max: Annotated[int, Field(gt=0)] = 1000
+    """How many wait at once, of all workers together; more: 503 at once."""
+
+
 class PoolTimeoutsSettings(Model):
     """A pool's own waits."""
 
@@ -289,6 +299,11 @@ class PoolSettings(Model):
     """Retries on another node, or off."""
     slow_start: Duration = 0.0
     """A node that came up gets its full share only after this time."""
+    queue: OrOff[QueueSettings] = QueueSettings()
+    """Requests that wait for a node, or off: then 503 at once, whatever nodes announce."""
+    max_in_flight: Annotated[int, Field(gt=0)] | None = None
+    """How many requests may be at one node at once, of all workers together: those above wait in
+    `queue`. null: no limit. It holds for discovered and announced nodes, too."""
     keepalive: KeepaliveSettings = KeepaliveSettings()
     """Idle connections to the nodes."""
     timeouts: PoolTimeoutsSettings = PoolTimeoutsSettings()

@@ -55,6 +55,8 @@ class ConfiguredNode(Model):
     """The suffix that the node writes into session cookies; null: its name."""
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     """Its share of new sessions, compared with the other nodes."""
+    max_in_flight: Annotated[int, Field(gt=0)] | None = None
+    """How many requests may be at it at once; null: as the pool's `max_in_flight`."""
     tls: NodeTlsSettings = NodeTlsSettings()
     """Verification of an https node."""
     health: NodeHealthSettings = NodeHealthSettings()

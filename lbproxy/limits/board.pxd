@@ -43,6 +43,18 @@ cdef class Cell(Counter):
     cpdef long elsewhere(self) noexcept
 
 
+cdef class Twin(Counter):
+    cdef Cell _one
+    cdef Cell _other
+
+    cpdef void add(self, int change) noexcept
+
+    cpdef void put(self, int value) noexcept
+
+    @cython.locals(one=cython.long, other=cython.long)
+    cpdef long elsewhere(self) noexcept
+
+
 cdef class Sketch:
     cdef Board _board
     cdef Py_ssize_t _start
@@ -66,3 +78,4 @@ cdef class Page:
     cdef readonly Sketch shaking
 
     cpdef Counter requests(self, str pool, str node)
+    cpdef Counter waiting(self, str pool)

@@ -28,7 +28,7 @@ _ROWS = 4
 MIN_COLUMNS = 4096
 MAX_COLUMNS = 65536
 _PER_COLUMN = 2.5
-# Nodes have one cell each, and no rows: it is written twice a request and read at each choice.
+# Nodes have two cells each among these, and no rows: they are written twice a request.
 _NODES = 16384
 # Cells in front of the tables: one page of memory, so that no two writers share a cache line.
 _HEAD = 1024
@@ -151,6 +151,30 @@ class Cell(Counter):
         return self._board.elsewhere(self._cell, self._start)
 
 
+class Twin(Counter):
+    """A counter on the board that has two cells: others may share one of them, hardly both."""
+
+    def __init__(self, one: Cell, other: Cell) -> None:
+        self._one = one
+        self._other = other
+
+    def add(self, change: int) -> None:
+        """As Counter.add."""
+        self._one.add(change)
+        self._other.add(change)
+
+    def put(self, value: int) -> None:
+        """As Counter.put."""
+        self._one.put(value)
+        self._other.put(value)
+
+    def elsewhere(self) -> int:
+        """As Counter.elsewhere; never too low."""
+        one = self._one.elsewhere()
+        other = self._other.elsewhere()
+        return min(one, other)
+
+
 class Sketch:
     """Counts of a worker by name, and an estimate of what all others count of the same name."""
 
@@ -207,8 +231,19 @@ class Page:
     def requests(self, pool: str, node: str) -> Counter:
         """Return what counts the requests at a node.
 
-        Two nodes may share one (of 30 nodes any two do with a chance of 3 %): then each looks
-        busier by what the other workers have at the other.
+        A node looks busier than it is if both of its cells are others' as well: among 30 nodes the
+        chance for one is one in 80,000.
         """
-        mark = self._board.hashed(f"{pool}\0{node}".encode())
-        return Cell(self._board, self.start, _HEAD + mark % _NODES)
+        return self._twin(f"{pool}\0{node}")
+
+    def waiting(self, pool: str) -> Counter:
+        """Return what counts the requests that wait for a node of a pool."""
+        return self._twin(f"{pool}\0")  # no node has an empty name
+
+    def _twin(self, name: str) -> Counter:
+        mark = self._board.hashed(name.encode())
+        one, other = mark % _NODES, (mark >> 32) % _NODES
+        if other == one:  # twice in one cell would count twice
+            other = (one + 1) % _NODES
+        cells = (Cell(self._board, self.start, _HEAD + cell) for cell in (one, other))
+        return Twin(*cells)

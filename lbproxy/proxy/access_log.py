@@ -198,6 +198,11 @@ class AccessLog:
             end = _put(out, end, b"null")
         else:
             end = _put_milliseconds(out, end, record.upstream_s)
+        end = _put(out, end, b',"queued_ms":')
+        if record.queued_s <= 0.0:
+            end = _put(out, end, b"0")
+        else:
+            end = _put_milliseconds(out, end, record.queued_s)
         end = _put(out, end, b',"pool":')
         end = _put(out, end, self._name(pool))
         end = _put(out, end, b',"node":')

@@ -20,6 +20,7 @@ cdef class Record:
     cdef public int step
     cdef public int result
     cdef public int retries
+    cdef public double queued_s
     cdef public str reason
 
     cdef begin_record(self, Asker asker, RequestHead head, double started, bytes request_id)

@@ -22,7 +22,7 @@ class Record:
     Attributes: pool, link: that served it or failed last, None if there was none; upstream_s:
     seconds from the request's sending to the answer's beginning, negative if none came; step,
     result: of affinity, negative if none was looked for; retries: how often it was sent again;
-    reason: why it failed, "" if it did not.
+    queued_s: how long it waited for a node; reason: why it failed, "" if it did not.
     """
 
     def __init__(self, asker: Asker, head: RequestHead, started: float, request_id: bytes) -> None:
@@ -45,6 +45,7 @@ class Record:
         self.step: int = -1
         self.result: int = -1
         self.retries: int = 0
+        self.queued_s: float = 0.0
         self.reason: str = ""
 
     def sticky(self) -> str:

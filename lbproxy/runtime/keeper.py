@@ -12,7 +12,7 @@ from lbproxy.runtime.kept_memory import KeptMemory
 
 # Changes with the shape of anything that is kept, or that control and workers say to each other:
 # what a version has left can be read only by one that has the same shapes.
-FORMAT = 2
+FORMAT = 1
 # With a thousand nodes it takes 30 ms. What takes longer than a moment is done at most for this
 # share of the time.
 _MOMENT_S = 0.003

@@ -21,6 +21,7 @@ FIELDS = [
     "bytes_out",
     "duration_ms",
     "upstream_ms",
+    "queued_ms",
     "pool",
     "node",
     "sticky",
@@ -46,6 +47,7 @@ async def test_a_line_says_everything_about_an_exchange(stage: Stage) -> None:
     assert 0 <= line["upstream_ms"] <= line["duration_ms"] < 5000
     del line["time"], line["duration_ms"], line["upstream_ms"]
     assert line == {
+        "queued_ms": 0,
         "client": "127.0.0.1",
         "method": "GET",
         "host": "idp.example.com",

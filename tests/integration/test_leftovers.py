@@ -289,7 +289,7 @@ CASES = [
 ]  # fmt: skip
 
 # Not of one exchange with a node: where listeners, probes and the end of the process are tested.
-ELSEWHERE = {"proxy_protocol", "shutting_down", "upstream_gone"}
+ELSEWHERE = {"proxy_protocol", "shutting_down", "upstream_gone", "nodes_busy", "queue_full"}
 
 
 def test_no_failure_is_left_out() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
 from lbproxy.cluster.node import Health
 from tests.hosting import host
@@ -13,13 +13,17 @@ from tests.integration.conftest import Door, Node, Stage
 class TestWaiting:
     """MCMP's WaitWorker."""
 
-    async def door(self, stage: Stage, wait_s: float = 60.0) -> tuple[Door, Node]:
-        door, (node,) = await announced(stage, "/a!", pool={"ejection": False})
+    async def door(
+        self, stage: Stage, wait_s: float = 60.0, queue: dict[str, Any] | None = None
+    ) -> tuple[Door, Node]:
+        # Where nodes ask for less, the pool's own wait holds.
+        pool = {"ejection": False, "queue": queue or {"wait": "50ms"}}
+        door, (node,) = await announced(stage, "/a!", pool=pool)
         door.say("node1", balancer=settings(wait_s=wait_s))
         return door, node
 
     async def waiting(self, door: Door, count: int) -> None:
-        room = door.worker.pools["idp"].announced.waiting
+        room = door.worker.pools["idp"].waiting
         await door.until(lambda: len(room) == count)
 
     async def test_a_request_waits_for_a_node(self, stage: Stage) -> None:
@@ -58,15 +62,15 @@ class TestWaiting:
         await door.until(lambda: bool(door.log_text()))
         assert door.log_lines()[-1]["reason"] == "client_abort"
 
-    async def test_the_end_of_the_process_is_not_waited_for(self, stage: Stage) -> None:
-        door, _ = await self.door(stage)
+    async def test_at_the_end_of_the_process_the_pools_wait_is_enough(self, stage: Stage) -> None:
+        door, _ = await self.door(stage, queue={"wait": "50ms"})
         peer = await door.connect()
         await peer.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
         await self.waiting(door, 1)
         assert await door.service.drain()
         answer = await peer.read_message()
         assert (answer.status, answer.get("connection")) == (503, b"close")
-        assert door.log_lines()[-1]["reason"] == "shutting_down"
+        assert door.log_lines()[-1]["reason"] == "no_node"
 
     async def test_the_owner_that_comes_back_gets_its_session(self, stage: Stage) -> None:
         door, _ = await announced(stage, "/a!", "/a!")
@@ -95,9 +99,8 @@ class TestWaiting:
         assert (await peer.read_message()).status == 200
         assert door.log_lines()[-1]["retries"] == 1
 
-    async def test_only_so_many_wait(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("lbproxy.proxy.nodes.waiting.MAX_WAITING", 1)
-        door, _ = await self.door(stage)
+    async def test_only_so_many_wait(self, stage: Stage) -> None:
+        door, _ = await self.door(stage, queue={"max": 1})
         peer = await door.connect()
         await peer.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
         await self.waiting(door, 1)

@@ -48,6 +48,22 @@ def test_nodes_are_counted_apart_and_alike_in_all_workers(board: ModuleType) -> 
     assert first.requests("idp", "a").elsewhere() == 0
 
 
+def test_hardly_a_node_looks_busier_by_what_is_at_others(board: ModuleType) -> None:
+    """A limit on its requests would be reached too early, and for as long as lbproxy runs."""
+    first, second = pages(board, 2)
+    for number in range(500):
+        second.requests("idp", f"busy{number}").add(9)
+    idle = [first.requests("idp", f"idle{number}").elsewhere() for number in range(500)]
+    assert sum(map(bool, idle)) <= 8  # about two; with one cell a node about fifteen
+
+
+def test_who_waits_is_counted_apart_from_nodes(board: ModuleType) -> None:
+    first, second = pages(board, 2)
+    first.waiting("idp").add(2)
+    assert (second.waiting("idp").elsewhere(), second.waiting("other").elsewhere()) == (2, 0)
+    assert second.requests("idp", "a").elsewhere() == 0
+
+
 def test_a_page_is_wiped_and_no_other(board: ModuleType) -> None:
     whole = made(board, 3)
     one, other, reader = (whole.page(number) for number in range(3))

@@ -92,6 +92,7 @@ def test_a_line_holds_every_field_in_order(log: AccessLog, log_file: Path) -> No
         ("bytes_out", 4096),
         ("duration_ms", 12.345),
         ("upstream_ms", 10.1),
+        ("queued_ms", 0),
         ("pool", "idp"),
         ("node", "node1"),
         ("sticky", "route:owner"),

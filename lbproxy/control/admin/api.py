@@ -143,6 +143,7 @@ class _Api:
     async def status(self, request: web.Request) -> web.Response:
         history = self._commands.history()
         last = history.last
+        pools = (await self._commands.counters()).pools
         return _json(
             {
                 "version": __version__,
@@ -150,6 +151,7 @@ class _Api:
                 "uptime_s": round(time.time() - history.started, 1),
                 "workers": history.workers,
                 "generation": history.generation,
+                "waiting": {name: pool.waiting for name, pool in pools.items()},
                 "last_reload": None
                 if last is None
                 else {
@@ -249,6 +251,7 @@ def _describe(node: Node, stats: WorkerStats) -> dict[str, object]:
         "reported": node.reported.value,
         "quarantined": node.quarantined,
         "in_flight": stats.in_flight(node.pool, node.name),
+        "max_in_flight": stats.limit(node.pool, node.name),
         "reason": "; ".join(filter(None, (node.reason, node.commanded))),
         "observed": node.reason,
         "commanded": node.commanded,

@@ -25,6 +25,7 @@ from lbproxy.cluster.stats import (
     DELAY_BUCKETS,
     DURATION_BUCKETS,
     STATUSES,
+    WAIT_ENDS,
     CertificateEnd,
     NodeStats,
     PoolStats,
@@ -122,6 +123,7 @@ class ClusterCollector(Collector):
         yield from _requests(stats.pools, whole)
         yield from _durations(stats.pools)
         yield from _bytes(stats.pools)
+        yield from _queues(stats.pools)
         yield from self._of_nodes(nodes, stats, control, whole)
         panics = {name: float(panic) for name, panic in control.panics.items()}
         yield _simple(
@@ -350,6 +352,22 @@ def _requests(pools: Mapping[str, PoolStats], whole: bool) -> Iterator[Metric]:
         for (step, result), count in (_STICKY | pool.sticky).items():
             sticky.add_metric([name, step, result], count)
     yield from (requests, responses, failures, retries, sticky)
+
+
+def _queues(pools: Mapping[str, PoolStats]) -> Iterator[Metric]:
+    length = GaugeMetricFamily(
+        "lbproxy_pool_queue_length", "Requests that wait for a node now.", labels=["pool"]
+    )
+    waited = CounterMetricFamily(
+        "lbproxy_pool_queue_waited",
+        "Requests that waited for a node, or found no place to, by how that ended.",
+        labels=["pool", "result"],
+    )
+    for name, pool in pools.items():
+        length.add_metric([name], pool.waiting)
+        for result, count in (dict.fromkeys(WAIT_ENDS, 0) | pool.waited).items():
+            waited.add_metric([name, result], count)
+    yield from (length, waited)
 
 
 def _failures(counters: NodeStats, whole: bool) -> dict[str, int]:

@@ -78,7 +78,9 @@ def _choose(exchange: Exchange) -> Failure | None:
     if exchange.choose(exchange.desk.now) is not None:
         return None
     failure = exchange.lack()
-    return None if exchange.wait(failure) else failure
+    if exchange.wait(failure) or exchange.move_on(exchange.desk.now) is not None:
+        return None
+    return Failure.QUEUE_FULL if exchange.crowded else failure
 
 
 def _redirects(exchange: Exchange, listener: ListenerState) -> bool:

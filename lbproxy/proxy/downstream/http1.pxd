@@ -14,7 +14,7 @@ from lbproxy.wire.request_head cimport RequestHead
 from lbproxy.wire.partial_head cimport PartialHead
 
 cdef int IDLE, HEADING, BUSY, LINGERING, CLOSED
-cdef int ANSWERING, ROOM, TUNNEL
+cdef int ANSWERING, TUNNEL
 cdef int BREATH, FULL, SLOW_CLIENT, _HELD
 cdef long long NO_BODY
 cdef Py_ssize_t _PIPELINE_BYTES

@@ -20,7 +20,7 @@ from lbproxy.proxy.downstream.http1_answers import CONTINUE, Http1Answers, as_ht
 from lbproxy.proxy.downstream.peer import peer_address
 from lbproxy.proxy.downstream.upload import Upload
 from lbproxy.proxy.exchange.exchange import Exchange
-from lbproxy.proxy.exchange.stages import ANSWERING, ROOM, TUNNEL
+from lbproxy.proxy.exchange.stages import ANSWERING, TUNNEL
 from lbproxy.proxy.forwarding.asker import asker_of_peer
 from lbproxy.proxy.record import Record
 from lbproxy.proxy.transport.pipe import BREATH, FULL, SLOW_CLIENT
@@ -247,8 +247,8 @@ class Http1Connection(Http1Answers):
         self.closing = True
         if self.phase == IDLE:
             self.close(self.desk.now)
-        elif self.exchange is not None and self.exchange.stage == ROOM:
-            self.exchange.break_off(Failure.SHUTTING_DOWN)  # nothing of it has begun
+        elif self.exchange is not None:
+            self.exchange.hurry()
 
     def cut_off(self) -> None:
         """The worker ends now: cut off what is in progress, visibly."""

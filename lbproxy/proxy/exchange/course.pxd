@@ -4,6 +4,7 @@ from lbproxy.proxy.desk cimport Desk
 from lbproxy.proxy.exchange.choice cimport Choice
 from lbproxy.proxy.exchange.downstream cimport Downstream
 from lbproxy.proxy.exchange.stages cimport clock, follows
+from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.proxy.rules cimport Rules
 
 cdef int ANSWERING, ASKED, BEGUN, ROOM, NO_CLOCK, NODE_CLOCK, TUNNEL_CLOCK, SLOW_NODE
@@ -21,13 +22,15 @@ cdef class Course(Choice):
     cdef public bint invited
     cdef public int held_for
     cdef public bytes early
+    cdef public double queued_at
 
     cdef begin_course(self, Desk desk, Downstream downstream)
     cdef enter(self, int stage)
-    @cython.locals(wait_s=double)
+    @cython.locals(wait_s=double, pool=Pool)
     cpdef bint wait(self, failure) except -1
-    cdef room(self)
-    cpdef try_again(self, double now)
+    cdef leave_room(self, end)
+    cpdef hurry(self)
+    cpdef try_again(self, double now, cause)
     cpdef bint holds_back(self) except -1
     cdef bint clients_turn(self) except -1
     @cython.locals(rules=Rules, kind=int)

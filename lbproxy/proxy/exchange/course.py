@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from lbproxy.proxy.exchange.choice import Choice
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lbproxy.errors import Failure
     from lbproxy.proxy.desk import Desk
     from lbproxy.proxy.exchange.downstream import Downstream
-    from lbproxy.proxy.nodes.waiting import WaitingRoom
+    from lbproxy.proxy.nodes.waiting import Cause, WaitEnd
     from lbproxy.proxy.rules import Rules
 
 _NEVER = float("inf")
@@ -38,7 +39,8 @@ class Course(Choice):
     or a place in the waiting room, has in seconds; sent_at: monotonic seconds at which the request
     was sent, negative if the clock is read then; whole: the client has sent all of the request;
     invited: the client was told to send the body that it holds back; held_for: reasons why the body
-    is not read; early: what came of the body before there was an upstream.
+    is not read; early: what came of the body before there was an upstream; queued_at: monotonic
+    seconds at which it came to wait for a node, or went on last.
     """
 
     def begin_course(self, desk: Desk, downstream: Downstream) -> None:
@@ -54,6 +56,7 @@ class Course(Choice):
         self.invited: bool = False
         self.held_for: int = 0
         self.early: bytes = b""
+        self.queued_at: float = 0.0
 
     @property
     def responded(self) -> bool:
@@ -69,22 +72,45 @@ class Course(Choice):
 
         Args: failure: why none can be now, and the answer when its time is over.
         """
+        if self.knocks:
+            self.queued_s += monotonic() - self.queued_at  # to knock in vain is to wait, too
         wait_s = self.wait_s(failure)
-        if wait_s <= 0.0 or not self.room().enter(self, failure):
+        if wait_s <= 0.0:
+            return False
+        pool = self.pool
+        assert pool is not None
+        queue = pool.settings.queue
+        assert queue is not False  # or nobody would wait
+        if not pool.waiting.enter(self, failure, queue.max):
+            self.crowded = True
             return False
         self.enter(ROOM)
         self.link = self.chosen = None
+        self.in_turn = False
+        self.queued_at = monotonic()
         self.response_timeout = wait_s
         self.sent_at = -1.0
+        if pool.limited:
+            pool.waker.look_on()
         return True
 
-    def room(self) -> WaitingRoom:
-        """Return the waiting room of its pool, which has one."""
+    def leave_room(self, end: WaitEnd) -> Failure:
+        """Leave the waiting room; return the answer that it would have got at last."""
         assert self.pool is not None
-        assert self.pool.announced is not None
-        return self.pool.announced.waiting
+        now = monotonic()
+        self.queued_s += now - self.queued_at
+        self.queued_at = now
+        return self.pool.waiting.leave(self, end)
 
-    def try_again(self, now: float) -> None:
+    def hurry(self) -> None:
+        """The worker ends: wait for a node no longer than the pool has requests wait, whatever
+        nodes have announced."""
+        if self.stage == ROOM:
+            assert self.pool is not None
+            queue = self.pool.settings.queue
+            self.deadline = min(self.deadline, self.desk.now + (queue.wait if queue else 0.0))
+
+    def try_again(self, now: float, cause: Cause) -> None:
         """See `Waiting`: leave the waiting room if a node can be asked now."""
         raise NotImplementedError
 

@@ -25,7 +25,7 @@ cdef class Exchange(Course):
     cdef public bytes request_trailers
     cdef public bytes trailers
 
-    cpdef try_again(self, double now)
+    cpdef try_again(self, double now, cause)
     @cython.locals(link=Link)
     cpdef go(self)
     cdef _start(self, Link link)
@@ -58,7 +58,7 @@ cdef class Exchange(Course):
 
     cpdef slow(self)
     cpdef caught_up(self)
-    @cython.locals(clients_turn=bint)
+    @cython.locals(clients_turn=bint, moved=bint)
     cpdef expire(self, double now)
 
     @cython.locals(upstream=Upstream, link=Link)

@@ -34,6 +34,7 @@ from lbproxy.proxy.exchange.stages import (
 )
 from lbproxy.proxy.exchange.upstream import Upstream
 from lbproxy.proxy.nodes.link import Link
+from lbproxy.proxy.nodes.waiting import WaitEnd
 from lbproxy.proxy.transport.pipe import NO_NODE, SLOW_NODE
 from lbproxy.wire.fields import find_part
 from lbproxy.wire.http1_head import HEAD, NO_BODY
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from lbproxy.proxy.desk import Desk
     from lbproxy.proxy.exchange.downstream import Downstream
     from lbproxy.proxy.forwarding.asker import Asker
+    from lbproxy.proxy.nodes.waiting import Cause
     from lbproxy.wire.ajp13_request import Facts
 
 _log = logging.getLogger("lbproxy.worker")
@@ -74,10 +76,10 @@ class Exchange(Course):
 
     # Towards the node.
 
-    def try_again(self, now: float) -> None:
+    def try_again(self, now: float, cause: Cause) -> None:
         """Leave the waiting room if a node can be asked now. Args: now: monotonic seconds."""
-        if self.choose_again(now) is not None:
-            self.room().leave(self)
+        if self.choose_again(now, cause) is not None:
+            self.leave_room(WaitEnd.SERVED)
             self.enter(BEGUN)
             self.go()
 
@@ -305,9 +307,18 @@ class Exchange(Course):
         clients_turn = not (self.whole or self.held_for)
         failure = late(self.stage, clients_turn)
         if self.stage == ROOM:
-            failure = self.room().leave(self)
+            moved = self.move_on(now) is not None
+            failure = self.leave_room(WaitEnd.MOVED if moved else WaitEnd.TIMEOUT)
             self.enter(BEGUN)
-            self.refuse(failure)
+            if moved:
+                self.go()
+            elif failure.of_node and self.tried is not None:
+                last = self.tried[len(self.tried) - 1]
+                assert isinstance(last, Link)
+                self.link = last  # that the log names
+                self.answer(failure)
+            else:
+                self.refuse(failure)
         elif failure is None:
             self.deadline = _NEVER
         elif self.stage < ANSWERING and self.holds_back():
@@ -327,6 +338,8 @@ class Exchange(Course):
         upstream.finish(self)
         if link.failing:
             self.desk.node_recovered(link)
+            if self.pool is not None and len(self.pool.waiting):
+                self.pool.waiting.knock(now, True)
         self._end(now, 0, "")
         self.downstream.over()
 
@@ -431,7 +444,7 @@ class Exchange(Course):
         """End what is under way at the node, so that nothing of it looks complete there."""
         held = holds(self.stage)
         if held & PLACE:
-            self.room().leave(self)
+            self.leave_room(WaitEnd.ABORTED)
         if held & TASK and self.connecting is not None:
             self.connecting.cancel()
             self.connecting = None

@@ -4,7 +4,7 @@
 - `link`        one node: idle connections, counters, how to connect; `machine` when it is given up
 - `pool`        the links behind one name, and who is chosen; `counting` on the request's path
 - `announced`   pools whose nodes announce themselves; `serving` who serves a context
-- `waiting`     requests that wait for a node
+- `waiting`     requests that wait for a node; `waking` when they are looked at
 - `routing`     which pool serves a request; `readings` of its path
 - `notices`     what the log says of nodes
 """

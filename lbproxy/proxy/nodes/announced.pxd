@@ -8,7 +8,6 @@ from lbproxy.wire.request_head cimport RequestHead
 
 cdef class Announced:
     cdef public Applications applications
-    cdef public object waiting
     cdef public object balancers
     cdef public bint sticky
     cdef public list cookie_names

@@ -23,7 +23,6 @@ from lbproxy.config.sources import McmpSettings
 from lbproxy.errors import Failure
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.serving import Applications, Serving
-from lbproxy.proxy.nodes.waiting import WaitingRoom
 from lbproxy.routing.paths import DoubtfulPath
 from lbproxy.wire.cookies import CookieName
 from lbproxy.wire.edit import without_session
@@ -48,7 +47,6 @@ class Announced:
         seed: int,
     ) -> None:
         self.applications = Applications(settings, _matches_alias(mcmp), seed)
-        self.waiting = WaitingRoom()
         self.balancers: Mapping[str, BalancerSettings] = {}
         self.sticky: bool = False
         self.cookie_names: list[CookieName] = []

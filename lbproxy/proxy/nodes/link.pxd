@@ -6,6 +6,7 @@ from lbproxy.proxy.nodes.connection cimport Connection
 
 cdef class Link(Member):
     cdef public object node
+    cdef public Py_ssize_t limit
     cdef public list idle
     cdef public list ending
     cdef public Py_ssize_t max_idle
@@ -39,6 +40,7 @@ cdef class Link(Member):
 
     cpdef void enter(self) noexcept
     cpdef void leave(self) noexcept
+    cpdef bint full(self) noexcept
     cpdef count(self, Py_ssize_t status)
     cpdef answered(self, double now, double seconds)
     cpdef left(self, double now, double seconds)

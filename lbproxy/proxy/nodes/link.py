@@ -39,6 +39,8 @@ class Link(Member):
     Args: node: its state in the last snapshot; max_idle: connections kept for reuse; idle_timeout:
     seconds after which one is closed, shorter than the node's own limit.
     Owns: the idle connections.
+
+    Attributes: limit: how many requests of all workers may be there, 0 for no limit.
     """
 
     def __init__(self, node: Node, max_idle: int, idle_timeout: float) -> None:
@@ -50,6 +52,7 @@ class Link(Member):
             node.up_since,
         )
         self.node = node
+        self.limit: int = 0
         self.idle: list[Connection] = []
         self.max_idle: int = max_idle
         self.idle_timeout: float = idle_timeout
@@ -98,6 +101,10 @@ class Link(Member):
         """The node has nothing more to do with a request that went to it."""
         self.in_flight -= 1
         self.shared.add(-1)
+
+    def full(self) -> bool:
+        """Return True if the node has as many requests as it may have."""
+        return self.limit > 0 and self.busy() >= self.limit
 
     def count(self, status: int) -> None:
         """Count an exchange that ended with an answer of the node."""
@@ -378,6 +385,7 @@ class Link(Member):
             list(self.statuses),
             list(self.heads),
             self.head_sum,
+            self.limit,
         )
 
     async def _context(self) -> ssl.SSLContext | None:

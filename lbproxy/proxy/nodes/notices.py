@@ -12,13 +12,17 @@ from lbproxy.errors import Failure
 from lbproxy.notices import Notices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lbproxy.proxy.nodes.link import Link
     from lbproxy.proxy.nodes.pool import Pool
+    from lbproxy.wire.cookies import CookieName
     from lbproxy.wire.request_head import RequestHead
 
 # The same failure of the same node is said once in so long.
 EVERY_S = 10.0
 _ROUTES_SHOWN = 10
+_SHOWN_ROUTE = 64  # bytes of one that no node has
 _log = logging.getLogger("lbproxy.node")
 
 
@@ -48,10 +52,25 @@ class NodeNotices:
 
 
 def _tell_unknown(pool: Pool, head: RequestHead) -> str:
-    seen = pool.route_seen(head)
+    seen = _route_seen(pool.cookie_names, head)
     routes = sorted([link.node.route for link in pool.links.values()])
     known = ", ".join(routes[:_ROUTES_SHOWN]) or "none"
     return (
         f"pool {pool.name}: a session's cookie names route {seen}, which no node has "
         f"(routes: {known}): is the node's own name its route?"
     )
+
+
+def _route_seen(names: Sequence[CookieName], head: RequestHead) -> str:
+    """Return the route that the session of a request names.
+
+    It is what follows the last dot of the session cookie's value; not more of the value, which is a
+    secret.
+    """
+    for name in names:
+        for cookie in head.cookies or ():
+            for value in name.values(cookie) or []:
+                _, dot, route = value.rpartition(b".")
+                if dot:
+                    return route[:_SHOWN_ROUTE].decode("ascii", "replace")
+    return "?"

@@ -45,6 +45,10 @@ cdef class Pool:
     cdef public list unserved_statuses
     cdef public long long bytes_in
     cdef public long long bytes_out
+    cdef public object waiting
+    cdef public object waker
+    cdef public bint limited
+    cdef public bint panic
 
     @cython.locals(link=Link)
     cpdef close_expired(self, double now)
@@ -54,16 +58,18 @@ cdef class Pool:
         announced=Announced,
     )
     cpdef Verdict decide(self, RequestHead head, double now, Serving application)
-    @cython.locals(name=CookieName, cookie=bytes)
-    cpdef route_seen(self, RequestHead head)
     @cython.locals(member=Member)
     cpdef Link pick(self, Verdict verdict, double now, list tried, Serving application)
+    @cython.locals(link=Link, full=list)
+    cdef list _and_full(self, list tried)
     @cython.locals(announced=Announced)
     cpdef lack(self, bytes host, RequestHead head)
     cdef int attempts_after(self, Link link) except -1
     cpdef bint _take_loads(self, before, snapshot)
     @cython.locals(links=dict, link=Link, old=Link, moved=bint)
     cdef bint _take_links(self, tuple nodes) except -1
+    @cython.locals(link=Link)
+    cdef _limit(self)
     @cython.locals(link=Link)
     cdef _take_owners(self, Announced announced, double now)
     @cython.locals(link=Link, takers=list)

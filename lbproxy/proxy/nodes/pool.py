@@ -17,17 +17,19 @@ from lbproxy.config.sources import McmpSettings
 from lbproxy.errors import Failure
 from lbproxy.limits.board import Page
 from lbproxy.limits.budget import RetryBudget
+from lbproxy.limits.counter import UNSHARED
 from lbproxy.proxy.nodes.announced import Announced
 from lbproxy.proxy.nodes.counting import bucket_of, count_status
 from lbproxy.proxy.nodes.link import Link
 from lbproxy.proxy.nodes.serving import Serving, balances_alike
+from lbproxy.proxy.nodes.waiting import Cause, WaitingRoom
+from lbproxy.proxy.nodes.waking import Waker
 from lbproxy.routing.paths import Visibility
 from lbproxy.wire.cookies import CookieName, path_parameter, set_cookie_value, without
 from lbproxy.wire.edit import replace_cookies
 from lbproxy.wire.fields import fold_all
 from lbproxy.wire.request_head import RequestHead
 
-_SHOWN_ROUTE = 64  # bytes of one that no node has
 # How a pool treats sessions if only its nodes ask for it.
 _ANNOUNCED_STICKY = schema.StickySettings(by=(StickyStep.ROUTE, StickyStep.PATH_PARAMETER))
 
@@ -39,6 +41,9 @@ class Pool:
     used if the pool sets none; mcmp: the listener by which nodes join this pool, None for none;
     page: where requests at nodes are counted for other workers to see, None if there are none.
     Owns: the links.
+
+    Attributes: waiting: its requests that wait for a node; waker: of these; limited: a node has a
+    limit on its requests; panic: health is being ignored (for pools without `announced`).
 
     A pool whose nodes announce what they serve has applications, and who is chosen depends on the
     request's path (see `announced`). Others do not, and pay no more than a look at one attribute.
@@ -70,6 +75,10 @@ class Pool:
         self.unserved_statuses: list[int] = no_statuses()
         self.bytes_in: int = 0
         self.bytes_out: int = 0
+        self.waiting = WaitingRoom(UNSHARED if page is None else page.waiting(name))
+        self.waker = Waker(self.waiting, page is not None)
+        self.limited: bool = False
+        self.panic: bool = False
         self._configure(settings, timeouts, key, mcmp)
         self.budget = _budget(settings)
         self.balancer = make_balancer(settings.balance, settings.slow_start, seed)
@@ -148,6 +157,7 @@ class Pool:
         for link in self.links.values():
             link.follow(keepalive.per_node, keepalive.idle, now)
             link.tune(self.connect_timeout, self.response_timeout, self.settings.tcp)
+        self._limit()
         snapshot = self.snapshot
         if snapshot is not None:
             if announced is not None:
@@ -165,8 +175,7 @@ class Pool:
     def has_left(self) -> bool:
         """Return True if nothing of a pool that leaves is in progress any more."""
         links = (*self.links.values(), *self.retired)
-        waiting = 0 if self.announced is None else len(self.announced.waiting)
-        return not waiting and not any(link.in_flight or link.ending for link in links)
+        return not len(self.waiting) and not any(link.in_flight or link.ending for link in links)
 
     def apply(self, snapshot: PoolSnapshot, now: float = 0.0) -> bool:
         """Take over the nodes of a snapshot; links of nodes that stay keep what they hold.
@@ -200,7 +209,8 @@ class Pool:
             self._take_candidates(snapshot)
         else:
             announced.replace(snapshot, self.links)
-            announced.waiting.wake(now)
+        if len(self.waiting):
+            self.waiting.wake(now, Cause.CHANGE)
 
     def _take_loads(self, before: PoolSnapshot, snapshot: PoolSnapshot) -> bool:
         """Take over loads and weights if nothing else changed; False if something did."""
@@ -244,7 +254,15 @@ class Pool:
                 self._retire(link)
                 moved = True
         self.links = links
+        self._limit()
         return moved
+
+    def _limit(self) -> None:
+        """Take over how many requests nodes may have."""
+        self.limited = False
+        for link in self.links.values():
+            link.limit = link.node.max_in_flight or self.settings.max_in_flight or 0
+            self.limited = self.limited or link.limit > 0
 
     def _take_owners(self, announced: Announced | None, now: float) -> None:
         """Tell affinity who may own sessions."""
@@ -262,6 +280,7 @@ class Pool:
 
     def _take_candidates(self, snapshot: PoolSnapshot) -> None:
         chosen = candidates(snapshot, self.settings.panic_threshold)
+        self.panic = chosen.panic
         new = {node.name for node in chosen.takes_new}
         owned = {node.name for node in chosen.takes_owned}
         takers: list[Member] = []
@@ -279,13 +298,15 @@ class Pool:
         return self.announced.attempts(link, self.attempts)
 
     def close_expired(self, now: float) -> None:
-        """End the node connections whose time is over."""
+        """End the node connections whose time is over; let one who waits knock at a node."""
         for link in self.links.values():
             link.close_expired(now)
         if self.retired:
             for link in self.retired:
                 link.close_expired(now)
             self.retired = [link for link in self.retired if link.in_flight or link.ending]
+        if len(self.waiting):
+            self.waiting.knock(now, False)
 
     def _retire(self, link: Link) -> None:
         link.retire()
@@ -330,22 +351,6 @@ class Pool:
         owners = None if application is None else application.owners
         return affinity.decide(now, found, own, parameters, owners)
 
-    def route_seen(self, head: RequestHead) -> str:
-        """Return the route that the session of a request names, for the log.
-
-        It is what follows the last dot of the session cookie's value; not more of the value, which
-        is a secret.
-        """
-        cookies = head.cookies
-        if cookies is not None:
-            for name in self.cookie_names:
-                for cookie in cookies:
-                    for value in name.values(cookie) or []:
-                        _, dot, route = value.rpartition(b".")
-                        if dot:
-                            return route[:_SHOWN_ROUTE].decode("ascii", "replace")
-        return "?"
-
     def pick(
         self,
         verdict: Verdict | None,
@@ -353,10 +358,13 @@ class Pool:
         tried: list[Member] | None,
         application: Serving | None,
     ) -> Link | None:
-        """Return the link for a session without a usable owner, or None; none of `tried`.
+        """Return the link for a session without a usable owner, or None; none of `tried`, and none
+        that is full.
 
         Args: application: that it is for, None if the pool has none.
         """
+        if self.limited:
+            tried = self._and_full(tried)
         if application is not None:
             assert self.announced is not None
             return self.announced.pick(application, verdict, now, tried)
@@ -365,10 +373,20 @@ class Pool:
         assert member is None or isinstance(member, Link)  # the balancer was given nothing else
         return member
 
+    def _and_full(self, tried: list[Member] | None) -> list[Member] | None:
+        """Return `tried` and the nodes that have as many requests as they may have."""
+        full: list[Member] = []
+        for link in self.links.values():
+            if link.full():
+                full.append(link)
+        return full + (tried or []) if full else tried
+
     def lack(self, host: bytes, head: RequestHead) -> Failure:
         """Return why no node can be given such a request. Args: as `Applications.find`."""
         announced = self.announced
-        return Failure.NO_NODE if announced is None else announced.lack(host, head)
+        failure = Failure.NO_NODE if announced is None else announced.lack(host, head)
+        busy = failure is Failure.NO_NODE and self.limited and self._and_full(None) is not None
+        return Failure.NODES_BUSY if busy else failure
 
     def learn(self, set_cookies: list[bytes], link: Link) -> None:
         """A node has set cookies: remember which node a session's id came from."""
@@ -441,6 +459,8 @@ class Pool:
             list(self.unserved_statuses),
             self.bytes_in,
             self.bytes_out,
+            len(self.waiting),
+            {end.value: count for end, count in self.waiting.ends.items()},
         )
 
     def _hide_own_cookie(self, head: RequestHead, cookies: list[bytes]) -> None:

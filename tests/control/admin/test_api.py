@@ -139,6 +139,7 @@ async def test_nodes(client: Client) -> None:
         "weight": 1,
         "load": None,
         "in_flight": 3,
+        "max_in_flight": None,
         "reason": "",
         "observed": "",
         "commanded": "",

@@ -78,10 +78,22 @@ def test_the_route_comes_before_the_limits(scene: Scene) -> None:
     assert arrives(scene, data) == (404, "hidden_path")
 
 
+NO_QUEUE = [{"pool": {"queue": False}}]
+
+
+@pytest.mark.parametrize("sections", NO_QUEUE)
 def test_without_a_node(scene: Scene) -> None:
     scene.apply()
     assert arrives(scene, GET) == (503, "no_node")
     assert scene.desk.rejected == {"no_node": 1}
+
+
+@pytest.mark.parametrize("sections", [{"pool": {"queue": {"max": 1}}}])
+def test_without_a_node_it_waits_if_there_is_a_place(scene: Scene) -> None:
+    scene.apply()
+    assert arrives(scene, GET) == ("room", None)
+    assert arrives(scene, GET) == (503, "queue_full")
+    assert scene.desk.rejected == {"queue_full": 1}
 
 
 def test_where_nodes_may_be_awaited_it_waits(scene: Scene) -> None:
@@ -115,6 +127,7 @@ def test_a_redirect_to_nowhere_is_no_route(scene: Scene) -> None:
     assert arrives(scene, data, redirecting(scene)) == (404, "no_route")
 
 
+@pytest.mark.parametrize("sections", NO_QUEUE)
 def test_what_has_ended_holds_nothing(scene: Scene) -> None:
     scene.apply()
     exchange, _ = scene.talk()

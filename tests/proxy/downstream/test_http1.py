@@ -84,13 +84,13 @@ async def test_a_pipeline_is_held_back_in_a_bounded_buffer(door: Door) -> None:
 
 
 async def test_answers_of_our_own_come_one_a_turn(door: Door) -> None:
-    door.scene.apply()  # nobody serves
-    door.connection.data_received(GET * 3)
-    assert door.transport.sent().count(b"HTTP/1.1 503 ") == 1
+    data = GET.replace(b"GET /a", b"GET /%2e%2e/a")  # in doubt
+    door.connection.data_received(data * 3)
+    assert door.transport.sent().count(b"HTTP/1.1 400 ") == 1
     await turn(1)
-    assert door.transport.sent().count(b"HTTP/1.1 503 ") == 1
+    assert door.transport.sent().count(b"HTTP/1.1 400 ") == 1
     await turn(1)
-    assert door.transport.sent().count(b"HTTP/1.1 503 ") == 1
+    assert door.transport.sent().count(b"HTTP/1.1 400 ") == 1
 
 
 async def test_an_empty_line_behind_a_request_begins_no_request(door: Door) -> None:
@@ -215,13 +215,18 @@ async def test_who_is_idle_while_the_worker_drains_is_closed(door: Door) -> None
     assert (door.connection.phase, door.transport.ended) == (CLOSED, "close")
 
 
-async def test_who_waits_for_a_node_while_the_worker_drains_is_told_so(scene: Scene) -> None:
+async def test_who_waits_for_a_node_when_the_worker_drains_waits_as_the_pool_says(
+    scene: Scene,
+) -> None:
     scene.apply(node(contexts="/", balancer="one", quarantined=True), wait_s=5.0)
     connection, transport = scene.connection()
     connection.data_received(GET)
     assert connection.exchange is not None
     assert connection.exchange.stage == stages.ROOM
+    assert connection.exchange.deadline == NOW + 5.0
     connection.drain()
+    assert connection.exchange.deadline == NOW + 1.0
+    connection.expire(NOW + 1.25)
     assert transport.sent().startswith(b"HTTP/1.1 503 ")
     assert transport.ended == "close"
 

@@ -66,8 +66,7 @@ def assert_ended(scene: Scene, exchange: Talk, answered: bool) -> None:
     for link in scene.pool.links.values():
         assert link.in_flight == 0
         assert scene.worker.in_flight("idp", link.name, "/") == 0
-    announced = scene.pool.announced
-    assert announced is None or len(announced.waiting) == 0
+    assert len(scene.pool.waiting) == 0
     assert scene.counted() == (int(answered), int(not answered))
     (line,) = scene.log()
     assert line["reason"] == (exchange.reason or None)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from lbproxy.cluster.balance import Member
-from lbproxy.cluster.node import Health
+from lbproxy.cluster.node import Admin, Health
 from lbproxy.errors import Failure
 from lbproxy.proxy.exchange.exchange import send_parked
 from lbproxy.proxy.forwarding.asker import Asker
+from lbproxy.proxy.nodes.waiting import Cause
 from tests.proxy.exchange.bringing import bring
 from tests.proxy.scripted import GET, Scene, answer, node
 
@@ -36,26 +37,48 @@ async def test_a_path_that_nobody_announces_has_another_reason(scene: Scene) -> 
     assert exchange.wait_s(exchange.lack()) == 0.0
 
 
-async def test_where_nothing_is_announced_nobody_waits(scene: Scene) -> None:
-    scene.apply()
+@pytest.mark.parametrize("sections", [{"pool": {"queue": False}}])
+async def test_without_a_queue_nobody_waits(scene: Scene) -> None:
+    scene.apply(node(contexts="/", balancer=ON, health=Health.DOWN), wait_s=5.0)
     exchange, _ = scene.talk()
     assert exchange.wait_s(Failure.NO_NODE) == 0.0
     assert not exchange.wait(Failure.NO_NODE)
 
 
 @pytest.mark.parametrize(
-    ("failure", "draining", "waits"),
+    ("failure", "draining", "wait_s"),
     [
-        (Failure.NO_NODE, False, True),
-        (Failure.DOUBTFUL_PATH, False, False),
-        (Failure.NO_NODE, True, False),
+        (Failure.NO_NODE, False, 5.0),
+        (Failure.NO_CONTEXT, False, 5.0),  # its nodes have stopped it, and ask for a wait
+        (Failure.DOUBTFUL_PATH, False, 0.0),
+        (Failure.NO_NODE, True, 1.0),  # the process ends: the pool's own wait is enough
+        (Failure.NO_CONTEXT, True, 0.0),
     ],
 )
-async def test_who_may_wait(scene: Scene, failure: Failure, draining: bool, waits: bool) -> None:
+async def test_who_may_wait(scene: Scene, failure: Failure, draining: bool, wait_s: float) -> None:
     scene.apply(node(contexts="/", balancer=ON, health=Health.DOWN), wait_s=5.0)
     scene.desk.draining = draining
     exchange, _ = scene.talk()
-    assert (exchange.wait_s(failure) > 0.0) is waits
+    assert exchange.wait_s(failure) == wait_s
+
+
+async def test_all_waits_together_have_one_limit(scene: Scene) -> None:
+    scene.apply()
+    exchange, _ = scene.talk()
+    assert exchange.wait_s(Failure.NO_NODE) == 1.0
+    exchange.queued_s = 0.75
+    assert exchange.wait_s(Failure.NO_NODE) == 0.25
+    exchange.queued_s = 1.5
+    assert not exchange.wait(Failure.NO_NODE)
+
+
+@pytest.mark.parametrize(
+    "sections", [{"pool": {"queue": {"wait": "50s"}, "timeouts": {"response": "2s"}}}]
+)
+async def test_no_wait_is_longer_than_a_node_has_to_answer(scene: Scene) -> None:
+    scene.apply()
+    exchange, _ = scene.talk()
+    assert exchange.wait_s(Failure.NO_NODE) == 2.0
 
 
 async def test_counting_in_and_out(scene: Scene) -> None:
@@ -89,6 +112,28 @@ def b_node() -> Any:
     return node("b", contexts="/", balancer=ON)
 
 
+async def test_a_node_that_is_kept_out_is_tried_when_all_others_have_failed(scene: Scene) -> None:
+    """It may be back long before its ejection is over; of a request of which nothing was sent it
+    costs no budget."""
+    scene.apply(node(), node("b", ejected=True))
+    while scene.pool.budget.withdraw():
+        pass
+    exchange, _ = scene.talk()
+    assert exchange.chosen is scene.link()
+    assert exchange.again(scene.link(), Failure.UPSTREAM_RESET, True) is None
+    exchange.tried = None
+    assert exchange.again(scene.link(), Failure.CONNECT_REFUSED, False) is scene.link("b")
+    assert exchange.retries == 1
+
+
+async def test_a_node_that_is_commanded_out_is_never_tried(scene: Scene) -> None:
+    scene.apply(node(), node("b", admin=Admin.DRAINING), node("c", quarantined=True))
+    exchange, _ = scene.talk()
+    assert exchange.again(scene.link(), Failure.CONNECT_REFUSED, False) is None
+    assert scene.log() == []
+    exchange.gone()
+
+
 async def test_retries_have_a_budget(scene: Scene) -> None:
     talk = await bring(scene, "asked", GET, b_node())
     while scene.pool.budget.withdraw():
@@ -102,24 +147,27 @@ async def test_a_request_that_waited_after_failures_pays_for_its_retry(scene: Sc
     exchange = talk.exchange
     tried: list[Member] = [scene.link()]
     exchange.tried = tried
-    assert exchange.choose_again(0.0) is scene.link()
+    assert exchange.choose_again(0.0, Cause.CHANGE) is scene.link()
     assert (exchange.retries, bool(exchange.tried)) == (1, False)
     exchange.tried = tried
     while scene.pool.budget.withdraw():
         pass
-    assert exchange.choose_again(0.0) is None
+    assert exchange.choose_again(0.0, Cause.CHANGE) is None
     assert exchange.tried is tried
+    # Who knocks pays nothing: there are few, and nobody else would find out.
+    assert exchange.choose_again(0.0, Cause.KNOCK) is scene.link()
+    assert (exchange.retries, exchange.knocks) == (1, True)
 
 
 async def test_a_request_that_waited_unsent_pays_nothing(scene: Scene) -> None:
     talk = await bring(scene, "begun")
-    assert talk.exchange.choose_again(0.0) is scene.link()
+    assert talk.exchange.choose_again(0.0, Cause.CHANGE) is scene.link()
     assert talk.exchange.retries == 0
 
 
 async def test_who_has_waited_for_a_node_in_vain_keeps_no_choice(scene: Scene) -> None:
     talk = await bring(scene, "room")
-    assert talk.exchange.choose_again(0.0) is None
+    assert talk.exchange.choose_again(0.0, Cause.CHANGE) is None
     assert talk.exchange.chosen is None
 
 

@@ -29,6 +29,8 @@ class Asked:
         idle_s: float = 0.0,
         **facts: Any,
     ) -> None:
+        # The node is the only one: what it fails is answered at once.
+        scene.pool.settings = scene.pool.settings.model_copy(update={"queue": False})
         scene.apply(node(scheme=scheme, **facts))
         self.scene = scene
         self.link = scene.link()

@@ -9,6 +9,8 @@ from lbproxy.proxy.nodes.pool cimport Pool
 from lbproxy.proxy.nodes.serving cimport Applications, Serving, Tally
 from lbproxy.wire.http1_response cimport ResponseHead
 
+cdef tuple _NO_CURE
+
 cdef class Choice(Record):
     cdef public Desk desk
     cdef public bytes host

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from lbproxy.proxy.nodes.pool import Pool
     from lbproxy.proxy.nodes.serving import Serving, Tally
 
+# For these to wait helps nobody: the request itself is the reason, or a node that cannot prove who
+# it is.
+_NO_CURE = (Failure.DOUBTFUL_PATH, Failure.UPSTREAM_TLS)
+
 
 class Choice(Record):
     """The node of one request. `Exchange` is one, and sends the request there.
@@ -163,7 +167,7 @@ class Choice(Record):
         Args: failure: why none can be asked now.
         """
         pool = self.pool
-        if pool is None or pool.settings.queue is False or failure is Failure.DOUBTFUL_PATH:
+        if pool is None or pool.settings.queue is False or failure in _NO_CURE:
             return 0.0
         wait_s: float = pool.settings.queue.wait
         if failure is Failure.NO_CONTEXT:

@@ -211,12 +211,11 @@ class Choice(Record):
         other = None
         if not self.knocks:
             other = pool.pick(verdict, self.desk.now, tried, self.serving)
-        free = self.knocks
+        # The budget keeps retries from multiplying what nodes get: of a request of which nothing
+        # was sent the next node is the first that gets anything.
+        free = self.knocks or (failure.unreached and not self.body_sent)
         if other is None and self.serving is None:
             other = _last_resort(pool, tried)
-            # The budget keeps retries from multiplying what nodes get: this node is the first that
-            # gets anything of a request of which nothing was sent.
-            free = free or (failure.unreached and not self.body_sent)
         if other is None:
             self.wait(failure)
             return None
